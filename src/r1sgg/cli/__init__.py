@@ -1,0 +1,57 @@
+"""The command line. Each command is a function in a module beside this one; heavy imports stay inside them.
+
+Exit codes: 0 done; 1 done, but some items failed (each is named in the output); 2 nothing could be done, and one
+sentence on standard error says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from r1sgg import __version__
+from r1sgg.errors import R1SGGError
+
+app = typer.Typer(
+    name="r1sgg",
+    help="Teach multimodal models to read images as scene graphs, measure them, and use the result.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(no_args_is_help=True, help="Make and convert data sets.")
+app.add_typer(data_app, name="data")
+
+PARTLY_FAILED = 1
+"""Exit code of a command that went to its end though some items failed."""
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+) -> None:
+    """Options of every command."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        app(args=arguments)
+    except R1SGGError as error:
+        typer.echo(f"r1sgg: {error}", err=True)
+        sys.exit(2)
+
+
+# Commands register themselves with `app` and `data_app` when their modules are imported.

@@ -1,0 +1,157 @@
+"""SceneGraph: the one container that everything else reads and writes.
+
+Boxes are xyxy in [0, 1] (fractions of the image's width and height; only a prediction may reach outside); pixels and model coordinates exist only in
+`r1sgg.graph.text` and in the data readers. Relationships hold object indices, so a dangling reference cannot exist.
+Stored as columns (labels, boxes, pairs, predicates) because rewards and metrics work on columns; `objects` and
+`relationships` give the row view.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+Boxes = npt.NDArray[np.float64]
+
+_NUMBER_SUFFIX = re.compile(r"[._\- ]\d+$")
+_SEPARATORS = re.compile(r"[_\-\s]+")
+_CACHE = 1 << 16
+
+
+@functools.lru_cache(_CACHE)
+def normalize_name(name: str) -> str:
+    """The form in which names are compared: lower case, "_" and "-" as spaces, no punctuation at the ends."""
+    return _SEPARATORS.sub(" ", name).strip(" .,;:\"'").lower()
+
+
+@functools.lru_cache(_CACHE)
+def label_of_id(identifier: str) -> str:
+    """The class of an id: "traffic-light.2" -> "traffic light"; an id without a number is its own class."""
+    return normalize_name(_NUMBER_SUFFIX.sub("", identifier.strip()))
+
+
+@dataclass(frozen=True, slots=True)
+class SceneObject:
+    """One object: `box` is (x1, y1, x2, y2) in [0, 1]; `score` a confidence in [0, 1] where there is one."""
+
+    id: str
+    label: str
+    box: tuple[float, float, float, float]
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Relationship:
+    """One triplet: `subject` and `object` index `SceneGraph.objects`."""
+
+    subject: int
+    predicate: str
+    object: int
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneGraph:
+    """Objects with boxes, and relationships between them.
+
+    Attributes:
+        ids: N unique names such as "person.1".
+        labels: N classes, normalised (see `normalize_name`).
+        boxes: (N, 4) float64, xyxy as fractions of the image; x1 < x2, y1 < y2 and inside [0, 1] unless `parse` read
+            them from a model's answer (see the policies there).
+        pairs: R pairs (subject index, object index).
+        predicates: R predicates, normalised.
+        object_scores: (N,) float64 in [0, 1], or None where the source gives none.
+        relationship_scores: (R,) float64 in [0, 1], or None.
+    """
+
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+    boxes: Boxes
+    pairs: tuple[tuple[int, int], ...] = ()
+    predicates: tuple[str, ...] = ()
+    object_scores: Boxes | None = None
+    relationship_scores: Boxes | None = None
+
+    @classmethod
+    def build(cls, objects: Sequence[SceneObject], relationships: Sequence[Relationship] = ()) -> Self:
+        """Check and assemble a graph from rows.
+
+        Raises:
+            ValueError: an id repeats, a box is not 0 <= x1 < x2 <= 1 (same for y), or an index names no object.
+        """
+        ids = tuple(o.id for o in objects)
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"object ids must be unique, found {sorted({i for i in ids if ids.count(i) > 1})} twice")
+        boxes = np.array([o.box for o in objects], dtype=np.float64).reshape(-1, 4)
+        x1, y1, x2, y2 = boxes.T
+        bad = ~((x1 >= 0) & (x1 < x2) & (x2 <= 1) & (y1 >= 0) & (y1 < y2) & (y2 <= 1))
+        if bad.any():
+            k = int(bad.argmax())
+            raise ValueError(
+                f"box of {ids[k]!r}: expected 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1, found {boxes[k].tolist()}"
+            )
+        for r in relationships:
+            if not (0 <= r.subject < len(ids) and 0 <= r.object < len(ids)):
+                raise ValueError(f"relationship {r} names an object outside 0..{len(ids) - 1}")
+        return cls(
+            ids=ids,
+            labels=tuple(normalize_name(o.label) for o in objects),
+            boxes=boxes,
+            pairs=tuple((r.subject, r.object) for r in relationships),
+            predicates=tuple(normalize_name(r.predicate) for r in relationships),
+            object_scores=_scores([o.score for o in objects]),
+            relationship_scores=_scores([r.score for r in relationships]),
+        )
+
+    @property
+    def objects(self) -> tuple[SceneObject, ...]:
+        """The objects as rows."""
+        scores = [None] * len(self) if self.object_scores is None else self.object_scores.tolist()
+        return tuple(
+            SceneObject(i, label, tuple(box), score)
+            for i, label, box, score in zip(self.ids, self.labels, self.boxes.tolist(), scores, strict=True)
+        )
+
+    @property
+    def relationships(self) -> tuple[Relationship, ...]:
+        """The relationships as rows."""
+        scores = [None] * len(self.pairs) if self.relationship_scores is None else self.relationship_scores.tolist()
+        return tuple(
+            Relationship(s, predicate, o, score)
+            for (s, o), predicate, score in zip(self.pairs, self.predicates, scores, strict=True)
+        )
+
+    @property
+    def triplets(self) -> tuple[tuple[str, str, str], ...]:
+        """The relationships in words: (subject label, predicate, object label)."""
+        return tuple((self.labels[s], p, self.labels[o]) for (s, o), p in zip(self.pairs, self.predicates, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SceneGraph):
+            return NotImplemented
+        return self.objects == other.objects and self.relationships == other.relationships
+
+    def __hash__(self) -> int:
+        return hash((self.ids, self.labels, self.boxes.tobytes(), self.pairs, self.predicates))
+
+    def __repr__(self) -> str:
+        return f"SceneGraph({len(self)} objects, {len(self.pairs)} relationships)"
+
+
+def _scores(values: Sequence[float | None]) -> Boxes | None:
+    """Scores as an array where every row has one; otherwise None (a mixture cannot be ranked)."""
+    given = [v for v in values if v is not None]
+    return np.array(given, dtype=np.float64) if given and len(given) == len(values) else None
+
+
+EMPTY = SceneGraph((), (), np.zeros((0, 4)))
