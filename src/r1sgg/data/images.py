@@ -1,8 +1,15 @@
-"""Opening images as any camera or archive left them: rotated, CMYK, 16 bit, palette, cut off or far too large."""
+"""Opening images as any camera or archive left them: rotated, CMYK, 16 bit, palette, cut off or far too large.
+
+It deliberately doesn't resize: what a model needs is the business of its processor.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import struct
 import warnings
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,41 +20,76 @@ from r1sgg.errors import ImageError
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded (a 20,000 x 20,000 file of a few kilobytes takes 1.2 GB)."""
 
+_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
+
 
 def open_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read an image as 8-bit RGB, turned upright by its EXIF orientation; transparency is put on white.
 
+    Of several frames the first is read. 16-bit greys are scaled from 0..65535.
+
     Raises:
         ImageError: the file is missing, not an image, cut off, or has more than `max_pixels`.
     """
+    with _named_faults(path, max_pixels), Image.open(path) as image:
+        _check_size(image, path, max_pixels)
+        image.load()
+        return upright_rgb(image)
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A decoded image of any mode as 8-bit RGB, turned upright by its EXIF orientation; transparency becomes white."""
+    return _rgb(ImageOps.exif_transpose(image))
+
+
+def image_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height that `open_image` gives, read from the header.
+
+    Raises:
+        ImageError: the file is missing, not an image, or has more than `max_pixels`.
+    """
+    with _named_faults(path, max_pixels), Image.open(path) as image:
+        _check_size(image, path, max_pixels)
+        sideways = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+        return (image.height, image.width) if sideways else image.size
+
+
+@contextlib.contextmanager
+def _named_faults(path: Path, max_pixels: int) -> Iterator[None]:
+    """Turn whatever Pillow raises on a bad file into one ImageError; its warnings on odd metadata are not ours."""
     where = str(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        if image.width * image.height > max_pixels:
-            raise ImageError(
-                where,
-                expected=f"at most {max_pixels:,} pixels",
-                found=f"{image.width}x{image.height}",
-                hint="shrink it",
-            )
-        image.load()
-        return _rgb(ImageOps.exif_transpose(image))
+            warnings.simplefilter("ignore")
+            yield
+    except ImageError:
+        raise
     except FileNotFoundError as error:
         raise ImageError(where, expected="an image file", found="no such file", hint="check the path") from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise ImageError(where, expected="a readable image file", found=error.strerror or "none") from error
     except UnidentifiedImageError as error:
         raise ImageError(where, expected="an image (JPEG, PNG, ...)", found="a file of another kind") from error
     except Image.DecompressionBombError as error:
         raise ImageError(
             where, expected=f"at most {max_pixels:,} pixels", found="far more", hint="shrink it"
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
+    except _DAMAGE as error:
         raise ImageError(
             where, expected="a whole image", found=f"damaged data ({error})", hint="fetch it again"
         ) from error
+
+
+# What Pillow's decoders were seen to raise on files with flipped and missing bytes.
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, struct.error, zlib.error
+)  # fmt: skip
+
+
+def _check_size(image: Image.Image, path: Path, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        found = f"{image.width}x{image.height}"
+        raise ImageError(str(path), expected=f"at most {max_pixels:,} pixels", found=found, hint="shrink it")
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -55,10 +97,20 @@ def _rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        return Image.fromarray((values.clip(0, top) * (255.0 / top)).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        return Image.fromarray(
+            (values.clip(0, None) * (255 / _white(image.mode, values))).clip(0, 255).astype(np.uint8)
+        ).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
+
+
+def _white(mode: str, values: np.ndarray) -> float:
+    """The value that stands for white: fixed where the mode says so, else the smallest usual range that holds all."""
+    if mode.startswith("I;16"):
+        return 65535.0
+    top = float(values.max(initial=0))
+    ranges = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0)
+    return next((white for white in ranges if top <= white), top)

@@ -1,15 +1,16 @@
 """SceneGraph: the one container that everything else reads and writes.
 
-Boxes are xyxy in [0, 1] (fractions of the image's width and height; only a prediction may reach outside); pixels and model coordinates exist only in
-`r1sgg.graph.text` and in the data readers. Relationships hold object indices, so a dangling reference cannot exist.
-Stored as columns (labels, boxes, pairs, predicates) because rewards and metrics work on columns; `objects` and
-`relationships` give the row view.
+Boxes are xyxy in [0, 1] (fractions of the image's width and height; only a prediction may reach outside); pixels and
+model coordinates exist only in `r1sgg.graph.text` and in the data readers. Relationships hold object indices, so a
+dangling reference cannot exist. Stored as columns (labels, boxes, pairs, predicates) because rewards and metrics work
+on columns; `objects` and `relationships` give the row view.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -19,21 +20,36 @@ import numpy.typing as npt
 
 Boxes = npt.NDArray[np.float64]
 
-_NUMBER_SUFFIX = re.compile(r"[._\- ]\d+$")
-_SEPARATORS = re.compile(r"[_\-\s]+")
+NUMBER_SUFFIX = re.compile(r"[._\- ]\d+$")
+"""The number at the end of an id, with what separates it from the class."""
+
+_SEPARATORS = re.compile(r"[_\-\s\x00-\x1f\x7f-\x9f]+")  # control characters too: names end up on terminals
 _CACHE = 1 << 16
 
 
 @functools.lru_cache(_CACHE)
 def normalize_name(name: str) -> str:
-    """The form in which names are compared: lower case, "_" and "-" as spaces, no punctuation at the ends."""
-    return _SEPARATORS.sub(" ", name).strip(" .,;:\"'").lower()
+    """The form in which names are compared: lower case, "_" and "-" as spaces, no punctuation at the ends.
+
+    Empty for a name that is punctuation only.
+    """
+    form = _SEPARATORS.sub(" ", name).strip(" .,;:\"'").lower()
+    return form if any(c.isalnum() or _is_picture(c) for c in form) else ""
 
 
 @functools.lru_cache(_CACHE)
 def label_of_id(identifier: str) -> str:
-    """The class of an id: "traffic-light.2" -> "traffic light"; an id without a number is its own class."""
-    return normalize_name(_NUMBER_SUFFIX.sub("", identifier.strip()))
+    """The class of an id: "traffic-light.2" -> "traffic light"; an id without a number is its own class.
+
+    Empty for an id that names none: "", "7", "7.1".
+    """
+    label = normalize_name(NUMBER_SUFFIX.sub("", identifier.strip()))
+    return label if any(c.isalpha() or _is_picture(c) for c in label) else ""
+
+
+def _is_picture(character: str) -> bool:
+    """An emoji or another symbol that can stand for a thing."""
+    return unicodedata.category(character) == "So"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +100,14 @@ class SceneGraph:
         """Check and assemble a graph from rows.
 
         Raises:
-            ValueError: an id repeats, a box is not 0 <= x1 < x2 <= 1 (same for y), or an index names no object.
+            ValueError: an id repeats, a name is empty, a box is not 0 <= x1 < x2 <= 1 (same for y), or an index names
+                no object.
         """
         ids = tuple(o.id for o in objects)
         if len(set(ids)) != len(ids):
             raise ValueError(f"object ids must be unique, found {sorted({i for i in ids if ids.count(i) > 1})} twice")
+        if wrong := [o for o in objects if len(o.box) != 4]:
+            raise ValueError(f"box of {wrong[0].id!r}: expected (x1, y1, x2, y2), found {wrong[0].box}")
         boxes = np.array([o.box for o in objects], dtype=np.float64).reshape(-1, 4)
         x1, y1, x2, y2 = boxes.T
         bad = ~((x1 >= 0) & (x1 < x2) & (x2 <= 1) & (y1 >= 0) & (y1 < y2) & (y2 <= 1))
@@ -100,12 +119,16 @@ class SceneGraph:
         for r in relationships:
             if not (0 <= r.subject < len(ids) and 0 <= r.object < len(ids)):
                 raise ValueError(f"relationship {r} names an object outside 0..{len(ids) - 1}")
+        labels = tuple(normalize_name(o.label) for o in objects)
+        predicates = tuple(normalize_name(r.predicate) for r in relationships)
+        if not (all(labels) and all(predicates)):
+            raise ValueError("expected labels and predicates with a letter or digit in them, found one without")
         return cls(
             ids=ids,
-            labels=tuple(normalize_name(o.label) for o in objects),
+            labels=labels,
             boxes=boxes,
             pairs=tuple((r.subject, r.object) for r in relationships),
-            predicates=tuple(normalize_name(r.predicate) for r in relationships),
+            predicates=predicates,
             object_scores=_scores([o.score for o in objects]),
             relationship_scores=_scores([r.score for r in relationships]),
         )
@@ -142,7 +165,7 @@ class SceneGraph:
         return self.objects == other.objects and self.relationships == other.relationships
 
     def __hash__(self) -> int:
-        return hash((self.ids, self.labels, self.boxes.tobytes(), self.pairs, self.predicates))
+        return hash((self.ids, self.labels, self.pairs, self.predicates))  # not boxes: -0.0 == 0.0
 
     def __repr__(self) -> str:
         return f"SceneGraph({len(self)} objects, {len(self.pairs)} relationships)"

@@ -1,0 +1,186 @@
+"""Find the JSON object in what a model wrote: bare, fenced, inside <answer>, or in the middle of prose.
+
+Total and linear in the text's length, whatever its nesting or repetition. It knows nothing of objects or boxes, and it
+deliberately does not mend JSON unless asked: text that no JSON reader accepts is a failure with a name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+from r1sgg.graph.policies import POLICIES, Issue
+
+_TRIES = 256  # JSON objects tried in one answer; each costs its own length and a little
+_START = re.compile(r"""\{\s*+(?:["'{}[“”]|\w++\s*+:|/[/*]|\Z)""")  # a brace that begins an object, not {id,name}
+_FENCE = re.compile(r"```[\w+-]*")
+_READER = json.JSONDecoder(parse_int=float)  # float: a run of 5,000 digits is infinity, not an error
+
+
+def find_document(text: str, issues: list[Issue], *, repair: bool = False) -> dict[str, Any] | None:
+    """The JSON object of an answer, or None after adding the failure to `issues`."""
+    body = _answer(text, issues).strip()
+    if body[:1] == "{":
+        try:
+            document: dict[str, Any] = orjson.loads(body)
+            return document
+        except orjson.JSONDecodeError:
+            pass  # fenced at the end only, followed by prose, broken, or with NaN, which Python's reader accepts
+    body = _without_surrogates(body)
+    found, failure = _search(body, issues)
+    if found is not None:
+        return found
+    if repair and failure in ("truncated", "invalid_json") and (whole := _salvage(body)):
+        issues.append(Issue(failure, "repaired: the items that are whole are kept"))
+        return whole
+    issues.append(Issue(failure, POLICIES[failure].removeprefix("failure: ")))
+    return None
+
+
+# ---------------------------------------------------------------- the tags
+
+_TAGS = re.compile(r"<(/?)(think|answer)>", re.IGNORECASE)
+
+
+def _answer(text: str, issues: list[Issue]) -> str:
+    """The part that should hold the JSON: the last <answer> block outside <think>, or else all text outside <think>.
+
+    A </think> without its <think> ends thoughts that began in the prompt. A <think> that is never closed counts as
+    text, since what follows may be the answer.
+    """
+    if "<" not in text or not (tags := list(_TAGS.finditer(text))):
+        return text
+    last_think_end = max((m.end() for m in tags if m.group().lower() == "</think>"), default=0)
+    thinking = unclosed_think = False
+    start: int | None = None  # of the open answer
+    blocks: list[tuple[int, int]] = []
+    drafts = 0  # blocks in thoughts that began in the prompt
+    outside: list[str] = []
+    position = 0  # from where text is outside <think>
+    for m in tags:
+        closing, name = bool(m.group(1)), m.group(2).lower()
+        if name == "think" and closing:
+            if not thinking:
+                outside.clear()
+                start, drafts = None, len(blocks)
+            thinking, position = False, m.end()
+        elif name == "think" and start is None and not thinking:
+            if m.start() < last_think_end:
+                outside.append(text[position : m.start()])
+                thinking = True
+            else:
+                unclosed_think = True
+        elif name == "answer" and not thinking:
+            if not closing:
+                start = m.end()
+            elif start is not None:
+                blocks.append((start, m.start()))
+                start = None
+    if unclosed_think:
+        issues.append(Issue("unclosed_tag", "<think> is never closed"))
+    if answers := blocks[drafts:]:
+        if len(answers) > 1:
+            issues.append(Issue("several_answers", f"{len(answers)} answer blocks"))
+        return text[slice(*answers[-1])]
+    if start is not None:
+        issues.append(Issue("unclosed_tag", "<answer> is never closed"))
+        return text[start:]
+    rest = "".join([*outside, text[position:]])
+    return rest if rest.strip() or not blocks else text[slice(*blocks[-1])]
+
+
+# ---------------------------------------------------------------- the JSON
+
+
+def _search(body: str, issues: list[Issue]) -> tuple[dict[str, Any] | None, str]:
+    """The first JSON object of a text that looks like a graph, or the name of the failure.
+
+    A broken object is left behind at the place of its error, so every character is read about once.
+    """
+    failure = "no_json"
+    found_other = False
+    candidate = _START.search(body)
+    for _ in range(_TRIES):
+        if candidate is None:
+            break
+        start = candidate.start()
+        try:
+            value, end = _READER.raw_decode(body, start)
+        except json.JSONDecodeError as error:
+            if failure != "truncated":
+                failure = "truncated" if _is_cut(body, error) else "invalid_json"
+            candidate = _START.search(body, max(start + 1, error.pos))
+            continue
+        except RecursionError:  # the reader's own guard, at about a thousand levels
+            return None, "invalid_json"
+        if "objects" in value or "relationships" in value:
+            if _FENCE.sub("", body[:start]).strip() or _FENCE.sub("", body[end:]).strip():
+                issues.append(Issue("surrounding_text", "text around the JSON"))
+            return value, ""
+        found_other = True
+        candidate = _START.search(body, end)
+    if failure == "no_json" and (found_other or _is_json(_FENCE.sub("", body).strip())):
+        failure = "wrong_schema"
+    return None, failure
+
+
+_CUT = re.compile(
+    r"""[`\s]*  |  (?<=\d)(?:\.|[eE][+-]?)  |  (?<=\\)u[0-9a-fA-F]{0,4}
+    |  -|t|tr|tru|f|fa|fal|fals|n|nu|nul|N|Na|-?(?:I|In|Inf|Infi|Infin|Infini|Infinit)""",
+    re.VERBOSE,
+)
+
+
+def _is_cut(body: str, error: json.JSONDecodeError) -> bool:
+    """Whether JSON fails only because the text ends: what remains at the error could be continued."""
+    return error.msg.startswith("Unterminated string") or _CUT.fullmatch(body, error.pos) is not None
+
+
+def _is_json(body: str) -> bool:
+    try:
+        _READER.decode(body)
+    except (json.JSONDecodeError, RecursionError):
+        return False
+    return True
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_HALF_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_ESCAPES = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
+)
+
+
+def _without_surrogates(body: str) -> str:
+    """Halves of surrogate pairs, raw or as escapes, become U+FFFD: they can be read but never written as UTF-8."""
+    if _SURROGATES.search(body):
+        body = _SURROGATES.sub("\ufffd", body)
+    if _HALF_ESCAPE.search(body):
+        body = _ESCAPES.sub(lambda m: r"\ufffd" if m.group(1) else m.group(), body)
+    return body
+
+
+# ---------------------------------------------------------------- repair
+
+_ITEM = re.compile(r'\{\s*+"(?:[^{}]++|\{[^{}]*+\})*+\}')  # an object that holds objects at most one level deep
+
+
+def _salvage(body: str) -> dict[str, Any] | None:
+    """A document made of the items that are valid JSON by themselves, or None if there is none."""
+    objects: list[Any] = []
+    relationships: list[Any] = []
+    match = _ITEM.search(body)
+    while match:
+        try:
+            item = orjson.loads(match.group())
+        except orjson.JSONDecodeError:
+            item = {}
+        if "id" in item:
+            objects.append(item)
+        elif "subject" in item:
+            relationships.append(item)
+        match = _ITEM.search(body, match.end() if item else match.start() + 1)
+    return {"objects": objects, "relationships": relationships} if objects or relationships else None
