@@ -1,8 +1,15 @@
 """Fixtures that more than one test file uses."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported: no test asks the Hub
+
+settings.register_profile("r1sgg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("r1sgg")  # no test depends on how fast the machine is
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -14,3 +21,11 @@ def shared() -> Path:
     if not (folder / "oracle").is_dir():
         pytest.skip("needs ../shared (real data samples and independently computed answers)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny Qwen2-VL with random weights."""
+    from r1sgg.models.tiny import build_tiny
+
+    return build_tiny(tmp_path_factory.mktemp("tiny_checkpoint"), seed=0)

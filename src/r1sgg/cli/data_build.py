@@ -1,0 +1,59 @@
+"""`r1sgg data build`: any data set as parquet shards. The work is `r1sgg.data.build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from r1sgg.cli import PARTLY_FAILED, data_app
+
+_SHOWN = 10
+
+
+@data_app.command("build")
+def build(
+    data: Annotated[str, typer.Option(help="scenes:COUNT, vg150:, psg:, coco: or jsonl:PATH, hub:NAME, or a file.")],
+    out: Annotated[Path, typer.Option(help="Folder for data/*.parquet, gt.jsonl and dataset.json.")],
+    images: Annotated[str, typer.Option(help="inside (bytes in the shards) or path (absolute paths).")] = "inside",
+    shard_size: Annotated[int, typer.Option(min=1, help="Images of a shard.")] = 1000,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+) -> None:
+    """Write a prepared set: parquet shards that `hub:OUT` and `datasets.load_dataset` read, and its ground truth.
+
+    Finished shards are kept: run the same command again after an interruption, or to try failed images once more.
+
+    Example: `r1sgg data build --data vg150:VG,split=train --out prepared/vg150-train`
+    """
+    from r1sgg.cli.loading import progress_bar
+    from r1sgg.data.build import build
+    from r1sgg.errors import ConfigError, require
+
+    if images != "inside" and images != "path":
+        raise ConfigError(f"--images: expected inside or path, found {images!r}")
+    require("pyarrow", "train")
+    with progress_bar("images") as advance:
+        built = build(
+            data, out, images=images, shard_size=shard_size, workers=workers or _cores(), advance=advance
+        )
+    counts = built.description["counts"]
+    typer.echo(
+        f"{out}: {counts['images']:,} images, {counts['objects']:,} objects, {counts['relationships']:,} relationships "
+        f"in {built.shards} shard{'' if built.shards == 1 else 's'}"
+        + (f" ({built.kept} kept from before)" if built.kept else "")
+    )
+    typer.echo(f"hash of the annotations: {built.description['hashes']['annotations']}")
+    if built.left_out:
+        typer.echo(f"{built.left_out:,} notes on what was left out or clipped: {out / 'errors.jsonl'}", err=True)
+    if built.failed:
+        typer.echo(f"{built.failed:,} images are not in the set, each is named in {out / 'errors.jsonl'}", err=True)
+        raise typer.Exit(PARTLY_FAILED)
+
+
+def _cores() -> int:
+    """Cores that this process may use; a container often has fewer than the machine."""
+    import os
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -1,0 +1,34 @@
+"""`r1sgg grpo`: reinforcement learning on scene-graph rewards by a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from r1sgg.cli import PARTLY_FAILED, app
+from r1sgg.cli.sft import OPEN
+from r1sgg.errors import require
+
+
+@app.command(context_settings=OPEN)
+def grpo(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option(help="YAML recipe, see configs/.")] = None,
+) -> None:
+    """Train a model by GRPO: sampled graphs are paid by how well they match the truth.
+
+    Every key of a recipe is also an option, and so is every option of trl.GRPOConfig (with TrainingArguments):
+
+        r1sgg grpo --config configs/tiny-grpo.yaml --model runs/sft --data train/gt.jsonl --output_dir runs/grpo
+
+    Add --resume to go on from the last checkpoint. The folder gets the trained checkpoint,
+    metrics.jsonl, completions.jsonl and config.yaml.
+    """
+    require("trl", "train")
+    from r1sgg.training.grpo import train_grpo
+
+    if left_out := train_grpo(config, context.args):
+        typer.echo(f"{left_out} images could not be used", err=True)
+        raise typer.Exit(PARTLY_FAILED)

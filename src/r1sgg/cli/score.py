@@ -1,0 +1,142 @@
+"""`r1sgg score`: rewards of answers, from a file alone (no model, no torch). The scoring itself is `r1sgg.rewards`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from r1sgg.cli import PARTLY_FAILED, app
+
+_BATCH = 256
+
+
+@app.command()
+def score(
+    cases: Annotated[Path, typer.Argument(help="JSON Lines: ground-truth lines with `completion` and `frame`.")],
+    out: Annotated[Path, typer.Option(help="Where the scores go, a line per case.")],
+    similarity: Annotated[str, typer.Option(help="How labels are compared: glove, exact or spacy:MODEL.")] = "glove",
+    rewards: Annotated[str, typer.Option(help="Named reward set; it weighs the total and may add terms.")] = "paper-v1",
+    task: Annotated[str, typer.Option(help="sgg, det (objects only) or cls (relationships between given objects).")] = (
+        "sgg"
+    ),
+    unclamped: Annotated[bool, typer.Option("--unclamped", help="Let negative cosines count.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Read truncated JSON as far as it goes.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Say per object and triplet what was matched, missed or spurious, and why."),
+    ] = False,
+) -> None:
+    """Score completions with every reward term.
+
+    A case is a ground-truth line plus `completion` (raw text) and `frame` ([width, height] that the completion's boxes
+    are relative to). Each output line holds image_id, the terms (format, node, edge, hard_recall, hard_recall_relax;
+    null where one does not apply), their weighted total and the issues of the text. A case that cannot be read gets a
+    line with `error`, the others are scored all the same, and the exit code is 1.
+
+    Example: `r1sgg score cases.jsonl --out scores.jsonl --rewards balanced --explain`
+    """
+    import orjson
+    from rich.console import Console
+
+    from r1sgg.cli.score_table import print_explanation, print_summary
+    from r1sgg.matching.labels import load_similarity
+    from r1sgg.rewards.explain import explain_answer
+    from r1sgg.rewards.rubric import Rubric, Score
+
+    options: dict[str, Any] = {"task": task, "repair": repair} | ({"clamp": False} if unclamped else {})
+    rubric = Rubric.named(rewards, load_similarity(similarity), **options)
+    console = Console()
+    done: list[Score] = []
+    failed = 0
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("wb") as handle:
+        for batch in _batches(cases):
+            good = [item for item in batch if "error" not in item]
+            scores = rubric.score(
+                [i["completion"] for i in good], [i["example"].graph for i in good], [i["frame"] for i in good]
+            )
+            done += scores
+            ready = iter(zip(good, scores, strict=True))
+            for item in batch:
+                if "error" in item:
+                    failed += 1
+                    typer.echo(f"r1sgg: {item['error']}", err=True)
+                    line = item
+                else:
+                    case, result = next(ready)
+                    line = {
+                        "image_id": case["example"].image_id,
+                        **result.terms,
+                        "total": result.total,
+                        "issues": [issue._asdict() for issue in result.issues],
+                    }
+                    if explain:
+                        line["explain"] = explain_answer(
+                            rubric, case["completion"], case["example"].graph, case["frame"]
+                        )
+                        print_explanation(console, line)
+                handle.write(orjson.dumps(line) + b"\n")
+    print_summary(console, done, rubric, failed)
+    if failed:
+        raise typer.Exit(PARTLY_FAILED)
+
+
+def _batches(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """Cases in groups: {"example", "completion", "frame"}, or {"image_id", "line", "error"} for an unreadable one."""
+    batch: list[dict[str, Any]] = []
+    for number, text in _lines(path):
+        batch.append(_case(number, text, path))
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    from r1sgg.errors import InputError
+
+    try:
+        handle = path.open("rb")
+    except OSError as error:
+        found = error.strerror or "an error"
+        raise InputError(
+            str(path), expected="a readable JSON Lines file", found=found, hint="check the path"
+        ) from error
+    with handle:
+        empty = True
+        for number, line in enumerate(handle, 1):
+            if line.strip():
+                empty = False
+                yield number, line
+    if empty:
+        raise InputError(str(path), expected="at least one line", found="an empty file")
+
+
+def _case(number: int, text: bytes, path: Path) -> dict[str, Any]:
+    import orjson
+
+    from r1sgg.data.base import example_of_record, frame_of
+    from r1sgg.errors import InputError
+
+    where = f"{path}:{number}"
+    image_id = None
+    try:
+        try:
+            row = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise InputError(where, expected="a JSON object", found=f"broken JSON ({error.msg})") from error
+        if not isinstance(row, dict):
+            raise InputError(where, expected="a JSON object", found=type(row).__name__)
+        image_id = row.get("image_id")
+        if not isinstance(row.get("completion"), str):
+            found = type(row["completion"]).__name__ if "completion" in row else "nothing"
+            raise InputError(f"{where}: completion", expected="a string", found=found)
+        example = example_of_record(row, where, path.parent, also=frozenset(("completion", "frame")))
+        frame = frame_of(row.get("frame"), f"{where}: frame")
+    except InputError as error:
+        return {"image_id": None if image_id is None else str(image_id), "line": number, "error": str(error)}
+    return {"example": example, "completion": row["completion"], "frame": frame}

@@ -1,0 +1,55 @@
+"""What `r1sgg score` prints: the mean of every term, and with --explain one table an answer. No scoring here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from r1sgg.rewards.rubric import Rubric, Score
+
+
+def print_summary(console: Console, scores: Sequence[Score], rubric: Rubric, failed: int) -> None:
+    """Mean of every term over the answers it applies to, and the issues by kind."""
+    table = Table(
+        title=f"{len(scores)} answers, similarity {rubric.similarity.name}" + (f", {failed} bad" if failed else "")
+    )
+    for column in ("term", "weight", "mean", "answers"):
+        table.add_column(column, justify="left" if column == "term" else "right")
+    for name in rubric.names:
+        values = [v for s in scores if (v := s.terms[name]) is not None]
+        mean = f"{sum(values) / len(values):.4f}" if values else "-"
+        table.add_row(name, f"{rubric.weights.get(name, 0):g}", mean, str(len(values)))
+    totals = [s.total for s in scores]
+    table.add_row("total", "", f"{sum(totals) / len(totals):.4f}" if totals else "-", str(len(totals)))
+    console.print(table)
+    kinds = Counter(issue.kind for s in scores for issue in s.issues)
+    if kinds:
+        console.print("issues: " + ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()), markup=False)
+
+
+def print_explanation(console: Console, line: dict[str, Any]) -> None:
+    """One answer: its terms, then every object and triplet with its fate and the reason."""
+    terms = ", ".join(
+        f"{k} {v:.3f}" for k, v in line.items() if isinstance(v, float) and k not in ("image_id", "explain")
+    )
+    console.print(f"image {line['image_id']}: {terms}", markup=False, highlight=False)
+    told = line["explain"]
+    console.print(f"  format: {told['format']}", markup=False, highlight=False)
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("", "truth", "answer", "credit", "why"):
+        table.add_column(column, overflow="fold")
+    for kind in ("objects", "triplets"):
+        for row in told[kind]:
+            credit = "" if row.get("credit") is None else f"{row['credit']:.3f}"
+            cells = (_words(row.get("truth")), _words(row.get("predicted")), credit, row["why"])
+            table.add_row(row["fate"], *(c.replace("[", r"\[") for c in cells))
+    console.print(table)
+
+
+def _words(value: Any) -> str:
+    return "-" if value is None else " ".join(value) if isinstance(value, list) else str(value)

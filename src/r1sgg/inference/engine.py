@@ -1,0 +1,119 @@
+"""What an engine is, how it samples, and how a list of images is cut into batches.
+
+Engines turn images and chats into completions; they know nothing of files. Writing predictions for a ground-truth file
+is `r1sgg.inference.run`; the transformers engine is `r1sgg.inference.hf`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+
+from r1sgg.errors import ConfigError
+from r1sgg.models.prompts import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen.
+
+    Attributes:
+        temperature: 0 takes the most probable token.
+        top_p: keep the smallest set of tokens with this probability in sum; 1 keeps all.
+        top_k: keep so many of the most probable tokens; 0 keeps all.
+        max_new_tokens: longest answer.
+        seed: with an image's key, it decides that image's draws, whatever else is in the batch.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 1024
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, fine, expected in (
+            ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
+            ("top_p", 0 < self.top_p <= 1, "more than 0 and at most 1"),
+            ("top_k", self.top_k >= 0, "0 or more"),
+            ("max_new_tokens", self.max_new_tokens >= 1, "1 or more"),
+        ):
+            if not fine:
+                raise ConfigError(f"{name}: expected {expected}, found {getattr(self, name)}")
+
+    def generator_seed(self, key: str) -> int:
+        """The 63-bit seed of one image's draws."""
+        digest = hashlib.sha256(f"{self.seed}/{key}".encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class LogProbs:
+    """Natural-log probabilities that the model gave to the tokens it wrote, at temperature 1: `sum` and `mean`."""
+
+    sum: float
+    mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer.
+
+    Attributes:
+        text: without special tokens.
+        tokens: how many were generated, the end-of-turn token included.
+        finish_reason: "stop" (the model ended its turn) or "length" (it was cut off).
+        seconds: wall time of its batch divided by the batch's size.
+        logprobs: None where the engine does not give them.
+    """
+
+    text: str
+    tokens: int
+    finish_reason: str
+    seconds: float = 0.0
+    logprobs: LogProbs | None = None
+
+
+class Engine(Protocol):
+    """Anything that answers chats about images; `name` says what could change its rounding (device, precision)."""
+
+    name: str
+
+    def generate(
+        self,
+        images: Sequence[Image.Image],
+        messages: Sequence[list[Message]],
+        sampling: Sampling,
+        keys: Sequence[str] | None = None,
+    ) -> list[Completion]:
+        """Answer each chat about its image, as one batch.
+
+        Args:
+            images: RGB, upright.
+            messages: one chat an image, without the image (see `r1sgg.models.prompts.build_messages`).
+            sampling: how tokens are chosen.
+            keys: names that decide each image's random draws; its position where None.
+        """
+        ...
+
+
+def batches_by_size(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[list[int]]:
+    """Positions cut into batches of images of similar size, largest first, so that little is padded.
+
+    Args:
+        sizes: width and height of each image.
+        batch_size: most images in a batch.
+    """
+    order = sorted(range(len(sizes)), key=lambda k: (-sizes[k][0] * sizes[k][1], k))
+    return [order[k : k + batch_size] for k in range(0, len(order), batch_size)]
+
+
+def describe(sampling: Sampling) -> dict[str, Any]:
+    """Sampling as JSON; a greedy run names only its length."""
+    if sampling.temperature == 0:
+        return {"temperature": 0.0, "max_new_tokens": sampling.max_new_tokens}
+    return {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "max_new_tokens", "seed")}

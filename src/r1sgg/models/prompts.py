@@ -1,0 +1,158 @@
+"""What a model is asked, and in which layout it answers: one definition for training, generation and prediction.
+
+`AnswerSettings` lies in a checkpoint folder as r1sgg.json, so a model is always asked the way it was trained. The
+prompts follow Table 1 of arXiv 2504.13617 in content, not in wording.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+import numpy as np
+import orjson
+
+from r1sgg.errors import InputError
+from r1sgg.graph.scene import SceneGraph
+from r1sgg.graph.text import Frame, render
+
+if TYPE_CHECKING:
+    from r1sgg.graph.vocabulary import Vocabulary
+
+SETTINGS_FILE = "r1sgg.json"
+Prompt = Literal["paper", "short"]
+Message = dict[str, Any]
+"""{"role": ..., "content": text}, as chat templates take it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSettings:
+    """How a checkpoint is asked and how it answers; the defaults suit an instruct model that knows nothing of r1sgg.
+
+    Attributes:
+        prompt: "paper" (task, JSON shape, guidelines, worked example) or "short" (one line, for small models).
+        think: ask for <think> and <answer> tags, and write them into training targets.
+        minify: training targets without spaces after commas and colons.
+        vocabulary: "open", or the vocabulary that the prompt lists ("vg150", "psg", a file).
+        image_size: state the size that coordinates are relative to (the original code removes it).
+    """
+
+    prompt: Prompt = "paper"
+    think: bool = False
+    minify: bool = False
+    vocabulary: str = "open"
+    image_size: bool = False
+
+    @classmethod
+    def from_record(cls, record: Any, where: str) -> Self:
+        """Check a JSON object.
+
+        Raises:
+            InputError: an unknown key or a value of another kind.
+        """
+        if not isinstance(record, dict):
+            raise InputError(where, expected="a JSON object", found=type(record).__name__)
+        fields = {f.name: f.default for f in dataclasses.fields(cls)}
+        for key, value in record.items():
+            if key not in fields:
+                raise InputError(f"{where}: {key!r}", expected=f"only the keys {', '.join(fields)}", found="another")
+            if type(value) is not type(fields[key]):
+                raise InputError(f"{where}: {key}", expected=f"a value like {fields[key]!r}", found=repr(value))
+        if record.get("prompt", "paper") not in get_args(Prompt):
+            raise InputError(f"{where}: prompt", expected=" or ".join(get_args(Prompt)), found=repr(record["prompt"]))
+        return cls(**record)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The settings of a checkpoint folder; the defaults where it has none.
+
+        Raises:
+            InputError: the file is not a JSON object of settings.
+        """
+        path = folder / SETTINGS_FILE
+        if not path.is_file():
+            return cls()
+        try:
+            record = orjson.loads(path.read_bytes())
+        except orjson.JSONDecodeError as error:
+            raise InputError(str(path), expected="a JSON object", found=f"broken JSON ({error.msg})") from error
+        return cls.from_record(record, str(path))
+
+    def write(self, folder: Path) -> None:
+        """Put the settings beside a checkpoint's other files."""
+        (folder / SETTINGS_FILE).write_bytes(orjson.dumps(dataclasses.asdict(self), option=orjson.OPT_INDENT_2) + b"\n")
+
+
+SHORT_PROMPT = "Scene graph of the image as JSON."
+
+THINK_SYSTEM_PROMPT = (
+    "A user asks, and the assistant answers. The assistant first reasons in its mind and then gives the answer. The "
+    "reasoning stands between <think> and </think>, the answer between <answer> and </answer>: "
+    "<think> reasoning here </think><answer> answer here </answer>"
+)
+"""In the manner of DeepSeek-R1 (arXiv 2501.12948, Table 1)."""
+
+_EXAMPLE = SceneGraph(
+    ids=("person.1", "bike.2", "helmet.3", "tree.4"),
+    labels=("person", "bike", "helmet", "tree"),
+    boxes=np.array(
+        [[0.24, 0.2, 0.5, 0.76], [0.2, 0.48, 0.56, 0.92], [0.32, 0.18, 0.42, 0.29], [0.72, 0.06, 0.98, 0.84]]
+    ),
+    pairs=((0, 1), (0, 2)),
+    predicates=("riding", "wearing"),
+)
+
+
+def build_messages(
+    settings: AnswerSettings, vocabulary: Vocabulary | None = None, frame: Frame = (1000.0, 1000.0)
+) -> list[Message]:
+    """The chat that asks for a scene graph, without the image (it goes before the text of the last message).
+
+    Args:
+        settings: which prompt.
+        vocabulary: the names that a closed prompt lists; None or an open vocabulary lists nothing.
+        frame: width and height that the answer's coordinates are relative to; the worked example is written in it.
+
+    Returns:
+        An optional system message and one user message.
+    """
+    text = SHORT_PROMPT if settings.prompt == "short" else _paper_prompt(settings, frame)
+    if vocabulary is not None and vocabulary.objects:
+        text += f"\n\nUse only these object names: {', '.join(vocabulary.written_objects)}."
+    if vocabulary is not None and vocabulary.predicates:
+        text += f"\n\nUse only these predicates: {', '.join(vocabulary.predicates)}."
+    system = [{"role": "system", "content": THINK_SYSTEM_PROMPT}] if settings.think else []
+    return [*system, {"role": "user", "content": text}]
+
+
+def with_image(messages: list[Message]) -> list[Message]:
+    """The same chat in parts, with a place for one image before the text of the last message."""
+    parts = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
+    parts[-1]["content"].insert(0, {"type": "image"})
+    return parts
+
+
+def _paper_prompt(settings: AnswerSettings, frame: Frame) -> str:
+    width, height = int(frame[0]), int(frame[1])
+    size = f" of size {width} x {height}" if settings.image_size else ""
+    return f"""\
+Write a structured scene graph for the image{size}, as one JSON object of this shape:
+{{"objects": [{{"id": "object_name.number", "bbox": [x1, y1, x2, y2]}}, ...], \
+"relationships": [{{"subject": "object_name.number", "predicate": "relation", "object": "object_name.number"}}, ...]}}
+
+Guidelines for objects:
+- Each id is unique and has the form "object_name.number".
+- Each box is [x1, y1, x2, y2] in integers, the top left and the bottom right corner; x runs from 0 to {width}, \
+y from 0 to {height}.
+- List all visible objects, also those that take part in no relationship.
+
+Guidelines for relationships:
+- Each one has a subject, a predicate and an object; subject and object are ids from the list of objects.
+- Leave out relationships for objects that stand alone.
+
+Example:
+{render(_EXAMPLE, frame)}
+
+Now give the complete scene graph of the image."""

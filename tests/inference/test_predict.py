@@ -1,0 +1,146 @@
+"""`r1sgg predict`, and a model as a function from images to graphs."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from PIL import Image
+
+import r1sgg
+from r1sgg.cli import main
+from r1sgg.cli.predict import output_names
+from r1sgg.errors import ImageError
+from r1sgg.graph.scene import SceneGraph
+from r1sgg.inference.engine import Completion, Sampling
+from r1sgg.inference.reader import Reader
+from r1sgg.models.families import LoadedModel
+from r1sgg.models.prompts import Message
+
+ANSWER = (
+    '{"objects":[{"id":"man.1","bbox":[100,200,500,1200]},{"id":"horse.1","bbox":[0,500,1000,1000]}],'
+    '"relationships":[{"subject":"man.1","predicate":"riding","object":"horse.1"},'
+    '{"subject":"man.1","predicate":"on","object":"roof.9"}]}'
+)
+
+
+class Oracle:
+    """Says what it is told to."""
+
+    name = "oracle"
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def generate(
+        self,
+        images: Sequence[Image.Image],
+        messages: Sequence[list[Message]],
+        sampling: Sampling,
+        keys: Sequence[str] | None = None,
+    ) -> list[Completion]:
+        assert all(image.mode == "RGB" for image in images)
+        return [Completion(self.text, 60, "stop") for _ in images]
+
+
+def test_a_reading_is_a_record_in_pixels_with_what_was_wrong(tiny: LoadedModel, tmp_path: Path) -> None:
+    reader = Reader(tiny, Oracle(ANSWER))
+    reading = reader.read(Image.new("L", (200, 100)))
+    record = reading.to_record("photo", tmp_path / "photo.jpg", "tiny")
+    assert (record["width"], record["height"]) == (200, 100)
+    assert record["objects"][0] == {"id": "man.1", "bbox": [20, 20, 100, 100]}, "clipped to the image"
+    assert record["relationships"] == [{"subject": "man.1", "predicate": "riding", "object": "horse.1"}]
+    assert record["completion"] == ANSWER
+    assert record["failure"] is None
+    assert {issue["kind"] for issue in record["issues"]} == {"box_out_of_frame", "dangling"}
+    assert reader(Image.new("CMYK", (30, 30))).triplets == (("man", "riding", "horse"),)
+
+
+def test_an_answer_that_is_none_gives_the_empty_graph(tiny: LoadedModel) -> None:
+    reader = Reader(tiny, Oracle("I cannot see anything."))
+    assert reader(Image.new("RGB", (30, 30))) == SceneGraph((), (), np.zeros((0, 4)))
+    assert reader.read(Image.new("RGB", (30, 30))).parsed.failure == "no_json"
+    with pytest.raises(ImageError, match="no such file"):
+        reader("gone.jpg")
+
+
+def test_load_reads_any_image(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "red.png")
+    reader = r1sgg.load(tiny_checkpoint, device="cpu")
+    graph = reader(tmp_path / "red.png", Sampling(max_new_tokens=4))
+    assert isinstance(graph, SceneGraph)
+    assert not hasattr(r1sgg, "lode")
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = (
+        "import sys, r1sgg, r1sgg.cli, r1sgg.models.prompts, r1sgg.inference.engine, r1sgg.inference.reader; "
+        "sys.exit(bool({'torch', 'transformers', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_photos_of_every_kind_give_json_and_a_picture(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    picture.save(folder / "rgb.png")
+    picture.convert("CMYK").save(folder / "cmyk.jpg")
+    picture.convert("P").save(folder / "palette.gif")
+    picture.convert("RGBA").save(folder / "rgb.webp")
+    Image.fromarray(noise[..., 0].astype(np.uint16) * 257).save(folder / "deep.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    picture.save(folder / "turned.jpg", exif=turned)
+    (folder / "text.jpg").write_text("no image")
+    out = tmp_path / "out"
+    paths = sorted(folder.iterdir())
+    with pytest.raises(SystemExit) as left:
+        main(["predict", *map(str, paths), "--model", str(tiny_checkpoint), "--out", str(out), "--max-new-tokens", "4"])
+    assert left.value.code == 1
+    written = capsys.readouterr()
+    assert "text.jpg: expected an image" in written.err
+    assert "cannot be opened" in written.out
+    stems = {"cmyk", "deep", "palette", "rgb", "rgb-2", "turned"}
+    assert {p.name for p in out.iterdir()} == {f"{s}{end}" for s in stems for end in (".json", ".overlay.png")}
+    record = orjson.loads((out / "turned.json").read_bytes())
+    assert (record["width"], record["height"]) == (40, 60), "of the upright image"
+    assert record["image"].endswith("turned.jpg")
+    with Image.open(out / "rgb.overlay.png") as overlay:
+        assert overlay.size > (0, 0)
+
+
+def test_outputs_never_overwrite_each_other_or_an_input(tmp_path: Path) -> None:
+    names = [tmp_path / "a" / "x.jpg", tmp_path / "b" / "X.png", tmp_path / "b" / "x-2.png"]
+    assert output_names(names, tmp_path) == ["x", "X-2", "x-2-2"]
+    clash = [tmp_path / "y.jpg", tmp_path / "y.overlay.png"]
+    assert output_names(clash, tmp_path) == ["y-2", "y.overlay"]
+
+
+def test_all_real_photos_are_handled(
+    shared: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = sorted((shared / "data" / "vg_sample" / "images").iterdir())
+    assert photos
+    arguments = ["predict", *map(str, photos), "--model", str(tiny_checkpoint), "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, "--max-new-tokens", "2", "--max-pixels", "12544"])
+    assert left.value.code == 0
+    assert len(list(tmp_path.glob("*.json"))) == len(list(tmp_path.glob("*.overlay.png"))) == len(photos)
+
+
+def test_the_tiny_command_makes_a_checkpoint_and_spares_a_full_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for code in (0, 2):
+        with pytest.raises(SystemExit) as left:
+            main(["tiny", "--out", str(tmp_path / "tiny"), "--seed", "3"])
+        assert left.value.code == code
+    assert "expected a new or empty folder" in capsys.readouterr().err
+    assert (tmp_path / "tiny" / "model.safetensors").is_file()

@@ -1,0 +1,232 @@
+"""Families on real (tiny, random-weight) checkpoints of each: frames, loading, generation; and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_families import build_qwen2_5_vl, build_qwen3_vl
+from transformers import PreTrainedConfig
+
+from r1sgg.errors import ImageError, ModelError
+from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
+from r1sgg.graph.text import parse, render
+from r1sgg.inference.engine import Sampling
+from r1sgg.inference.hf import TransformersEngine
+from r1sgg.inference.run import fingerprint
+from r1sgg.models import families
+from r1sgg.models.families import (
+    LoadedModel,
+    family_of,
+    load_checkpoint,
+    load_model,
+    load_processor,
+    resolve,
+    suppressed_token_ids,
+)
+from r1sgg.models.prompts import AnswerSettings
+
+NAMES = {"qwen2_vl": "Qwen2-VL", "qwen2_5_vl": "Qwen2.5-VL", "qwen3_vl": "Qwen3-VL"}
+SIZES = [(112, 112), (640, 480), (333, 777), (31, 500), (2400, 1800)]
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {
+        "qwen2_vl": tiny_checkpoint,
+        "qwen2_5_vl": build_qwen2_5_vl(tmp_path_factory.mktemp("qwen2_5_vl")),
+        "qwen3_vl": build_qwen3_vl(tmp_path_factory.mktemp("qwen3_vl")),
+    }
+
+
+@pytest.fixture(scope="module", params=list(NAMES))
+def loaded(request: pytest.FixtureRequest, folders: dict[str, Path]) -> LoadedModel:
+    return load_model(folders[request.param], device="cpu")
+
+
+def noise(size: tuple[int, int]) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8))
+
+
+def test_a_checkpoint_is_recognised_by_its_config(loaded: LoadedModel) -> None:
+    assert loaded.family.name == NAMES[loaded.model.config.model_type]
+    assert family_of(loaded.path) is family_of(loaded.model.config) is loaded.family
+    assert loaded.model.dtype == torch.float32
+    assert not loaded.model.training
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_frame_is_the_family_s(loaded: LoadedModel, size: tuple[int, int]) -> None:
+    resizer = loaded.processor.image_processor
+    _, rows, columns = resizer(noise(size), return_tensors="pt")["image_grid_thw"][0].tolist()
+    resized = (columns * resizer.patch_size, rows * resizer.patch_size)
+    assert loaded.frame(size) == (resized if loaded.family.name == "Qwen2.5-VL" else (1000, 1000))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_boxes_survive_text_to_half_a_unit(loaded: LoadedModel, size: tuple[int, int]) -> None:
+    corners = np.sort(np.random.default_rng(1).uniform(0, 1, (20, 2, 2)), axis=1)
+    corners[:, 1] = np.maximum(corners[:, 1], corners[:, 0] + 0.05).clip(max=1)
+    corners[:, 0] = np.minimum(corners[:, 0], corners[:, 1] - 0.04)
+    objects = [SceneObject(f"man.{k}", "man", tuple(c)) for k, c in enumerate(corners.reshape(-1, 4).tolist(), 1)]
+    graph = SceneGraph.build(objects, [Relationship(0, "riding", 1), Relationship(3, "near", 2)])
+    frame = loaded.frame(size)
+    parsed = parse(render(graph, frame), frame)
+    assert not parsed.issues
+    assert parsed.graph.ids == graph.ids
+    assert parsed.graph.relationships == graph.relationships
+    assert np.abs((parsed.graph.boxes - graph.boxes) * (*frame, *frame)).max() <= 0.5 + 1e-9
+
+
+def test_it_generates_for_images_of_unlike_sizes(loaded: LoadedModel) -> None:
+    images = [noise((60, 90)), noise((150, 100))]
+    engine = TransformersEngine(loaded)
+    answers = engine.generate(images, [loaded.messages(i.size) for i in images], Sampling(max_new_tokens=5))
+    assert [a.tokens <= 5 for a in answers] == [True, True]
+    assert all(np.isfinite(a.logprobs.sum) for a in answers if a.logprobs)
+
+
+def test_the_worked_example_is_in_the_frame_of_the_image(folders: dict[str, Path]) -> None:
+    pixels = load_checkpoint(folders["qwen2_5_vl"])
+    assert pixels.settings == AnswerSettings(), "a checkpoint without r1sgg.json gets the paper's prompt"
+    assert "from 0 to 644, y from 0 to 476" in pixels.messages((640, 480))[-1]["content"]
+    assert (
+        "from 0 to 1000, y from 0 to 1000" in load_checkpoint(folders["qwen3_vl"]).messages((640, 480))[-1]["content"]
+    )
+
+
+def test_the_vocabulary_of_the_settings_reaches_the_prompt(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    shutil.copytree(tiny_checkpoint, closed)
+    AnswerSettings(prompt="short", vocabulary="vg150").write(closed)
+    assert "zebra" in load_checkpoint(closed).messages((100, 100))[-1]["content"]
+
+
+def test_images_are_limited_to_the_family_s_or_the_caller_s_pixels(folders: dict[str, Path]) -> None:
+    checkpoint = load_checkpoint(folders["qwen2_5_vl"], max_pixels=100 * 28 * 28)
+    width, height = checkpoint.frame((4000, 3000))
+    assert width * height <= 100 * 28 * 28
+    width, height = load_checkpoint(folders["qwen2_5_vl"]).frame((4000, 3000))
+    assert 100 * 28 * 28 < width * height <= 1280 * 28 * 28
+    assert load_processor(folders["qwen2_vl"]).image_processor.size["longest_edge"] == 336 * 336, "its own is lower"
+
+
+def test_a_very_long_image_is_refused(loaded: LoadedModel) -> None:
+    with pytest.raises(ImageError, match="5000x10"):
+        loaded.frame((5000, 10))
+
+
+def test_vision_tokens_and_unused_rows_are_suppressed(loaded: LoadedModel) -> None:
+    tokenizer = loaded.processor.tokenizer
+    suppressed = suppressed_token_ids(loaded.model.config, tokenizer)
+    assert {tokenizer.convert_tokens_to_ids(t) for t in ("<|image_pad|>", "<|video_pad|>")} <= set(suppressed)
+    assert tokenizer.eos_token_id not in suppressed
+    assert loaded.model.get_input_embeddings().num_embeddings - len(tokenizer) == sum(
+        i >= len(tokenizer) for i in suppressed
+    )
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def copy(folder: Path, to: Path, without: str = "") -> Path:
+    shutil.copytree(folder, to, ignore=lambda _, names: [n for n in names if without and n.startswith(without)])
+    return to
+
+
+def test_an_unknown_family_lists_the_known_ones(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = copy(tiny_checkpoint, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "llava_next"}))
+    with pytest.raises(ModelError, match=r"Qwen2-VL.*Qwen2\.5-VL.*Qwen3-VL.*found model_type 'llava_next'"):
+        load_model(folder)
+    with pytest.raises(ModelError, match="model_type None"):
+        family_of(PreTrainedConfig().to_dict() | {"model_type": None})
+
+
+@pytest.mark.parametrize(
+    ("without", "message"),
+    [
+        ("processor_config", "expected a checkpoint with its processor"),
+        ("tokenizer", "expected a tokenizer in which"),
+        ("config.json", r"found no config\.json"),
+        ("model.safetensors", "the weights do not load"),
+    ],
+)
+def test_a_missing_file_is_one_sentence(tiny_checkpoint: Path, tmp_path: Path, without: str, message: str) -> None:
+    folder = copy(tiny_checkpoint, tmp_path / "model", without)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_weights_that_are_not_safetensors_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = copy(tiny_checkpoint, tmp_path / "model", "model.safetensors")
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="the weights do not load"):
+        load_model(folder)
+
+
+def test_names_that_stand_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no-such-folder", "./no/such", tmp_path / "gone", "a/b/c", "~/gone"):
+        with pytest.raises(ModelError, match="no such checkpoint folder"):
+            resolve(name)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="found a file"):
+        resolve(tmp_path / "file")
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="merge the adapter"):
+        resolve(tmp_path)
+    monkeypatch.setattr(families, "_TINY_FOLDER", tmp_path)
+    with pytest.raises(ModelError, match="holds no tiny checkpoint"):
+        resolve("tiny")
+    (tmp_path / "config.json").write_text("{}")
+    assert resolve("tiny") == str(tmp_path)
+
+
+def test_a_name_on_the_hub_without_a_network_is_one_sentence() -> None:
+    with pytest.raises(ModelError, match="owner/no-such-model: no such folder here") as caught:
+        family_of("owner/no-such-model")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_on_the_hub_loads_from_the_cache_with_its_settings(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = tmp_path / "models--owner--model"
+    shutil.copytree(tiny_checkpoint, repository / "snapshots" / "abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    loaded = load_model("owner/model", device="cpu")
+    assert (loaded.name, loaded.path, loaded.settings.prompt) == ("owner/model", "owner/model", "short")
+    (repository / "snapshots" / "abc" / "r1sgg.json").unlink()
+    assert load_checkpoint("owner/model").settings == AnswerSettings()
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "toaster"])
+def test_a_device_that_is_not_there(tiny_checkpoint: Path, device: str) -> None:
+    with pytest.raises(ModelError, match="device"):
+        load_model(tiny_checkpoint, device=device)
+
+
+def test_a_precision_that_is_none(tiny_checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match=r"dtype: expected one of float32, .* found 'float8'"):
+        load_model(tiny_checkpoint, dtype="float8")
+    assert load_model(tiny_checkpoint, device="cpu", dtype="auto").model.dtype == torch.bfloat16
+
+
+def test_the_fingerprint_follows_weights_and_settings(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = copy(tiny_checkpoint, tmp_path / "model")
+    first = fingerprint(str(folder))
+    assert first == fingerprint(str(tiny_checkpoint))
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(data)
+    second = fingerprint(str(folder))
+    AnswerSettings(think=True).write(folder)
+    assert len({first, second, fingerprint(str(folder)), fingerprint("owner/name")}) == 4

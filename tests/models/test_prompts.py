@@ -1,0 +1,91 @@
+"""Prompts and the settings that name them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from r1sgg.errors import InputError
+from r1sgg.graph.text import Frame, parse
+from r1sgg.graph.vocabulary import OPEN, PSG, VG150, Vocabulary
+from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, build_messages, with_image
+
+PAPER = AnswerSettings()
+
+
+def text_of(settings: AnswerSettings, vocabulary: Vocabulary | None = None, frame: Frame = (1000.0, 1000.0)) -> str:
+    return str(build_messages(settings, vocabulary, frame)[-1]["content"])
+
+
+@pytest.mark.parametrize("frame", [(1000.0, 1000.0), (336.0, 224.0), (28.0, 28.0)])
+def test_the_worked_example_is_a_right_answer_in_its_frame(frame: Frame) -> None:
+    example = text_of(PAPER, frame=frame).split("Example:\n")[1]
+    parsed = parse(example.split("\n\n")[0], frame)
+    assert not parsed.issues
+    assert parsed.graph.labels == ("person", "bike", "helmet", "tree")
+    assert parsed.graph.triplets[0] == ("person", "riding", "bike")
+
+
+def test_the_paper_prompt_says_what_the_paper_s_says() -> None:
+    text = text_of(PAPER)
+    for part in ('"objects"', '"relationships"', "unique", "integers", "all visible objects", "stand alone"):
+        assert part in text
+    assert text.endswith("complete scene graph of the image.")
+
+
+def test_a_closed_prompt_lists_the_names_as_published() -> None:
+    assert "airplane, animal" in text_of(PAPER, VG150)
+    assert "in front of" in text_of(PAPER, VG150)
+    assert "door-stuff" in text_of(PAPER, PSG)
+    assert text_of(PAPER, OPEN) == text_of(PAPER)
+    assert "Use only these predicates: on." in text_of(PAPER, Vocabulary("mine", (), ("on",)))
+
+
+def test_each_setting_changes_the_chat() -> None:
+    assert [m["role"] for m in build_messages(PAPER)] == ["user"]
+    thinking = build_messages(AnswerSettings(think=True))
+    assert [m["role"] for m in thinking] == ["system", "user"]
+    assert "<think>" in thinking[0]["content"]
+    assert "<answer>" in thinking[0]["content"]
+    assert "\n" not in text_of(AnswerSettings(prompt="short"))
+    assert "of size 336 x 224" in text_of(AnswerSettings(image_size=True), frame=(336.0, 224.0))
+    assert "of size" not in text_of(PAPER)
+
+
+def test_the_image_goes_before_the_last_message_s_text() -> None:
+    messages = build_messages(AnswerSettings(think=True))
+    *_, last = with_image(messages)
+    assert [part["type"] for part in last["content"]] == ["image", "text"]
+    assert isinstance(messages[-1]["content"], str), "the chat given in is left as it was"
+
+
+def test_settings_survive_the_file(tmp_path: Path) -> None:
+    settings = AnswerSettings("short", think=True, minify=True, vocabulary="vg150", image_size=True)
+    settings.write(tmp_path)
+    assert AnswerSettings.read(tmp_path) == settings
+
+
+def test_a_folder_without_settings_gets_the_paper_s_prompt(tmp_path: Path) -> None:
+    assert AnswerSettings.read(tmp_path) == AnswerSettings(prompt="paper", think=False, minify=False)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"thinking": True}, "'thinking'"),
+        ({"think": 1}, "think: expected a value like False, found 1"),
+        ({"prompt": "long"}, "prompt: expected paper or short, found 'long'"),
+        ([1], "expected a JSON object, found list"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, record: object, message: str) -> None:
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"r1sgg\.json") as caught:
+        AnswerSettings.read(tmp_path)
+    assert message in str(caught.value)
+
+
+def test_broken_settings_are_named(tmp_path: Path) -> None:
+    (tmp_path / SETTINGS_FILE).write_text("{")
+    with pytest.raises(InputError, match="broken JSON"):
+        AnswerSettings.read(tmp_path)
