@@ -32,21 +32,48 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             empty = False
-            try:
-                row = orjson.loads(line.removeprefix(_MARK) if number == 1 else line)
-            except orjson.JSONDecodeError as error:
-                cut = not line.endswith(b"\n") and (error.pos >= len(error.doc) or "UTF-8" in error.msg)
-                raise InputError(
-                    f"{path}:{number}",
-                    expected="a JSON object",
-                    found="a line that is cut off" if cut else f"broken JSON ({error.msg})",
-                    hint="the file was not written to its end; write it again" if cut else "fix or remove the line",
-                ) from error
-            if not isinstance(row, dict):
-                raise InputError(f"{path}:{number}", expected="a JSON object", found=type(row).__name__)
+            row = record_of_line(line, f"{path}:{number}", first=number == 1)
             yield number, row
     if empty:
         raise InputError(str(path), expected="at least one line", found="an empty file")
+
+
+def record_of_line(line: bytes, where: str, *, first: bool = False) -> dict[str, Any]:
+    """The JSON object of one line; the `first` of a file may open with a byte order mark.
+
+    Raises:
+        InputError: it is cut off, not UTF-8, or no JSON object.
+    """
+    try:
+        row = orjson.loads(line.removeprefix(_MARK) if first else line)
+    except orjson.JSONDecodeError as error:
+        cut = not line.endswith(b"\n") and (error.pos >= len(error.doc) or "UTF-8" in error.msg)
+        raise InputError(
+            where,
+            expected="a JSON object",
+            found="a line that is cut off" if cut else f"broken JSON ({error.msg})",
+            hint="the file was not written to its end; write it again" if cut else "fix or remove the line",
+        ) from error
+    if not isinstance(row, dict):
+        raise InputError(where, expected="a JSON object", found=type(row).__name__)
+    return row
+
+
+def read_json(path: Path) -> Any:
+    """A whole JSON file.
+
+    Raises:
+        InputError: it is missing, or not JSON.
+    """
+    try:
+        return orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(
+            str(path), expected="a readable JSON file", found=error.strerror or "an error", hint="check the path"
+        ) from error
+    except orjson.JSONDecodeError as error:
+        found = f"broken JSON ({error.msg})"
+        raise InputError(f"{path}:{error.lineno}", expected="JSON", found=found, hint="fetch it again") from error
 
 
 def check_keys(row: Mapping[str, Any], known: frozenset[str], needed: Sequence[str], where: str) -> None:

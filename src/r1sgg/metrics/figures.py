@@ -1,0 +1,152 @@
+"""From columns to figures: recalls, precision, rates, for all images or for a weighted resample of them.
+
+Every figure is a ratio of sums over images, or a mean of such ratios over predicates; so a bootstrap only changes the
+images' weights. Average precision is the exception and has no interval. `docs/metrics.md` defines each figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from r1sgg.metrics.columns import IMAGE_COLUMNS, Columns
+from r1sgg.metrics.protocol import CUTOFFS, Protocol
+
+Array = npt.NDArray[np.float64]
+Values = dict[str, float | None]
+
+
+class Figures:
+    """The figures of one evaluation."""
+
+    def __init__(
+        self,
+        columns: Columns,
+        protocol: Protocol,
+        *,
+        closed: bool,
+        groups: Mapping[str, tuple[str, ...]] | None = None,
+        zero_shot: bool = False,
+    ) -> None:
+        """Prepare the sums.
+
+        Args:
+            columns: what was counted.
+            protocol: the conventions.
+            closed: whether the vocabulary's predicates are a closed list, so that absent ones may count.
+            groups: names of predicates by group (head, body, tail).
+            zero_shot: whether "unseen" is known.
+        """
+        self.columns, self.count = columns, len(columns.image_ids)
+        self._divide_by_all = closed and protocol.absent_predicates == "zero"
+        image = dict(zip(IMAGE_COLUMNS, columns.images.T.astype(np.float64), strict=True))
+        row, predicate, rank, rank_ng, unseen = columns.triplets.T
+        ones = np.ones(self.count)
+        true = image["true_relations"]
+        counted = (true > 0) & (image["skipped"] == 0)
+        self._ratios: dict[str, tuple[Array, Array]] = {
+            "failure_rate": (image["failed"], ones),
+            "precision": (image["true_positives"], image["relations"]),
+            "recall": (image["true_positives"], true),
+            "f1": (2 * image["true_positives"], image["relations"] + true),
+            "relations_per_image": (image["relations"], ones),
+            "objects_per_image": (image["objects"], ones),
+            "duplicate_rate": (image["repeats"], image["relations"]),
+            "self_loop_rate": (image["self_loops"], image["relations"]),
+        }
+        found = {
+            f"{prefix}R@{k}": (ranks < k).astype(np.float64)
+            for prefix, ranks in (("", rank), ("ng", rank_ng))
+            for k in CUTOFFS
+        }
+        self.per_image: dict[str, Array] = {}
+        for name, hit in found.items():
+            self._add_recall(name, hit, row, true, counted, pooled=True)
+            if zero_shot:
+                new = np.asarray(np.bincount(row, weights=unseen, minlength=self.count), dtype=np.float64)
+                self._add_recall("z" + name, hit * unseen, row, new, (new > 0) & counted, pooled=False)
+        keep = counted[row] if len(row) else np.zeros(0, bool)
+        self._prepare_cells(row[keep], predicate[keep], {name: hit[keep] for name, hit in found.items()})
+        self._groups = {
+            group: np.array([k for k, name in enumerate(columns.predicates) if name in set(names)], dtype=np.int64)
+            for group, names in (groups or {}).items()
+        }
+
+    def _add_recall(
+        self,
+        name: str,
+        hit: Array,
+        row: npt.NDArray[np.int64],
+        true: Array,
+        counted: npt.NDArray[np.bool_],
+        pooled: bool,
+    ) -> None:
+        hits = np.asarray(np.bincount(row, weights=hit, minlength=self.count), dtype=np.float64)
+        recall = np.divide(hits, true, out=np.zeros(self.count), where=counted)
+        self._ratios[name] = (recall, counted.astype(np.float64))
+        self.per_image[name] = np.where(counted, recall, np.nan)
+        if pooled:
+            self._ratios[f"pooled {name}"] = (hits * counted, true * counted)
+
+    def _prepare_cells(
+        self, row: npt.NDArray[np.int64], predicate: npt.NDArray[np.int64], found: dict[str, Array]
+    ) -> None:
+        """Recall of each predicate on each image that has it, sorted by predicate."""
+        key, cell, size = np.unique(predicate * self.count + row, return_inverse=True, return_counts=True)
+        self._cell_row = key % max(1, self.count)
+        self._cell_predicate = key // max(1, self.count)
+        self._names = list(found)
+        self._cell_recall = np.stack(
+            [np.bincount(cell, weights=hit, minlength=len(key)) / size for hit in found.values()], axis=1
+        ).reshape(len(key), len(found))
+        self.present, self._starts = np.unique(self._cell_predicate, return_index=True)
+        self.relations = np.bincount(predicate, minlength=len(self.columns.predicates))
+
+    def values(self, weights: Array | None = None) -> Values:
+        """Every figure, each image counted `weights` times (once by default); None where nothing is counted."""
+        weights = np.ones(self.count) if weights is None else weights
+        out = {name: _ratio(float(a @ weights), float(b @ weights)) for name, (a, b) in self._ratios.items()}
+        recall, there = self.predicate_recalls(weights)
+        for j, name in enumerate(self._names):
+            out[f"m{name}" if not name.startswith("ng") else f"ngm{name[2:]}"] = self._mean(recall[:, j], there)
+            for group, members in self._groups.items():
+                out[f"{group} m{name}" if not name.startswith("ng") else f"{group} ngm{name[2:]}"] = self._mean(
+                    recall[members, j], there[members]
+                )
+        return out
+
+    def predicate_recalls(self, weights: Array | None = None) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Recall of each predicate, (P, 6) for R@20/50/100 and ngR@20/50/100, and which predicates occur."""
+        total = len(self.columns.predicates)
+        recall, there = np.zeros((total, len(self._names))), np.zeros(total, dtype=bool)
+        if len(self.present):
+            weights = np.ones(self.count) if weights is None else weights
+            weight = weights[self._cell_row]
+            sums = np.add.reduceat(self._cell_recall * weight[:, None], self._starts, axis=0)
+            counts = np.add.reduceat(weight, self._starts)
+            some = counts > 0
+            recall[self.present[some]] = sums[some] / counts[some, None]
+            there[self.present[some]] = True
+        return recall, there
+
+    def per_predicate(self) -> dict[str, dict[str, Any]]:
+        """Recalls and number of true relations of each predicate; None where it does not occur."""
+        recall, there = self.predicate_recalls()
+        names = [n for n in self._names if not n.startswith("ng")]
+        return {
+            name: {"relations": int(self.relations[k])}
+            | {n: float(recall[k, self._names.index(n)]) if there[k] else None for n in names}
+            for k, name in enumerate(self.columns.predicates)
+        }
+
+    def _mean(self, recall: Array, there: npt.NDArray[np.bool_]) -> float | None:
+        if not there.any():
+            return None
+        return float(recall.sum() / (len(recall) if self._divide_by_all else there.sum()))
+
+
+def _ratio(a: float, b: float) -> float | None:
+    return a / b if b > 0 else None

@@ -1,0 +1,178 @@
+"""Evaluate predictions against ground truth: one call, one dictionary of figures.
+
+    >>> evaluate(read_ground_truth(truth), read_predictions(predictions), VG150)["R@50"]
+
+Both arguments may be lists or streams. It deliberately prints nothing: `r1sgg evaluate` shows the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from r1sgg.data.base import Example
+from r1sgg.data.predictions import Prediction
+from r1sgg.errors import ConfigError
+from r1sgg.graph.mapping import Level, Similarity
+from r1sgg.graph.vocabulary import OPEN, Vocabulary
+from r1sgg.metrics.columns import IMAGE_COLUMNS, Columns, Evaluator
+from r1sgg.metrics.figures import Figures
+from r1sgg.metrics.frequency import TrainingStatistics, most_frequent, predicate_groups
+from r1sgg.metrics.intervals import intervals
+from r1sgg.metrics.protocol import CUTOFFS, PROTOCOLS, STRICT, Protocol
+from r1sgg.metrics.streams import join
+from r1sgg.metrics.tasks import Task
+
+RECALLS = tuple(f"{prefix}{k}" for prefix in ("R@", "mR@", "ngR@", "ngmR@") for k in CUTOFFS)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A finished evaluation: its settings, what was counted, and the figures."""
+
+    evaluator: Evaluator
+    columns: Columns
+    figures: Figures
+
+
+def run(
+    examples: Iterable[Example], predictions: Iterable[Prediction], evaluator: Evaluator, where: str = "predictions"
+) -> Evaluation:
+    """Feed both streams to an evaluator.
+
+    Raises:
+        InputError: a prediction for an image that is not in the ground truth.
+    """
+    for number, example, prediction in join(examples, predictions, where):
+        evaluator.add(number, example, prediction)
+    return _finish(evaluator)
+
+
+def run_baseline(examples: Iterable[Example], statistics: TrainingStatistics, evaluator: Evaluator) -> Evaluation:
+    """Evaluate the frequency baseline, which answers with the true objects."""
+    for number, example in enumerate(examples):
+        truth = evaluator.restrict(example.graph)
+        evaluator.add_graph(number, example, most_frequent(truth, statistics))
+    return _finish(evaluator)
+
+
+def _finish(evaluator: Evaluator) -> Evaluation:
+    columns = evaluator.finish()
+    figures = Figures(
+        columns,
+        evaluator.protocol,
+        closed=bool(evaluator.vocabulary.predicates),
+        groups=predicate_groups(evaluator.vocabulary, evaluator.statistics),
+        zero_shot=evaluator.statistics is not None,
+    )
+    return Evaluation(evaluator, columns, figures)
+
+
+def evaluate(
+    examples: Iterable[Example],
+    predictions: Iterable[Prediction],
+    vocabulary: Vocabulary = OPEN,
+    protocol: Protocol | str = STRICT,
+    *,
+    mapping: Level = "normal",
+    similarity: Similarity | None = None,
+    repair: bool = False,
+    task: Task = "sgdet",
+    statistics: TrainingStatistics | None = None,
+    bootstrap: int = 0,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """All figures of a set of predictions.
+
+    Args:
+        examples: the ground truth.
+        predictions: at most one an image; images without one are failures ("missing").
+        vocabulary: names outside it are mapped or dropped.
+        protocol: `STRICT`, `REFERENCE`, one of their names, or your own.
+        mapping: how open names are mapped: "none", "normal" or "full".
+        similarity: label similarity for `mapping="full"`.
+        repair: keep the whole items of truncated answers.
+        task: "sgdet", "sgcls" or "predcls".
+        statistics: of the training set, for zero-shot recall and groups of predicates.
+        bootstrap: resamples for the 95 % intervals; 0: none.
+        seed: of the resamples.
+
+    Returns:
+        Figures by name, as fractions; None where a figure is not defined. See `docs/metrics.md`.
+
+    Raises:
+        InputError: a prediction for an image that is not in the ground truth.
+        ConfigError: no such protocol.
+    """
+    if isinstance(protocol, str):
+        if protocol not in PROTOCOLS:
+            raise ConfigError(f"protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}")
+        protocol = PROTOCOLS[protocol]
+    evaluator = Evaluator(
+        vocabulary,
+        protocol,
+        mapping=mapping,
+        similarity=similarity,
+        repair=repair,
+        task=task,
+        statistics=statistics,
+    )
+    return record(run(examples, predictions, evaluator), bootstrap=bootstrap, seed=seed)
+
+
+def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict[str, Any]:
+    """The results of an evaluation as JSON values; `intervals` is there if `bootstrap` is not 0."""
+    evaluator, columns, figures = evaluation.evaluator, evaluation.columns, evaluation.figures
+    values = figures.values()
+    groups = predicate_groups(evaluator.vocabulary, evaluator.statistics)
+    totals = dict(zip(IMAGE_COLUMNS, columns.images.sum(axis=0).tolist(), strict=True))
+    changes = sorted(columns.changes.items(), key=lambda item: (-item[1], item[0].kind, item[0].name))
+    mean_names = [n for n in RECALLS if "mR@" in n]
+    return {
+        "images": figures.count,
+        "protocol": evaluator.protocol.name,
+        "failure_rate": values["failure_rate"],
+        "failures": columns.failures,
+        **columns.precision,
+        **{name: values[name] for name in RECALLS},
+        **{
+            name: values[name]
+            for name in (
+                "precision",
+                "recall",
+                "f1",
+                "relations_per_image",
+                "objects_per_image",
+                "duplicate_rate",
+                "self_loop_rate",
+            )
+        },
+        "pooled": {n.removeprefix("pooled "): v for n, v in values.items() if n.startswith("pooled ")},
+        "zero_shot": {n: v for n, v in values.items() if n.startswith("z")} or None,
+        "groups": {
+            g: {"predicates": list(names)} | {n: values[f"{g} {n}"] for n in mean_names} for g, names in groups.items()
+        }
+        or None,
+        "per_predicate": figures.per_predicate(),
+        "intervals": intervals(figures, bootstrap, seed) if bootstrap else None,
+        "counts": {
+            "images_with_relations": int((columns.images[:, IMAGE_COLUMNS.index("true_relations")] > 0).sum()),
+            "images_skipped": totals["skipped"],
+            "true_objects": totals["true_objects"],
+            "true_relations": totals["true_relations"],
+            "objects": totals["objects"],
+            "relations": totals["relations"],
+            "outside_vocabulary": columns.outside,
+            "predicates_present": len(figures.present),
+        },
+        "task": evaluator.task,
+        "repair": evaluator.repair,
+        "vocabulary": evaluator.vocabulary.name,
+        "mapping": evaluator.mapping,
+        "mappings": [{**change._asdict(), "images": n} for change, n in changes],
+        "similarity": getattr(evaluator.similarity, "name", None),
+        "data_hash": columns.data_hash,
+        "model": ", ".join(columns.models) or None,
+        "switches": asdict(evaluator.protocol),
+    }

@@ -1,0 +1,56 @@
+"""Pair two streams, ground truth and predictions, by image id without holding either."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from r1sgg.data.base import Example
+from r1sgg.data.predictions import Prediction
+from r1sgg.errors import InputError
+
+
+def join(
+    examples: Iterable[Example], predictions: Iterable[Prediction], where: str = "predictions"
+) -> Iterator[tuple[int, Example, Prediction | None]]:
+    """Each example with its place in the ground truth and its prediction (None where there is none).
+
+    Where both streams have the same order nothing is held; otherwise what waits for its partner is. Examples are given
+    as they find their partner, those without one last.
+
+    Raises:
+        InputError: a prediction for an image that is not in the ground truth, or a second one for an image.
+    """
+    truths, answers = enumerate(examples), iter(predictions)
+    waiting_truths: dict[str, tuple[int, Example]] = {}
+    waiting_answers: dict[str, Prediction] = {}
+    while True:
+        truth, answer = next(truths, None), next(answers, None)
+        if truth is None and answer is None:
+            break
+        if truth is not None:
+            name = truth[1].image_id
+            if answer is not None and answer.image_id == name:
+                yield *truth, answer
+                continue
+            if (partner := waiting_answers.pop(name, None)) is not None:
+                yield *truth, partner
+            else:
+                waiting_truths[name] = truth
+        if answer is not None:
+            if (match := waiting_truths.pop(answer.image_id, None)) is not None:
+                yield *match, answer
+            elif answer.image_id in waiting_answers:
+                raise InputError(where, expected="one prediction an image", found=f"{answer.image_id!r} twice")
+            else:
+                waiting_answers[answer.image_id] = answer
+    if waiting_answers:
+        name, others = next(iter(waiting_answers)), len(waiting_answers) - 1
+        raise InputError(
+            where,
+            expected="predictions for images of the ground truth, one each",
+            found=f"image_id {name!r}"
+            + (f" and {others} more that are not in it" if others else ", which is not in it"),
+            hint="is this the ground-truth file that the predictions were made for?",
+        )
+    for number, example in waiting_truths.values():
+        yield number, example, None

@@ -1,0 +1,108 @@
+"""`r1sgg evaluate` from outside."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from r1sgg.cli import app, main
+from r1sgg.data.base import write_ground_truth
+from r1sgg.graph.text import render
+
+from .conftest import FRAME, example, scene
+
+TRUTH = scene(("man", "horse", "tree"), ((0, "riding", 1), (1, "near", 2)))
+OTHER = scene(("man", "horse", "tree"), ((0, "near", 1),))
+
+
+@pytest.fixture
+def files(tmp_path):
+    write_ground_truth(tmp_path / "gt.jsonl", [example(TRUTH, name) for name in "abc"])
+    for name, graphs in (("good", [TRUTH, TRUTH, OTHER]), ("bad", [OTHER, OTHER, OTHER])):
+        lines = [
+            {"image_id": i, "completion": render(g, FRAME), "frame": FRAME, "model": name}
+            for i, g in zip("abc", graphs, strict=True)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def call(files, *arguments):
+    out = files / "out.json"
+    command = ["evaluate", files / "good.jsonl", "--ground-truth", files / "gt.jsonl", "--vocabulary", "vg150"]
+    shown = CliRunner().invoke(app, [str(a) for a in (*command, *arguments, "--json", out)], catch_exceptions=False)
+    assert shown.exit_code == 0, shown.output
+    return json.loads(out.read_text()), shown.output
+
+
+def test_the_promised_keys_are_there(files):
+    got, shown = call(files)
+    keys = {"failure_rate", "AP50", "precision", "f1", "relations_per_image", "duplicate_rate", "images", "protocol"}
+    keys |= {f"{m}@{k}" for m in ("R", "mR", "ngR", "ngmR") for k in (20, 50, 100)}
+    keys |= {"AP", "AP75", "failures", "per_predicate", "vocabulary", "mapping", "similarity", "data_hash", "model"}
+    assert keys <= set(got)
+    assert (got["images"], got["protocol"], got["model"]) == (3, "strict", "good")
+    assert got["R@50"] == pytest.approx(2 / 3)
+    assert "66.67" in shown
+
+
+def test_both_protocols_side_by_side(files):
+    got, shown = call(files, "--compare")
+    assert got["compare"][0]["protocol"] == "reference"
+    assert "good (reference)" in shown
+
+
+def test_two_files_are_compared_in_pairs(files):
+    got, shown = call(files, str(files / "bad.jsonl"), "--bootstrap", "50")
+    found = got["against"][0]
+    assert found["file"] == "bad.jsonl"
+    assert found["differences"]["R@50"]["difference"] == pytest.approx(-2 / 3)
+    assert found["differences"]["R@50"]["interval"][1] <= 0
+    assert got["intervals"]["R@50"][0] <= got["R@50"] <= got["intervals"]["R@50"][1]
+    assert "bad.jsonl minus good" in shown
+
+
+def test_training_graphs_add_the_baseline(files):
+    got, shown = call(files, "--train", str(files / "gt.jsonl"))
+    assert got["frequency_baseline"]["R@50"] == 1
+    assert got["zero_shot"]["zR@50"] is None
+    assert "frequency baseline" in shown
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "names"),
+    [("--protocol", "lenient", "strict, reference"), ("--mapping", "some", "normal"), ("--task", "x", "sgdet")],
+)
+def test_wrong_options_are_one_sentence(files, capsys, option, value, names):
+    arguments = ["evaluate", str(files / "good.jsonl"), "--ground-truth", str(files / "gt.jsonl"), option, value]
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert names in error
+    assert value in error
+
+
+def test_a_foreign_predictions_file_is_one_sentence(files, capsys):
+    line = {"image_id": "z", "completion": "{}", "frame": FRAME}
+    (files / "foreign.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", str(files / "foreign.jsonl"), "--ground-truth", str(files / "gt.jsonl")])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "foreign.jsonl" in error
+    assert "'z'" in error
+    assert error.count("\n") == 1
+
+
+def test_torch_is_never_imported(files):
+    code = (
+        "import sys; from r1sgg.cli import main\n"
+        f"main(['evaluate', {str(files / 'good.jsonl')!r}, '--ground-truth', {str(files / 'gt.jsonl')!r}])\n"
+    )
+    watch = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))\n"
+    done = subprocess.run([sys.executable, "-c", watch + code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False")

@@ -1,0 +1,55 @@
+"""The error tree, its drawing, and the sentence about a missing package."""
+
+import inspect
+import re
+
+import pytest
+
+from r1sgg import errors
+from r1sgg.errors import InputError, MissingDependencyError, R1SGGError, require
+
+CLASSES = {n: c for n, c in vars(errors).items() if inspect.isclass(c) and issubclass(c, Exception)}
+
+
+def test_docstring_draws_the_tree() -> None:
+    """Each class stands once in the drawing, indented one step more than its parent."""
+    drawn = re.findall(r"^    ([│ ]*)(?:[├└]── )?(\w+Error)\b", errors.__doc__ or "", re.MULTILINE)
+    assert sorted(name for _, name in drawn) == sorted(CLASSES)
+    path: list[str] = []
+    for indent, name in drawn:
+        depth = 0 if name == "R1SGGError" else 1 + len(indent) // 4
+        path = [*path[:depth], name]
+        parent = path[depth - 1] if depth else "Exception"
+        assert CLASSES[name].__bases__[0].__name__ == parent, name
+
+
+def test_one_root_catches_all() -> None:
+    assert all(issubclass(c, R1SGGError) for c in CLASSES.values())
+
+
+def test_every_class_says_what_it_is_for() -> None:
+    assert all(c.__doc__ and c.__doc__.endswith(".") for c in CLASSES.values())
+
+
+def test_input_error_is_one_sentence() -> None:
+    error = InputError("gt.jsonl:3: bbox", expected="four numbers", found="'x'", hint="boxes are corners")
+    assert str(error) == "gt.jsonl:3: bbox: expected four numbers, found 'x'; boxes are corners"
+    assert isinstance(error, ValueError)
+    assert str(InputError("a", expected="b", found="c")) == "a: expected b, found c"
+
+
+def test_require() -> None:
+    assert require("json", "train") is __import__("json")
+    with pytest.raises(MissingDependencyError, match=r"pip install 'r1sgg\[vllm\]'"):
+        require("no_such_package_at_all", "vllm")
+
+
+def test_require_does_not_hide_the_error_of_a_package_that_is_there(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "half_installed.py").write_text("import something_it_needs\n")
+    monkeypatch.syspath_prepend(str(folder))
+    with pytest.raises(ModuleNotFoundError, match="something_it_needs") as error:
+        require("half_installed", "train")
+    assert not isinstance(error.value, MissingDependencyError)
