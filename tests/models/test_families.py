@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_families import build_qwen2_5_vl, build_qwen3_vl
+from .tiny_families import build_qwen2_5_vl, build_qwen3_vl
 from transformers import PreTrainedConfig
 
 from r1sgg.errors import ImageError, ModelError
@@ -140,8 +140,8 @@ def copy(folder: Path, to: Path, without: str = "") -> Path:
 def test_an_unknown_family_lists_the_known_ones(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = copy(tiny_checkpoint, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "model_type": "llava_next"}))
-    with pytest.raises(ModelError, match=r"Qwen2-VL.*Qwen2\.5-VL.*Qwen3-VL.*found model_type 'llava_next'"):
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "idefics3"}))
+    with pytest.raises(ModelError, match=r"Qwen2-VL.*Qwen2\.5-VL.*Qwen3-VL.*found model_type 'idefics3'"):
         load_model(folder)
     with pytest.raises(ModelError, match="model_type None"):
         family_of(PreTrainedConfig().to_dict() | {"model_type": None})

@@ -1,0 +1,149 @@
+"""What a run writes down while it trains: metrics.jsonl and completions.jsonl, without gaps or repeats.
+
+metrics.jsonl, a line per log and per evaluation:
+
+    {"step": 20, "stage": "sft", "time": 31.4, "loss": 1.93, "learning_rate": 0.001, "grad_norm": 0.81, ...}
+    {"step": 20, "stage": "sft", "time": 35.0, "failure_rate": 0.02, "AP50": 0.31, "R@50": 0.12, ...}
+
+completions.jsonl, a few lines per log: {"step", "image_id", "completion", "terms": {"format": 1.0, ...}, "total"}.
+
+`time` is seconds of training, earlier parts of a resumed run included. When a run goes on from a checkpoint, lines of
+later steps are cut off: those steps are taken again. It does not replace TRL's own logging (tensorboard and the like).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from transformers import TrainerCallback
+
+Reward = Callable[..., list[float | None]]
+
+
+class StepFile:
+    """JSON Lines in which each line has a `step`, appended while training goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add lines; they are on disk when this returns."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as handle:
+            handle.write(b"".join(orjson.dumps(dict(row)) + b"\n" for row in rows))
+
+    def cut(self, step: int) -> dict[str, Any] | None:
+        """Drop the lines after `step`, and a line that was cut off; returns the last line that stays."""
+        if not self.path.exists():
+            return None
+        kept: list[bytes] = []
+        last: dict[str, Any] | None = None
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                break
+            row = orjson.loads(line)
+            if row["step"] <= step:
+                kept.append(line)
+                last = row
+        whole = self.path.with_name(self.path.name + ".part")
+        whole.write_bytes(b"".join(kept))
+        whole.replace(self.path)
+        return last
+
+    def clear(self) -> None:
+        """Start anew."""
+        self.path.unlink(missing_ok=True)
+
+
+class MetricsLog(TrainerCallback):  # type: ignore[misc]
+    """Writes every number that the trainer logs to metrics.jsonl."""
+
+    def __init__(self, folder: Path, stage: str) -> None:
+        self.file = StepFile(folder / "metrics.jsonl")
+        self.stage = stage
+        self._start = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        earlier = 0.0
+        if state.global_step == 0:
+            self.file.clear()
+        elif (last := self.file.cut(state.global_step)) is not None:
+            earlier = last["time"]
+        self._start = time.monotonic() - earlier
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero and logs and "train_runtime" not in logs:  # not the summary at the end
+            self.write(state.global_step, logs)
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Add a line; values that are not finite numbers are left out."""
+        numbers = {
+            key: float(value) if isinstance(value, float) else int(value)
+            for key, value in values.items()
+            if isinstance(value, int | float) and math.isfinite(value)
+        }
+        seconds = round(time.monotonic() - self._start, 2)
+        self.file.append([{"step": step, "stage": self.stage, "time": seconds, **numbers}])
+
+
+class CompletionsLog(TrainerCallback):  # type: ignore[misc]
+    """Writes a few sampled completions with their rewards to completions.jsonl at each log.
+
+    Pass the reward functions through `watch` before they go to the trainer.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.file = StepFile(folder / "completions.jsonl")
+        self.count = count
+        self._weights: dict[str, float] = {}
+        self._rows: list[dict[str, Any]] = []
+
+    def watch(self, functions: Sequence[Reward], weights: Sequence[float]) -> list[Reward]:
+        """The same functions; what they return for the latest batch is remembered."""
+        self._weights = {f.__name__: w for f, w in zip(functions, weights, strict=True)}
+        return [self._watched(function) for function in functions]
+
+    def _watched(self, function: Reward) -> Reward:
+        @functools.wraps(function)  # TRL logs a reward under its function's name
+        def watched(completions: Sequence[Any], image_id: Sequence[str], **columns: Any) -> list[float | None]:
+            values = function(completions=completions, image_id=image_id, **columns)
+            if function.__name__ == next(iter(self._weights)):
+                texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions[: self.count]]
+                self._rows = [
+                    {"image_id": name, "completion": text, "terms": {}}
+                    for name, text in zip(image_id[: self.count], texts, strict=True)
+                ]
+            for row, value in zip(self._rows, values[: self.count], strict=True):
+                row["terms"][function.__name__] = value
+            return values
+
+        return watched
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 0:
+            self.file.clear()
+        else:
+            self.file.cut(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        if not (state.is_world_process_zero and self._rows):
+            return
+        self.file.append(
+            [
+                {
+                    "step": state.global_step,
+                    **row,
+                    "total": sum(
+                        self._weights[term] * value for term, value in row["terms"].items() if value is not None
+                    ),
+                }
+                for row in self._rows
+            ]
+        )
+        self._rows = []

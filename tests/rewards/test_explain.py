@@ -1,0 +1,127 @@
+"""The diagnostic record: its credits add up to the scores, and every fate has its reason."""
+
+import json
+from pathlib import Path
+
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from r1sgg.cli import PARTLY_FAILED, app
+from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
+from r1sgg.graph.text import render
+from r1sgg.matching.labels import load_similarity
+from r1sgg.rewards.explain import explain_answer
+from r1sgg.rewards.rubric import Rubric
+
+FRAME = (1000.0, 1000.0)
+GLOVE = load_similarity("glove")
+BOXES = ((0.1, 0.1, 0.3, 0.5), (0.1, 0.3, 0.5, 0.7), (0.6, 0.6, 0.9, 0.9))
+TRUTH = {
+    "image_id": "7",
+    "width": 1000,
+    "height": 1000,
+    "objects": [
+        {"id": "man.1", "bbox": [100, 100, 300, 500]},
+        {"id": "bike.1", "bbox": [100, 300, 500, 700]},
+        {"id": "dog.1", "bbox": [600, 600, 900, 900]},
+    ],
+    "relationships": [
+        {"subject": "man.1", "predicate": "riding", "object": "bike.1"},
+        {"subject": "dog.1", "predicate": "near", "object": "bike.1"},
+    ],
+}
+
+
+def scene(labels: tuple[str, ...], *triplets: tuple[int, str, int]) -> SceneGraph:
+    objects = [SceneObject(f"{n}.{k}", n, b) for k, (n, b) in enumerate(zip(labels, BOXES, strict=True))]
+    return SceneGraph.build(objects, [Relationship(s, p, o) for s, p, o in triplets])
+
+
+def case(**changes: object) -> dict[str, object]:
+    completion = json.dumps({k: TRUTH[k] for k in ("objects", "relationships")})
+    return {**TRUTH, "completion": completion, "frame": [1000, 1000], **changes}
+
+
+def test_credits_add_up_to_the_scores(cases: list) -> None:
+    rubric = Rubric(similarity=GLOVE)
+    chosen = [c for c in cases if c.row["category"] in ("mixture", "jitter_large", "truncated")][:40]
+    scores = rubric.score([c.text for c in chosen], [c.truth for c in chosen], [c.frame for c in chosen])
+    assert chosen
+    for c, score in zip(chosen, scores, strict=True):
+        told = explain_answer(rubric, c.text, c.truth, c.frame)
+        node = sum(o["credit"] for o in told["objects"] if o["truth"]) / len(c.truth)
+        assert node == pytest.approx(score.terms["node"], abs=1e-9)
+        true = [t for t in told["triplets"] if t["truth"]]
+        if true:
+            assert sum(t["credit"] for t in true) / len(true) == pytest.approx(score.terms["edge"], abs=1e-9)
+            assert sum(t["hard"] for t in true) / len(true) == pytest.approx(score.terms["hard_recall"])
+        orjson.dumps(told)
+
+
+def test_every_fate_has_its_reason() -> None:
+    truth = scene(("man", "bike", "dog"), (0, "riding", 1), (1, "near", 2), (2, "under", 0))
+    answer = scene(("man", "bicycle", "dog"), (0, "on", 1), (0, "on", 1), (2, "near", 1), (1, "beside", 0))
+    told = explain_answer(Rubric(similarity=GLOVE), render(answer, FRAME), truth, FRAME)
+    assert [o["fate"] for o in told["objects"]] == ["matched", "weak", "matched"]
+    assert "'bicycle' for 'bike'" in told["objects"][1]["why"]
+    fates = [(t["fate"], t["why"]) for t in told["triplets"]]
+    assert fates[0] == ("weak", "predicate 'on' for 'riding'; object 'bicycle' for 'bike'")
+    assert fates[1] == ("missed", "predicted in the other direction only: dog.2 to bicycle.1")
+    assert fates[2] == ("missed", "nothing is predicted from dog.2 to man.0")
+    assert ("spurious", "stands in the answer already") in fates
+    assert told["issues"][0]["kind"] == "repeated_triplet"
+    assert told["issues"][0]["policy"]
+
+
+def run(tmp_path: Path, lines: list[object], *options: str) -> tuple[int, list[dict], str]:
+    path, out = tmp_path / "cases.jsonl", tmp_path / "out.jsonl"
+    path.write_text("".join((x if isinstance(x, str) else json.dumps(x)) + "\n" for x in lines), encoding="utf-8")
+    result = CliRunner().invoke(app, ["score", str(path), "--out", str(out), *options])
+    return (
+        result.exit_code,
+        [json.loads(x) for x in out.read_text().splitlines()] if out.exists() else [],
+        result.output,
+    )
+
+
+def test_score_writes_every_term(tmp_path: Path) -> None:
+    code, (line,), output = run(tmp_path, [case()])
+    assert code == 0
+    assert list(line) == ["image_id", "format", "node", "edge", "hard_recall", "hard_recall_relax", "total", "issues"]
+    assert [line[k] for k in ("format", "edge", "hard_recall", "hard_recall_relax")] == [0.5, 1.0, 1.0, 1.0]
+    assert line["node"] == pytest.approx(1.0)
+    assert "1 answers, similarity glove" in output
+
+
+def test_score_goes_on_after_a_bad_case(tmp_path: Path) -> None:
+    bad_box = case(objects=[{"id": "man.1", "bbox": [5, 5, 1, 1]}], relationships=[])
+    lines = [
+        case(),
+        "{not json",
+        bad_box,
+        {k: v for k, v in case().items() if k != "frame"},
+        case(image_id="9", extra=1),
+    ]
+    code, rows, _ = run(tmp_path, [*lines, case(image_id="8", completion="nothing")])
+    assert code == PARTLY_FAILED
+    assert ["error" in r for r in rows] == [False, True, True, True, True, False]
+    assert "cases.jsonl:2: expected a JSON object, found broken JSON" in rows[1]["error"]
+    assert "objects[0].bbox: expected x1 < x2" in rows[2]["error"]
+    assert "frame: expected [width, height]" in rows[3]["error"]
+    assert "'extra'" in rows[4]["error"]
+    assert rows[3]["image_id"] == "7"
+    assert rows[3]["line"] == 4
+    assert rows[5]["issues"][0]["kind"] == "no_json"
+
+
+def test_score_options_change_the_result(tmp_path: Path) -> None:
+    cut = case(completion=case()["completion"][:-90])
+    assert run(tmp_path, [cut])[1][0]["node"] == 0.0
+    assert run(tmp_path, [cut], "--repair")[1][0]["node"] == pytest.approx(1.0)
+    assert "precision" not in run(tmp_path, [case()], "--rewards", "paper-v4")[1][0]
+    assert run(tmp_path, [case()], "--rewards", "balanced")[1][0]["edge_f1"] == 1.0
+    assert run(tmp_path, [case()], "--task", "det")[1][0]["edge"] is None
+    _, (line,), output = run(tmp_path, [case()], "--explain")
+    assert line["explain"]["objects"][0]["fate"] == "matched"
+    assert "labels equal, both boxes found" in " ".join(output.split())

@@ -1,0 +1,53 @@
+"""metrics.jsonl and completions.jsonl: cut where a run goes on, and what they hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import orjson
+
+from r1sgg.training.logs import CompletionsLog, MetricsLog, StepFile
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_cut_drops_later_steps_and_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    file = StepFile(tmp_path / "metrics.jsonl")
+    assert file.cut(3) is None
+    file.append([{"step": step} for step in (1, 2, 2, 3)])
+    with file.path.open("ab") as handle:
+        handle.write(b'{"step": 1, "lo')
+    assert file.cut(2) == {"step": 2}
+    assert lines(file.path) == [{"step": 1}, {"step": 2}, {"step": 2}]
+
+
+def test_time_goes_on_where_an_earlier_part_ended(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, "sft")
+    log.file.append([{"step": 1, "time": 100.0}, {"step": 2, "time": 200.0}])
+    log.on_train_begin(None, SimpleNamespace(global_step=1), None)
+    log.write(2, {"loss": 1.0, "bad": float("nan"), "name": "text"})
+    last = lines(log.file.path)[-1]
+    assert 100.0 <= last.pop("time") < 200.0
+    assert last == {"step": 2, "stage": "sft", "loss": 1.0}
+
+
+def test_samples_hold_every_term_and_the_weighted_total(tmp_path: Path) -> None:
+    def node(completions: list[str], **_: object) -> list[float | None]:
+        return [len(text) / 10 for text in completions]
+
+    def edge(completions: list[str], **_: object) -> list[float | None]:
+        return [None for _ in completions]
+
+    log = CompletionsLog(tmp_path, 1)
+    watched = log.watch([node, edge], [2.0, 5.0])
+    assert [function.__name__ for function in watched] == ["node", "edge"]
+    for function in watched:
+        function(completions=["abcde", "x"], image_id=["1", "2"], frame=[])
+    log.on_log(None, SimpleNamespace(global_step=7, is_world_process_zero=True), None)
+    log.on_log(None, SimpleNamespace(global_step=8, is_world_process_zero=True), None)  # nothing new
+    assert lines(log.file.path) == [
+        {"step": 7, "image_id": "1", "completion": "abcde", "terms": {"node": 0.5, "edge": None}, "total": 1.0}
+    ]
