@@ -110,7 +110,9 @@ def write_vg150(
 ) -> Path:
     """VG-SGG.h5, VG-SGG-dicts.json, image_data.json and the photos; `changes` replace datasets, None removes one."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, np.ndarray | None] = dict(h5_arrays(items, split or [0] * len(items), vocabulary))
+    arrays: dict[str, np.ndarray | None] = dict(
+        h5_arrays(items, [0] * len(items) if split is None else split, vocabulary)
+    )
     arrays |= changes
     with h5py.File(folder / "VG-SGG.h5", "w") as file:
         for key, value in arrays.items():
@@ -122,7 +124,12 @@ def write_vg150(
         tables[f"{kind}_to_idx"] = {name: k + 1 for k, name in enumerate(names)}
     (folder / "VG-SGG-dicts.json").write_text(json.dumps(tables))
     rows = [
-        {"image_id": int(i.image_id), "width": i.width, "height": i.height, "url": f"https://x/VG_100K/{i.image_id}.jpg"}
+        {
+            "image_id": int(i.image_id),
+            "width": i.width,
+            "height": i.height,
+            "url": f"https://x/VG_100K/{i.image_id}.jpg",
+        }
         for i in items
     ]
     for k, number in enumerate(CORRUPT):
@@ -146,7 +153,15 @@ def write_raw(folder: Path, items: Sequence[Example]) -> Path:
     for item in items:
         number = int(item.image_id)
         rows = [
-            {"object_id": 100 * number + k, "x": x1, "y": y1, "w": x2 - x1, "h": y2 - y1, "names": [name], "synsets": []}
+            {
+                "object_id": 100 * number + k,
+                "x": x1,
+                "y": y1,
+                "w": x2 - x1,
+                "h": y2 - y1,
+                "names": [name],
+                "synsets": [],
+            }
             for k, (name, (x1, y1, x2, y2)) in enumerate(
                 zip(item.graph.labels, np.rint(boxes_of(item)).astype(int).tolist(), strict=True)
             )

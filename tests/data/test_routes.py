@@ -8,6 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from r1sgg.data.base import Example, data_hash
+from r1sgg.data.dataset import DataSet
+from r1sgg.data.sources import open_data
+from r1sgg.data.visual_genome import read_visual_genome
+from r1sgg.graph.text import render
+from r1sgg.matching.labels import load_similarity
+from r1sgg.rewards.rubric import Rubric
 from tests.data.annotation_files import (
     examples,
     hub_rows,
@@ -18,14 +26,6 @@ from tests.data.annotation_files import (
     write_raw,
     write_vg150,
 )
-
-from r1sgg.data.base import Example, data_hash
-from r1sgg.data.dataset import DataSet
-from r1sgg.data.sources import open_data
-from r1sgg.data.visual_genome import read_visual_genome
-from r1sgg.graph.text import render
-from r1sgg.matching.labels import load_similarity
-from r1sgg.rewards.rubric import Rubric
 
 ITEMS = examples(12, seed=3)
 

@@ -8,6 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from r1sgg.data.base import data_hash
+from r1sgg.data.scenes import SMALL, scene, write_scenes
+from r1sgg.data.sources import JsonlData, open_data, with_images
+from r1sgg.data.spec import parse_spec
+from r1sgg.errors import ConfigError, ImageError, InputError
 from tests.data.annotation_files import (
     coco_document,
     example,
@@ -21,12 +27,6 @@ from tests.data.annotation_files import (
     write_psg,
     write_vg150,
 )
-
-from r1sgg.data.base import data_hash
-from r1sgg.data.scenes import SMALL, scene, write_scenes
-from r1sgg.data.sources import JsonlData, open_data, with_images
-from r1sgg.data.spec import parse_spec
-from r1sgg.errors import ConfigError, ImageError, InputError
 
 SPECS = [
     ("train.jsonl", "jsonl", "train.jsonl", {}),
@@ -202,8 +202,8 @@ def _bomb() -> bytes:
 
 BAD_IMAGES = {
     "missing": (None, "expected an image file, found no such file", True),
-    "cut in half": (photo((512, 512), 9)[:2000], "expected a whole image, found damaged data", False),
-    "a bomb": (_bomb(), "20000x20000", True),
+    "cut in half": (photo((384, 512), 9)[:2000], "expected a whole image, found damaged data", False),
+    "a bomb": (_bomb(), "expected at most 100,000,000 pixels, found far more", True),
     "a text": (b"<html>404</html>", "expected an image (JPEG, PNG, ...), found a file of another kind", True),
     "empty": (b"", "expected an image", True),
 }
@@ -319,7 +319,8 @@ def test_a_bad_box_costs_that_object_and_its_relations(kind: str, case: str, tmp
     named = [fault for fault in faults if fault.kind == "box"]
     assert len(named) == 1
     assert "object 1: expected a box with an area inside 512x384" in named[0].text
-    assert [fault.kind for fault in faults] == ["box", "relation"]
+    rest = ["image"] if kind == "psg" and case == "NaN" else []  # the panoptic PNG could have held the box
+    assert [fault.kind for fault in faults] == [*rest, "box", "relation"]
 
 
 @pytest.mark.parametrize("kind", ["psg", "coco", "hub", "vg150"])

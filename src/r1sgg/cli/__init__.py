@@ -55,17 +55,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 # Commands register themselves with `app` and `data_app` when their modules are imported.
-from r1sgg.cli import score as _score  # noqa: E402,F401
-from r1sgg.cli import generate as _generate  # noqa: E402,F401
-from r1sgg.cli import predict as _predict  # noqa: E402,F401
-from r1sgg.cli import tiny as _tiny  # noqa: E402,F401
-from r1sgg.cli import data_vg as _data_vg  # noqa: E402,F401
-from r1sgg.cli import evaluate as _evaluate  # noqa: E402,F401
-from r1sgg.cli import report as _report  # noqa: E402,F401
 from r1sgg.cli import data as _data  # noqa: E402,F401
-from r1sgg.cli import sft as _sft  # noqa: E402,F401
-from r1sgg.cli import grpo as _grpo  # noqa: E402,F401
 from r1sgg.cli import data_build as _data_build  # noqa: E402,F401
 from r1sgg.cli import data_check as _data_check  # noqa: E402,F401
 from r1sgg.cli import data_stats as _data_stats  # noqa: E402,F401
+from r1sgg.cli import data_vg as _data_vg  # noqa: E402,F401
 from r1sgg.cli import data_view as _data_view  # noqa: E402,F401
+from r1sgg.cli import evaluate as _evaluate  # noqa: E402,F401
+from r1sgg.cli import generate as _generate  # noqa: E402,F401
+from r1sgg.cli import grpo as _grpo  # noqa: E402,F401
+from r1sgg.cli import predict as _predict  # noqa: E402,F401
+from r1sgg.cli import report as _report  # noqa: E402,F401
+from r1sgg.cli import score as _score  # noqa: E402,F401
+from r1sgg.cli import sft as _sft  # noqa: E402,F401
+from r1sgg.cli import tiny as _tiny  # noqa: E402,F401

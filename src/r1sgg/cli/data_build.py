@@ -28,15 +28,15 @@ def build(
     """
     from r1sgg.cli.loading import progress_bar
     from r1sgg.data.build import build
+    from r1sgg.data.shards import IMAGE_MODES
     from r1sgg.errors import ConfigError, require
 
-    if images != "inside" and images != "path":
-        raise ConfigError(f"--images: expected inside or path, found {images!r}")
+    mode = next((known for known in IMAGE_MODES if known == images), None)
+    if mode is None:
+        raise ConfigError(f"--images: expected one of {', '.join(IMAGE_MODES)}, found {images!r}")
     require("pyarrow", "train")
     with progress_bar("images") as advance:
-        built = build(
-            data, out, images=images, shard_size=shard_size, workers=workers or _cores(), advance=advance
-        )
+        built = build(data, out, images=mode, shard_size=shard_size, workers=workers or _cores(), advance=advance)
     counts = built.description["counts"]
     typer.echo(
         f"{out}: {counts['images']:,} images, {counts['objects']:,} objects, {counts['relationships']:,} relationships "

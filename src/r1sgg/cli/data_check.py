@@ -1,1 +1,109 @@
-"""Placeholder."""
+"""`r1sgg data check`: what is wrong with a data set, and a corrected copy. The work is `r1sgg.data.check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from r1sgg.cli import PARTLY_FAILED, data_app
+
+if TYPE_CHECKING:
+    from r1sgg.data.check import Report
+
+
+@data_app.command("check")
+def check(
+    data: Annotated[str, typer.Option(help="A ground-truth file, or vg150:, psg:, coco:PATH, hub:NAME, scenes:COUNT.")],
+    vocabulary: Annotated[str, typer.Option(help="Names that count: vg150, psg, open, or a JSON file.")] = "open",
+    images: Annotated[str, typer.Option(help="decode (whole images), header (sizes only) or none.")] = "decode",
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="A kind that is no fault of this set; may be repeated.")
+    ] = None,
+    fix: Annotated[Path | None, typer.Option(help="Write the corrected set here (JSON Lines).")] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Write a line for each finding here; beside --fix FILE by default.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the counts here as JSON.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 4,
+) -> None:
+    """List what is wrong with a set: images, sizes, boxes, names, ids, relationships. Exit code 1 if anything is.
+
+    A ground-truth file is read to its end however broken it is. With --fix a corrected copy is written, and a log that
+    names every change.
+
+    Example: `r1sgg data check --data mine.jsonl --vocabulary vg150 --fix mine-fixed.jsonl`
+    """
+    import orjson
+
+    from r1sgg.cli.loading import progress_bar
+    from r1sgg.data.check import LOOKING, check
+    from r1sgg.errors import ConfigError
+    from r1sgg.graph.vocabulary import load_vocabulary
+
+    looking = next((known for known in LOOKING if known == images), None)
+    if looking is None:
+        raise ConfigError(f"--images: expected one of {', '.join(LOOKING)}, found {images!r}")
+    if fix is not None and log is None:
+        log = fix.with_name(f"{fix.stem}.changes.jsonl")
+    with progress_bar("lines") as advance:
+        report = check(
+            data,
+            vocabulary=load_vocabulary(vocabulary),
+            ignore=ignore or (),
+            looking=looking,
+            workers=workers,
+            fix=fix,
+            log=log,
+            advance=advance,
+        )
+    if json is not None:
+        first = {kind: {"where": f.where, **f.finding._asdict()} for kind, f in report.first.items()}
+        record = {
+            "data": data,
+            "lines": report.lines,
+            "kept": report.kept,
+            "changed": report.changed,
+            "findings": report.found,
+            "lines_with": report.in_lines,
+            "first": first,
+        }
+        json.write_bytes(orjson.dumps(record, option=orjson.OPT_INDENT_2) + b"\n")
+    _show(data, report)
+    if fix is not None:
+        typer.echo(
+            f"{fix}: {report.kept:,} of {report.lines:,} lines, {report.changed:,} of them changed; "
+            f"{sum(report.found.values()):,} findings in {log}"
+        )
+    if report.found:
+        raise typer.Exit(PARTLY_FAILED)
+
+
+def _show(data: str, report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from r1sgg.data.findings import KINDS
+
+    if not report.found:
+        typer.echo(f"{data}: {report.lines:,} lines, nothing is wrong")
+        return
+    table = Table(title=Text(f"{data}: {report.lines:,} lines"), show_lines=True)
+    for header in ("finding", "times", "lines", "with --fix", "the first"):
+        table.add_column(header, justify="right" if header in ("times", "lines") else "left", overflow="fold")
+    for kind, (meaning, remedy) in KINDS.items():
+        if (times := report.found[kind]) == 0:
+            continue
+        where, finding = report.first[kind]
+        table.add_row(
+            Text(f"{kind}\n{meaning}"),
+            f"{times:,}",
+            f"{report.in_lines[kind]:,}",
+            Text(remedy),
+            Text(f"{where}\n{finding.found}"),
+        )
+    Console().print(table)
+    if report.like_sizes:
+        typer.echo(f"boxes that look like [x, y, width, height]: {report.like_sizes:,}; a bbox is [x1, y1, x2, y2]")

@@ -1,1 +1,130 @@
-"""Placeholder."""
+"""`r1sgg data stats`: what is in a data set. Counting is `r1sgg.data.stats`, the page `r1sgg.viz.statistics`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from r1sgg.cli import PARTLY_FAILED, data_app
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from r1sgg.data.stats import Statistics
+
+
+@data_app.command("stats")
+def stats(
+    data: Annotated[str, typer.Option(help="A ground-truth file, or vg150:, psg:, coco:PATH, hub:NAME, scenes:COUNT.")],
+    vocabulary: Annotated[str, typer.Option(help="Names to compare with: vg150, psg, open, or a JSON file.")] = "open",
+    top: Annotated[int, typer.Option(min=1, help="Rows of each table.")] = 20,
+    json: Annotated[Path | None, typer.Option(help="Write everything here as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a page with charts here (HTML).")] = None,
+) -> None:
+    """Count classes, predicates, triplets, and the sizes of graphs, boxes and images.
+
+    Head, body and tail are the predicates by frequency, cut into thirds; with --vocabulary the vocabulary's, else those
+    that occur.
+
+    Example: `r1sgg data stats --data vg150:VG,split=train --vocabulary vg150 --out vg150.html`
+    """
+    import orjson
+
+    from r1sgg.cli.loading import progress_bar
+    from r1sgg.data.sources import open_data
+    from r1sgg.data.stats import collect, outside, readable, record
+    from r1sgg.graph.vocabulary import Vocabulary, load_vocabulary
+    from r1sgg.metrics.frequency import TrainingStatistics, predicate_groups
+    from r1sgg.viz.statistics import write_page
+
+    names = load_vocabulary(vocabulary)
+    opened = open_data(data, strict=False)
+    skipped = [note.text for note in opened.notes if note.kind in ("record", "id")]
+    with progress_bar("images") as advance:
+        found = collect(readable(opened, skipped, advance))
+    counted = names if names.predicates else Vocabulary("seen", (), tuple(sorted(found.predicates)))
+    groups = predicate_groups(counted, TrainingStatistics(predicates=found.predicates))
+    hashes = opened.hashes()
+    if json is not None:
+        result = {"data": data, "hashes": hashes, **record(found, names), "groups": groups}
+        json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
+    notes = [(f"hash of the {key}", value) for key, value in hashes.items()]
+    notes += [("splits", ", ".join(f"{name} {n:,}" for name, n in found.splits.items()))] if found.splits else []
+    notes += [(name, f"{n:,}") for name, n in found.oddities.items()]
+    notes += [
+        (side, f"{len(missing)}: {', '.join(missing[:top])}{', ...' if len(missing) > top else ''}")
+        for side, missing in outside(found, names).items()
+        if missing
+    ]
+    _show(data, found, groups, notes, top)
+    if out is not None:
+        write_page(out, found, data, groups, notes)
+        typer.echo(f"{out}: {out.stat().st_size / 1e3:.0f} kB")
+    if skipped:
+        typer.echo(f"{len(skipped):,} records cannot be read, `r1sgg data check` names them; {skipped[0]}", err=True)
+        raise typer.Exit(PARTLY_FAILED)
+
+
+def _show(
+    data: str, found: Statistics, groups: Mapping[str, Sequence[str]], notes: Sequence[tuple[str, str]], top: int
+) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from r1sgg.data.stats import summary
+
+    console = Console()
+    sizes = _table(f"{data}: {found.images:,} images", ("", "all", "min", "mean", "median", "p95", "max"))
+    for name, counts in (("objects of an image", found.objects), ("relationships of an image", found.relationships)):
+        s = summary(counts)
+        values = (f"{s[key]:,.1f}" if key == "mean" else f"{s[key]:,g}" for key in s)
+        sizes.add_row(name, f"{sum(v * n for v, n in counts.items()):,}", *values)
+    console.print(sizes)
+    total = found.classes.total() or 1
+    line = ", ".join(f"{name} {100 * found.box_sizes[name] / total:.1f} %" for name in ("small", "medium", "large"))
+    console.print(Text(f"boxes: {line} (under 32², 96² pixels)"))
+    for name, value in notes:
+        console.print(Text(f"{name}: {value}"))
+    group_of = {name: group for group, members in groups.items() for name in members}
+    _ranking(console, "predicates", found.predicates, top, group_of)
+    for group, members in groups.items():
+        held = sum(found.predicates[name] for name in members)
+        console.print(
+            f"{group}: {len(members)} predicates, {100 * held / (found.predicates.total() or 1):.1f} % of relationships"
+        )
+    _ranking(console, "classes", found.classes, top)
+    _ranking(console, "triplets", found.triplets, top)
+
+
+def _ranking(
+    console: Console, title: str, counts: Counter[Any], top: int, group_of: Mapping[str, str] | None = None
+) -> None:
+    from rich.text import Text
+
+    from r1sgg.data.stats import ranked
+
+    rows, total = ranked(counts), counts.total() or 1
+    shown = f"{len(rows):,} {title}" + (f", the {top} most frequent" if len(rows) > top else "")
+    table = _table(shown, ("", "times", "share %", *(("group",) if group_of else ()), ""))
+    for name, n in rows[:top]:
+        extra = (group_of.get(name, ""),) if group_of else ()
+        words = name if isinstance(name, str) else " ".join(name)
+        table.add_row(Text(words), f"{n:,}", f"{100 * n / total:.1f}", *extra, "█" * max(1, round(24 * n / rows[0][1])))
+    table.columns[-1].justify = "left"
+    console.print(table)
+
+
+def _table(title: str, headers: Sequence[str]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title))
+    for k, header in enumerate(headers):
+        table.add_column(header, justify="right" if k else "left")
+    return table

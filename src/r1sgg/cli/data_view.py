@@ -1,1 +1,40 @@
-"""Placeholder."""
+"""`r1sgg data view`: images of a data set with their graphs drawn. The page is `r1sgg.viz.examples`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from r1sgg.cli import PARTLY_FAILED, data_app
+
+
+@data_app.command("view")
+def view(
+    data: Annotated[str, typer.Option(help="A ground-truth file, or vg150:, psg:, coco:PATH, hub:NAME, scenes:COUNT.")],
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    count: Annotated[int, typer.Option(min=1, help="Images shown at most.")] = 24,
+    seed: Annotated[int | None, typer.Option(help="Choose at random with this seed; without it the first.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(help="Only images that show this class or predicate; may be repeated.")
+    ] = None,
+    id: Annotated[list[str] | None, typer.Option(help="Only the image with this id; may be repeated.")] = None,
+) -> None:
+    """Write one self-contained HTML file of images with their boxes, names and relationships.
+
+    Example: `r1sgg data view --data vg150:VG,split=test --name riding --seed 1 --out riding.html`
+    """
+    from r1sgg.cli.loading import progress_bar
+    from r1sgg.data.sources import open_data
+    from r1sgg.viz.examples import choose, write_page
+
+    opened = open_data(data, strict=False)
+    numbers = list(choose(opened, count, seed=seed, names=name or (), ids=id or ()))
+    with progress_bar("images") as advance:
+        unreadable = write_page(out, opened, numbers, advance=advance)
+    typer.echo(f"{out}: {len(numbers) - len(unreadable)} of {len(opened):,} images, {out.stat().st_size / 1e6:.1f} MB")
+    for sentence in unreadable:
+        typer.echo(sentence, err=True)
+    if unreadable:
+        raise typer.Exit(PARTLY_FAILED)

@@ -34,21 +34,15 @@ def print_summary(console: Console, scores: Sequence[Score], rubric: Rubric, fai
 
 def print_explanation(console: Console, line: dict[str, Any]) -> None:
     """One answer: its terms, then every object and triplet with its fate and the reason."""
-    terms = ", ".join(
-        f"{k} {v:.3f}" for k, v in line.items() if isinstance(v, float) and k not in ("image_id", "explain")
-    )
-    console.print(f"image {line['image_id']}: {terms}", markup=False, highlight=False)
+    terms = ", ".join(f"{k} {v:.3f}" for k, v in line.items() if isinstance(v, float))
     told = line["explain"]
-    console.print(f"  format: {told['format']}", markup=False, highlight=False)
-    table = Table(show_edge=False, pad_edge=False)
-    for column in ("", "truth", "answer", "credit", "why"):
-        table.add_column(column, overflow="fold")
+    rows = [f"image {line['image_id']}: {terms}", f"  format: {told['format']}"]
     for kind in ("objects", "triplets"):
         for row in told[kind]:
-            credit = "" if row.get("credit") is None else f"{row['credit']:.3f}"
-            cells = (_words(row.get("truth")), _words(row.get("predicted")), credit, row["why"])
-            table.add_row(row["fate"], *(c.replace("[", r"\[") for c in cells))
-    console.print(table)
+            credit = "" if row["credit"] is None else f" ({row['credit']:.3f})"
+            rows.append(f"  {row['fate']:8} {_words(row['truth'])} <- {_words(row['predicted'])}{credit}: {row['why']}")
+    rows += [f"  issue {issue['kind']} {issue['detail']}: {issue['policy']}" for issue in told["issues"]]
+    console.print("\n".join(rows), markup=False, highlight=False, soft_wrap=True)
 
 
 def _words(value: Any) -> str:

@@ -6,7 +6,8 @@ none: its ranking spans images, so it is not a ratio of sums over them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 
@@ -16,7 +17,17 @@ from r1sgg.metrics.figures import Array, Figures
 LEVEL = 0.95
 
 
-def intervals(figures: Figures, resamples: int, seed: int = 0) -> dict[str, list[float] | None]:
+class Resampled(Protocol):
+    """Figures of so many images that can be computed again with other weights on them."""
+
+    count: int
+
+    def values(self, weights: Array | None = None) -> Mapping[str, float | None]:
+        """The figures; `weights` (images,) says how often each image counts, once where None."""
+        ...
+
+
+def intervals(figures: Resampled, resamples: int, seed: int = 0) -> dict[str, list[float] | None]:
     """[low, high] of each figure; None where it is not defined in every resample."""
     draws = [figures.values(weights) for weights in _weights(figures.count, resamples, seed)]
     return {name: _middle([draw[name] for draw in draws]) for name in (draws[0] if draws else ())}

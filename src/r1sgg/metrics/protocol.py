@@ -12,12 +12,6 @@ from typing import Literal
 CUTOFFS = (20, 50, 100)
 """The K of R@K."""
 
-IOU_THRESHOLD = 0.5
-"""Two boxes are the same when they overlap at least this much."""
-
-IOU_SLACK = 1e-9
-"""An IoU of exactly 1/2 counts even where rounding left it a little below."""
-
 
 @dataclass(frozen=True, slots=True)
 class Protocol:

@@ -1,0 +1,235 @@
+"""How alike two labels are: word vectors that ship with the package, plain equality, or a spaCy model, by name.
+
+A similarity is a value that is passed around; its `name` goes into every result. Labels come normalised
+(`r1sgg.graph.scene.normalize_name`). `LabelTable` remembers what has been compared, so that a batch costs one look-up.
+Nothing is downloaded here; `make_glove.py` says where the word vectors come from.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from r1sgg.errors import ConfigError, require
+
+Array = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.intp]
+
+SIMILARITIES = ("glove", "exact", "spacy:MODEL")
+"""What `load_similarity` knows."""
+
+
+class LabelSimilarity(Protocol):
+    """Compares labels. `name` is what `load_similarity` was asked for."""
+
+    name: str
+
+    def table(self, a: Sequence[str], b: Sequence[str]) -> Array:
+        """Cosines (len(a), len(b)) in [-1, 1]; equal strings give exactly 1."""
+        ...
+
+
+def load_similarity(spec: str) -> LabelSimilarity:
+    """The similarity of a name: "glove", "exact" or "spacy:MODEL" (for example "spacy:en_core_web_md").
+
+    Raises:
+        ConfigError: the name is none of these, or the spaCy model is not installed or has no vectors.
+        MissingDependencyError: spaCy is not installed.
+    """
+    if spec == "glove":
+        return GloveSimilarity()
+    if spec == "exact":
+        return ExactSimilarity()
+    kind, _, model = spec.partition(":")
+    if kind == "spacy" and model:
+        return SpacySimilarity(model)
+    raise ConfigError(f"similarity: expected one of {', '.join(SIMILARITIES)}, found {spec!r}")
+
+
+class ExactSimilarity:
+    """1 for equal labels, 0 otherwise."""
+
+    name = "exact"
+
+    def table(self, a: Sequence[str], b: Sequence[str]) -> Array:
+        """See `LabelSimilarity`."""
+        return _equal(a, b).astype(np.float64)
+
+
+class GloveSimilarity:
+    """Cosine of GloVe-50 vectors; several words count as their mean.
+
+    A word without a vector is at right angles to every other word: a label of such words is like nothing but itself,
+    and in a label of several words it pulls away from those without it. Loaded at the first call.
+    """
+
+    name = "glove"
+
+    def table(self, a: Sequence[str], b: Sequence[str]) -> Array:
+        """See `LabelSimilarity`."""
+        unknown: dict[str, int] = {}
+        left, right = _vectors(a, unknown), _vectors(b, unknown)
+        dots = left[0] @ right[0].T
+        squares = [(v * v).sum(1) for v, _ in (left, right)]
+        if unknown:
+            strange = [np.zeros((len(v), len(unknown))) for v, _ in (left, right)]
+            for rows, (_, words) in zip(strange, (left, right), strict=True):
+                for row, column in words:
+                    rows[row, column] += _UNKNOWN_NORM
+            dots += strange[0] @ strange[1].T
+            squares = [s + (m * m).sum(1) for s, m in zip(squares, strange, strict=True)]
+        norms = np.sqrt(squares[0])[:, None] * np.sqrt(squares[1])[None, :]
+        cosines = np.divide(dots, norms, out=np.zeros_like(dots), where=norms > 0)
+        cosines = np.clip(cosines, -1.0, 1.0)
+        cosines[_equal(a, b)] = 1.0
+        return np.asarray(cosines)
+
+
+_UNKNOWN_NORM = 5.0  # about the length of a common word's vector
+
+
+def _vectors(labels: Sequence[str], unknown: dict[str, int]) -> tuple[Array, list[tuple[int, int]]]:
+    """Sums of the labels' known vectors, (L, 50), and (label, column) of each word without one."""
+    vectors, scales, row_of = _glove()
+    sums = np.zeros((len(labels), vectors.shape[1]))
+    strange: list[tuple[int, int]] = []
+    for k, label in enumerate(labels):
+        for word in label.split():
+            row = row_of.get(word)
+            if row is None:
+                strange.append((k, unknown.setdefault(word, len(unknown))))
+            else:
+                sums[k] += vectors[row] * scales[row]
+    return sums, strange
+
+
+@functools.cache
+def _glove() -> tuple[npt.NDArray[np.int8], Array, dict[str, int]]:
+    """int8 vectors (W, 50), their scales (W,), and the row of each word."""
+    with np.load(Path(__file__).with_name("glove.npz"), allow_pickle=False) as archive:
+        words = archive["words"].tobytes().decode().split("\n")
+        return (
+            archive["vectors"],
+            archive["scales"].astype(np.float64),
+            dict(zip(words, range(len(words)), strict=True)),
+        )
+
+
+class SpacySimilarity:
+    """Cosine of a spaCy model's vectors, as the original measures it (small models have no word vectors)."""
+
+    def __init__(self, model: str) -> None:
+        """Load the model.
+
+        Raises:
+            ConfigError: it is not installed.
+            MissingDependencyError: spaCy is not installed.
+        """
+        spacy = require("spacy", "spacy")
+        self.name = f"spacy:{model}"
+        if not spacy.util.is_package(model) and not Path(model).is_dir():
+            raise ConfigError(
+                f"similarity: expected an installed spaCy model, found {model!r}; python -m spacy download"
+            )
+        self._pipeline: Any = spacy.load(model)
+        self._seen: dict[str, Array] = {}
+
+    def table(self, a: Sequence[str], b: Sequence[str]) -> Array:
+        """See `LabelSimilarity`."""
+        cosines = np.clip(self._unit(a) @ self._unit(b).T, -1.0, 1.0)
+        cosines[_equal(a, b)] = 1.0
+        return np.asarray(cosines)
+
+    def _unit(self, labels: Sequence[str]) -> Array:
+        if len(self._seen) > _MAX_COLUMNS:
+            self._seen.clear()
+        for label in labels:
+            if label not in self._seen:
+                vector = np.asarray(self._pipeline(label).vector, dtype=np.float64)
+                self._seen[label] = vector / (float(np.linalg.norm(vector)) or 1.0)
+        return np.array([self._seen[label] for label in labels])
+
+
+def _equal(a: Sequence[str], b: Sequence[str]) -> npt.NDArray[np.bool_]:
+    index: dict[str, int] = {}
+    left, right = (np.array([index.setdefault(s, len(index)) for s in side], dtype=np.intp) for side in (a, b))
+    return np.asarray(left[:, None] == right[None, :])
+
+
+class _Numbering(dict[str, int]):
+    """Gives each new key the next number."""
+
+    def __missing__(self, key: str) -> int:
+        self[key] = number = len(self)
+        return number
+
+
+_MAX_ROWS, _MAX_COLUMNS = 2048, 8192  # 128 MB of cosines; a closed vocabulary needs 200 x 200
+
+
+class LabelTable:
+    """All cosines between true labels (rows) and any labels (columns) met so far, as one growing matrix.
+
+    Forgets everything when it has met more labels than fit (open answers over a long run): call `make_room` before
+    numbering a batch, and use the numbers of one batch only with it.
+    """
+
+    def __init__(self, similarity: LabelSimilarity) -> None:
+        """Start empty; nothing is loaded before the first batch."""
+        self.similarity = similarity
+        self._forget()
+
+    def _forget(self) -> None:
+        self._number = _Numbering()
+        self._row_of: Ids = np.full(256, -1, dtype=np.intp)
+        self._rows: list[str] = []
+        self._cosines: Array = np.zeros((64, 256))
+        self._filled = 0
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    def make_room(self) -> None:
+        """Start a batch: forget all if the table has grown too large."""
+        if len(self._rows) > _MAX_ROWS or len(self._number) > _MAX_COLUMNS:
+            self._forget()
+
+    def numbers(self, labels: Iterable[str]) -> Ids:
+        """A number for each label; equal labels have equal numbers."""
+        return np.array(list(map(self._number.__getitem__, labels)), dtype=np.intp)
+
+    def cosines(self, truth: Ids, other: Ids) -> Array:
+        """Cosines of numbered labels, pair by pair: (K,), (K,) -> (K,)."""
+        if len(self._number) > self._filled:
+            self._add_columns()
+        rows = self._row_of[truth]
+        if rows.size and rows.min() < 0:
+            self._add_rows(np.unique(truth[rows < 0]))
+            rows = self._row_of[truth]
+        return self._cosines[rows, other]
+
+    def _add_columns(self) -> None:
+        total = len(self._number)
+        new = list(self._number)[self._filled :]
+        if total > self._cosines.shape[1]:
+            room = 2 * total - self._cosines.shape[1]
+            self._cosines = np.pad(self._cosines, ((0, 0), (0, room)))
+            self._row_of = np.pad(self._row_of, (0, room), constant_values=-1)
+        if self._rows:
+            self._cosines[: len(self._rows), self._filled : total] = self.similarity.table(self._rows, new)
+        self._filled = total
+
+    def _add_rows(self, numbers: Ids) -> None:
+        labels = list(self._number)
+        new = [labels[k] for k in numbers.tolist()]
+        first = len(self._rows)
+        self._rows += new
+        if len(self._rows) > len(self._cosines):
+            self._cosines = np.pad(self._cosines, ((0, 2 * len(self._rows) - len(self._cosines)), (0, 0)))
+        self._row_of[numbers] = np.arange(first, len(self._rows))
+        self._cosines[first : len(self._rows), : self._filled] = self.similarity.table(new, labels[: self._filled])

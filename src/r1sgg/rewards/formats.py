@@ -1,0 +1,29 @@
+"""The format mark of one answer: the text's layout only; whether the graph in it is right is for other terms."""
+
+from __future__ import annotations
+
+import re
+
+from r1sgg.graph.text import Parsed
+
+_BETWEEN = re.compile(r"</think>\s*<answer>")
+_OPENING = re.compile(r"\s*(?:```\w*\s*)?\{")
+_NOT_AN_OBJECT = frozenset(("no_json", "invalid_json", "truncated", "surrounding_text"))
+
+
+def format_of(text: str, parsed: Parsed) -> float:
+    """1 for <think>..</think><answer>..</answer> and the keywords in the answer, 0.5 for a bare JSON object, else 0.
+
+    The tags must be the whole text, in lower case. A JSON object alone in a code fence or an <answer> counts as bare.
+    """
+    text = text.strip()
+    if text.startswith("<think>") and text.endswith("</answer>") and (m := _BETWEEN.search(text)):
+        start, end = m.end(), len(text) - len("</answer>")
+        if text.find("object", start, end) >= 0 and text.find("relationships", start, end) >= 0:
+            return 1.0
+    if any(i.kind in _NOT_AN_OBJECT for i in parsed.issues):
+        return 0.0
+    start = text.find("<answer>")
+    end = text.find("</answer>", start)
+    body = text[start + len("<answer>") : end] if 0 <= start < end else text
+    return 0.5 if _OPENING.match(body) else 0.0
