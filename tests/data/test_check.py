@@ -183,7 +183,9 @@ def test_what_is_ignored_is_no_fault_and_stays(images):
 
 def test_a_right_set_passes_and_is_copied_unchanged(tmp_path):
     truth = write_scenes(tmp_path / "scenes", 5, 0, SMALL)
-    found, _ = check(tmp_path, "--vocabulary", "vg150", "--fix", tmp_path / "copy.jsonl", data="scenes/gt.jsonl", code=0)
+    found, _ = check(
+        tmp_path, "--vocabulary", "vg150", "--fix", tmp_path / "copy.jsonl", data="scenes/gt.jsonl", code=0
+    )
     assert found["changed"] == 0
     copies = list(read_ground_truth(tmp_path / "copy.jsonl"))  # in another folder: the images are named from there
     assert [e.graph for e in copies] == [e.graph for e in read_ground_truth(truth)]

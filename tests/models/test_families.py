@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from .tiny_families import build_qwen2_5_vl, build_qwen3_vl
 from transformers import PreTrainedConfig
 
 from r1sgg.errors import ImageError, ModelError
@@ -28,6 +27,8 @@ from r1sgg.models.families import (
     suppressed_token_ids,
 )
 from r1sgg.models.prompts import AnswerSettings
+
+from .tiny_families import build_qwen2_5_vl, build_qwen3_vl
 
 NAMES = {"qwen2_vl": "Qwen2-VL", "qwen2_5_vl": "Qwen2.5-VL", "qwen3_vl": "Qwen3-VL"}
 SIZES = [(112, 112), (640, 480), (333, 777), (31, 500), (2400, 1800)]
