@@ -182,7 +182,7 @@ def test_names_that_stand_for_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="merge the adapter"):
         resolve(tmp_path)
-    monkeypatch.setattr(families, "_TINY_FOLDER", tmp_path)
+    monkeypatch.setattr(families, "_SHIPPED_FOLDER", tmp_path)
     with pytest.raises(ModelError, match="holds no tiny checkpoint"):
         resolve("tiny")
     (tmp_path / "config.json").write_text("{}")

@@ -69,3 +69,4 @@ from r1sgg.cli import report as _report  # noqa: E402,F401
 from r1sgg.cli import score as _score  # noqa: E402,F401
 from r1sgg.cli import sft as _sft  # noqa: E402,F401
 from r1sgg.cli import tiny as _tiny  # noqa: E402,F401
+from r1sgg.cli import probe as _probe  # noqa: E402,F401

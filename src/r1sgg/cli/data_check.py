@@ -91,8 +91,11 @@ def _show(data: str, report: Report) -> None:
         typer.echo(f"{data}: {report.lines:,} lines, nothing is wrong")
         return
     table = Table(title=Text(f"{data}: {report.lines:,} lines"), show_lines=True)
-    for header in ("finding", "times", "lines", "with --fix", "the first"):
-        table.add_column(header, justify="right" if header in ("times", "lines") else "left", overflow="fold")
+    table.add_column("finding", min_width=max(map(len, KINDS)))
+    table.add_column("times", justify="right")
+    table.add_column("lines", justify="right")
+    table.add_column("with --fix", overflow="fold")
+    table.add_column("the first", overflow="fold")
     for kind, (meaning, remedy) in KINDS.items():
         if (times := report.found[kind]) == 0:
             continue

@@ -77,4 +77,5 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     try:
         yield show
     finally:
-        bar.stop()
+        if bar.live.is_started:  # stopping prints a line of its own
+            bar.stop()

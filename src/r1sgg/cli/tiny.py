@@ -18,7 +18,7 @@ def tiny(
         int, typer.Option(min=28 * 28, help="Images are reduced to at most so many pixels (784 a token).")
     ] = 336 * 336,
 ) -> None:
-    """Make a tiny Qwen2-VL (3.6 million parameters) with random weights.
+    """Make a tiny Qwen2-VL (3.1 million parameters) with random weights.
 
     It is an ordinary checkpoint folder: AutoProcessor and AutoModelForImageTextToText load it, and every command takes
     it as --model. It knows nothing yet: train it with `r1sgg sft`.

@@ -6,6 +6,7 @@ It deliberately doesn't resize: what a model needs is the business of its proces
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import warnings
 import zlib
@@ -23,16 +24,22 @@ MAX_PIXELS = 100_000_000
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
 
 
-def open_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(source: Path | bytes, *, where: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read an image as 8-bit RGB, turned upright by its EXIF orientation; transparency is put on white.
 
     Of several frames the first is read. 16-bit greys are scaled from 0..65535.
 
+    Args:
+        source: a file, or the bytes of one.
+        where: how messages call the image; by default the path.
+        max_pixels: larger images are refused.
+
     Raises:
         ImageError: the file is missing, not an image, cut off, or has more than `max_pixels`.
     """
-    with _named_faults(path, max_pixels), Image.open(path) as image:
-        _check_size(image, path, max_pixels)
+    where, handle = _named(source, where)
+    with _named_faults(where, max_pixels), Image.open(handle) as image:
+        _check_size(image, where, max_pixels)
         image.load()
         return upright_rgb(image)
 
@@ -42,22 +49,28 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return _rgb(ImageOps.exif_transpose(image))
 
 
-def image_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def image_size(source: Path | bytes, *, where: str | None = None, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height that `open_image` gives, read from the header.
 
     Raises:
         ImageError: the file is missing, not an image, or has more than `max_pixels`.
     """
-    with _named_faults(path, max_pixels), Image.open(path) as image:
-        _check_size(image, path, max_pixels)
+    where, handle = _named(source, where)
+    with _named_faults(where, max_pixels), Image.open(handle) as image:
+        _check_size(image, where, max_pixels)
         sideways = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
         return (image.height, image.width) if sideways else image.size
 
 
+def _named(source: Path | bytes, where: str | None) -> tuple[str, Path | io.BytesIO]:
+    if isinstance(source, bytes):
+        return where or f"{len(source)} bytes", io.BytesIO(source)
+    return where or str(source), source
+
+
 @contextlib.contextmanager
-def _named_faults(path: Path, max_pixels: int) -> Iterator[None]:
+def _named_faults(where: str, max_pixels: int) -> Iterator[None]:
     """Turn whatever Pillow raises on a bad file into one ImageError; its warnings on odd metadata are not ours."""
-    where = str(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -86,10 +99,10 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def _check_size(image: Image.Image, path: Path, max_pixels: int) -> None:
+def _check_size(image: Image.Image, where: str, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         found = f"{image.width}x{image.height}"
-        raise ImageError(str(path), expected=f"at most {max_pixels:,} pixels", found=found, hint="shrink it")
+        raise ImageError(where, expected=f"at most {max_pixels:,} pixels", found=found, hint="shrink it")
 
 
 def _rgb(image: Image.Image) -> Image.Image:

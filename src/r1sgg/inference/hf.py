@@ -25,7 +25,8 @@ from transformers import (
 
 from r1sgg.errors import ModelError
 from r1sgg.inference.engine import Completion, LogProbs, Sampling
-from r1sgg.models.families import LoadedModel, check_aspect, suppressed_token_ids
+from r1sgg.models.coordinates import check_aspect
+from r1sgg.models.families import LoadedModel, suppressed_token_ids
 from r1sgg.models.prompts import Message, with_image
 
 
@@ -57,50 +58,102 @@ class TransformersEngine:
         """
         if not images:
             return []
-        for image in images:
-            check_aspect(image.size)
         started = time.perf_counter()
-        inputs = self._inputs(images, messages)
         device = self.loaded.model.device
         chooser = _Chooser(sampling, keys or [str(k) for k in range(len(images))], self._suppressed, device)
-        try:
-            answers = self._run(inputs, sampling, chooser)
-        except torch.OutOfMemoryError as error:
-            raise ModelError(
-                f"a batch of {len(images)} images does not fit into the memory of {device}: "
-                "lower the batch size or the largest image size"
-            ) from error
+        answers = self._run(images, messages, sampling.max_new_tokens, chooser)
         seconds = (time.perf_counter() - started) / len(images)
         return self._completions(answers, chooser.logprobs, seconds)
 
+    def next_token_logprobs(
+        self, images: Sequence[Image.Image], messages: Sequence[list[Message]], words: Sequence[str]
+    ) -> list[list[float]]:
+        """Natural-log probability, for each chat, that its answer begins with each of the words.
+
+        A word counts in each form that is one token: as it stands, and after a space.
+
+        Raises:
+            ImageError: an image that no image processor takes.
+            ModelError: a word is no single token, or the batch does not fit into the device's memory.
+        """
+        if not images:
+            return []
+        tokens = [self._forms(word) for word in words]
+        recorder = _Recorder()
+        self._run(images, messages, 1, recorder)
+        logs_BV = recorder.scores.double().log_softmax(-1)
+        scores: list[list[float]] = torch.stack([logs_BV[:, ids].logsumexp(-1) for ids in tokens], dim=1).tolist()
+        return scores
+
+    def _forms(self, word: str) -> list[int]:
+        """The tokens that write a word at the beginning of an answer."""
+        tokenizer = self.loaded.processor.tokenizer
+        forms = [tokenizer.encode(form, add_special_tokens=False) for form in (word, f" {word}")]
+        if not (single := sorted({ids[0] for ids in forms if len(ids) == 1})):
+            raise ModelError(
+                f"{self.loaded.name}: {word!r} is more than one token of this model, so it can't be scored"
+            )
+        return single
+
     def _inputs(self, images: Sequence[Image.Image], messages: Sequence[list[Message]]) -> Any:
-        """input_ids (B, T) padded on the left, attention_mask, pixel_values (patches of all images), image_grid_thw."""
+        """input_ids (B, T) padded on the left, attention_mask, and what the family's model takes of the images."""
         processor = self.loaded.processor
+        qformer = getattr(processor, "qformer_tokenizer", None)  # InstructBLIP, which knows no chat layout
         text = [
-            processor.apply_chat_template(with_image(chat), add_generation_prompt=True, tokenize=False)
+            "\n".join(message["content"] for message in chat)
+            if qformer
+            else processor.apply_chat_template(with_image(chat), add_generation_prompt=True, tokenize=False)
             for chat in messages
         ]
+        views = [self.loaded.family.view(image, processor) for image in images]
         inputs = processor(
-            text=text, images=[[image] for image in images], padding=True, padding_side="left", return_tensors="pt"
+            text=text,
+            images=views if qformer else [[view] for view in views],
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
         )
+        if qformer:  # it numbers positions from the left end, so padding there would change what it reads
+            again = qformer(text, padding=True, padding_side="right", return_tensors="pt")
+            inputs["qformer_input_ids"] = again["input_ids"]
+            inputs["qformer_attention_mask"] = again["attention_mask"]
         return inputs.to(self.loaded.model.device, dtype=self.loaded.model.dtype)
 
-    def _run(self, inputs: Any, sampling: Sampling, chooser: _Chooser) -> torch.Tensor:
+    def _run(
+        self,
+        images: Sequence[Image.Image],
+        messages: Sequence[list[Message]],
+        max_new_tokens: int,
+        chooser: LogitsProcessor,
+    ) -> torch.Tensor:
         """Generated ids (B, N), padded on the right."""
+        for image in images:
+            check_aspect(image.size)
+        inputs = self._inputs(images, messages)
         model = self.loaded.model
-        own = model.generation_config
-        # a checkpoint's generation_config may hold a repetition penalty, which forbids JSON its brackets
-        model.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._pad)
+        # InstructBLIP generates with its language model, which has a configuration of its own
+        inner = getattr(model, "language_model", None)
+        speakers: list[Any] = [model, inner] if hasattr(inner, "generation_config") else [model]
+        own = [speaker.generation_config for speaker in speakers]
         try:
+            for speaker in speakers:
+                # a checkpoint's generation_config may hold a repetition penalty, which forbids JSON its brackets
+                speaker.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._pad)
             with torch.inference_mode():
                 output = model.generate(
                     **inputs,
                     do_sample=False,
-                    max_new_tokens=sampling.max_new_tokens,
+                    max_new_tokens=max_new_tokens,
                     logits_processor=LogitsProcessorList([chooser]),
                 )
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"a batch of {len(images)} images does not fit into the memory of {model.device}: "
+                "lower the batch size or the largest image size"
+            ) from error
         finally:
-            model.generation_config = own
+            for speaker, configuration in zip(speakers, own, strict=True):
+                speaker.generation_config = configuration
         return output[:, inputs["input_ids"].shape[1] :]
 
     def _completions(self, answers: torch.Tensor, logprobs: torch.Tensor, seconds: float) -> list[Completion]:
@@ -121,6 +174,17 @@ class TransformersEngine:
                 )
             )
         return completions
+
+
+class _Recorder(LogitsProcessor):  # type: ignore[misc]
+    """Keeps the scores (B, V) of the first new token."""
+
+    scores: torch.Tensor
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores unchanged."""
+        self.scores = scores
+        return scores
 
 
 class _Chooser(LogitsProcessor):  # type: ignore[misc]

@@ -80,13 +80,13 @@ def run(
         "weights": fingerprint(checkpoint.path),
         "ground_truth": hashlib.sha256(ground_truth.read_bytes()).hexdigest()[:16],
         "answer": dataclasses.asdict(checkpoint.settings),
-        "image_pixels": [checkpoint.processor.image_processor.size[k] for k in ("shortest_edge", "longest_edge")],
+        "image_pixels": checkpoint.image_pixels,
         "sampling": describe(sampling),
         "batch_size": batch_size,
         "logprobs": logprobs,
         "engine": engine.name,
     }
-    log = _Log(out, settings, overwrite)
+    log = RunLog(out, settings, overwrite)
     resumed, failed = log.resume([e.image_id for e in examples], WINDOW * batch_size)
     progress(resumed, len(examples))
     with out.open("ab") as handle:
@@ -159,11 +159,11 @@ def _answer(
     return rows, sum(answer.seconds for answer in answers)
 
 
-class _Log:
-    """The predictions file of a run that may have been interrupted, and the settings beside it."""
+class RunLog:
+    """The answers of a run that may have been interrupted, and the settings beside them; `key` names a line."""
 
-    def __init__(self, out: Path, settings: dict[str, Any], overwrite: bool) -> None:
-        self._out, self._settings = out, settings
+    def __init__(self, out: Path, settings: dict[str, Any], overwrite: bool, key: str = "image_id") -> None:
+        self._out, self._settings, self._key = out, settings, key
         self._side = out.with_name(out.name + ".run.json")
         self._seconds = 0.0
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ class _Log:
             out.unlink(missing_ok=True)
             self._side.unlink(missing_ok=True)
 
-    def resume(self, image_ids: Sequence[str], window: int) -> tuple[int, int]:
+    def resume(self, names: Sequence[str], window: int) -> tuple[int, int]:
         """Check an earlier run's settings, cut its file after its last whole window; its lines, and failed ones."""
         if not self._out.exists() or self._out.stat().st_size == 0:
             self._write()
@@ -181,19 +181,19 @@ class _Log:
         self._check_settings()
         kept: list[bytes] = []
         with self._out.open("rb") as handle:
-            for line, expected in zip(handle, image_ids, strict=False):
+            for line, expected in zip(handle, names, strict=False):
                 if not line.endswith(b"\n"):
                     break
                 kept.append(line)
                 try:
-                    found = orjson.loads(line).get("image_id")
+                    found = orjson.loads(line).get(self._key)
                 except (orjson.JSONDecodeError, AttributeError) as error:
                     where = f"{self._out}:{len(kept)}"
                     raise InputError(where, expected="a prediction", found="broken JSON", hint=_AGAIN) from error
                 if found != expected:
-                    where = f"{self._out}:{len(kept)}: image_id"
+                    where = f"{self._out}:{len(kept)}: {self._key}"
                     raise InputError(where, expected=repr(expected), found=repr(found), hint=_AGAIN)
-        if len(kept) < len(image_ids):
+        if len(kept) < len(names):
             del kept[len(kept) - len(kept) % window :]
             os.truncate(self._out, sum(map(len, kept)))
         return len(kept), sum("error" in orjson.loads(line) for line in kept)

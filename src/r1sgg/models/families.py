@@ -10,21 +10,22 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from r1sgg.errors import ImageError, ModelError, require
+from r1sgg.errors import ModelError, require
 from r1sgg.graph.text import Frame
+from r1sgg.models.coordinates import Convention, Placement, pad_to_square, placement
 from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, Message, build_messages
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
-TINY = "tiny"
-"""The name of the checkpoint that ships inside the package."""
-_TINY_FOLDER = Path(__file__).parent / "tiny_checkpoint"
+SHIPPED = ("tiny", "tiny-base")
+"""The checkpoints inside the package: one that reads drawn scenes, and the instruct base it was trained from."""
+_SHIPPED_FOLDER = Path(__file__).parent / "checkpoints"
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
-_MAX_ASPECT = 200  # the image processors refuse longer images
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +35,16 @@ class ModelFamily:
     Attributes:
         name: as its makers write it.
         model_types: the `model_type` values of its configs.
-        coordinates: "thousandths" (0..1000 of width and height) or "resized_pixels" (pixels of the image as the
-            image processor resizes it).
+        coordinates: see `r1sgg.models.coordinates.Convention`.
         max_pixels: images are reduced to at most so many pixels unless the caller says otherwise. (The processors of
-            published checkpoints allow twelve million, which is 16,000 tokens for a photo.)
+            published checkpoints allow twelve million, which is 16,000 tokens for a photo.) None: the processor
+            brings all images to one size.
     """
 
     name: str
     model_types: tuple[str, ...]
-    coordinates: Literal["thousandths", "resized_pixels"]
-    max_pixels: int = 1280 * 28 * 28
+    coordinates: Convention
+    max_pixels: int | None = 1280 * 28 * 28
 
     def frame(self, image_size: tuple[int, int], processor: ProcessorMixin) -> Frame:
         """Width and height that the coordinates of an answer are relative to.
@@ -54,48 +55,40 @@ class ModelFamily:
 
         Raises:
             ImageError: the image is more than 200 times as long as wide.
+            ModelError: the family's coordinates are not relative to the image alone (LLaVA's padded square).
         """
-        check_aspect(image_size)
-        if self.coordinates == "thousandths":
-            return 1000.0, 1000.0
-        return resized_size(image_size, processor)
+        if self.coordinates == "padded_square":
+            raise ModelError(
+                f"{self.name} gives boxes in the padded square, which a frame [width, height] cannot say: "
+                "it can be probed (r1sgg probe), but writes no scene graphs here"
+            )
+        return self.placement(image_size, processor).size
+
+    def placement(self, image_size: tuple[int, int], processor: ProcessorMixin) -> Placement:
+        """Where an image of that size lies among the coordinates that the family speaks."""
+        return placement(self.coordinates, image_size, processor)
+
+    def view(self, image: Image.Image, processor: ProcessorMixin) -> Image.Image:
+        """The image as the processor is to get it: padded to a square where the coordinates say so, else as it is.
+
+        The padding has the processor's mean colour, as LLaVA pads. (Processors of converted checkpoints cut a square
+        out of the middle instead: objects at the sides would be lost, and no coordinate would be right.)
+        """
+        if self.coordinates != "padded_square":
+            return image
+        red, green, blue = (int(mean * 255) for mean in processor.image_processor.image_mean)
+        return pad_to_square(image, (red, green, blue))
 
 
 FAMILIES = (
     ModelFamily("Qwen2-VL", ("qwen2_vl",), "thousandths"),
     ModelFamily("Qwen2.5-VL", ("qwen2_5_vl",), "resized_pixels"),
     ModelFamily("Qwen3-VL", ("qwen3_vl", "qwen3_vl_moe"), "thousandths", max_pixels=1280 * 32 * 32),
+    ModelFamily("LLaVA-1.5", ("llava",), "padded_square", max_pixels=None),
+    ModelFamily("LLaVA-NeXT", ("llava_next",), "padded_square", max_pixels=None),
+    # never taught any coordinates: pixels of the image, as the prompt of the probe states its size
+    ModelFamily("InstructBLIP", ("instructblip",), "image_pixels", max_pixels=None),
 )
-
-
-def check_aspect(image_size: tuple[int, int]) -> None:
-    """Refuse an image that no Qwen image processor takes.
-
-    Raises:
-        ImageError: the image is more than 200 times as long as wide.
-    """
-    if max(image_size) > _MAX_ASPECT * min(image_size):
-        raise ImageError(
-            "image",
-            expected=f"sides that differ by a factor of at most {_MAX_ASPECT}",
-            found=f"{image_size[0]}x{image_size[1]}",
-            hint="cut it",
-        )
-
-
-def resized_size(image_size: tuple[int, int], processor: ProcessorMixin) -> tuple[float, float]:
-    """Width and height in pixels after the processor's own resizing (`image_grid_thw` times the patch size)."""
-    from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
-
-    resize = processor.image_processor
-    height, width = smart_resize(
-        image_size[1],
-        image_size[0],
-        factor=resize.patch_size * resize.merge_size,
-        min_pixels=resize.size["shortest_edge"],
-        max_pixels=resize.size["longest_edge"],
-    )
-    return float(width), float(height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +104,12 @@ class Checkpoint:
     def frame(self, image_size: tuple[int, int]) -> Frame:
         """See `ModelFamily.frame`."""
         return self.family.frame(image_size, self.processor)
+
+    @property
+    def image_pixels(self) -> list[int] | None:
+        """Fewest and most pixels that images are resized to; None where the processor knows one size only."""
+        size = self.processor.image_processor.size
+        return [size["shortest_edge"], size["longest_edge"]] if self.family.max_pixels else None
 
     def messages(self, image_size: tuple[int, int]) -> list[Message]:
         """The chat that asks this checkpoint for the graph of an image of that size (width, height), without it."""
@@ -130,7 +129,7 @@ def family_of(source: str | Path | Mapping[str, Any] | Any) -> ModelFamily:
     """The family of a checkpoint.
 
     Args:
-        source: a checkpoint folder, a name on the Hub, "tiny", or a config (object or mapping).
+        source: a checkpoint folder, a name on the Hub, "tiny" or "tiny-base", or a config (object or mapping).
 
     Raises:
         ModelError: there is no such checkpoint, or its family is not known.
@@ -152,10 +151,11 @@ def resolve(name: str | Path) -> str:
     Raises:
         ModelError: it is neither an existing folder nor of the form owner/name.
     """
-    if str(name) == TINY:  # also where a folder of that name exists, which is ./tiny
-        if not (_TINY_FOLDER / "config.json").is_file():
-            raise ModelError("this installation holds no tiny checkpoint: make one with `r1sgg tiny --out DIR`")
-        return str(_TINY_FOLDER)
+    if str(name) in SHIPPED:  # also where a folder of that name exists, which is ./tiny
+        folder = _SHIPPED_FOLDER / str(name)
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"this installation holds no {name} checkpoint: make one with `r1sgg tiny --out DIR`")
+        return str(folder)
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -196,18 +196,23 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
         ) from error
     if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise ModelError(f"{path_or_id}: expected a processor of images and text, found {type(processor).__name__}")
-    image_id = _config(path).get("image_token_id")
-    if image_id not in (None, processor.tokenizer.convert_tokens_to_ids(processor.image_token)):
+    config, image_token = _config(path), str(processor.image_token)
+    image_id = config.get("image_token_id", config.get("image_token_index"))
+    if image_id not in (None, processor.tokenizer.convert_tokens_to_ids(image_token)):
         # without its files, transformers makes an empty tokenizer and says nothing
         raise ModelError(
-            f"{path_or_id}: expected a tokenizer in which {processor.image_token} is {image_id}, found one in which it "
+            f"{path_or_id}: expected a tokenizer in which {image_token} is {image_id}, found one in which it "
             "is not; copy tokenizer.json and tokenizer_config.json from the model it was trained from"
         )
+    processor.tokenizer.padding_side = "left"
+    if family.max_pixels is None:
+        if max_pixels:
+            raise ModelError(f"{path_or_id}: images of {family.name} have one size; leave the pixel limit out")
+        return processor
     own = processor.image_processor.size
     limit = max_pixels or min(own["longest_edge"], family.max_pixels)
     shortest = min(own["shortest_edge"], limit)
     processor.image_processor.size = type(own)(shortest_edge=shortest, longest_edge=limit)
-    processor.tokenizer.padding_side = "left"
     return processor
 
 
@@ -266,6 +271,8 @@ def load_model(
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"{path_or_id}: the weights do not load: {_first_line(error)}") from error
+    if model.config.get_text_config().is_encoder_decoder:
+        raise ModelError(f"{path_or_id}: expected a decoder as language model (Vicuna), found an encoder-decoder (T5)")
     return LoadedModel(
         checkpoint.name,
         checkpoint.path,

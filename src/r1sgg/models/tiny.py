@@ -1,4 +1,4 @@
-"""A Qwen2-VL of about 2.4 million parameters with random weights, saved as an ordinary checkpoint folder.
+"""A Qwen2-VL of 3.1 million parameters with random weights, saved as an ordinary checkpoint folder.
 
 It has the architecture, image processor and chat layout of the real family, so every command that works on it works on
 Qwen2-VL; only its tokenizer is its own (`r1sgg.models.tokenizer`). It does not train anything: see `r1sgg sft`.

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 from PIL import Image
 
@@ -158,8 +160,8 @@ def card(
         meaning=meaning,
         recall=judgement.recall,
         precision=judgement.precision,
-        truth=_figure(judgement.truth, picture, found, truth_colours),
-        predicted=_figure(judgement.graph, picture, made, colours),
+        truth=figure_of(judgement.truth, picture, found, truth_colours),
+        predicted=figure_of(judgement.graph, picture, made, colours),
         triplets=tuple(triplets[:MAX_TRIPLETS]),
         left_out=max(0, len(triplets) - MAX_TRIPLETS),
         issues=tuple(_issues(prediction, kind, changes)),
@@ -181,14 +183,17 @@ def _issues(prediction: Prediction | None, failure: str, changes: Sequence[Chang
     return notes
 
 
-def picture_of(example: Example, key: str) -> Picture:
-    """The example's image as a data URI, reduced to `PICTURE_SIDE`; without one, why."""
+def picture_of(example: Example, key: str, read: Callable[[Example], Image.Image] | None = None) -> Picture:
+    """The example's image as a data URI, reduced to `PICTURE_SIDE`; without one, why.
+
+    `read` opens it where its path does not lead to it (`DataSet.image`).
+    """
     scale = FIGURE_SIDE / max(example.width, example.height)
     size = max(1.0, example.width * scale), max(1.0, example.height * scale)
-    if example.image is None:
+    if example.image is None and read is None:
         return Picture(key, *size, "", "the ground truth names no image")
     try:
-        image = open_image(example.image)
+        image = read(example) if read is not None else open_image(cast(Path, example.image))
     except ImageError as error:
         _LOG.warning("shown without its image: %s", error)
         return Picture(key, *size, "", f"no image: {error.found}")
@@ -202,7 +207,8 @@ def _data_uri(image: Image.Image) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _figure(graph: SceneGraph, picture: Picture, statuses: Sequence[str], colours: Sequence[str]) -> Figure:
+def figure_of(graph: SceneGraph, picture: Picture, statuses: Sequence[str], colours: Sequence[str]) -> Figure:
+    """A graph over a picture; `statuses` has a word for each relationship, `colours` a colour for each object."""
     layout = lay_out(graph, (picture.width, picture.height), _measure, statuses, colours)
     boxes = [
         FigureBox(f"b{b.index}", _xywh(b.rect), b.colour, ink_on(b.colour), b.tag.text, _xywh(b.tag.rect))

@@ -1,0 +1,314 @@
+"""`r1sgg data build`: any set as parquet shards, with its ground truth and a description beside them.
+
+    OUT/data/train-00000-of-00057.parquet   the shards (`r1sgg.data.shards`); `hub:OUT` and `load_dataset` read them
+    OUT/gt.jsonl                            the annotations, for `evaluate`, `report` and every other command
+    OUT/errors.jsonl                        a line for each image that is not in the set, and for each part left out
+    OUT/dataset.json                        name, split, hashes, counts and options
+
+Shards are made in processes, an image at a time; memory does not grow with the set. A finished shard is kept when the
+build is started again, if the annotations it was made from are still the same and none of its images failed. Nothing
+is shuffled, filtered or resized.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from r1sgg import __version__
+from r1sgg.data.base import Example, example_digest, hash_of_digests, write_ground_truth
+from r1sgg.data.dataset import DataSet, hash_of_ids
+from r1sgg.data.shards import ImageMode, ShardWriter, read_examples, read_footer, row_of
+from r1sgg.data.sources import open_data
+from r1sgg.data.spec import parse_spec
+from r1sgg.data.writing import WholeFile
+from r1sgg.errors import InputError, R1SGGError
+
+SHARD_SIZE = 1000
+"""Images of a shard: VG150's training split makes 57, enough to share among many machines."""
+_POLL = 0.2  # seconds between two looks at the progress of other processes
+_LOST = frozenset(("record", "id"))  # notes on a ground-truth file that cost whole lines
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a build came to: `description` is what dataset.json holds; `kept` shards were there already."""
+
+    description: dict[str, Any]
+    shards: int
+    kept: int
+    failed: int
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A shard to make: examples `first` to `last` - 1 into `target`."""
+
+    number: int
+    first: int
+    last: int
+    target: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What all shards of a build share; part of it stands in every footer."""
+
+    spec: str
+    out: Path
+    images: ImageMode
+    shard_size: int
+    examples: int
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"data": self.spec, "images": self.images, "shard_size": self.shard_size, "examples": self.examples}
+
+
+def build(
+    spec: str,
+    out: Path,
+    *,
+    images: ImageMode = "inside",
+    shard_size: int = SHARD_SIZE,
+    workers: int = 1,
+    advance: Callable[[int, int], object] = lambda done, total: None,
+) -> Built:
+    """Write a prepared set; the result does not depend on `workers` or on interruptions.
+
+    Args:
+        spec: what stands behind --data (see `r1sgg.data.sources`).
+        out: folder; made if needed, otherwise empty or of the same build.
+        images: "inside" (bytes in the shards) or "path" (absolute paths).
+        shard_size: images of a shard.
+        workers: processes; each opens the set for itself.
+        advance: called with the number of images that are done and of all.
+
+    Raises:
+        InputError: `out` holds another build or cannot be written; no image could be used; two images have one id.
+        R1SGGError: a worker process died.
+    """
+    data = open_data(spec, strict=False)
+    if not len(data):
+        raise InputError(spec, expected="at least one image", found="none")
+    split = re.sub(r"\W+", "_", data.split or "train")
+    plan = _Plan(spec, out, images, shard_size, len(data))
+    tasks = list(_tasks(plan, split))
+    try:
+        _check_folder(plan, tasks)
+        (out / "data").mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(out / _UNFINISHED, ignore_errors=True)
+    except OSError as error:
+        raise InputError(
+            str(out), expected="a folder that can be written", found=error.strerror or "an error", hint="choose another"
+        ) from error
+    kept = sum(_run(plan, data, tasks, workers, advance))
+    shutil.rmtree(out / _UNFINISHED, ignore_errors=True)
+    return _finish(plan, data, tasks, split, kept)
+
+
+_UNFINISHED = ".unfinished"
+
+
+def _tasks(plan: _Plan, split: str) -> Iterator[_Task]:
+    count = -(-plan.examples // plan.shard_size)
+    for number in range(count):
+        first = number * plan.shard_size
+        name = f"{split}-{number:05d}-of-{count:05d}.parquet"
+        yield _Task(number, first, min(first + plan.shard_size, plan.examples), plan.out / "data" / name)
+
+
+def _check_folder(plan: _Plan, tasks: list[_Task]) -> None:
+    """Refuse a folder that holds another build: its shards would be mixed with ours."""
+    for path in sorted((plan.out / "data").glob("*.parquet")):
+        found: dict[str, Any] = (read_footer(path) or {}).get("options", {})
+        if found == plan.options and path in {task.target for task in tasks}:
+            continue
+        differs = [f"{k}={found.get(k)}" for k, v in plan.options.items() if found.get(k) != v] if found else []
+        raise InputError(
+            str(path),
+            expected="an empty folder, or one of this build",
+            found=f"a shard made with {', '.join(differs)}" if differs else "a shard of another set, or a damaged one",
+            hint="choose another --out, or remove that folder",
+        )
+
+
+# ---------------------------------------------------------------- making shards
+
+
+def make_shard(plan: _Plan, data: DataSet, task: _Task, advance: Callable[[], object]) -> bool:
+    """Make one shard, or keep it; returns whether it was kept."""
+    footer = read_footer(task.target)
+    if footer is not None and not footer["errors"] and footer["annotations"] == _annotations(data, task):
+        for _ in range(task.first, task.last):
+            advance()
+        return True
+    digests: list[bytes] = []
+    errors: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
+    with ShardWriter(plan.out / _UNFINISHED / task.target.name) as writer:
+        for k in range(task.first, task.last):
+            name = None
+            try:
+                example, faults = data.read(k)
+                name = example.image_id
+                digests.append(example_digest(example))
+                left_out += [{"row": k, "image_id": name, "kind": f.kind, "error": f.text} for f in faults]
+                writer.add(row_of(data, example, plan.images, plan.out))
+            except InputError as error:
+                errors.append({"row": k, "image_id": name, "kind": "image" if name else "record", "error": str(error)})
+            advance()
+        footer = {
+            "options": plan.options,
+            "annotations": hash_of_digests(digests),
+            "errors": errors,
+            "left_out": left_out,
+        }
+        writer.finish(footer, task.target)
+    return False
+
+
+def _annotations(data: DataSet, task: _Task) -> str | None:
+    """The hash of a shard's annotations as the source has them now; None if it cannot be read any more."""
+    try:
+        return hash_of_digests([example_digest(data.read(k)[0]) for k in range(task.first, task.last)])
+    except InputError:
+        return None
+
+
+def _run(
+    plan: _Plan, data: DataSet, tasks: list[_Task], workers: int, advance: Callable[[int, int], object]
+) -> Iterator[bool]:
+    """Make all shards here or in processes; for each, whether it was kept."""
+    if min(workers, len(tasks)) <= 1:
+        done = 0
+
+        def count() -> None:
+            nonlocal done
+            done += 1
+            advance(done, plan.examples)
+
+        for task in tasks:
+            yield make_shard(plan, data, task, count)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would share open files and threads with us
+    counter, stop = context.Value("q", 0), context.Event()
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start_worker, (plan, counter, stop))
+    try:
+        waiting: set[Future[bool]] = {pool.submit(_in_worker, task) for task in tasks}
+        while waiting:
+            finished, waiting = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
+            advance(counter.value, plan.examples)
+            for future in finished:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise R1SGGError(
+            f"{plan.out}: a worker process died, perhaps for want of memory; finished shards are kept: "
+            "run the same command again, with fewer --workers"
+        ) from error
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: tuple[_Plan, DataSet, Any, Any] | None = None  # what a worker process was started with
+
+
+def _start_worker(plan: _Plan, counter: Any, stop: Any) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker = plan, open_data(plan.spec, strict=False), counter, stop
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot stop its workers, and they would wait for it for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _in_worker(task: _Task) -> bool:
+    assert _worker is not None
+    plan, data, counter, stop = _worker
+
+    def count() -> None:
+        if stop.is_set():
+            raise R1SGGError("stopped")
+        with counter.get_lock():
+            counter.value += 1
+
+    return make_shard(plan, data, task, count)
+
+
+# ---------------------------------------------------------------- what stands beside the shards
+
+
+def _finish(plan: _Plan, data: DataSet, tasks: list[_Task], split: str, kept: int) -> Built:
+    footers = [read_footer(task.target) or {} for task in tasks]
+    errors = [row for footer in footers for row in footer["errors"]]
+    left_out = [row for footer in footers for row in footer["left_out"]]
+    lost = [{"row": None, "image_id": None, "kind": note.kind, "error": note.text} for note in data.notes]
+    if parse_spec(plan.spec).kind == "jsonl":  # the notes of the other readers say what a split does not take
+        errors = [row for row in lost if row["kind"] in _LOST] + errors
+        lost = [row for row in lost if row["kind"] not in _LOST]
+    with WholeFile(plan.out / "errors.jsonl") as file:
+        file.write([*errors, *lost, *left_out])
+    if not (errors or lost or left_out):
+        (plan.out / "errors.jsonl").unlink()
+    counts = {"images": 0, "objects": 0, "relationships": 0}
+    ids: list[str] = []
+    digests: list[bytes] = []
+
+    def examples() -> Iterator[Example]:
+        for task in tasks:
+            for example in read_examples(task.target, plan.images):
+                counts["images"] += 1
+                counts["objects"] += len(example.graph)
+                counts["relationships"] += len(example.graph.pairs)
+                ids.append(example.image_id)
+                digests.append(example_digest(example))
+                yield example
+
+    write_ground_truth(plan.out / "gt.jsonl", examples())
+    if not ids:
+        raise InputError(
+            plan.spec, expected="an image that can be used", found=f"none of {plan.examples}", hint=errors[0]["error"]
+        )
+    (again, times), *_ = Counter(ids).most_common(1)
+    if times > 1:
+        raise InputError(
+            plan.spec,
+            expected="image ids that differ",
+            found=f"{again!r} {times} times",
+            hint="`r1sgg data check` lists them",
+        )
+    description = {
+        "name": plan.spec,
+        "split": split,
+        "hashes": {"images": hash_of_ids(ids), "annotations": hash_of_digests(digests)},
+        "counts": {**counts, "errors": len(errors), "left_out": len(lost) + len(left_out)},
+        "options": {"data": plan.spec, "images": plan.images, "shard_size": plan.shard_size},
+        "shards": [task.target.relative_to(plan.out).as_posix() for task in tasks],
+        "r1sgg": __version__,
+    }
+    path = plan.out / "dataset.json"
+    part = path.with_name("dataset.json.part")
+    part.write_bytes(orjson.dumps(description, option=orjson.OPT_INDENT_2) + b"\n")
+    part.replace(path)
+    return Built(description, len(tasks), kept, len(errors), len(lost) + len(left_out))

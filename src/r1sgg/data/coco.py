@@ -1,0 +1,146 @@
+"""COCO-format scene graphs, as SGG-Benchmark's sets are laid out.
+
+    coco:DIR[,split=train|val|test][,images=DIR]
+
+DIR holds a folder for each split with _annotations.coco.json and the photos (or is such a folder, or such a file);
+images= names another folder for the photos. COCO's own keys (boxes [x, y, width, height] in pixels, ids of any
+numbering) and two more for relations:
+
+    {"images": [{"id": 0, "file_name": "1.jpg", "width": 800, "height": 600}, ...],
+     "annotations": [{"id": 0, "image_id": 0, "category_id": 78, "bbox": [214, 133, 124, 125], "area": 15500,
+                      "iscrowd": 0}, ...],
+     "categories": [{"id": 78, "name": "man", "supercategory": "none"}, ...],
+     "rel_categories": [{"id": 47, "name": "wearing"}, ...],
+     "rel_annotations": [{"id": 0, "image_id": 0, "subject_id": 0, "object_id": 1, "predicate_id": 47}, ...]}
+
+`subject_id` and `object_id` are ids of `annotations`. An image's id here is its file name without folder and
+ending ("1.jpg" is image 1 of Visual Genome), because COCO ids are numbered anew in each file; where two folders hold a
+file of one name, with the folder. Images without relations are left out
+(empty=yes keeps them). Segmentations are not read.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from r1sgg.data.columns import ColumnsData, Record, four, text, whole
+from r1sgg.data.dataset import fault
+from r1sgg.data.jsonl import read_json
+from r1sgg.data.spec import Spec
+from r1sgg.errors import InputError
+
+FILE = "_annotations.coco.json"
+_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+
+
+def open_coco(spec: Spec) -> ColumnsData:
+    """See the module's docstring. The whole file is in memory while it is read, columns afterwards.
+
+    Raises:
+        ConfigError: an option with a wrong value.
+        InputError: the file is missing, broken, or in another format; or no image has a relation.
+    """
+    path, split = _file(spec)
+    document = read_json(path)
+    for key in ("images", "annotations", "categories", "rel_categories", "rel_annotations"):
+        if not isinstance(document, dict) or not isinstance(document.get(key), list):
+            hint = "plain COCO has no relations" if key.startswith("rel_") else ""
+            raise InputError(f"{path}: {key}", expected="this list", found="nothing, or something else", hint=hint)
+    data = ColumnsData(spec.text, path, split)
+    root = spec.folder("images", path.parent)
+    data.roots = [root, root / "images"]
+    data.objects = _names(document["categories"], f"{path}: categories")
+    data.predicates = _names(document["rel_categories"], f"{path}: rel_categories")
+    objects, relations = (_by_image(document, key, data) for key in ("annotations", "rel_annotations"))
+
+    files = [PurePosixPath(str(e.get("file_name"))) for e in document["images"] if isinstance(e, dict)]
+    flat = len({file.stem for file in files}) == len(set(files))
+
+    def records() -> Iterator[Callable[[], Record]]:
+        for k, entry in enumerate(document["images"]):
+            number = entry.get("id") if isinstance(entry, dict) else None
+            rows = objects.pop(number, []), relations.pop(number, [])
+            yield functools.partial(_record, entry, f"{path}: images[{k}]", flat, *rows)
+
+    data.fill(records(), keep_empty=spec.yes("empty"))
+    for key, rest in (("annotations", objects), ("rel_annotations", relations)):
+        if rest:
+            number, rows = next(iter(rest.items()))
+            expected = "an image_id that is in images"
+            found = f"{sum(map(len, rest.values()))} of other images, the first of image_id {number!r}"
+            data.notes.append(fault("record", f"{path}: {key} (id {rows[0].get('id')})", expected, found))
+    return data
+
+
+def _file(spec: Spec) -> tuple[Path, str | None]:
+    """The annotation file, and the split that it is of."""
+    asked = spec.choice("split", tuple(_FOLDERS), "") if "split" in spec.options else None
+    if spec.path.is_file() or spec.path.suffix == ".json":
+        return spec.path, asked
+    if asked is None and (spec.path / FILE).is_file():
+        named = (split for split, folders in _FOLDERS.items() if spec.path.name in folders)
+        return spec.path / FILE, next(named, None)
+    split = asked or "train"
+    for folder in _FOLDERS[split]:
+        if (spec.path / folder / FILE).is_file():
+            return spec.path / folder / FILE, split
+    expected = " or ".join(f"{folder}/{FILE}" for folder in _FOLDERS[split])
+    raise InputError(str(spec.path), expected=expected, found="no such file", hint="check the path and split=")
+
+
+def _record(
+    entry: Any, where: str, flat: bool, objects: list[dict[str, Any]], relations: list[dict[str, Any]]
+) -> Record:
+    file_name = text(entry, "file_name", where)
+    file = PurePosixPath(file_name)
+    place = {row["id"]: k for k, row in enumerate(objects)}
+    corners = []
+    for row in objects:
+        x, y, w, h = four(row.get("bbox"))
+        corners.append((x, y, x + w, y + h))
+    return Record(
+        file.stem if flat else file.with_suffix("").as_posix(),
+        whole(entry, "width", where, least=1),
+        whole(entry, "height", where, least=1),
+        file_name,
+        corners,
+        [whole(row, "category_id", f"{where}: annotation {row['id']}") for row in objects],
+        [
+            (
+                place.get(row.get("subject_id"), -1),
+                place.get(row.get("object_id"), -2),  # two unknown ends must not look like one object
+                whole(row, "predicate_id", f"{where}: rel_annotation {row['id']}"),
+            )
+            for row in relations
+        ],
+    )
+
+
+def _names(rows: list[Any], where: str) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for k, row in enumerate(rows):
+        number = whole(row, "id", f"{where}[{k}]")
+        if number in names:
+            raise InputError(f"{where}[{k}].id", expected="ids that differ", found=f"{number} again")
+        names[number] = text(row, "name", f"{where}[{k}]")
+    return names
+
+
+def _by_image(document: dict[str, Any], key: str, data: ColumnsData) -> dict[Any, list[dict[str, Any]]]:
+    """Rows by image id, without those that have no id or repeat one."""
+    rows: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    seen: set[int] = set()
+    for k, row in enumerate(document.pop(key)):
+        number = row.get("id") if isinstance(row, dict) else None
+        if not isinstance(number, int) or not isinstance(row.get("image_id"), int | str):
+            data.notes.append(fault("record", f"{data.path}: {key}[{k}]", "an id and an image_id", "none"))
+        elif number in seen:
+            data.notes.append(fault("id", f"{data.path}: {key}[{k}].id", "ids that differ", f"{number} again"))
+        else:
+            seen.add(number)
+            rows[row["image_id"]].append(row)
+    return dict(rows)

@@ -1,0 +1,202 @@
+"""A data set: annotated images by number, read when they are asked for, whatever the files behind them.
+
+A reader holds columns (arrays, or places in a file), never a list of examples. What it leaves out is said: what
+concerns the whole set in `notes` when it is opened, what concerns one record beside the record in `read`. A record that
+cannot be read costs that record, not the set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from PIL import Image
+
+from r1sgg.data.base import Example, example_digest, hash_of_digests
+from r1sgg.data.images import image_size, open_image
+from r1sgg.errors import ImageError, InputError
+from r1sgg.graph.scene import SceneGraph
+
+Rows = npt.NDArray[np.int64]
+
+
+class Fault(NamedTuple):
+    """Something wrong with the data that was left out, or clipped.
+
+    `kind`: "box", "relation", "name", "id", "image", "size", "record" or "empty"; `text`: one sentence that names file
+    and field, what was expected and what was found.
+    """
+
+    kind: str
+    text: str
+
+
+def fault(kind: str, where: str, expected: str, found: str, done: str = "left out") -> Fault:
+    """A Fault in the words of `InputError`."""
+    return Fault(kind, str(InputError(where, expected=expected, found=found, hint=done)))
+
+
+class DataSet(ABC):
+    """Examples by number.
+
+    Attributes:
+        name: what was opened, as it was written.
+        split: "train", "val", "test", or None where the files don't say.
+        notes: what was left out when the set was opened.
+    """
+
+    images_are_files = True
+    """Whether an image can be missing, and its header be looked at for little."""
+
+    def __init__(self, name: str, split: str | None = None) -> None:
+        self.name, self.split = name, split
+        self.notes: list[Fault] = []
+        self._hashes: dict[str, str] | None = None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self, k: int) -> tuple[Example, list[Fault]]:
+        """Example `k` in 0..len-1, and what of its record was left out.
+
+        Raises:
+            InputError: the record cannot be read at all.
+        """
+
+    def __getitem__(self, k: int) -> Example:
+        """Example `k`; negative numbers count from the end.
+
+        Raises:
+            IndexError: no such number.
+            InputError: the record cannot be read at all.
+        """
+        size = len(self)
+        if not -size <= k < size:
+            raise IndexError(f"{self.name}: example {k} of {size}")
+        return self.read(k % size)[0]
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self.read(k)[0] for k in range(len(self)))
+
+    def draw(self, k: int) -> tuple[Image.Image, Example]:
+        """Example `k` and its picture.
+
+        Raises:
+            ImageError: see `image`.
+        """
+        example = self.read(k)[0]
+        return self.image(example), example
+
+    def hashes(self) -> dict[str, str]:
+        """Names the set, whatever the order of its images: {"images": of the ids, "annotations": see `data_hash`}.
+
+        Reads every record the first time.
+        """
+        if self._hashes is None:
+            ids, digests = [], []
+            for example in self:
+                ids.append(example.image_id)
+                digests.append(example_digest(example))
+            self._hashes = {"images": hash_of_ids(ids), "annotations": hash_of_digests(digests)}
+        return dict(self._hashes)
+
+    def image(self, example: Example) -> Image.Image:
+        """The picture of one of this set's examples, upright 8-bit RGB.
+
+        Raises:
+            ImageError: it is missing, cut off or too large.
+        """
+        if example.image is None:
+            raise ImageError(
+                f"{self.name}: image_id {example.image_id!r}", expected="an image", found="an annotation without one"
+            )
+        return open_image(example.image)
+
+    def image_fault(self, example: Example) -> Fault | None:
+        """What is wrong with the image, as far as its header says (a file that is cut off looks right here)."""
+        if example.image is None:
+            return fault(
+                "image", f"{self.name}: image_id {example.image_id!r}", "an image", "an annotation without one"
+            )
+        return size_fault(example.image, str(example.image), example)
+
+
+def size_fault(source: Path | bytes, where: str, example: Example) -> Fault | None:
+    """What is wrong with an image file as far as its header says: no image, or not of the annotation's size."""
+    try:
+        width, height = image_size(source, where=where)
+    except ImageError as error:
+        return Fault("image", str(error))
+    if (width, height) != (example.width, example.height):
+        expected = f"the annotation's {example.width}x{example.height} pixels"
+        return fault("size", where, expected, f"{width}x{height}", "its boxes may be of another size")
+    return None
+
+
+class Subset(DataSet):
+    """Some examples of a set, by their numbers there; with `change`, their graphs replaced when they are read."""
+
+    def __init__(
+        self,
+        whole: DataSet,
+        rows: Sequence[int] | Rows,
+        name: str,
+        change: Callable[[SceneGraph], SceneGraph] | None = None,
+    ) -> None:
+        super().__init__(name, whole.split)
+        self.whole, self.rows, self.change = whole, np.asarray(rows, dtype=np.int64), change
+        self.notes += whole.notes
+        self.images_are_files = whole.images_are_files
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, k: int) -> tuple[Example, list[Fault]]:
+        example, faults = self.whole.read(int(self.rows[k]))
+        return (replace(example, graph=self.change(example.graph)) if self.change else example), faults
+
+    def image(self, example: Example) -> Image.Image:
+        return self.whole.image(example)
+
+    def image_fault(self, example: Example) -> Fault | None:
+        return self.whole.image_fault(example)
+
+
+def with_images(whole: DataSet) -> Subset:
+    """The examples whose image is there, judged by its header; the others are named in `notes`.
+
+    Sets that draw their images or hold them inside are taken whole: what cannot be decoded shows when it is.
+
+    Raises:
+        InputError: not one image is there.
+    """
+    rows, missing = [], list[Fault]()
+    if not whole.images_are_files:
+        rows = list(range(len(whole)))
+    for k in range(len(whole) if whole.images_are_files else 0):
+        found = whole.image_fault(whole.read(k)[0])
+        if found is None or found.kind == "size":
+            rows.append(k)
+        else:
+            missing.append(found)
+    if not rows:
+        hint = f"the first: {missing[0].text}" if missing else "the set is empty"
+        raise InputError(
+            whole.name, expected="at least one image that can be read", found=f"none of {len(whole)}", hint=hint
+        )
+    subset = Subset(whole, rows, whole.name)
+    subset.notes += missing
+    return subset
+
+
+def hash_of_ids(image_ids: Sequence[str]) -> str:
+    """16 hex digits over image ids, whatever their order."""
+    return hashlib.sha256(orjson.dumps(sorted(image_ids))).hexdigest()[:16]

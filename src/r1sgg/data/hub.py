@@ -1,0 +1,311 @@
+"""Sets of the Hugging Face Hub, or in a folder of parquet files, with scene graphs in their columns.
+
+    hub:NAME[,split=S][,stream=yes]      the Hub, only now that it is asked for; `datasets` keeps it in its cache
+    hub:DIR[,split=S]                    a folder that `r1sgg data build` wrote, or of other parquet files; no network
+
+The layout of the paper's authors (JosephZ/vg150_train_sgg_prompt, vg150_val_sgg_prompt, psg_train_sg, psg_test_sg;
+their only split is called "train"), boxes as corners in pixels; prompt_open and prompt_close are not read:
+
+    {"image_id": "2", "image": {"bytes": ...}, "prompt_open": "Generate a ...", "prompt_close": "Generate a ...",
+     "objects": '[{"id": "man.1", "bbox": [119, 70, 197, 330]}, {"id": "street.2", "bbox": [2, 280, 798, 598]}]',
+     "relationships": '[{"subject": "man.1", "predicate": "walking on", "object": "street.2"}]'}
+
+The layout of SGG-Benchmark (maelic/VG150-coco-format, PSG-coco-format), boxes [x, y, width, height], ends as an
+object's `id` or, where objects have none, its place in the row; names under "categories" and "rel_categories" in the
+JSON of the set's description:
+
+    {"image": ..., "image_id": 2, "objects": [{"category_id": 77, "bbox": [119, 70, 78, 260]}, ...],
+     "relations": [{"subject_id": 0, "predicate_id": 46, "object_id": 1}]}
+
+Ids are numbered anew, per class in the row's order, as in every other format. Annotations are looked through when a
+set is opened, images when they are asked for. A stream is for what doesn't fit on the disk: it has an order and no
+length, `image` gives the picture of the example that came last, and `shard` one machine's part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+from PIL import Image
+
+from r1sgg.data.assemble import assemble
+from r1sgg.data.base import Example
+from r1sgg.data.columns import four, whole
+from r1sgg.data.dataset import DataSet, Fault, fault, size_fault
+from r1sgg.data.images import image_size, open_image
+from r1sgg.data.jsonl import short
+from r1sgg.data.spec import Spec
+from r1sgg.errors import ConfigError, ImageError, InputError, require
+from r1sgg.graph.scene import label_of_id
+
+_SPLITS = {"JosephZ/vg150_val_sgg_prompt": "val", "JosephZ/psg_test_sg": "test"}
+"""What sets are whose only split is called "train"."""
+_ANNOTATIONS = ("image_id", "file_name", "objects", "relationships", "relations")
+
+
+class Names(NamedTuple):
+    """Object classes and predicates by number, for sets that hold numbers."""
+
+    objects: Mapping[int, str]
+    predicates: Mapping[int, str]
+
+
+class HubData(DataSet):
+    """One split in the cache of `datasets`, memory-mapped; rows whose annotation can't be read are in `notes`."""
+
+    images_are_files = False
+
+    def __init__(self, name: str, split: str | None, table: Any) -> None:
+        super().__init__(name, split)
+        self.table, self.names = table, _names(table)
+        self.places: dict[str, int] = {}  # image id -> row
+        for k, row in enumerate(table.select_columns([c for c in _ANNOTATIONS if c in table.column_names])):
+            try:
+                image_id = _image_id(row, k)
+                _rows(row, self.names, f"{name}: image_id {image_id}")
+            except InputError as error:
+                self.notes.append(Fault("record", f"{error}; left out"))
+                continue
+            if image_id in self.places:
+                found = f"image_id {image_id!r} again"
+                self.notes.append(fault("id", f"{name}: row {k}", "image ids that differ", found))
+            else:
+                self.places[image_id] = k
+        if not self.places:
+            found = f"none of {len(table)}" + (f" (the first: {self.notes[0].text})" if self.notes else "")
+            raise InputError(name, expected="a row with a scene graph", found=found)
+        self.rows = np.fromiter(self.places.values(), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, k: int) -> tuple[Example, list[Fault]]:
+        place = int(self.rows[k])
+        return example_of_row(self.table[place], place, self.names, self.name, self.split)
+
+    def image(self, example: Example) -> Image.Image:
+        return _image(self.table[self.places[example.image_id]], self.name, example)
+
+    def image_fault(self, example: Example) -> Fault | None:
+        source, where = _source(self.table[self.places[example.image_id]], self.name, example.image_id)
+        return size_fault(source, where, example)
+
+
+class HubStream(DataSet):
+    """The same without a length, read in order; rows that cannot be read are named in `notes` as they go by."""
+
+    def __init__(self, name: str, split: str | None, stream: Any) -> None:
+        super().__init__(name, split)
+        self.stream, self.names = stream, _names(stream)
+        self._last: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        raise ConfigError(f"{self.name}: a stream has no length; leave stream=yes out to count and to shuffle")
+
+    def read(self, k: int) -> tuple[Example, list[Fault]]:
+        raise ConfigError(f"{self.name}: a stream is read in order; leave stream=yes out to read example {k}")
+
+    def __iter__(self) -> Iterator[Example]:
+        for k, row in enumerate(self.stream):
+            try:
+                example, faults = example_of_row(row, k, self.names, self.name, self.split)
+            except InputError as error:
+                self.notes.append(Fault("record", f"{error}; left out"))
+                continue
+            self.notes += faults
+            self._last = {"row": row, "image_id": example.image_id}
+            yield example
+
+    def image(self, example: Example) -> Image.Image:
+        if self._last.get("image_id") != example.image_id:
+            raise ImageError(
+                f"{self.name}: image_id {example.image_id!r}",
+                expected="the example that the stream gave last",
+                found="another",
+                hint="take the image before the next example",
+            )
+        return _image(self._last["row"], self.name, example)
+
+    def shard(self, count: int, index: int) -> HubStream:
+        """Part `index` of `count` parts that share nothing: one for each machine, process or Ray worker."""
+        return HubStream(self.name, self.split, self.stream.shard(num_shards=count, index=index))
+
+
+def open_hub(spec: Spec) -> DataSet:
+    """See the module's docstring.
+
+    Raises:
+        ConfigError: an option with a wrong value.
+        InputError: no such set or split, no network, or damaged files; or no row holds a scene graph.
+        MissingDependencyError: `datasets` is not installed.
+    """
+    datasets = require("datasets", "train")
+    streaming, local = spec.yes("stream"), spec.path.is_dir()
+    split = spec.options.get("split")
+    name = str(spec.path) if local else spec.place
+    try:
+        table = datasets.load_dataset(name, split=split if local else split or "train", streaming=streaming)
+        if isinstance(table, Mapping):
+            if len(table) != 1:
+                raise InputError(spec.text, expected=f"split= one of {', '.join(table)}", found="no split=")
+            ((split, table),) = table.items()
+        table = table.cast_column("image", datasets.Image(decode=False))
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
+        reason = " ".join(str(error).split())
+        hint = "check the name and split=" + ("" if local else "; and the network, a hub: name needs it")
+        expected = "a set with an image column that can be loaded"
+        raise InputError(spec.text, expected=expected, found=reason[:200], hint=hint) from error
+    named = _SPLITS.get(spec.place, split or "train")
+    return HubStream(spec.text, named, table) if streaming else HubData(spec.text, named, table)
+
+
+# ---------------------------------------------------------------- rows
+
+
+def example_of_row(
+    row: Mapping[str, Any], k: int, names: Names | None, name: str, split: str | None
+) -> tuple[Example, list[Fault]]:
+    """Row `k` as an Example, and what of it was left out; the size is the image's own.
+
+    Raises:
+        InputError: the annotation is in neither of the two layouts.
+        ImageError: the row doesn't hold its size, and its image cannot be read.
+    """
+    image_id = _image_id(row, k)
+    where = f"{name}: image_id {image_id}"
+    labels, boxes, triplets, faults = _rows(row, names, where)
+    source, image_name = _source(row, name, image_id)
+    width, height = row.get("width"), row.get("height")
+    if not (type(width) is int and type(height) is int and width > 0 and height > 0):
+        width, height = image_size(source, where=image_name)
+    graph = assemble(labels, np.array(boxes).reshape(-1, 4), triplets, (width, height), where, faults)
+    path = source if isinstance(source, Path) else None
+    return Example(image_id, width, height, graph, path, row.get("split") or split), faults
+
+
+_Rows = tuple[list[str | None], list[list[float]], list[tuple[int, int, str | None]], list[Fault]]
+
+
+def _rows(row: Mapping[str, Any], names: Names | None, where: str) -> _Rows:
+    if "relationships" in row:
+        return _text_rows(row, where)
+    if "relations" in row:
+        return _numbered_rows(row, names, where)
+    expected = "the columns objects and relationships, or objects and relations"
+    raise InputError(where, expected=expected, found=", ".join(row))
+
+
+def _text_rows(row: Mapping[str, Any], where: str) -> _Rows:
+    """The authors' layout. Of two objects with one id, relations mean the first."""
+    faults: list[Fault] = []
+    labels: list[str | None] = []
+    boxes, place = [], dict[str, int]()
+    for k, item in enumerate(_list(row["objects"], f"{where}: objects")):
+        name = item.get("id")
+        if isinstance(name, str) and name in place:
+            done = "kept; relations mean the first"
+            faults.append(fault("id", f"{where}: object {k}", "ids that differ", f"{name!r} again", done))
+        elif isinstance(name, str):
+            place[name] = k
+        labels.append(label_of_id(name) if isinstance(name, str) else "")
+        boxes.append(four(item.get("bbox")))
+    triplets: list[tuple[int, int, str | None]] = []
+    for k, item in enumerate(_list(row["relationships"], f"{where}: relationships")):
+        ends = [place.get(str(item.get(key)), -1) for key in ("subject", "object")]
+        if min(ends) < 0:
+            found = f"{short(item.get('subject'))} and {short(item.get('object'))}"
+            faults.append(fault("relation", f"{where}: relation {k}", "ids of the row's objects", found))
+        else:
+            predicate = item.get("predicate")
+            triplets.append((ends[0], ends[1], predicate if isinstance(predicate, str) else ""))
+    return labels, boxes, triplets, faults
+
+
+def _numbered_rows(row: Mapping[str, Any], names: Names | None, where: str) -> _Rows:
+    """SGG-Benchmark's layout."""
+    if names is None:
+        expected = 'a description with "categories" and "rel_categories" as JSON'
+        raise InputError(where, expected=expected, found="numbers without names", hint="use coco: on its JSON files")
+    objects = _list(row["objects"], f"{where}: objects")
+    place = {item["id"]: k for k, item in enumerate(objects) if item.get("id") is not None}
+    corners = []
+    for item in objects:
+        x, y, w, h = four(item.get("bbox"))
+        corners.append([x, y, x + w, y + h])
+    triplets: list[tuple[int, int, str | None]] = []
+    for k, item in enumerate(_list(row["relations"], f"{where}: relations")):
+        ends = [whole(item, key, f"{where}: relations[{k}]") for key in ("subject_id", "object_id")]
+        s, o = (place.get(end, -1 - side) if place else end for side, end in enumerate(ends))
+        triplets.append((s, o, names.predicates.get(whole(item, "predicate_id", f"{where}: relations[{k}]"))))
+    labels = [names.objects.get(whole(item, "category_id", f"{where}: objects[{k}]")) for k, item in enumerate(objects)]
+    return labels, corners, triplets, []
+
+
+def _list(value: Any, where: str) -> list[dict[str, Any]]:
+    """A list of objects: as it is, as JSON, or as an object of lists (which `datasets` makes of some)."""
+    if isinstance(value, str | bytes):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise InputError(where, expected="a JSON list", found=f"broken JSON ({error.msg})") from error
+    if isinstance(value, dict) and value and all(isinstance(part, list) for part in value.values()):
+        value = [dict(zip(value, items, strict=False)) for items in zip(*value.values(), strict=False)]
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise InputError(where, expected="a list of JSON objects", found=short(value))
+    return value
+
+
+def _image_id(row: Mapping[str, Any], k: int) -> str:
+    value = row.get("image_id")
+    if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+        return str(value)
+    file_name = row.get("file_name")
+    if isinstance(file_name, str) and file_name:
+        return PurePosixPath(file_name).stem
+    raise InputError(f"row {k}: image_id", expected="a string", found=short(value))
+
+
+def _names(table: Any) -> Names | None:
+    """The names that a set's description holds as JSON; None where it doesn't."""
+    try:
+        document = orjson.loads(table.info.description or "")
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    names = [_by_number(document.get(key)) for key in ("categories", "rel_categories")]
+    return Names(*names) if all(names) else None
+
+
+def _by_number(value: Any) -> dict[int, str]:
+    """[{"id": 1, "name": "airplane"}, ...] or {"1": "airplane", ...}."""
+    if isinstance(value, list):
+        value = {str(item.get("id")): item.get("name") for item in value if isinstance(item, dict)}
+    if not isinstance(value, dict):
+        return {}
+    return {int(key): name for key, name in value.items() if key.isdecimal() and isinstance(name, str)}
+
+
+# ---------------------------------------------------------------- images
+
+
+def _source(row: Mapping[str, Any], name: str, image_id: str) -> tuple[Path | bytes, str]:
+    """A row's image as bytes or as a path, and what messages call it."""
+    where = f"{name}: image of image_id {image_id}"
+    cell = row.get("image")
+    if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes) and cell["bytes"]:
+        return cell["bytes"], where
+    if isinstance(cell, dict) and cell.get("path"):
+        return Path(cell["path"]), str(cell["path"])
+    raise ImageError(where, expected="bytes or a path", found="none")
+
+
+def _image(row: Mapping[str, Any], name: str, example: Example) -> Image.Image:
+    source, where = _source(row, name, example.image_id)
+    return open_image(source, where=where)

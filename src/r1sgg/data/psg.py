@@ -1,0 +1,144 @@
+"""PSG: panoptic scene graphs, 133 classes and 56 predicates on COCO's photos, from psg.json.
+
+    psg:DIR[,split=train|test][,images=DIR][,panoptic=DIR]
+
+DIR holds psg.json (or is that file), and train2017 / val2017 beside it, under `coco`, or under images=. An entry of
+`data`, shortened (names count from 0, things and then stuff in one numbering; `relations` are rows of `annotations`
+and a predicate):
+
+    {"file_name": "val2017/000000439180.jpg", "height": 360, "width": 640, "image_id": "439180",
+     "pan_seg_file_name": "panoptic_val2017/000000439180.png",
+     "segments_info": [{"id": 3937500, "category_id": 0, "iscrowd": 0, "isthing": 1, "area": 19596}, ...],
+     "annotations": [{"bbox": [215.0, 57.0, 399.0, 325.0], "bbox_mode": 0, "category_id": 0}, ...],
+     "relations": [[0, 1, 3], ...]}
+
+Boxes are those of `annotations` (corners in pixels). Where an entry has no `annotations`, or one of them no box, they
+are the extents of the segments in the panoptic PNG (under panoptic=, else where the images are). test is
+`test_image_ids`, train all others; entries without relations are left out (empty=yes keeps them). Masks are not kept.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from r1sgg.data.columns import ColumnsData, Record, existing, four, text, whole
+from r1sgg.data.dataset import Fault, fault
+from r1sgg.data.images import open_image
+from r1sgg.data.jsonl import read_json, short
+from r1sgg.data.spec import Spec
+from r1sgg.errors import ImageError, InputError
+from r1sgg.graph.scene import Boxes
+
+Segments = npt.NDArray[np.int64]
+
+
+class PSGData(ColumnsData):
+    """One split; `pngs` holds what is needed to read boxes that the file doesn't give."""
+
+    def __init__(self, spec: Spec) -> None:
+        path = spec.path / "psg.json" if spec.path.is_dir() else spec.path
+        super().__init__(spec.text, path, spec.choice("split", ("train", "test"), "train"))
+        self.pngs: dict[str, tuple[str, Segments]] = {}
+        root = spec.folder("images", path.parent)
+        self.roots = [root] if "images" in spec.options else [root, root / "coco", root / "images"]
+        self.panoptic = [spec.folder("panoptic", root)] if "panoptic" in spec.options else self.roots
+
+    def record(self, entry: Any, where: str) -> Record:
+        """Check an entry's shape."""
+        image_id = text(entry, "image_id", where)
+        width, height = (whole(entry, key, where, least=1) for key in ("width", "height"))
+        segments, rows = _list(entry, "segments_info", where), _list(entry, "annotations", where)
+        if segments and rows and len(segments) != len(rows):
+            expected = f"as many as segments_info, {len(segments)}"
+            raise InputError(f"{where}: annotations", expected=expected, found=str(len(rows)))
+        boxes = [four(row.get("bbox") if isinstance(row, dict) else None) for row in rows]
+        boxes = boxes or [four(None)] * len(segments)  # a segment's own bbox, where there is one, is x, y, w, h
+        labels = [whole(row, "category_id", f"{where}: object {k}") for k, row in enumerate(rows or segments)]
+        relations = []
+        for k, row in enumerate(_list(entry, "relations", where)):
+            if not (isinstance(row, list) and len(row) == 3 and all(type(v) is int for v in row)):
+                found = short(row)
+                raise InputError(f"{where}: relations[{k}]", expected="[subject, object, predicate]", found=found)
+            relations.append((row[0], row[1], row[2]))
+        if segments and np.isnan(np.array(boxes)).any():
+            ids = np.array([whole(s, "id", f"{where}: segments_info[{k}]") for k, s in enumerate(segments)])
+            self.pngs[image_id] = text(entry, "pan_seg_file_name", where), ids
+        return Record(image_id, width, height, text(entry, "file_name", where), boxes, labels, relations)
+
+    def _boxes(self, record: Record, where: str, faults: list[Fault]) -> Boxes:
+        """The record's boxes; those that it lacks from the panoptic PNG, or NaN."""
+        boxes = np.array(record.boxes)
+        if record.image_id not in self.pngs:
+            return boxes
+        file_name, segments = self.pngs[record.image_id]
+        path = existing(self.panoptic, file_name)
+        assert path is not None
+        try:
+            ids = segment_ids(open_image(path))
+        except ImageError as error:
+            faults.append(Fault("image", f"{error}; boxes that only it holds are left out"))
+            return boxes
+        if ids.shape != (record.height, record.width):
+            expected, found = f"{record.width}x{record.height} pixels", f"{ids.shape[1]}x{ids.shape[0]}"
+            faults.append(fault("image", str(path), expected, found, "boxes that only it holds are left out"))
+            return boxes
+        return np.where(np.isnan(boxes), segment_boxes(ids, segments), boxes)
+
+
+def segment_ids(image: Image.Image) -> Segments:
+    """(H, W) ids of a panoptic PNG: R + 256 G + 256^2 B (COCO's panoptic format)."""
+    return np.asarray(image, dtype=np.int64) @ np.array([1, 256, 65536], dtype=np.int64)
+
+
+def segment_boxes(ids_HW: Segments, segments: Segments) -> Boxes:
+    """(N, 4) xyxy in pixels, x2 and y2 one past the last pixel; NaN for a segment that has no pixel."""
+    boxes = np.full((len(segments), 4), np.nan)
+    for k, segment in enumerate(segments.tolist()):
+        mask = ids_HW == segment
+        columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+        if len(rows):
+            boxes[k] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return boxes
+
+
+def open_psg(spec: Spec) -> PSGData:
+    """See the module's docstring. The whole file is in memory while it is read, columns afterwards.
+
+    Raises:
+        ConfigError: an option with a wrong value.
+        InputError: the file is missing, broken, or not psg.json; or the split is empty.
+    """
+    data = PSGData(spec)
+    document = read_json(data.path)
+    for key in ("data", "test_image_ids", "thing_classes", "stuff_classes", "predicate_classes"):
+        if not isinstance(document, dict) or not isinstance(document.get(key), list):
+            raise InputError(f"{data.path}: {key}", expected="this list", found="nothing, or something else")
+    data.objects = {k: str(n) for k, n in enumerate([*document["thing_classes"], *document["stuff_classes"]])}
+    data.predicates = {k: str(n) for k, n in enumerate(document["predicate_classes"])}
+    test = {str(i) for i in document["test_image_ids"]}
+
+    def records() -> Iterator[Callable[[], Record]]:
+        for k, entry in enumerate(document["data"]):
+            document["data"][k] = None  # columns take its place
+            known = isinstance(entry, dict) and str(entry.get("image_id"))
+            if not known or (known in test) == (data.split == "test"):
+                yield functools.partial(data.record, entry, f"{data.path}: data[{k}]")
+
+    data.fill(records(), keep_empty=spec.yes("empty"))
+    if not any((root / name).is_dir() for root in data.roots for name in ("train2017", "val2017")):
+        done = "name the folder that holds them with images=DIR to train"
+        data.notes.append(fault("image", str(data.roots[0]), "COCO's train2017 and val2017", "no such folder", done))
+    return data
+
+
+def _list(entry: Any, key: str, where: str) -> list[Any]:
+    value = entry.get(key, [])
+    if not isinstance(value, list):
+        raise InputError(f"{where}: {key}", expected="a list", found=short(value))
+    return value

@@ -1,0 +1,113 @@
+"""How a family writes the corners of a box: the unit, what it is relative to, and the square that some pad to.
+
+It deliberately knows no prompts and no JSON: text with boxes is `r1sgg.graph.text`, which takes a plain frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image
+
+from r1sgg.errors import ImageError
+from r1sgg.graph.scene import Boxes
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
+
+Convention = Literal["thousandths", "resized_pixels", "image_pixels", "padded_square"]
+"""0..1000 of width and height; pixels as the image processor resizes; the image's own pixels; 0..1 of its square."""
+
+_MAX_ASPECT = 200  # the Qwen image processors refuse longer images
+_DECIMALS = 3  # of fractions
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an image lies among the coordinates that a model speaks.
+
+    Attributes:
+        size: width and height that coordinates run to.
+        image: width and height of the image in that unit; `size`, unless the image is padded.
+        offset: x and y of the image's top left corner.
+        decimals: digits after the point.
+    """
+
+    size: tuple[float, float]
+    image: tuple[float, float]
+    offset: tuple[float, float] = (0.0, 0.0)
+    decimals: int = 0
+
+    def write(self, boxes_N4: Boxes) -> Boxes:
+        """Boxes xyxy as fractions of the image -> the model's coordinates, rounded to its digits."""
+        return np.round(boxes_N4 * (self.image * 2) + self.offset * 2, self.decimals)
+
+    def read(self, boxes_N4: Boxes) -> Boxes:
+        """The model's coordinates -> fractions of the image; outside [0, 1] in the padding."""
+        return (boxes_N4 - self.offset * 2) / (self.image * 2)
+
+
+def placement(convention: Convention, image_size: tuple[int, int], processor: ProcessorMixin) -> Placement:
+    """Where an image of that size (width, height) lies among a family's coordinates.
+
+    Raises:
+        ImageError: the image is more than 200 times as long as wide.
+    """
+    check_aspect(image_size)
+    if convention == "padded_square":
+        side, (x, y) = _square(image_size)
+        width, height = image_size
+        return Placement((1.0, 1.0), (width / side, height / side), (x / side, y / side), _DECIMALS)
+    if convention == "resized_pixels":
+        size = resized_size(image_size, processor)
+    else:
+        size = (1000.0, 1000.0) if convention == "thousandths" else (float(image_size[0]), float(image_size[1]))
+    return Placement(size, size)
+
+
+def pad_to_square(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
+    """The image in the middle of a square of `colour` with its longer side, as `padded_square` coordinates assume."""
+    side, corner = _square(image.size)
+    if image.size == (side, side):
+        return image
+    square = Image.new("RGB", (side, side), colour)
+    square.paste(image, corner)
+    return square
+
+
+def _square(image_size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+    """Side of the padded square, and where the image's top left corner lies in it."""
+    side = max(image_size)
+    return side, ((side - image_size[0]) // 2, (side - image_size[1]) // 2)
+
+
+def check_aspect(image_size: tuple[int, int]) -> None:
+    """Refuse an image that no Qwen image processor takes.
+
+    Raises:
+        ImageError: the image is more than 200 times as long as wide.
+    """
+    if max(image_size) > _MAX_ASPECT * min(image_size):
+        raise ImageError(
+            "image",
+            expected=f"sides that differ by a factor of at most {_MAX_ASPECT}",
+            found=f"{image_size[0]}x{image_size[1]}",
+            hint="cut it",
+        )
+
+
+def resized_size(image_size: tuple[int, int], processor: ProcessorMixin) -> tuple[float, float]:
+    """Width and height in pixels after the processor's own resizing (`image_grid_thw` times the patch size)."""
+    from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+    resize = processor.image_processor
+    height, width = smart_resize(
+        image_size[1],
+        image_size[0],
+        factor=resize.patch_size * resize.merge_size,
+        min_pixels=resize.size["shortest_edge"],
+        max_pixels=resize.size["longest_edge"],
+    )
+    return float(width), float(height)

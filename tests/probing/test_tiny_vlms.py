@@ -1,0 +1,75 @@
+"""The probe on a tiny random checkpoint of each family of the paper's table, through its real processor."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from r1sgg.errors import ModelError
+from r1sgg.inference.engine import Sampling
+from r1sgg.inference.hf import TransformersEngine
+from r1sgg.models.families import LoadedModel, load_model
+from r1sgg.probing.prompts import SETTINGS, parse_settings
+from r1sgg.probing.questions import LETTERS
+from r1sgg.probing.run import Probe, run
+
+from .tiny_vlms import build_instructblip, build_llava, build_llava_next
+
+BUILDERS = {"LLaVA-1.5": build_llava, "LLaVA-NeXT": build_llava_next, "InstructBLIP": build_instructblip}
+
+
+@pytest.fixture(scope="module", params=["Qwen2-VL", *BUILDERS])
+def loaded(
+    request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> LoadedModel:
+    build = BUILDERS.get(request.param)
+    folder = tiny_checkpoint if build is None else build(tmp_path_factory.mktemp("checkpoint"))
+    model = load_model(folder, device="cpu")
+    assert model.family.name == request.param
+    return model
+
+
+@pytest.mark.parametrize("answering", ["generate", "letters", "logprobs"])
+def test_the_pipeline_and_batches_change_no_answer(
+    loaded: LoadedModel, scenes: Path, tmp_path: Path, answering: str
+) -> None:
+    chosen = SETTINGS if answering == "letters" else parse_settings("*/no-boxes")
+    probe = Probe(settings=chosen, answering=answering, limit=2, max_new_tokens=4, resamples=5)
+    engine = TransformersEngine(loaded)
+    together = run(scenes, tmp_path / "together", loaded, engine, probe, batch_size=5)
+    alone = run(scenes, tmp_path / "alone", loaded, engine, probe, batch_size=1)
+    assert list(together.results) == [str(setting) for setting in chosen]
+    assert together.results == alone.results
+    if answering == "generate":  # scores differ in their last digits
+        written = [(tmp_path / name / "answers.jsonl").read_bytes() for name in ("together", "alone")]
+        assert written[0] == written[1]
+
+
+def test_what_is_said_and_shown_reaches_the_model(loaded: LoadedModel) -> None:
+    draw = np.random.default_rng(0)
+    images = [Image.fromarray(draw.integers(0, 255, (60, 90, 3), dtype=np.uint8)) for _ in range(2)]
+    chats = [[{"role": "user", "content": text}] for text in ("A) on B) in C) has D) of", "A) of B) has C) on D) in")]
+    engine = TransformersEngine(loaded)
+
+    def scores(image: int, chat: int) -> list[float]:
+        return engine.next_token_logprobs([images[image]], [chats[chat]], LETTERS)[0]
+
+    assert scores(0, 0) == scores(0, 0)
+    assert scores(0, 0) != scores(1, 0)
+    assert scores(0, 0) != scores(0, 1)
+    assert sum(np.exp(scores(0, 0))) < 1
+
+
+def test_unequal_prompts_and_images_in_one_batch_score_as_alone(loaded: LoadedModel) -> None:
+    draw = np.random.default_rng(1)
+    sizes = [(60, 90), (120, 40), (56, 56)]
+    images = [Image.fromarray(draw.integers(0, 255, (h, w, 3), dtype=np.uint8)) for w, h in sizes]
+    chats = [[{"role": "user", "content": "which of the options " * k}] for k in (1, 5, 2)]
+    engine = TransformersEngine(loaded)
+    together = engine.next_token_logprobs(images, chats, LETTERS)
+    alone = [engine.next_token_logprobs([i], [c], LETTERS)[0] for i, c in zip(images, chats, strict=True)]
+    np.testing.assert_allclose(together, alone, atol=2e-4)
+    assert engine.generate([], [], Sampling()) == engine.next_token_logprobs([], [], LETTERS) == []
+    with pytest.raises(ModelError, match="more than one token"):
+        engine.next_token_logprobs(images, chats, ["no such word here"])
