@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 if [ "${DEMO:-full}" = short ]; then
   images=200 sft_steps=40 grpo_steps=4
 else
-  images=1000 sft_steps=200 grpo_steps=30
+  images=1000 sft_steps=150 grpo_steps=20
 fi
 out=demo
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false

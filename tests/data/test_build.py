@@ -242,6 +242,16 @@ def test_an_error_in_the_middle_leaves_whole_shards_only(tmp_path, monkeypatch):
     assert (made.shards, made.kept) == (5, 2)
 
 
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(building.ShardWriter, "flush", full)
+    with pytest.raises(InputError, match=r"No space left.*finished shards are kept"):
+        building.build(SPEC, tmp_path / "out", shard_size=20)
+    assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_a_killed_build_goes_on_and_leaves_no_process(built, tmp_path):
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""Tiny checkpoints of LLaVA-1.5, LLaVA-NeXT and InstructBLIP, with random weights and their real processors."""
+"""Tiny checkpoints of Qwen2-VL, LLaVA-1.5, LLaVA-NeXT and InstructBLIP, with random weights and their real processors."""
 
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from transformers import (
     LlavaProcessor,
 )
 
+from r1sgg.models.tiny import build_tiny
 from r1sgg.models.tokenizer import build_tokenizer
 
 SIDE, PATCH = 56, 14
@@ -65,6 +66,12 @@ _LAYOUT = {
     "chat_template": LLAVA_TEMPLATE,
     "num_additional_image_tokens": 1,
 }
+
+
+def build_qwen2_vl(folder: Path) -> Path:
+    """Smaller than the embedded one."""
+    shape = {"hidden": 32, "layers": 2, "heads": 2, "kv_heads": 1, "intermediate": 64}
+    return build_tiny(folder, max_pixels=56 * 56, **shape, vision_dim=32, vision_layers=2, vision_heads=2)
 
 
 def build_llava(folder: Path) -> Path:

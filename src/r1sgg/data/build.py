@@ -116,9 +116,13 @@ def build(
         raise InputError(
             str(out), expected="a folder that can be written", found=error.strerror or "an error", hint="choose another"
         ) from error
-    kept = sum(_run(plan, data, tasks, workers, advance))
-    shutil.rmtree(out / _UNFINISHED, ignore_errors=True)
-    return _finish(plan, data, tasks, split, kept)
+    try:
+        kept = sum(_run(plan, data, tasks, workers, advance))
+        shutil.rmtree(out / _UNFINISHED, ignore_errors=True)
+        return _finish(plan, data, tasks, split, kept)
+    except OSError as error:
+        hint = "finished shards are kept: make room and run the same command again"
+        raise InputError(str(out), expected="a disk to write to", found=str(error), hint=hint) from error
 
 
 _UNFINISHED = ".unfinished"

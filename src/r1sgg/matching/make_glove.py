@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from r1sgg.errors import require
 
-BUDGET = 3_000_000
+BUDGET = 2_400_000
 """Bytes of the file at most."""
 
 _WORD = re.compile(r"[a-z0-9']+")

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import importlib.metadata
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +22,9 @@ from typing import Any, NoReturn
 import yaml
 
 from r1sgg import __version__
+from r1sgg.data.targets import Order, target
 from r1sgg.errors import ConfigError
+from r1sgg.graph.scene import EMPTY, SceneGraph
 
 RECORDED = "recorded"
 """Key under which a run writes versions and data hashes into its config.yaml; recipes may hold it, it is not read."""
@@ -35,7 +38,8 @@ class RunOptions:
 
     model: str = field(default="tiny", metadata={"help": "Checkpoint folder, name on the Hub, or 'tiny'."})
     data: str | None = field(
-        default=None, metadata={"help": "Ground-truth JSONL file, or scenes:COUNT[,seed=S][,preset=P][,split=T]."}
+        default=None,
+        metadata={"help": "Any data: GT.jsonl, scenes:COUNT, vg150:DIR, psg:DIR, coco:DIR, hub:NAME; see docs/data.md."},
     )
     validation: str | None = field(default=None, metadata={"help": "The same, for the evaluation during training."})
     validate_steps: int = field(
@@ -54,6 +58,34 @@ class RunOptions:
     max_pixels: int | None = field(default=None, metadata={"help": "Larger images are reduced to so many pixels."})
     samples: int = field(default=4, metadata={"help": "Completions written to completions.jsonl at each log (GRPO)."})
     resume: bool = field(default=False, metadata={"help": "Go on from the last checkpoint in output_dir."})
+
+
+@dataclass
+class TargetOptions:
+    """What SFT teaches of an annotated graph (`r1sgg.data.targets`); the shuffle takes the recipe's `seed`."""
+
+    object_order: Order = field(
+        default="annotated",
+        metadata={"help": "Objects as annotated, by position, or shuffled anew in each epoch from the second on."},
+    )
+    max_objects: int | None = field(default=None, metadata={"help": "Teach at most so many objects an image."})
+    max_relationships: int | None = field(default=None, metadata={"help": "Teach at most so many relationships."})
+
+    def bind(self, seed: int) -> Callable[..., SceneGraph]:
+        """`target` with these options: called with a graph and epoch=N.
+
+        Raises:
+            ConfigError: a limit that is too low.
+        """
+        bound = functools.partial(
+            target,
+            order=self.object_order,
+            seed=seed,
+            max_objects=self.max_objects,
+            max_relationships=self.max_relationships,
+        )
+        bound(EMPTY, epoch=0)  # complains about the options now, not at the first image
+        return bound
 
 
 @dataclass

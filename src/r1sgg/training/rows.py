@@ -3,27 +3,29 @@
 SFT and GRPO take their rows from here, so both ask with one prompt and expect one answer layout. Rows are made when
 they are asked for; nothing is decoded or drawn ahead. An image that cannot be used is named once and left out.
 
-    scenes:50000,seed=1,preset=small    drawn on the fly, as `r1sgg data scenes` does
-    instruct:50000,seed=1,preset=small  the same scenes, each with a visual instruction (SFT only)
-    train.jsonl                         a ground-truth file, images relative to it
+Data is named as everywhere (`r1sgg.data.sources`), and one kind exists only here:
+
+    instruct:50000,seed=1,preset=small  the scenes of scenes:50000,..., each with a visual instruction (SFT only)
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import datasets
 import orjson
-from PIL import Image, UnidentifiedImageError
+import torch
+from PIL import Image
 
-from r1sgg.data import scenes
-from r1sgg.data.base import Example, data_hash, read_ground_truth
-from r1sgg.data.images import open_image
+from r1sgg.data.base import Example
+from r1sgg.data.dataset import DataSet, Subset
 from r1sgg.data.instruct import Instruction, instruction
-from r1sgg.errors import ConfigError, ImageError, InputError
+from r1sgg.data.sources import SceneData, open_data, parse_spec, with_images
+from r1sgg.errors import ImageError, InputError
+from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import render
 
 if TYPE_CHECKING:
@@ -31,82 +33,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-HASHED = 1000
-"""Scenes whose annotations go into the data hash of a drawn set (drawing all of them would take minutes)."""
+NAMED = 20
+"""Images and records left out of a set that are named in the log; `r1sgg data check` names all."""
 
 
-class Source(Protocol):
-    """Annotated images by number."""
-
-    name: str
-
-    def __len__(self) -> int: ...
-
-    def draw(self, row: int) -> tuple[Image.Image, Example]:
-        """The image, upright RGB, and its annotation.
-
-        Raises:
-            ImageError: the image cannot be read.
-        """
-
-    def hash(self) -> str:
-        """Names the annotations."""
-
-
-class FileSource:
-    """Images of a ground-truth file; those that are missing or no images are left out, each with one sentence."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        self.examples: list[Example] = []
-        self.left_out: list[str] = []
-        for example in read_ground_truth(path):
-            fault = _fault(example)
-            if fault:
-                _log.warning("%s: image_id %r left out: %s", path, example.image_id, fault)
-                self.left_out.append(example.image_id)
-            else:
-                self.examples.append(example)
-        if not self.examples:
-            raise InputError(
-                str(path),
-                expected="at least one line with a readable image",
-                found=f"{len(self.left_out)} without one",
-                hint=f"the first is image_id {self.left_out[0]!r}: {fault}",
-            )
-        if self.left_out:
-            _log.warning("%s: %d of %d images left out", path, len(self.left_out), len(self) + len(self.left_out))
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def draw(self, row: int) -> tuple[Image.Image, Example]:
-        example = self.examples[row]
-        assert example.image is not None
-        return open_image(example.image), example
-
-    def hash(self) -> str:
-        return data_hash(self.examples)
-
-
-class SceneSource:
-    """Scenes drawn when asked for; those that `r1sgg data scenes` writes for the same seed and split."""
-
-    def __init__(self, name: str, seeds: range, config: scenes.SceneConfig) -> None:
-        self.name, self.seeds, self.config = name, seeds, config
-
-    def __len__(self) -> int:
-        return len(self.seeds)
-
-    def draw(self, row: int) -> tuple[Image.Image, Example]:
-        drawn = scenes.scene(self.seeds[row], self.config)
-        return drawn.image, drawn.example
-
-    def hash(self) -> str:
-        return data_hash(self.draw(row)[1] for row in range(min(len(self), HASHED)))
-
-
-class InstructSource(SceneSource):
+class InstructSource(SceneData):
     """Drawn scenes that are asked something else than a scene graph (see `r1sgg.data.instruct`); for pre-training."""
 
     def instruction(self, row: int, example: Example) -> Instruction:
@@ -114,66 +45,53 @@ class InstructSource(SceneSource):
         return instruction(example.graph, self.seeds[row])
 
 
-def open_source(spec: str) -> Source:
-    """The annotated images that a recipe's `data` or `validation` names.
+class Target(Protocol):
+    """What SFT teaches for an annotated graph; `r1sgg.data.targets.target` with its options bound."""
+
+    def __call__(self, graph: SceneGraph, *, epoch: int) -> SceneGraph: ...
+
+
+def open_source(spec: str) -> DataSet:
+    """The annotated images that a recipe's `data` or `validation` names; what is left out of them goes to the log.
 
     Raises:
-        ConfigError: a scenes: or instruct: text that is not as in this module's docstring.
+        ConfigError: no such kind of data, option or value.
         InputError: a file that is missing, wrong, or has no usable image.
     """
-    return scene_source(spec) if spec.startswith(("scenes:", "instruct:")) else FileSource(Path(spec))
+    if spec.startswith("instruct:"):
+        return InstructSource(dataclasses.replace(parse_spec(spec.replace("instruct:", "scenes:", 1)), text=spec))
+    source = with_images(open_data(spec))
+    for note in source.notes[:NAMED]:
+        _log.warning("%s", note.text)
+    if len(source.notes) > NAMED:
+        more = len(source.notes) - NAMED
+        _log.warning("%s: %d more of this kind; `r1sgg data check --data` names all", spec, more)
+    if lost := left_out(source):
+        _log.warning("%s: %d of %d images left out", spec, lost, len(source) + lost)
+    return source
 
 
-def scene_source(spec: str) -> SceneSource:
-    """Read scenes:COUNT[,seed=S][,preset=P][,split=train|validation|test]; COUNT may be written count=COUNT.
-
-    Raises:
-        ConfigError: another key, or a value that is no number.
-        InputError: a count, seed or split that does not exist.
-    """
-    kind, _, rest = spec.partition(":")
-    values = {"seed": "0", "preset": "small", "split": "train"}
-    for k, part in enumerate(rest.split(",")):
-        key, equals, value = part.strip().partition("=")
-        if not equals and k == 0:
-            key, value = "count", key
-        if key not in (*values, "count") or not value:
-            raise ConfigError(f"{spec!r}: expected {kind}:COUNT[,seed=S][,preset=P][,split=T], found {part!r}")
-        values[key] = value
-    try:
-        count, seed = int(values.get("count", "")), int(values["seed"])
-    except ValueError as error:
-        raise ConfigError(f"{spec!r}: expected whole numbers for COUNT and seed ({error})") from error
-    if values["preset"] not in scenes.PRESETS:
-        raise ConfigError(f"{spec!r}: expected a preset of {', '.join(scenes.PRESETS)}, found {values['preset']!r}")
-    seeds = scenes.split_seeds(values["split"], seed, count)
-    made = InstructSource if kind == "instruct" else SceneSource
-    return made(spec, seeds, scenes.PRESETS[values["preset"]])
+def left_out(source: DataSet) -> int:
+    """How many annotations of a set have no image that can be used, as far as was seen when it was opened."""
+    return len(source.whole) - len(source) if isinstance(source, Subset) else 0
 
 
-def _fault(example: Example) -> str | None:
-    """Why an image cannot be used, judged by its header; None if it can."""
-    if example.image is None:
-        return 'the line has no "image"'
-    try:
-        with Image.open(example.image):
-            return None
-    except FileNotFoundError:
-        return f"{example.image}: no such file"
-    except UnidentifiedImageError:
-        return f"{example.image}: not an image"
-    except OSError as error:
-        return f"{example.image}: {error}"
-
-
-def training_row(checkpoint: Checkpoint, image: Image.Image, example: Example) -> dict[str, Any]:
+def training_row(
+    checkpoint: Checkpoint, image: Image.Image, example: Example, taught: SceneGraph | None = None
+) -> dict[str, Any]:
     """The columns that TRL's trainers and our rewards read.
+
+    Args:
+        checkpoint: how to ask, and in which layout and frame to answer.
+        image: upright RGB.
+        example: the annotation; `ground_truth` holds all of it.
+        taught: the graph of `completion`; the annotated one where None.
 
     Raises:
         ImageError: the checkpoint's processor takes no image of such a shape.
     """
     frame, settings = checkpoint.frame(image.size), checkpoint.settings
-    answer = render(example.graph, frame, minify=settings.minify, think=settings.think)
+    answer = render(example.graph if taught is None else taught, frame, minify=settings.minify, think=settings.think)
     return {
         "image": image,
         "prompt": checkpoint.messages(image.size),
@@ -191,10 +109,22 @@ class TrainingRows(datasets.Dataset):  # type: ignore[misc]
     decoded is named once, and the next row that can be read stands in for it.
     """
 
-    def __init__(self, source: Source, checkpoint: Checkpoint, *, completion: bool) -> None:
+    def __init__(
+        self, source: DataSet, checkpoint: Checkpoint, *, completion: bool, target: Target | None = None
+    ) -> None:
         super().__init__(datasets.Dataset.from_dict({"row": range(len(source))}).data)
-        self.source, self.checkpoint, self.completion = source, checkpoint, completion
+        self.source, self.checkpoint, self.completion, self.target = source, checkpoint, completion, target
         self.unreadable: set[int] = set()
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # loader processes that live on see it change
+
+    @property
+    def epoch(self) -> int:
+        """Passes over the data that are complete; the target of a row may depend on it."""
+        return int(self._epoch)
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._epoch.fill_(value)
 
     def __getitem__(self, key: Any) -> Any:
         return self._make(int(key))
@@ -213,7 +143,8 @@ class TrainingRows(datasets.Dataset):  # type: ignore[misc]
                 continue
             try:
                 image, example = self.source.draw(place)
-                made = training_row(self.checkpoint, image, example)
+                taught = self.target(example.graph, epoch=self.epoch) if self.target and self.completion else None
+                made = training_row(self.checkpoint, image, example, taught)
                 if isinstance(self.source, InstructSource):
                     ask, answer = self.source.instruction(place, example)
                     made["prompt"] = [{"role": "user", "content": ask}]
