@@ -1,18 +1,24 @@
-"""How fast and how lean the readers are: annotations to examples to JSON Lines, and photos to pictures.
+"""How fast and how lean the readers are: annotations to examples to JSON Lines, photos to pictures and to batches.
 
     python benchmarks/data.py --json results.json                        # 12,500 and 50,000 records, 300 photos
     python benchmarks/data.py --records 50000 --photos 0
+    python benchmarks/data.py --records --photos 64 --model tiny-base
 
 Each row runs in a process of its own (OMP_NUM_THREADS=1). "CPU-s" is what the step itself took, after the imports;
 "MB" is how far the step raised the process's peak memory above what the imports took. The records are synthetic and of
 Visual Genome's size: 12 objects and 6 relations an image, 150 classes and 50 predicates, no photos. "convert" is
 VG-SGG.h5 -> Example -> JSON Lines. The photos are JPEGs of 800 x 600 pixels, read through a data set and, beside that,
 with Pillow alone.
+
+"sft" is what training does for a photo, in batches of 8: TrainingRows and TRL's collator (decoding, prompt, answer, the
+processor's pixels and tokens, labels); the processor alone on pictures from Pillow and one fixed text; and the
+optimizer's step that waits for them, without the loading.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import resource
@@ -90,7 +96,12 @@ def make_photos(folder: Path, photos: int, seed: int = 0) -> None:
             small = rng.integers(0, 256, (PHOTO[1] // 16, PHOTO[0] // 16, 3), dtype=np.uint8)
             Image.fromarray(small).resize(PHOTO, Image.Resampling.BICUBIC).save(folder / f"{k}.jpg", quality=90)
             row = {"image_id": str(k), "width": PHOTO[0], "height": PHOTO[1], "image": f"{k}.jpg"}
-            lines.write(orjson.dumps(row | {"objects": [], "relationships": []}) + b"\n")
+            low = rng.integers(0, 400, (OBJECTS, 2))
+            boxes = np.concatenate((low, low + rng.integers(20, 200, (OBJECTS, 2))), axis=1).tolist()
+            objects = [{"id": f"thing.{n}", "bbox": box} for n, box in enumerate(boxes, 1)]
+            ends = [rng.permutation(OBJECTS)[:2] + 1 for _ in range(RELATIONS)]
+            relations = [{"subject": f"thing.{s}", "predicate": "near", "object": f"thing.{o}"} for s, o in ends]
+            lines.write(orjson.dumps(row | {"objects": objects, "relationships": relations}) + b"\n")
 
 
 # ---------------------------------------------------------------- what is measured
@@ -149,18 +160,99 @@ ANNOTATIONS: dict[str, Callable[[Path], int]] = {
     "jsonl: examples": lambda folder: _read(str(folder / "gt.jsonl")),
 }
 PICTURES: dict[str, Callable[[Path], int]] = {"photos: data set": _pictures, "photos: Pillow": _pillow}
+
+
+# ---------------------------------------------------------------- training: what is made ready before the clock starts
+
+BATCH = 8
+
+
+def _rows(folder: Path, model: str) -> Callable[[], int]:
+    from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+    from r1sgg.models.families import load_checkpoint
+    from r1sgg.training.rows import TrainingRows, open_source
+
+    checkpoint = load_checkpoint(model)
+    rows = TrainingRows(open_source(str(folder / "photos.jsonl")), checkpoint, completion=True)
+    collate = DataCollatorForVisionLanguageModeling(checkpoint.processor, completion_only_loss=True)
+
+    def run(count: int = len(rows)) -> int:
+        for start in range(0, count, BATCH):
+            collate(rows.__getitems__(range(start, min(start + BATCH, count))))
+        return count
+
+    run(BATCH)
+    return run
+
+
+def _processor(folder: Path, model: str) -> Callable[[], int]:
+    from PIL import Image
+
+    from r1sgg.models.families import load_checkpoint
+    from r1sgg.training.rows import TrainingRows, open_source
+
+    checkpoint = load_checkpoint(model)
+    row = TrainingRows(open_source(str(folder / "photos.jsonl")), checkpoint, completion=True)[0]
+    user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": row["prompt"][-1]["content"]}]}
+    text = checkpoint.processor.apply_chat_template([user, *row["completion"]], tokenize=False)
+    paths = sorted(folder.glob("*.jpg"))
+
+    def run(count: int = len(paths)) -> int:
+        for start in range(0, count, BATCH):
+            images = []
+            for path in paths[start : min(start + BATCH, count)]:
+                with Image.open(path) as image:
+                    images.append(image.convert("RGB"))
+            checkpoint.processor(images=images, text=[text] * len(images), padding=True, return_tensors="pt")
+        return count
+
+    run(BATCH)
+    return run
+
+
+def _step(folder: Path, model: str) -> Callable[[], int]:
+    import torch
+    from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+    from r1sgg.models.families import load_model
+    from r1sgg.training.rows import TrainingRows, open_source
+
+    loaded = load_model(model)
+    rows = TrainingRows(open_source(str(folder / "photos.jsonl")), loaded, completion=True)
+    collate = DataCollatorForVisionLanguageModeling(loaded.processor, completion_only_loss=True)
+    batch = {key: value.to(loaded.model.device) for key, value in collate(rows.__getitems__(range(BATCH))).items()}
+    optimizer = torch.optim.AdamW(loaded.model.parameters(), lr=1e-6)
+
+    def run(count: int = len(rows)) -> int:
+        for _ in range(0, count, BATCH):
+            loaded.model(**batch).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return count
+
+    run(BATCH)
+    return run
+
+
+TRAINING: dict[str, Callable[[Path, str], Callable[[], int]]] = {
+    "sft: rows, collator": _rows,
+    "sft: Pillow, processor": _processor,
+    "sft: optimizer step": _step,
+}
 STEPS = ANNOTATIONS | PICTURES
 
 
-def child(step: str, folder: Path) -> dict[str, float]:
+def child(step: str, folder: Path, model: str) -> dict[str, float]:
     """Run one step in this process."""
     import h5py  # noqa: F401 - imported before the clock starts
     from PIL import Image, JpegImagePlugin  # noqa: F401
 
     from r1sgg.data import sources, vg150  # noqa: F401
 
+    work = TRAINING[step](folder, model) if step in TRAINING else functools.partial(STEPS[step], folder)
     before, start = peak_megabytes(), time.process_time()
-    count = STEPS[step](folder)
+    count = work()
     seconds, peak = time.process_time() - start, peak_megabytes()
     return {"count": count, "cpu_seconds": seconds, "megabytes": peak - before, "peak_megabytes": peak}
 
@@ -174,9 +266,9 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(step: str, folder: Path) -> dict[str, Any]:
+def measure(step: str, folder: Path, model: str) -> dict[str, Any]:
     """Run one step in a new process."""
-    command = [sys.executable, __file__, "--child", step, "--folder", str(folder)]
+    command = [sys.executable, __file__, "--child", step, "--folder", str(folder), "--model", model]
     done = subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     row: dict[str, Any] = json.loads(done.stdout)
     return {"step": step, **row, "per_cpu_second": row["count"] / row["cpu_seconds"]}
@@ -185,19 +277,20 @@ def measure(step: str, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, nargs="+", default=[12_500, 50_000])
+    parser.add_argument("--records", type=int, nargs="*", default=[12_500, 50_000])
     parser.add_argument("--photos", type=int, default=300)
+    parser.add_argument("--model", default="tiny-base", help="whose processor and step 'sft' takes")
     parser.add_argument("--json", type=Path, help="write the table here too")
-    parser.add_argument("--child", choices=STEPS, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=STEPS | TRAINING, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(child(options.child, options.folder)))
+        print(json.dumps(child(options.child, options.folder, options.model)))
         return
     rows: list[dict[str, Any]] = []
-    print(f"{'step':20s} {'count':>8s} {'CPU-s':>8s} {'a CPU-s':>10s} {'MB':>7s} {'peak MB':>8s}")
+    print(f"{'step':22s} {'count':>8s} {'CPU-s':>8s} {'a CPU-s':>10s} {'MB':>7s} {'peak MB':>8s}")
     for records in (*options.records, 0):
-        steps = ANNOTATIONS if records else PICTURES if options.photos else {}
+        steps = list(ANNOTATIONS if records else (*PICTURES, *TRAINING) if options.photos else ())
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             if records:
@@ -206,10 +299,10 @@ def main() -> None:
             else:
                 make_photos(folder, options.photos)
             for step in steps:
-                rows.append(measure(step, folder))
+                rows.append(measure(step, folder, options.model))
                 row = rows[-1]
                 print(
-                    f"{step:20s} {row['count']:8,d} {row['cpu_seconds']:8.2f} {row['per_cpu_second']:10,.0f} "
+                    f"{step:22s} {row['count']:8,d} {row['cpu_seconds']:8.2f} {row['per_cpu_second']:10,.0f} "
                     f"{row['megabytes']:7.1f} {row['peak_megabytes']:8.1f}",
                     flush=True,
                 )

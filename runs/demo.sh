@@ -15,44 +15,46 @@ else
   images=1000 sft_steps=150 grpo_steps=20
 fi
 out=demo
-export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 say() { printf '\n== %s  [%d s]\n' "$*" "$SECONDS"; }
 
-say "1/6 scenes with known graphs: $images to test on; training scenes are drawn as they are needed"
+# Two predictions files of one model: greedy, and sampled at temperature 1 as GRPO does.
+answer() {
+  local name=$1 model=$2
+  for temperature in 0 1; do
+    r1sgg generate --ground-truth "$out/test/gt.jsonl" --model "$model" --batch-size 100 --max-new-tokens 200 \
+      --temperature $temperature --out "$out/predictions/$name-$([ $temperature = 0 ] && echo greedy || echo sampled).jsonl"
+  done
+}
+
+# One core trains while the other measures the stage before.
+measure() { answer "$@" > "$out/predictions/$1.log" 2>&1; }
+join() { wait "$1" || { cat "$2"; exit 1; }; }
+
+say "1/5 scenes with known graphs: $images to test on; training scenes are drawn as they are needed"
 rm -rf "$out" && mkdir -p "$out/predictions"
 r1sgg data scenes --preset small --count "$images" --seed 1 --split test --out "$out/test"
 
-# Two predictions files of one model: greedy, and sampled at temperature 1 as GRPO does. One process on each core.
-answer() {
-  local name=$1 model=$2
-  for how in greedy sampled; do
-    OMP_NUM_THREADS=1 r1sgg generate --ground-truth "$out/test/gt.jsonl" --model "$model" --batch-size 100 \
-      --max-new-tokens 200 --temperature "$([ $how = greedy ] && echo 0 || echo 1)" \
-      --out "$out/predictions/$name-$how.jsonl" &
-  done
-  wait -n && wait -n
-}
+say "2/5 SFT, $sft_steps steps; meanwhile the baseline answers: an instruct model that never saw our prompt"
+measure baseline tiny-base & baseline=$!
+r1sgg sft --config configs/tiny-sft.yaml --max_steps "$sft_steps" --validate_steps 50 --output_dir "$out/sft"
+join $baseline "$out/predictions/baseline.log"
 
-say "2/6 baseline: an instruct model that was never shown our prompt"
-answer baseline tiny-base
-
-say "3/6 SFT: $sft_steps steps"
-r1sgg sft --config configs/tiny-sft.yaml --max_steps "$sft_steps" --output_dir "$out/sft"
-answer sft "$out/sft"
-
-say "4/6 GRPO: $grpo_steps steps"
+say "3/5 GRPO, $grpo_steps steps; meanwhile the SFT model answers"
+measure sft "$out/sft" & sft=$!
 r1sgg grpo --config configs/tiny-grpo.yaml --model "$out/sft" --max_steps "$grpo_steps" --output_dir "$out/grpo"
+join $sft "$out/predictions/sft.log"
+
+say "4/5 the GRPO model answers"
 answer sft-grpo "$out/grpo"
 
-say "5/6 evaluation and report"
-cd "$out/predictions"
-r1sgg report baseline-greedy.jsonl sft-greedy.jsonl sft-grpo-greedy.jsonl \
-  baseline-sampled.jsonl sft-sampled.jsonl sft-grpo-sampled.jsonl \
-  --ground-truth ../test/gt.jsonl --runs ../sft --runs ../grpo --title "r1sgg demo" \
-  --json ../results.json --out ../report.html
-cd ../..
-
-say "6/6 one picture"
-r1sgg predict "$out/test/images/$(ls "$out/test/images" | head -1)" --model "$out/grpo" --out "$out/predict"
+say "5/5 evaluation, report and one picture"
+for how in greedy sampled; do
+  for stage in baseline sft sft-grpo; do files+=("$out/predictions/$stage-$how.jsonl"); done
+done
+r1sgg report "${files[@]}" --ground-truth "$out/test/gt.jsonl" --runs "$out/sft" --runs "$out/grpo" \
+  --title "r1sgg demo" --json "$out/results.json" --out "$out/report.html"
+pictures=("$out"/test/images/*.png)
+r1sgg predict "${pictures[0]}" --model "$out/grpo" --out "$out/predict"
 
 say "done: open $out/report.html"

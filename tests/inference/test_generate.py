@@ -15,6 +15,7 @@ from PIL import Image
 
 from r1sgg.cli import main
 from r1sgg.data.base import read_ground_truth
+from r1sgg.data.provenance import trained_on_of, write_trained_on
 from r1sgg.errors import ConfigError, InputError
 from r1sgg.inference.engine import Completion, LogProbs, Sampling
 from r1sgg.inference.run import Summary, run
@@ -72,6 +73,14 @@ def test_lines_are_predictions_in_the_truth_s_order(tiny: LoadedModel, ground_tr
     assert rows[0]["frame"] == [1000.0, 1000.0]
     side = orjson.loads((tmp_path / "p.jsonl.run.json").read_bytes())
     assert side["seconds"] == 21 * 0.5
+    assert side["settings"]["trained_on"] == []
+
+
+def test_answers_remember_what_the_model_was_trained_on(tiny: LoadedModel, ground_truth: Path, tmp_path: Path) -> None:
+    stages = [{"command": "sft", "name": "scenes:3", "split": "train"}]
+    write_trained_on(tmp_path, stages)
+    run(ground_truth, tmp_path / "p.jsonl", replace(tiny, path=str(tmp_path)), Parrot(), GREEDY, limit=1)
+    assert trained_on_of(tmp_path / "p.jsonl") == stages
 
 
 @pytest.mark.parametrize("fail_at", range(6))

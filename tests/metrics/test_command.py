@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from r1sgg.cli import app, main
 from r1sgg.data.base import write_ground_truth
+from r1sgg.data.sources import open_data
+from r1sgg.data.splits import describe
 from r1sgg.graph.text import render
 
 from .conftest import FRAME, example, scene
@@ -42,10 +44,58 @@ def test_the_promised_keys_are_there(files):
     keys = {"failure_rate", "AP50", "precision", "f1", "relations_per_image", "duplicate_rate", "images", "protocol"}
     keys |= {f"{m}@{k}" for m in ("R", "mR", "ngR", "ngmR") for k in (20, 50, 100)}
     keys |= {"AP", "AP75", "failures", "per_predicate", "vocabulary", "mapping", "similarity", "data_hash", "model"}
+    keys |= {"image_hash", "remarks", "trained_on", "ground_truth"}
     assert keys <= set(got)
     assert (got["images"], got["protocol"], got["model"]) == (3, "strict", "good")
     assert got["R@50"] == pytest.approx(2 / 3)
     assert "66.67" in shown
+
+
+def remember(files, described, vocabulary="open"):
+    stage = {"command": "sft", **described, "vocabulary": vocabulary}
+    (files / "good.jsonl.run.json").write_text(json.dumps({"settings": {"trained_on": [stage]}}))
+
+
+def test_results_carry_the_hashes_of_the_set(files):
+    got, shown = call(files)
+    hashes = open_data(str(files / "gt.jsonl")).hashes()
+    assert (got["image_hash"], got["data_hash"]) == (hashes["images"], hashes["annotations"])
+    assert got["ground_truth"] == {"name": str(files / "gt.jsonl"), "split": None}
+    assert (got["trained_on"], got["remarks"]) == ([], [])
+    assert "trained" not in shown
+    again, _ = call(files, "--ground-truth", f"jsonl:{files / 'gt.jsonl'}")
+    assert {**again, "ground_truth": 0} == {**got, "ground_truth": 0}
+
+
+def test_images_that_were_trained_on_are_said_aloud(files):
+    remember(files, describe(open_data(str(files / "gt.jsonl"))))
+    got, shown = call(files)
+    assert [r.count("holds the very images that the model was trained on") for r in got["remarks"]] == [1]
+    assert shown.count(got["remarks"][0]) == 1
+    assert got["trained_on"][0]["command"] == "sft"
+
+
+def test_another_set_or_vocabulary_is_said_aloud(files):
+    write_ground_truth(files / "other.jsonl", [example(TRUTH, "z")])
+    remember(files, describe(open_data(str(files / "other.jsonl"))) | {"name": "vg150:D,split=train"}, "psg")
+    got, shown = call(files)
+    assert [word in r for word, r in zip(("another set", "names of psg"), got["remarks"], strict=True)] == [True, True]
+    assert all(remark in shown for remark in got["remarks"])
+
+
+def test_any_data_is_a_ground_truth_and_a_split_of_the_same_is_nothing_to_say(files):
+    from r1sgg.data.sources import SceneData
+    from r1sgg.data.spec import parse_spec
+
+    data = SceneData(parse_spec("scenes:2,split=test"))
+    lines = [{"image_id": e.image_id, "completion": render(e.graph, FRAME), "frame": FRAME} for e in data]
+    (files / "good.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    remember(files, describe(SceneData(parse_spec("scenes:3,preset=small"))))
+    got, _ = call(files, "--ground-truth", "scenes:2,split=test")
+    assert got["R@100"] == pytest.approx(1)
+    assert (got["remarks"], got["ground_truth"]) == ([], {"name": "scenes:2,split=test", "split": "test"})
+    got, _ = call(files, "--ground-truth", "scenes:2,split=test", "--compare")
+    assert got["compare"][0]["images"] == 2
 
 
 def test_both_protocols_side_by_side(files):

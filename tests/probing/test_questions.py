@@ -48,14 +48,14 @@ def of_class_pairs(**counts: dict[str, int]) -> TrainingStatistics:
     st.sampled_from(SCHEMES),
     st.integers(0, 3),
 )
-def test_no_option_is_true_but_the_answer(
-    images: list[list[tuple[int, str, int]]], scheme: str, seed: int
-) -> None:
+def test_no_option_is_true_but_the_answer(images: list[list[tuple[int, str, int]]], scheme: str, seed: int) -> None:
     examples = [example(str(k), (0, "riding", 1), *relations) for k, relations in enumerate(images)]
     asked = build_questions(
         examples, vocabulary=VG150, scheme=scheme, statistics=collect(examples), seed=seed
     ).questions
-    relations = {(e.image_id, *pair, p) for e in examples for pair, p in zip(e.graph.pairs, e.graph.predicates)}
+    relations = {
+        (e.image_id, *pair, p) for e in examples for pair, p in zip(e.graph.pairs, e.graph.predicates, strict=True)
+    }
     assert len(asked) == len(relations)
     for question in asked:
         ends = (question.example.image_id, question.subject, question.object)

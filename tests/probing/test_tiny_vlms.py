@@ -79,3 +79,30 @@ def test_unequal_prompts_and_images_in_one_batch_score_as_alone(loaded: LoadedMo
     assert engine.generate([], [], Sampling()) == engine.next_token_logprobs([], [], LETTERS) == []
     with pytest.raises(ModelError, match="more than one token"):
         engine.next_token_logprobs(images, chats, ["no such word here"])
+
+
+def test_the_sides_of_a_wide_image_are_seen(loaded: LoadedModel) -> None:
+    grey = np.full((40, 160, 3), 120, dtype=np.uint8)
+    marked = grey.copy()
+    marked[:, :30] = np.random.default_rng(3).integers(0, 255, (40, 30, 3), dtype=np.uint8)
+    engine = TransformersEngine(loaded)
+    chat = [{"role": "user", "content": "A) on B) in"}]
+    plain, other = (engine.next_token_logprobs([Image.fromarray(i)], [chat], LETTERS) for i in (grey, marked))
+    assert plain != other, "a square cut out of the middle would lose them"
+
+
+def test_what_the_new_families_cannot_do_is_one_sentence(loaded: LoadedModel) -> None:
+    if loaded.family.coordinates == "padded_square":
+        with pytest.raises(ModelError, match=f"{loaded.family.name} gives boxes in the padded square"):
+            loaded.frame((40, 30))
+    else:
+        assert loaded.frame((40, 30)) == ((1000, 1000) if loaded.family.name == "Qwen2-VL" else (40, 30))
+    if loaded.family.max_pixels is None:
+        assert loaded.image_pixels is None
+        with pytest.raises(ModelError, match="have one size"):
+            load_model(loaded.path, device="cpu", max_pixels=5000)
+
+
+def test_an_instructblip_with_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="found an encoder-decoder"):
+        load_model(build_instructblip(tmp_path / "t5", encoder_decoder=True), device="cpu")

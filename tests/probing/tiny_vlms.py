@@ -1,4 +1,4 @@
-"""Tiny checkpoints of Qwen2-VL, LLaVA-1.5, LLaVA-NeXT and InstructBLIP, with random weights and their real processors."""
+"""Tiny Qwen2-VL, LLaVA-1.5, LLaVA-NeXT and InstructBLIP checkpoints: random weights, their real processors."""
 
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from transformers import (
     LlavaNextImageProcessor,
     LlavaNextProcessor,
     LlavaProcessor,
+    T5Config,
 )
 
 from r1sgg.models.tiny import build_tiny
@@ -52,6 +53,11 @@ def _text(tokenizer) -> LlamaConfig:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+
+
+def _t5(tokenizer) -> dict[str, object]:
+    shape = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2}
+    return T5Config(vocab_size=len(tokenizer), decoder_start_token_id=0, **shape).to_dict()
 
 
 def _clip() -> CLIPVisionConfig:
@@ -102,8 +108,8 @@ def build_llava_next(folder: Path) -> Path:
     return folder
 
 
-def build_instructblip(folder: Path) -> Path:
-    """A Q-Former with its own (BERT) tokenizer; no chat template."""
+def build_instructblip(folder: Path, *, encoder_decoder: bool = False) -> Path:
+    """A Q-Former with its own (BERT) tokenizer; no chat template. With Llama, or T5, as language model."""
     folder.mkdir(exist_ok=True)
     tokenizer = _tokenizer()
     torch.manual_seed(0)
@@ -115,7 +121,7 @@ def build_instructblip(folder: Path) -> Path:
     config = InstructBlipConfig(
         vision_config={**shape, "image_size": SIDE, "patch_size": PATCH, "initializer_range": 0.02},
         qformer_config={**shape, "vocab_size": len(words), "encoder_hidden_size": 32, "max_position_embeddings": 1024},
-        text_config=_text(tokenizer).to_dict(),
+        text_config=_t5(tokenizer) if encoder_decoder else _text(tokenizer).to_dict(),
         num_query_tokens=4,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
     )

@@ -16,7 +16,10 @@ from safetensors.torch import load_file
 from typer.testing import Result
 
 from r1sgg.cli import main
+from r1sgg.data.provenance import read_trained_on
 from r1sgg.data.scenes import SMALL, write_scenes
+from r1sgg.data.sources import open_data
+from r1sgg.data.splits import describe
 from r1sgg.models.families import load_model
 
 Command = Callable[..., Result]
@@ -53,7 +56,9 @@ def test_sft_trains_measures_and_saves_a_checkpoint(r1sgg: Command, mini: Path, 
     assert (four_steps / "checkpoint-2" / "r1sgg.json").is_file()
     saved = yaml.safe_load((four_steps / "config.yaml").read_text())
     assert saved["max_steps"] == 4
-    assert saved["recorded"]["data_hash"]
+    assert saved["recorded"]["data"] == describe(open_data("scenes:64,seed=1"))
+    assert saved["recorded"]["validation"]["split"] == "validation"
+    assert saved["recorded"]["targets"] == {"object_order": "annotated", "max_objects": None, "max_relationships": None}
     assert saved["recorded"]["versions"]["trl"]
 
 
@@ -74,6 +79,49 @@ def test_a_resumed_run_ends_with_the_same_weights_and_log(r1sgg: Command, four_s
             for run in (four_steps, folder)
         )
         assert first == second
+
+
+def test_a_checkpoint_remembers_what_it_was_trained_on(r1sgg: Command, four_steps: Path, tmp_path: Path) -> None:
+    first = {"command": "sft", **describe(open_data("scenes:64,seed=1")), "vocabulary": "open"}
+    assert read_trained_on(four_steps) == read_trained_on(four_steps / "checkpoint-2") == [first]
+    folder = tmp_path / "run"
+    options = {"model": four_steps, "data": "scenes:16,seed=2", "max_steps": 1, "save_strategy": "no"}
+    done = r1sgg("grpo", folder, num_generations=2, max_completion_length=8, **options)
+    assert done.exit_code == 0, done.output
+    assert [stage["command"] for stage in read_trained_on(folder)] == ["sft", "grpo"]
+    assert read_trained_on(folder)[0] == first
+    assert read_trained_on(folder)[1]["name"] == "scenes:16,seed=2"
+
+
+def test_targets_change_from_the_second_epoch_on_also_in_a_run_that_goes_on(
+    r1sgg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from r1sgg.training.rows import TrainingRows
+
+    made: list[tuple[int, int]] = []
+    plain = TrainingRows._make
+
+    def make(self: TrainingRows, row: int) -> dict[str, Any]:
+        made.append((self.epoch, row))
+        return plain(self, row)
+
+    monkeypatch.setattr(TrainingRows, "_make", make)
+    options = {"data": "scenes:8,seed=1", "save_steps": 1, "object_order": "shuffled", "num_train_epochs": 2}
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    assert r1sgg("sft", whole, **options).exit_code == 0
+    trained = [epoch for epoch, _ in made][-16:]
+    assert trained == [0] * 8 + [1] * 8
+    shutil.copytree(whole, resumed)
+    shutil.rmtree(resumed / "checkpoint-4")
+    made.clear()
+    assert r1sgg("sft", resumed, "--resume", **options).exit_code == 0
+    assert {epoch for epoch, _ in made[-4:]} == {1}
+    first, second = weights(whole), weights(resumed)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    in_order = tmp_path / "in_order"
+    assert r1sgg("sft", in_order, **{**options, "object_order": "annotated"}).exit_code == 0
+    other, same = weights(in_order), weights(whole)
+    assert any(not torch.equal(other[name], same[name]) for name in other)
 
 
 def test_the_loss_is_that_of_trl(mini: Path, tmp_path: Path) -> None:
@@ -199,6 +247,16 @@ def test_two_steps_on_photos(command: str, r1sgg: Command, tmp_path: Path, share
         (
             ["--data", "scenes:4", "--output_dir", "out", "--prompt", "long"],
             "the recipe: prompt: expected paper or short",
+        ),
+        (["--data", "scenes:4", "--output_dir", "out", "--max_objects", "0"], "max_objects: expected 1 or more"),
+        (["--data", "scenes:4", "--output_dir", "out", "--object_order", "random"], "object_order"),
+        (
+            ["--data", "instruct:4", "--output_dir", "out", "--max_objects", "3"],
+            "'instruct:4' holds instructions; object_order and limits are for scene graphs",
+        ),
+        (
+            ["--data", "instruct:4,size=2", "--output_dir", "out"],
+            "expected options of count=, seed=, preset=, split=, found 'size=2'",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from trl import GRPOConfig
 from r1sgg.cli import main
 from r1sgg.errors import ConfigError
 from r1sgg.training.grpo import rubric_of, without_images
-from r1sgg.training.recipe import Recipe, RewardOptions, RunOptions, read_recipe
+from r1sgg.training.recipe import Recipe, RewardOptions, RunOptions, TargetOptions, read_recipe
 
 CPU = {"bf16": False, "use_cpu": True, "activation_checkpointing": False}
 
@@ -80,6 +80,14 @@ def test_an_unknown_option_is_one_sentence_and_exit_code_2(tmp_path: Path, capsy
         "r1sgg: --num_generation is not an option that anything reads; "
         "did you mean --num_generations or --num_generations_eval or --num_iterations?"
     )
+
+
+def test_only_sft_takes_target_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["grpo", "--object_order", "shuffled"])
+    assert "--object_order is not an option that anything reads" in capsys.readouterr().err
+    options = read_recipe((RunOptions, GRPOConfig, TargetOptions), None, ["--max_relationships", "0"], CPU).options
+    assert options[2] == TargetOptions(max_relationships=0)
 
 
 def test_a_saved_recipe_gives_the_same_options_again(tmp_path: Path) -> None:

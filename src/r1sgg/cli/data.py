@@ -27,7 +27,10 @@ def scenes(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from r1sgg.data.provenance import write_description
     from r1sgg.data.scenes import PRESETS, split_seeds, write_scenes
+    from r1sgg.data.sources import open_data
+    from r1sgg.data.splits import describe
     from r1sgg.errors import InputError
 
     if preset not in PRESETS:
@@ -37,4 +40,6 @@ def scenes(
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("scenes", total=count)
         path = write_scenes(out, count, seed, PRESETS[preset], split, lambda: progress.advance(task))
+    name = f"scenes:{count},seed={seed},preset={preset},split={split}"
+    write_description(out, {**describe(open_data(str(path))), "name": name})
     typer.echo(f"{path}: {count} scenes")

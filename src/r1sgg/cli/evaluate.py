@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
 
 from r1sgg.cli import app
+
+if TYPE_CHECKING:
+    from r1sgg.data.base import Example
 
 
 @app.command()
@@ -16,7 +20,9 @@ def evaluate(
     predictions: Annotated[
         list[Path], typer.Argument(metavar="PREDICTIONS.jsonl...", help="Files of the same images; each gets a column.")
     ],
-    ground_truth: Annotated[Path, typer.Option(help="The true graphs, JSON Lines.")],
+    ground_truth: Annotated[
+        str, typer.Option(metavar="DATA", help="The true graphs: JSON Lines, or any data (vg150:DIR,split=test, ...).")
+    ],
     vocabulary: Annotated[str, typer.Option(help="Names that count: vg150, psg, open, or a JSON file.")] = "open",
     protocol: Annotated[str, typer.Option(help="strict, or reference: the original code's conventions.")] = "strict",
     json: Annotated[Path | None, typer.Option(help="Write all figures here.")] = None,
@@ -40,13 +46,15 @@ def evaluate(
 ) -> None:
     """Measure predictions: failures, AP, recalls, precision.
 
-    With several files the first is the one that the others are compared with, image by image.
+    With several files the first is the one that the others are compared with, image by image. What doesn't fit
+    between these images and those that a model was trained on is said on stderr and under `remarks` in the JSON.
 
     Example: `r1sgg evaluate predictions.jsonl --ground-truth gt.jsonl --vocabulary vg150 --json results.json`
     """
     from r1sgg.cli.evaluate_table import show
     from r1sgg.data.base import read_ground_truth
     from r1sgg.data.predictions import read_predictions
+    from r1sgg.data.provenance import at_source, remarks, trained_on_of
     from r1sgg.errors import ConfigError
     from r1sgg.graph.mapping import LEVELS
     from r1sgg.graph.vocabulary import load_vocabulary
@@ -75,12 +83,18 @@ def evaluate(
     def evaluator(name: str, **changes: Any) -> Evaluator:
         return Evaluator(names, PROTOCOLS[name], **{**settings, **changes}, statistics=statistics)
 
+    truth = GroundTruth(ground_truth)
     first = None
     columns: list[tuple[str, dict[str, Any]]] = []
     result: dict[str, Any] = {}
     for path in predictions:
-        done = run(read_ground_truth(ground_truth), read_predictions(path), evaluator(protocol), str(path))
+        done = run(truth, read_predictions(path), evaluator(protocol), str(path))
         row = record(done, bootstrap=bootstrap, seed=seed)
+        stages, described = trained_on_of(path), at_source(truth.described(row))
+        row |= {"trained_on": stages, "remarks": remarks(stages, described, names.name)}
+        row["ground_truth"] = {"name": described["name"], "split": described["split"]}
+        for remark in row["remarks"]:
+            typer.echo(f"{path}: {remark}", err=True)
         columns.append((path.stem, row))
         if first is None:
             first, result = done, {**row, "file": path.name}
@@ -89,11 +103,11 @@ def evaluate(
             result.setdefault("against", []).append({"file": path.name, "differences": difference, "result": row})
         if compare:
             other = next(name for name in PROTOCOLS if name != protocol)
-            again = run(read_ground_truth(ground_truth), read_predictions(path), evaluator(other), str(path))
+            again = run(truth, read_predictions(path), evaluator(other), str(path))
             columns.append((f"{path.stem} ({other})", record(again)))
             result.setdefault("compare", []).append({"file": path.name, **columns[-1][1]})
     if statistics is not None:
-        baseline = run_baseline(read_ground_truth(ground_truth), statistics, evaluator(protocol, task="sgdet"))
+        baseline = run_baseline(truth, statistics, evaluator(protocol, task="sgdet"))
         columns.append(("frequency baseline", record(baseline)))
         result["frequency_baseline"] = columns[-1][1]
     show(columns, result.get("against", ()))
@@ -101,3 +115,38 @@ def evaluate(
         json.parent.mkdir(parents=True, exist_ok=True)
         json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
         typer.echo(f"wrote {json}")
+
+
+class GroundTruth:
+    """The true graphs by their name; they can be read several times, and the split is known once they were."""
+
+    def __init__(self, name: str) -> None:
+        from r1sgg.data.sources import open_data
+        from r1sgg.data.spec import parse_spec
+
+        self.name = name
+        spec = parse_spec(name)
+        self._file = spec.path if spec.kind == "jsonl" and not spec.options else None  # read as a stream
+        self._data = open_data(name) if self._file is None else None
+        self._splits: set[str | None] = set()
+        if self._data is not None and self._data.notes:
+            first, more = self._data.notes[0].text, len(self._data.notes) - 1
+            typer.echo(f"{first}" + (f" (and {more} more, see `r1sgg data check`)" if more else ""), err=True)
+
+    def __iter__(self) -> Iterator[Example]:
+        from r1sgg.data.base import read_ground_truth
+
+        if self._data is not None:
+            yield from self._data
+        elif self._file is not None:
+            for example in read_ground_truth(self._file):
+                self._splits.add(example.split)
+                yield example
+
+    def described(self, results: dict[str, Any]) -> dict[str, Any]:
+        """See `r1sgg.data.splits.describe`; hashes are those of the results."""
+        split = self._data.split if self._data is not None else None
+        if len(self._splits) == 1:
+            (split,) = self._splits
+        hashes = {"images": results["image_hash"], "annotations": results["data_hash"]}
+        return {"name": self.name, "split": split, "images": results["images"], "hashes": hashes}

@@ -139,7 +139,7 @@ def _show(models: Sequence[ProbedModel]) -> None:
 
     shown = Table(title="VQA probe", caption="percent; in brackets 95 % intervals")
     for head in ("image", "text"):
-        shown.add_column(head)
+        shown.add_column(head, no_wrap=True)
     for found in models:
         for column in COLUMNS:
             shown.add_column(column if len(models) == 1 else f"{found.name}\n{column}", justify="right")
@@ -149,6 +149,5 @@ def _show(models: Sequence[ProbedModel]) -> None:
     console.print(shown)
     for line in remarks(models):
         console.print(line, markup=False, highlight=False)
-    for found in models:
-        for line in found.summary.get("conclusions", ()):
-            console.print(line if len(models) == 1 else f"{found.name}: {line}", markup=False, highlight=False)
+    for line in models[0].summary.get("conclusions", ()) if len(models) == 1 else ():
+        console.print(line, markup=False, highlight=False)

@@ -9,6 +9,9 @@ import typer
 
 from r1sgg.cli import app
 
+_ON_TERMINAL = ("failure_rate", "AP50", "R@50", "mR@50", "precision", "relations_per_image")
+"""Columns that fit a terminal of 80 characters beside the files' names; the page has them all."""
+
 
 @app.command()
 def report(
@@ -55,12 +58,13 @@ def report(
     if json:
         json.parent.mkdir(parents=True, exist_ok=True)
         json.write_bytes(orjson.dumps(results, option=orjson.OPT_INDENT_2) + b"\n")
-    shown = Table(title=title)
-    shown.add_column("")
-    for column in COLUMNS:
-        shown.add_column(column.title, justify="right")
+    shown = Table(title=title, caption="percent, but for relations per image")
+    shown.add_column("", no_wrap=True)
+    kept = [k for k, column in enumerate(COLUMNS) if column.key in _ON_TERMINAL]
+    for k in kept:
+        shown.add_column(COLUMNS[k].title, justify="right", no_wrap=True)
     for row in table:
-        shown.add_row(row.name, *(cell.text for cell in row.cells))
+        shown.add_row(row.name, *(row.cells[k].text for k in kept))
     Console().print(shown)
     typer.echo(f"{out}: {len(rows)} predictions file{'' if len(rows) == 1 else 's'}, {out.stat().st_size / 1e6:.1f} MB")
 

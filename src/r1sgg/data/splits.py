@@ -64,15 +64,15 @@ def describe(data: DataSet) -> dict[str, Any]:
 def difference(trained: Mapping[str, Any], evaluated: Mapping[str, Any]) -> str | None:
     """One sentence if a set that is evaluated doesn't fit the one that was trained on; None if it does.
 
-    Both are `describe`d sets, or what a run or results file holds of one. Two splits of one source fit unless they
-    hold the same images; sets of two sources never fit.
+    Both are `describe`d sets, or what a run or results file holds of one. Two splits of one source, or two
+    plain files, fit unless they hold the same images; sets of two known sources never fit.
     """
     ours, theirs = trained.get("hashes") or {}, evaluated.get("hashes") or {}
     name = f"{evaluated.get('name')} (split {evaluated.get('split')})"
     if ours.get("images") is not None and ours.get("images") == theirs.get("images"):
         return f"{name} holds the very images that the model was trained on"
     left, right = (_source(str(d.get("name"))) for d in (trained, evaluated))
-    if left != right:
+    if left != right and not left[0] == right[0] == "jsonl":  # two files of one's own may well be splits of one set
         return f"trained on {trained.get('name')} (split {trained.get('split')}), evaluated on another set: {name}"
     if evaluated.get("split") == "train":
         return f"{name} is a training split"
@@ -81,6 +81,7 @@ def difference(trained: Mapping[str, Any], evaluated: Mapping[str, Any]) -> str 
 
 _SAME_SOURCE = ("splits", "val_images", "preset", "open")
 """Options that decide which images are in which split, or what may be seen of them."""
+_DEFAULTS = {"preset": "small"}
 
 
 def _source(name: str) -> tuple[str, ...]:
@@ -88,7 +89,11 @@ def _source(name: str) -> tuple[str, ...]:
     if name.partition(":")[0] not in KINDS:
         return ("jsonl", name)
     spec = parse_spec(name)
-    return spec.kind, "" if spec.kind == "scenes" else spec.place, *(spec.options.get(k, "") for k in _SAME_SOURCE)
+    return (
+        spec.kind,
+        "" if spec.kind == "scenes" else spec.place,
+        *(spec.options.get(k, _DEFAULTS.get(k, "")) for k in _SAME_SOURCE),
+    )
 
 
 # ---------------------------------------------------------------- zero-shot

@@ -22,6 +22,7 @@ from PIL import Image
 
 from r1sgg.data.base import Example, read_ground_truth
 from r1sgg.data.images import open_image
+from r1sgg.data.provenance import read_trained_on
 from r1sgg.errors import ConfigError, ImageError, InputError
 from r1sgg.inference.engine import Engine, Sampling, batches_by_size, describe
 from r1sgg.models.families import Checkpoint
@@ -79,6 +80,7 @@ def run(
         "model": checkpoint.name,
         "weights": fingerprint(checkpoint.path),
         "ground_truth": hashlib.sha256(ground_truth.read_bytes()).hexdigest()[:16],
+        "trained_on": read_trained_on(Path(checkpoint.path)),
         "answer": dataclasses.asdict(checkpoint.settings),
         "image_pixels": checkpoint.image_pixels,
         "sampling": describe(sampling),

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from r1sgg.data.base import Example
+from r1sgg.data.dataset import hash_of_ids
 from r1sgg.data.predictions import Prediction
 from r1sgg.errors import ConfigError
 from r1sgg.graph.mapping import Level, Similarity
@@ -173,6 +174,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         "mappings": [{**change._asdict(), "images": n} for change, n in changes],
         "similarity": getattr(evaluator.similarity, "name", None),
         "data_hash": columns.data_hash,
+        "image_hash": hash_of_ids(columns.image_ids),
         "model": ", ".join(columns.models) or None,
         "switches": asdict(evaluator.protocol),
     }

@@ -94,9 +94,8 @@ def results(
     values = figures.values()
     spans = intervals(figures, resamples)
     for setting in settings:
-        record = out[str(setting)]
-        for name in ("acc", "macc", "acc_parsed", "unparsed"):
-            record[name] = values[f"{setting} {name}"]
+        rates = {name: values[f"{setting} {name}"] for name in ("acc", "macc", "acc_parsed", "unparsed")}
+        record = out[str(setting)] = {**rates, **out[str(setting)]}
         record["intervals"] = {name: spans.get(f"{setting} {name}") for name in ("acc", "macc", "acc_parsed")}
         record["chance"] = {"acc": CHANCE, "interval": chance_interval(record["n"])}
         if f"{setting} difference" in values:

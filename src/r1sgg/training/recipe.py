@@ -39,7 +39,7 @@ class RunOptions:
     model: str = field(default="tiny", metadata={"help": "Checkpoint folder, name on the Hub, or 'tiny'."})
     data: str | None = field(
         default=None,
-        metadata={"help": "Any data: GT.jsonl, scenes:COUNT, vg150:DIR, psg:DIR, coco:DIR, hub:NAME; see docs/data.md."},
+        metadata={"help": "Any data: GT.jsonl, scenes:COUNT, vg150:DIR, psg:DIR, coco:DIR, hub:NAME."},
     )
     validation: str | None = field(default=None, metadata={"help": "The same, for the evaluation during training."})
     validate_steps: int = field(

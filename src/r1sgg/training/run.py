@@ -19,12 +19,16 @@ from typing import Any
 import transformers
 from transformers import TrainerCallback
 
+from r1sgg.data.dataset import DataSet
+from r1sgg.data.provenance import Stage, at_source, read_trained_on, write_trained_on
+from r1sgg.data.splits import describe
 from r1sgg.errors import ConfigError
+from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.models.families import Checkpoint, load_checkpoint
 from r1sgg.models.prompts import AnswerSettings
 from r1sgg.training.logs import MetricsLog
-from r1sgg.training.recipe import Recipe, RunOptions, read_recipe, versions
-from r1sgg.training.rows import FileSource, InstructSource, Source, TrainingRows, open_source
+from r1sgg.training.recipe import Recipe, RunOptions, TargetOptions, read_recipe, versions
+from r1sgg.training.rows import InstructSource, TrainingRows, left_out, open_source
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +45,7 @@ class Run:
         checkpoint: the model to start from, with the prompt and answer layout to train.
         rows: training rows.
         validation_rows: rows for TRL's own evaluation (`eval_strategy`), or None.
+        trained_on: what the model will have been trained on, this run last; empty in all processes but the first.
         callbacks: for the trainer.
     """
 
@@ -51,6 +56,7 @@ class Run:
     checkpoint: Checkpoint
     rows: TrainingRows
     validation_rows: TrainingRows | None
+    trained_on: list[Stage]
     callbacks: list[TrainerCallback]
 
     @property
@@ -75,8 +81,8 @@ class Run:
         if trainer.is_world_process_zero():
             trainer.state.save_to_json(str(self.folder / "trainer_state.json"))
             self.checkpoint.settings.write(self.folder)
-        source = self.rows.source
-        return len(self.rows.unreadable) + (len(source.left_out) if isinstance(source, FileSource) else 0)
+            write_trained_on(self.folder, self.trained_on)
+        return len(self.rows.unreadable) + left_out(self.rows.source)
 
 
 class LoadsByConversion:
@@ -97,15 +103,26 @@ class LoadsByConversion:
 
 
 class KeepSettings(TrainerCallback):  # type: ignore[misc]
-    """Puts r1sgg.json into every checkpoint, so that each can be used as it is."""
+    """Puts r1sgg.json and trained_on.json into every checkpoint, so that each can be used as it is."""
 
-    def __init__(self, settings: AnswerSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: AnswerSettings, trained_on: Sequence[Stage]) -> None:
+        self.settings, self.trained_on = settings, trained_on
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
             self.settings.write(folder)
+            write_trained_on(folder, self.trained_on)
+
+
+class CountEpochs(TrainerCallback):  # type: ignore[misc]
+    """Tells the training rows which epoch begins, also where a run goes on in the middle of one."""
+
+    def __init__(self, rows: TrainingRows) -> None:
+        self.rows = rows
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.rows.epoch = int(state.epoch or 0)
 
 
 def prepare(
@@ -150,14 +167,23 @@ def prepare(
     source = open_source(options.data)
     if isinstance(source, InstructSource) and stage != "sft":
         raise ConfigError(f"data: {options.data!r} holds instructions, which have no reward; expected scenes or a file")
+    taught = next((more for more in recipe.options if isinstance(more, TargetOptions)), None)
+    if isinstance(source, InstructSource) and taught != TargetOptions():
+        raise ConfigError(f"data: {options.data!r} holds instructions; object_order and limits are for scene graphs")
+    target = None if taught is None else taught.bind(args.seed)
     log = MetricsLog(folder, stage)
-    callbacks: list[TrainerCallback] = [log, KeepSettings(checkpoint.settings)]
-    rows = TrainingRows(source, checkpoint, completion=stage == "sft")
+    rows = TrainingRows(source, checkpoint, completion=stage == "sft", target=target)
     checked = open_source(options.validation) if options.validation else None
+    trained_on: list[Stage] = []
+    if args.process_index == 0:
+        described = describe(source)
+        vocabulary = load_vocabulary(checkpoint.settings.vocabulary).name
+        now = {"command": stage, **at_source(described), "vocabulary": vocabulary}
+        trained_on = [*read_trained_on(Path(checkpoint.path)), now]
+        recipe.save(folder / "config.yaml", _recorded(stage, described, checked, checkpoint, taught))
+    callbacks: list[TrainerCallback] = [log, KeepSettings(checkpoint.settings, trained_on), CountEpochs(rows)]
     if checked is not None:
         callbacks.append(_validation(checked, checkpoint, log, options))
-    if args.process_index == 0:
-        recipe.save(folder / "config.yaml", _recorded(stage, source, checked, checkpoint))
     scored = str(args.eval_strategy.value) != "no" and checked is not None
     return Run(
         stage=stage,
@@ -166,7 +192,10 @@ def prepare(
         arguments=args,
         checkpoint=checkpoint,
         rows=rows,
-        validation_rows=TrainingRows(checked, checkpoint, completion=stage == "sft") if checked and scored else None,
+        validation_rows=TrainingRows(checked, checkpoint, completion=stage == "sft", target=target)
+        if checked is not None and scored
+        else None,
+        trained_on=trained_on,
         callbacks=callbacks,
     )
 
@@ -207,7 +236,7 @@ def _settings(options: RunOptions, own: AnswerSettings) -> AnswerSettings:
     return AnswerSettings.from_record({**dataclasses.asdict(own), **changed}, "the recipe")
 
 
-def _validation(source: Source, checkpoint: Checkpoint, log: MetricsLog, options: RunOptions) -> TrainerCallback:
+def _validation(source: DataSet, checkpoint: Checkpoint, log: MetricsLog, options: RunOptions) -> TrainerCallback:
     from r1sgg.training.validation import Validation
 
     return Validation(
@@ -221,14 +250,17 @@ def _validation(source: Source, checkpoint: Checkpoint, log: MetricsLog, options
     )
 
 
-def _recorded(stage: str, source: Source, checked: Source | None, checkpoint: Checkpoint) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "command": stage,
-        "images": len(source),
-        "data_hash": source.hash(),
-        "answer_settings": dataclasses.asdict(checkpoint.settings),
-        "versions": versions(),
-    }
+def _recorded(
+    stage: str,
+    described: Mapping[str, Any],
+    checked: DataSet | None,
+    checkpoint: Checkpoint,
+    taught: TargetOptions | None,
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"command": stage, "data": dict(described)}
     if checked is not None:
-        found["validation_hash"] = checked.hash()
-    return found
+        found["validation"] = describe(checked)
+    found["answer_settings"] = dataclasses.asdict(checkpoint.settings)
+    if taught is not None:
+        found["targets"] = dataclasses.asdict(taught)
+    return {**found, "versions": versions()}

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
+from r1sgg.training.recipe import TargetOptions
 from r1sgg.training.run import LoadsByConversion, prepare
 
 DEFAULTS = {"max_length": None, "completion_only_loss": True}
@@ -53,7 +54,7 @@ def train_sft(config: Path | None, arguments: Sequence[str]) -> int:
     Raises:
         ConfigError, InputError, ModelError: with one sentence that says what to change.
     """
-    run = prepare("sft", SFTConfig, (), config, arguments, DEFAULTS)
+    run = prepare("sft", SFTConfig, (TargetOptions,), config, arguments, DEFAULTS)
     trainer = AnswerTrainer(
         model=run.checkpoint.path,
         args=run.arguments,

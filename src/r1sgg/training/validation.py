@@ -14,6 +14,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from r1sgg.data.base import Example, Prediction
+from r1sgg.data.dataset import DataSet
 from r1sgg.errors import ImageError
 from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.inference.engine import Sampling
@@ -21,7 +22,6 @@ from r1sgg.inference.hf import TransformersEngine
 from r1sgg.metrics.report import evaluate
 from r1sgg.models.families import Checkpoint, LoadedModel
 from r1sgg.training.logs import MetricsLog
-from r1sgg.training.rows import Source
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Validation(TrainerCallback):  # type: ignore[misc]
 
     def __init__(
         self,
-        source: Source,
+        source: DataSet,
         checkpoint: Checkpoint,
         log: MetricsLog,
         *,
