@@ -103,6 +103,8 @@ def _search(body: str, issues: list[Issue]) -> tuple[dict[str, Any] | None, str]
     failure = "no_json"
     found_other = False
     candidate = _START.search(body)
+    if _is_deep(body):
+        return None, "no_json" if candidate is None else "invalid_json"
     for _ in range(_TRIES):
         if candidate is None:
             break
@@ -114,7 +116,7 @@ def _search(body: str, issues: list[Issue]) -> tuple[dict[str, Any] | None, str]
                 failure = "truncated" if _is_cut(body, error) else "invalid_json"
             candidate = _START.search(body, max(start + 1, error.pos))
             continue
-        except RecursionError:  # the reader's own guard, at about a thousand levels
+        except RecursionError:  # the reader's own guard, where a stray quote hid the depth from ours
             return None, "invalid_json"
         if "objects" in value or "relationships" in value:
             if _FENCE.sub("", body[:start]).strip() or _FENCE.sub("", body[end:]).strip():
@@ -145,6 +147,25 @@ def _is_json(body: str) -> bool:
     except (json.JSONDecodeError, RecursionError):
         return False
     return True
+
+
+_DEPTH = 200  # a graph needs 4; the reader's own limit depends on Python's version and on who calls
+_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|([\[{])|[\]}]', re.DOTALL)
+
+
+def _is_deep(body: str) -> bool:
+    """Whether brackets outside of strings (one that never ends reaches to the end) are nested over `_DEPTH` deep."""
+    if body.count("{") + body.count("[") <= _DEPTH:
+        return False
+    depth = 0
+    for m in _BRACKETS.finditer(body):
+        if m.group(1):
+            depth += 1
+            if depth > _DEPTH:
+                return True
+        elif m.group() in "]}":
+            depth = max(0, depth - 1)
+    return False
 
 
 _SURROGATES = re.compile("[\ud800-\udfff]")

@@ -13,7 +13,7 @@ FAILURES = ("no_json", "invalid_json", "truncated", "wrong_schema", "empty")
 POLICIES: dict[str, str] = {
     # the document
     "no_json": "failure: the answer holds no JSON",
-    "invalid_json": "failure: the JSON is broken (quotes, commas, comments) or nested a thousand deep; with "
+    "invalid_json": "failure: the JSON is broken (quotes, commas, comments) or nested over 200 deep; with "
     "`repair=True` the items that are whole are kept",
     "truncated": "failure: the JSON is right so far but ends too early; with `repair=True` the items that are whole "
     "are kept",
