@@ -18,7 +18,7 @@ setup: .venv/.installed
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "r1sgg needs Python 3.11 or later; this is %s. Name another with: make PYTHON=python3.12" % sys.version.split()[0])'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[train,dev]'
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[train,web,ray,docs,dev]'
 	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --no-deps sgbench
 	@touch $@
 

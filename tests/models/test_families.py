@@ -172,7 +172,7 @@ def test_weights_that_are_not_safetensors_are_refused(tiny_checkpoint: Path, tmp
         load_model(folder)
 
 
-def test_names_that_stand_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_stand_for_nothing(tmp_path: Path) -> None:
     for name in ("no-such-folder", "./no/such", tmp_path / "gone", "a/b/c", "~/gone"):
         with pytest.raises(ModelError, match="no such checkpoint folder"):
             resolve(name)
@@ -182,20 +182,6 @@ def test_names_that_stand_for_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="merge the adapter"):
         resolve(tmp_path)
-    monkeypatch.setattr(families, "_SHIPPED_FOLDER", tmp_path)
-    with pytest.raises(ModelError, match="holds no tiny checkpoint"):
-        resolve("tiny")
-    (tmp_path / "tiny").mkdir()
-    (tmp_path / "tiny" / "config.json").write_text("{}")
-    assert resolve("tiny") == str(tmp_path / "tiny")
-
-
-@pytest.mark.parametrize("name", families.SHIPPED)
-def test_the_shipped_checkpoints_are_whole(name: str) -> None:
-    checkpoint = load_checkpoint(name)
-    assert checkpoint.settings.prompt == "short"
-    assert checkpoint.frame((112, 112)) == (1000.0, 1000.0)
-    assert (Path(checkpoint.path) / "model.safetensors").stat().st_size < 7_000_000
 
 
 def test_a_name_on_the_hub_without_a_network_is_one_sentence() -> None:

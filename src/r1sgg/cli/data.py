@@ -19,6 +19,9 @@ def scenes(
     preset: Annotated[
         str, typer.Option(help="standard, or small for models of a few million parameters.")
     ] = "standard",
+    annotation: Annotated[
+        str, typer.Option(help="full: gt.jsonl is the truth. vg: sparse as Visual Genome; the truth is in full.jsonl.")
+    ] = "full",
 ) -> None:
     """Draw scenes with exact boxes and complete graphs, in names of Visual Genome's 150 / 50.
 
@@ -27,6 +30,7 @@ def scenes(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from r1sgg.data.procedural.annotation import ANNOTATIONS
     from r1sgg.data.provenance import write_description
     from r1sgg.data.scenes import PRESETS, split_seeds, write_scenes
     from r1sgg.data.sources import open_data
@@ -35,11 +39,16 @@ def scenes(
 
     if preset not in PRESETS:
         raise InputError("--preset", expected=f"one of {', '.join(PRESETS)}", found=repr(preset))
+    if annotation not in ANNOTATIONS:
+        raise InputError("--annotation", expected=f"one of {', '.join(ANNOTATIONS)}", found=repr(annotation))
     split_seeds(split, seed, count)  # refuses before a progress bar appears
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("scenes", total=count)
-        path = write_scenes(out, count, seed, PRESETS[preset], split, lambda: progress.advance(task))
+        path = write_scenes(
+            out, count, seed, PRESETS[preset], split, lambda: progress.advance(task), ANNOTATIONS[annotation]
+        )
     name = f"scenes:{count},seed={seed},preset={preset},split={split}"
+    name += f",annotation={annotation}" if annotation != "full" else ""
     write_description(out, {**describe(open_data(str(path))), "name": name})
     typer.echo(f"{path}: {count} scenes")

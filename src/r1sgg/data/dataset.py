@@ -86,6 +86,15 @@ class DataSet(ABC):
     def __iter__(self) -> Iterator[Example]:
         return (self.read(k)[0] for k in range(len(self)))
 
+    def image_ids(self) -> Iterator[str]:
+        """The ids of all examples, in their order."""
+        return (self.read(k)[0].image_id for k in range(len(self)))
+
+    def size(self, k: int) -> tuple[int, int]:
+        """Width and height of image `k` as its annotation says."""
+        example = self.read(k)[0]
+        return example.width, example.height
+
     def draw(self, k: int) -> tuple[Image.Image, Example]:
         """Example `k` and its picture.
 

@@ -87,6 +87,9 @@ class HubData(DataSet):
         place = int(self.rows[k])
         return example_of_row(self.table[place], place, self.names, self.name, self.split)
 
+    def image_ids(self) -> Iterator[str]:
+        return iter(self.places)
+
     def image(self, example: Example) -> Image.Image:
         return _image(self.table[self.places[example.image_id]], self.name, example)
 

@@ -100,21 +100,23 @@ def graph_by_name(graph: SceneGraph, rng: random.Random) -> Instruction:
     """A scene graph in a layout that our parser refuses: other keys, relations as lists."""
     objects = [{"name": i, "box": b} for i, b in zip(graph.ids, _boxes(graph), strict=True)]
     relations = [[graph.ids[s], p, graph.ids[o]] for (s, o), p in zip(graph.pairs, graph.predicates, strict=True)]
-    return _ask_graph(rng), _dump({"nodes": objects, "edges": relations})
+    return _ask_json(rng), _dump({"nodes": objects, "edges": relations})
 
 
 def graph_as_triplets(graph: SceneGraph, rng: random.Random) -> Instruction:
     """A scene graph as lines of text, without boxes."""
-    return _ask_graph(rng), "\n".join(" ".join(triplet) for triplet in graph.triplets)
+    ask = rng.choice(("Scene graph.", "Write the scene graph.", "Which objects and relations are there?"))
+    return ask, "\n".join(" ".join(triplet) for triplet in graph.triplets)
 
 
 def graph_as_ours(graph: SceneGraph, rng: random.Random) -> Instruction:
     """A scene graph in the layout of the paper."""
-    return _ask_graph(rng), render(graph, FRAME, minify=True)
+    return _ask_json(rng), render(graph, FRAME, minify=True)
 
 
-def _ask_graph(rng: random.Random) -> str:
-    return rng.choice(("Scene graph.", "Write the scene graph.", "Which objects and relations are there?"))
+def _ask_json(rng: random.Random) -> str:
+    """Never the words of our prompt, and the same for each layout: which one is meant is not said."""
+    return rng.choice(("Scene graph as JSON.", "JSON of the scene graph.", "Write the scene graph as JSON."))
 
 
 TASKS: dict[Callable[[SceneGraph, random.Random], Instruction], float] = {
@@ -125,9 +127,9 @@ TASKS: dict[Callable[[SceneGraph, random.Random], Instruction], float] = {
     caption: 0.08,
     which_relation: 0.10,
     describe_region: 0.06,
-    graph_by_name: 0.09,
+    graph_by_name: 0.13,
     graph_as_triplets: 0.05,
-    graph_as_ours: 0.12,
+    graph_as_ours: 0.08,
 }
 """Each task and its share of the instructions."""
 

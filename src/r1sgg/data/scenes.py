@@ -1,6 +1,7 @@
 """Procedural scenes: pictograms with exact boxes and a complete scene graph, for any seed.
 
     r1sgg data scenes --count 1000 --seed 1 --split test --out DIR
+    r1sgg data scenes --count 1000 --seed 1 --annotation vg --out DIR      sparse, as Visual Genome is annotated
 
 Object classes and predicates are names of Visual Genome's 150 / 50. Every pair of objects is judged by the rules of
 `r1sgg.data.procedural.rules` (one table there), so what a graph does not say does not hold. Objects stand from left to
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ import numpy as np
 from PIL import Image
 
 from r1sgg.data.base import Example, write_ground_truth
+from r1sgg.data.procedural.annotation import Annotation, annotate
 from r1sgg.data.procedural.background import SETTINGS, draw_background
 from r1sgg.data.procedural.layout import Frame, arrange
 from r1sgg.data.procedural.pictograms import DRAWINGS, patch
@@ -40,8 +42,8 @@ from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import number_ids
 
 __all__ = [
-    "PRESETS", "SCENE_OBJECTS", "SCENE_PREDICATES", "SMALL", "SPLITS", "STANDARD", "Scene", "SceneConfig", "paint",
-    "scene", "split_seeds", "write_scenes",
+    "PRESETS", "SCENE_OBJECTS", "SCENE_PREDICATES", "SMALL", "SPLITS", "STANDARD", "Scene", "SceneConfig", "annotated",
+    "paint", "scene", "split_seeds", "write_scenes",
 ]  # fmt: skip
 
 SCENE_OBJECTS: tuple[str, ...] = tuple(sorted(DRAWINGS))
@@ -200,6 +202,13 @@ def _graph(parts: list[Part], links: list[tuple[int, str, int]], size: tuple[int
     )
 
 
+def annotated(drawn: Scene, seed: int, config: SceneConfig, annotation: Annotation) -> Example:
+    """A scene's example with what an annotator wrote in place of the whole truth."""
+    truth = drawn.example
+    graph = annotate(truth.graph, seed, (truth.width, truth.height), config.step, annotation)
+    return replace(truth, graph=graph)
+
+
 def split_seeds(split: str, seed: int, count: int) -> range:
     """The scene seeds of a set: those of other splits, and of other values of `seed`, are never among them.
 
@@ -223,8 +232,11 @@ def write_scenes(
     config: SceneConfig = STANDARD,
     split: str = "train",
     advance: Callable[[], object] = lambda: None,
+    annotation: Annotation | None = None,
 ) -> Path:
     """Write OUT/images/*.png and OUT/gt.jsonl; the ground truth appears last, whole or not at all.
+
+    With an annotation, gt.jsonl is what the annotator wrote, and OUT/full.jsonl the truth.
 
     Args:
         out: folder, made if needed.
@@ -233,6 +245,7 @@ def write_scenes(
         config: what scenes look like.
         split: one of SPLITS.
         advance: called after every scene.
+        annotation: how scenes are annotated; completely where None.
 
     Returns:
         The path of gt.jsonl.
@@ -250,15 +263,26 @@ def write_scenes(
             str(out), expected="a folder that can be written", found=error.strerror or "an error", hint="choose another"
         ) from error
 
+    written: list[Example] = []
+
     def examples() -> Iterator[Example]:
         for number in seeds:
             drawn = scene(number, config)
             path = images / f"{drawn.example.image_id}.png"
             drawn.image.save(path, compress_level=1)
             yield replace(drawn.example, image=path, split=split)
+            if annotation is not None:
+                written.append(replace(annotated(drawn, number, config, annotation), image=path, split=split))
             advance()
 
-    target, unfinished = out / "gt.jsonl", out / "gt.jsonl.part"
-    write_ground_truth(unfinished, examples())
-    os.replace(unfinished, target)
+    truth, target = out / ("gt.jsonl" if annotation is None else "full.jsonl"), out / "gt.jsonl"
+    _write_whole(truth, examples())
+    if annotation is not None:
+        _write_whole(target, written)
     return target
+
+
+def _write_whole(path: Path, examples: Iterable[Example]) -> None:
+    unfinished = path.with_name(path.name + ".part")
+    write_ground_truth(unfinished, examples)
+    os.replace(unfinished, path)

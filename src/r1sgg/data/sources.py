@@ -1,6 +1,7 @@
 """One way to name any data: `open_data` takes what stands behind --data.
 
     scenes:50000,seed=1,preset=small,split=train    drawn on the fly, as `r1sgg data scenes` writes them
+    scenes:50000,seed=1,preset=small,annotation=vg  the same, annotated as sparsely as Visual Genome
     train.jsonl   jsonl:train.jsonl,split=val       your own ground truth, images relative to the file
     vg150:DIR,split=train,scale=1024                VG-SGG.h5, its dictionary and image_data.json
     psg:DIR,split=test                              psg.json and COCO's images
@@ -147,24 +148,38 @@ def _drawn(seed: int, config: SceneConfig) -> Scene:
 
 
 class SceneData(DataSet):
-    """Scenes drawn when asked for. Options: seed (0), preset (small, standard), split (train, validation, test)."""
+    """Scenes drawn when asked for. Options: seed (0), preset (small, standard), split (train, validation, test),
+    annotation (full, vg)."""
 
     images_are_files = False
 
     def __init__(self, spec: Spec) -> None:
         from r1sgg.data import scenes
+        from r1sgg.data.procedural.annotation import ANNOTATIONS
 
         super().__init__(spec.text, spec.choice("split", scenes.SPLITS, "train"))
         config = scenes.PRESETS[spec.choice("preset", tuple(scenes.PRESETS), "small")]
         count = Spec(spec.text, spec.kind, "", {"COUNT": spec.place}).whole("COUNT", 0)
         self.seeds = scenes.split_seeds(str(self.split), spec.whole("seed", 0), count)
         self.config: SceneConfig = config
+        self.annotation = ANNOTATIONS[spec.choice("annotation", tuple(ANNOTATIONS), "full")]
 
     def __len__(self) -> int:
         return len(self.seeds)
 
     def read(self, k: int) -> tuple[Example, list[Fault]]:
-        return replace(_drawn(self.seeds[k], self.config).example, split=self.split), []
+        from r1sgg.data.scenes import annotated
+
+        drawn = _drawn(self.seeds[k], self.config)
+        if self.annotation is None:
+            return replace(drawn.example, split=self.split), []
+        return replace(annotated(drawn, self.seeds[k], self.config, self.annotation), split=self.split), []
+
+    def image_ids(self) -> Iterator[str]:
+        return (f"scene-{seed}" for seed in self.seeds)
+
+    def size(self, k: int) -> tuple[int, int]:
+        return self.config.sizes[0] if len(self.config.sizes) == 1 else super().size(k)
 
     def image(self, example: Example) -> Image.Image:
         return _drawn(int(example.image_id.removeprefix("scene-")), self.config).image.copy()

@@ -10,7 +10,7 @@ from pathlib import Path
 from r1sgg.errors import ConfigError
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "scenes": ("count", "seed", "preset", "split"),
+    "scenes": ("count", "seed", "preset", "split", "annotation"),
     "jsonl": ("split", "open", "part"),
     "vg150": (
         *("split", "open", "part", "images", "scale", "splits", "val_images", "empty"),

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from PIL import Image
 
 from r1sgg.errors import ConfigError
+from r1sgg.guiding.spec import GuideSpec
 from r1sgg.models.prompts import Message
 
 
@@ -59,6 +60,18 @@ class LogProbs:
     mean: float
 
 
+class Piece(NamedTuple):
+    """One generated token: its text, and its natural-log probability at temperature 1.
+
+    `logprob` is over the whole vocabulary; `allowed` over the tokens that a guide allowed at this place (0 where only
+    one was), None without a guide. The texts of an answer's pieces, joined, are its text.
+    """
+
+    text: str
+    logprob: float
+    allowed: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One answer.
@@ -69,6 +82,9 @@ class Completion:
         finish_reason: "stop" (the model ended its turn) or "length" (it was cut off).
         seconds: wall time of its batch divided by the batch's size.
         logprobs: None where the engine does not give them.
+        pieces: the tokens of `text` one by one, where they were asked for and the engine gives them.
+        error: one sentence where this image got no answer and the others did (`text` is then empty, `finish_reason`
+            "error"); its line in a predictions file is {"image_id", "error"}, and the run goes on.
     """
 
     text: str
@@ -76,6 +92,8 @@ class Completion:
     finish_reason: str
     seconds: float = 0.0
     logprobs: LogProbs | None = None
+    pieces: tuple[Piece, ...] | None = None
+    error: str | None = None
 
 
 class Engine(Protocol):
@@ -89,6 +107,9 @@ class Engine(Protocol):
         messages: Sequence[list[Message]],
         sampling: Sampling,
         keys: Sequence[str] | None = None,
+        *,
+        guides: Sequence[GuideSpec] | None = None,
+        pieces: bool = False,
     ) -> list[Completion]:
         """Answer each chat about its image, as one batch.
 
@@ -97,6 +118,8 @@ class Engine(Protocol):
             messages: one chat an image, without the image (see `r1sgg.models.prompts.build_messages`).
             sampling: how tokens are chosen.
             keys: names that decide each image's random draws; its position where None.
+            guides: what each answer must be; free answers where None.
+            pieces: give each token with its log-probability.
         """
         ...
 

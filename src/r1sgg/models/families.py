@@ -1,94 +1,53 @@
-"""Model families: the coordinates each one speaks, its pixel limits, and loading by the checkpoint's own config.
+"""Checkpoints: recognising the family of one, preparing its processor, loading it.
 
 A checkpoint is recognised by the `model_type` in its config.json, never by its name. Weights are read from safetensors
-only, and no code that comes with a checkpoint is run. It does not generate (`r1sgg.inference`) and does not train.
+only, and no code that comes with a checkpoint is run. An adapter that LoRA training wrote is a checkpoint too: it is
+merged into its base model in memory. It does not generate (`r1sgg.inference`) and does not train.
 """
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r1sgg.errors import ModelError, require
 from r1sgg.graph.text import Frame
-from r1sgg.models.coordinates import Convention, Placement, pad_to_square, placement
+from r1sgg.models.adapters import merge
+from r1sgg.models.family import FAMILIES, ModelFamily
+from r1sgg.models.finding import adapter_base, config_of, first_line, is_local, resolve
 from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, Message, build_messages
+from r1sgg.models.shipped import SHIPPED
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
-SHIPPED = ("tiny", "tiny-base")
-"""The checkpoints inside the package: one that reads drawn scenes, and the instruct base it was trained from."""
-_SHIPPED_FOLDER = Path(__file__).parent / "checkpoints"
-_DTYPES = ("float32", "bfloat16", "float16", "auto")
+__all__ = [
+    "FAMILIES",
+    "SHIPPED",
+    "Checkpoint",
+    "LoadedModel",
+    "ModelFamily",
+    "family_of",
+    "load_checkpoint",
+    "load_model",
+    "load_processor",
+    "resolve",
+    "suppressed_token_ids",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class ModelFamily:
-    """What a family of checkpoints has in common.
-
-    Attributes:
-        name: as its makers write it.
-        model_types: the `model_type` values of its configs.
-        coordinates: see `r1sgg.models.coordinates.Convention`.
-        max_pixels: images are reduced to at most so many pixels unless the caller says otherwise. (The processors of
-            published checkpoints allow twelve million, which is 16,000 tokens for a photo.) None: the processor
-            brings all images to one size.
-    """
-
-    name: str
-    model_types: tuple[str, ...]
-    coordinates: Convention
-    max_pixels: int | None = 1280 * 28 * 28
-
-    def frame(self, image_size: tuple[int, int], processor: ProcessorMixin) -> Frame:
-        """Width and height that the coordinates of an answer are relative to.
-
-        Args:
-            image_size: width and height of the image in pixels.
-            processor: the checkpoint's processor, which decides the resized size.
-
-        Raises:
-            ImageError: the image is more than 200 times as long as wide.
-            ModelError: the family's coordinates are not relative to the image alone (LLaVA's padded square).
-        """
-        if self.coordinates == "padded_square":
-            raise ModelError(
-                f"{self.name} gives boxes in the padded square, which a frame [width, height] cannot say: "
-                "it can be probed (r1sgg probe), but writes no scene graphs here"
-            )
-        return self.placement(image_size, processor).size
-
-    def placement(self, image_size: tuple[int, int], processor: ProcessorMixin) -> Placement:
-        """Where an image of that size lies among the coordinates that the family speaks."""
-        return placement(self.coordinates, image_size, processor)
-
-    def view(self, image: Image.Image, processor: ProcessorMixin) -> Image.Image:
-        """The image as the processor is to get it: padded to a square where the coordinates say so, else as it is.
-
-        The padding has the processor's mean colour, as LLaVA pads. (Processors of converted checkpoints cut a square
-        out of the middle instead: objects at the sides would be lost, and no coordinate would be right.)
-        """
-        if self.coordinates != "padded_square":
-            return image
-        red, green, blue = (int(mean * 255) for mean in processor.image_processor.image_mean)
-        return pad_to_square(image, (red, green, blue))
-
-
-FAMILIES = (
-    ModelFamily("Qwen2-VL", ("qwen2_vl",), "thousandths"),
-    ModelFamily("Qwen2.5-VL", ("qwen2_5_vl",), "resized_pixels"),
-    ModelFamily("Qwen3-VL", ("qwen3_vl", "qwen3_vl_moe"), "thousandths", max_pixels=1280 * 32 * 32),
-    ModelFamily("LLaVA-1.5", ("llava",), "padded_square", max_pixels=None),
-    ModelFamily("LLaVA-NeXT", ("llava_next",), "padded_square", max_pixels=None),
-    # never taught any coordinates: pixels of the image, as the prompt of the probe states its size
-    ModelFamily("InstructBLIP", ("instructblip",), "image_pixels", max_pixels=None),
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ '' if loop.first else '\n' }}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+    "{{ eos_token if message['role'] == 'assistant' }}{% endfor %}"
 )
+"""For InstructBLIP, which has none: the messages as lines."""
+
+_DTYPES = ("float32", "bfloat16", "float16", "auto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +59,16 @@ class Checkpoint:
     family: ModelFamily
     processor: ProcessorMixin
     settings: AnswerSettings
+    base: str | None = field(default=None, kw_only=True)
+    """The model that this one, an adapter, belongs to; None for a whole model."""
 
     def frame(self, image_size: tuple[int, int]) -> Frame:
         """See `ModelFamily.frame`."""
         return self.family.frame(image_size, self.processor)
+
+    def view(self, image: Image.Image) -> Image.Image:
+        """See `ModelFamily.view`: the image as the frame takes it to lie."""
+        return self.family.view(image, self.processor)
 
     @property
     def image_pixels(self) -> list[int] | None:
@@ -136,38 +101,13 @@ def family_of(source: str | Path | Mapping[str, Any] | Any) -> ModelFamily:
     """
     name = "config"
     if isinstance(source, str | Path):
-        name, source = str(source), _config(resolve(source))
+        name, source = str(source), config_of(resolve(source))
     model_type = source.get("model_type") if isinstance(source, Mapping) else getattr(source, "model_type", None)
     for family in FAMILIES:
         if model_type in family.model_types:
             return family
     known = ", ".join(f"{f.name} ({'/'.join(f.model_types)})" for f in FAMILIES)
     raise ModelError(f"{name}: expected a checkpoint of a known family ({known}), found model_type {model_type!r}")
-
-
-def resolve(name: str | Path) -> str:
-    """The folder or Hub name that `name` stands for.
-
-    Raises:
-        ModelError: it is neither an existing folder nor of the form owner/name.
-    """
-    if str(name) in SHIPPED:  # also where a folder of that name exists, which is ./tiny
-        folder = _SHIPPED_FOLDER / str(name)
-        if not (folder / "config.json").is_file():
-            raise ModelError(f"this installation holds no {name} checkpoint: make one with `r1sgg tiny --out DIR`")
-        return str(folder)
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            hint = "; merge the adapter into its base model first" if (path / "adapter_config.json").is_file() else ""
-            raise ModelError(f"{path}: expected a checkpoint folder, found no config.json in it{hint}")
-        return str(path)
-    if path.exists():
-        raise ModelError(f"{path}: expected a checkpoint folder, found a file")
-    owner, slash, rest = str(name).partition("/")
-    if isinstance(name, Path) or not slash or not owner.strip(".~") or "/" in rest or not rest:
-        raise ModelError(f"{name}: no such checkpoint folder (a name on the Hub has the form owner/name)")
-    return str(name)
 
 
 def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> ProcessorMixin:
@@ -187,16 +127,16 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
     path = resolve(path_or_id)
     family = family_of(path)
     try:
-        processor = AutoProcessor.from_pretrained(path, local_files_only=_is_local(path), trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        processor = AutoProcessor.from_pretrained(path, local_files_only=is_local(path), trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:  # a package that only this family's processor needs
         raise ModelError(
             f"{path_or_id}: expected a checkpoint with its processor (processor_config.json or "
-            f"preprocessor_config.json, and tokenizer.json), found none that loads: {_first_line(error)}; "
+            f"preprocessor_config.json, and tokenizer.json), found none that loads: {first_line(error)}; "
             "copy these files from the model it was trained from"
         ) from error
     if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise ModelError(f"{path_or_id}: expected a processor of images and text, found {type(processor).__name__}")
-    config, image_token = _config(path), str(processor.image_token)
+    config, image_token = config_of(path), str(processor.image_token)
     image_id = config.get("image_token_id", config.get("image_token_index"))
     if image_id not in (None, processor.tokenizer.convert_tokens_to_ids(image_token)):
         # without its files, transformers makes an empty tokenizer and says nothing
@@ -205,6 +145,8 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
             "is not; copy tokenizer.json and tokenizer_config.json from the model it was trained from"
         )
     processor.tokenizer.padding_side = "left"
+    if processor.chat_template is None and hasattr(processor, "qformer_tokenizer"):
+        processor.chat_template = PLAIN_TEMPLATE
     if family.max_pixels is None:
         if max_pixels:
             raise ModelError(f"{path_or_id}: images of {family.name} have one size; leave the pixel limit out")
@@ -225,7 +167,7 @@ def load_checkpoint(path_or_id: str | Path, *, max_pixels: int | None = None) ->
     path = resolve(path_or_id)
     processor = load_processor(path, max_pixels=max_pixels)
     settings = _settings(path)
-    return Checkpoint(str(path_or_id), path, family_of(path), processor, settings)
+    return Checkpoint(str(path_or_id), path, family_of(path), processor, settings, base=adapter_base(path))
 
 
 def load_model(
@@ -258,29 +200,26 @@ def load_model(
     try:
         target = torch.device(device)
     except RuntimeError as error:
-        raise ModelError(f"device {device!r}: {_first_line(error)}") from error
+        raise ModelError(f"device {device!r}: {first_line(error)}") from error
     if target.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"device {device!r}: no CUDA device is visible on this machine")
+    weights = checkpoint.base or checkpoint.path
     try:
         model = AutoModelForImageTextToText.from_pretrained(
-            checkpoint.path,
+            weights,
             dtype=dtype or ("float32" if target.type == "cpu" else "auto"),
             use_safetensors=True,
-            local_files_only=_is_local(checkpoint.path),
+            local_files_only=is_local(weights),
             trust_remote_code=False,
         )
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path_or_id}: the weights do not load: {_first_line(error)}") from error
+        raise ModelError(f"{path_or_id}: the weights do not load: {first_line(error)}") from error
     if model.config.get_text_config().is_encoder_decoder:
         raise ModelError(f"{path_or_id}: expected a decoder as language model (Vicuna), found an encoder-decoder (T5)")
-    return LoadedModel(
-        checkpoint.name,
-        checkpoint.path,
-        checkpoint.family,
-        checkpoint.processor,
-        checkpoint.settings,
-        model.to(target).eval(),
-    )
+    if checkpoint.base is not None:
+        model = merge(model, checkpoint.path)
+    prepared = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
+    return LoadedModel(**prepared, model=model.to(target).eval())
 
 
 def suppressed_token_ids(config: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -297,7 +236,7 @@ def _settings(path: str) -> AnswerSettings:
     """r1sgg.json of a resolved checkpoint, or the defaults."""
     from transformers.utils import cached_file
 
-    if _is_local(path):
+    if is_local(path):
         return AnswerSettings.read(Path(path))
     file = cached_file(
         path,
@@ -306,29 +245,3 @@ def _settings(path: str) -> AnswerSettings:
         _raise_exceptions_for_connection_errors=False,
     )
     return AnswerSettings.read(Path(file).parent) if file else AnswerSettings()
-
-
-def _config(path: str) -> dict[str, Any]:
-    """config.json of a resolved checkpoint."""
-    require("transformers", "train")
-    from transformers import PreTrainedConfig
-
-    try:
-        config, _ = PreTrainedConfig.get_config_dict(path, local_files_only=_is_local(path))
-    except (OSError, ValueError) as error:
-        if _is_local(path):
-            raise ModelError(f"{path}: config.json cannot be read: {_first_line(error)}") from error
-        offline = " (the Hub is switched off by HF_HUB_OFFLINE)" if os.environ.get("HF_HUB_OFFLINE") else ""
-        raise ModelError(
-            f"{path}: no such folder here, and the Hub gave no such model{offline}: {_first_line(error)}"
-        ) from error
-    return dict(config)
-
-
-def _is_local(path: str) -> bool:
-    return Path(path).is_dir()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,154 @@
+"""The table of the embedded experiment (`runs/tiny.sh`): every stage, over scenes and seeds.
+
+    python benchmarks/tiny.py runs/tiny --json runs/tiny/table.json
+
+Reads FOLDER/test/gt.jsonl (the sparse annotation), FOLDER/test/full.jsonl (the truth) and
+FOLDER/predictions/STAGE[-sSEED].{greedy,sampled}.jsonl. A stage's figure is the mean over its seeds of the mean over
+scenes. Its 95 % interval comes from a two-level bootstrap: seeds are drawn with replacement, then scenes, the same for
+all seeds and stages; so it holds what another seed and other scenes would change. A stage with one run has only the
+second level. Ratios to another stage are taken inside each resample.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+RESAMPLES = 2000
+COLUMNS = ("failures", "R@50 truth", "R@50 annotation", "precision", "relations per image", "repeated")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """One stage in one way of decoding: sums per seed and scene, each (S, N)."""
+
+    sums: dict[str, Array]
+
+    def figure(self, name: str, seeds: npt.NDArray[np.int64], scenes: npt.NDArray[np.int64]) -> float:
+        """A figure over the given seeds and scenes (indices, repeats allowed)."""
+        top, bottom = self.sums[f"{name}/top"], self.sums[f"{name}/bottom"]
+        chosen = np.ix_(seeds, scenes)
+        below = bottom[chosen].sum(1)
+        return float(np.mean(top[chosen].sum(1) / np.maximum(below, 1e-9)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.sums["failures/top"].shape
+        return rows, columns
+
+
+def load(folder: Path, stage: str, how: str) -> Runs | None:
+    """A stage's predictions, scored against both ground truths."""
+    from r1sgg.data.base import read_ground_truth
+    from r1sgg.data.predictions import read_predictions
+    from r1sgg.metrics.per_image import per_image
+
+    pattern = re.compile(rf"{re.escape(stage)}(-s\d+)?\.{how}\.jsonl")
+    files = sorted(path for path in (folder / "predictions").iterdir() if pattern.fullmatch(path.name))
+    if not files:
+        return None
+    sums: dict[str, list[list[float]]] = {}
+    for path in files:
+        row: dict[str, list[float]] = {}
+        truth = per_image(read_ground_truth(folder / "test" / "full.jsonl"), read_predictions(path))
+        sparse = per_image(read_ground_truth(folder / "test" / "gt.jsonl"), read_predictions(path))
+        for full, some in zip(truth, sparse, strict=True):
+            graph, related = full["graph"], full["R@50"] is not None
+            triplets = list(zip(graph.pairs, graph.predicates, strict=True))
+            values = {
+                "failures": (full["failure"] is not None, 1),
+                "R@50 truth": (full["R@50"] or 0, related),
+                "R@50 annotation": (some["R@50"] or 0, some["R@50"] is not None),
+                "precision": ((full["precision"] or 0) * full["relations"], full["relations"]),
+                "relations per image": (full["relations"], 1),
+                "repeated": (len(triplets) - len(set(triplets)), len(triplets)),
+            }
+            for name, (top, bottom) in values.items():
+                row.setdefault(f"{name}/top", []).append(float(top))
+                row.setdefault(f"{name}/bottom", []).append(float(bottom))
+        for name, column in row.items():
+            sums.setdefault(name, []).append(column)
+    return Runs({name: np.array(rows) for name, rows in sums.items()})
+
+
+def interval(draw: Callable[[np.random.Generator], float], seed: int = 0) -> tuple[float, float]:
+    """The middle 95 % of the resamples."""
+    rng = np.random.default_rng(seed)
+    low, high = np.quantile([draw(rng) for _ in range(RESAMPLES)], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def summary(runs: Runs, name: str) -> tuple[float, float, float]:
+    """A figure with its interval."""
+    seeds, scenes = runs.shape
+
+    def draw(rng: np.random.Generator) -> float:
+        return runs.figure(name, rng.integers(seeds, size=seeds), rng.integers(scenes, size=scenes))
+
+    return (runs.figure(name, np.arange(seeds), np.arange(scenes)), *interval(draw))
+
+
+def against(runs: Runs, other: Runs, name: str, *, ratio: bool) -> tuple[float, float, float]:
+    """How a figure compares with another stage's: ratio or difference, with its interval."""
+    (seeds, scenes), others = runs.shape, other.shape[0]
+
+    def compared(mine: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64], at: npt.NDArray[np.int64]) -> float:
+        a, b = runs.figure(name, mine, at), other.figure(name, theirs, at)
+        return a / max(b, 1e-9) if ratio else a - b
+
+    def draw(rng: np.random.Generator) -> float:
+        at = rng.integers(scenes, size=scenes)
+        return compared(rng.integers(seeds, size=seeds), rng.integers(others, size=others), at)
+
+    return (compared(np.arange(seeds), np.arange(others), np.arange(scenes)), *interval(draw))
+
+
+def main() -> None:
+    """Print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--control", default="control")
+    arguments = parser.parse_args()
+    names = sorted(
+        {re.sub(r"(-s\d+)?\.(greedy|sampled)$", "", p.stem) for p in (arguments.folder / "predictions").glob("*.jsonl")}
+    )
+    record: dict[str, Any] = {}
+    everything = {(n, how): load(arguments.folder, n, how) for n in names for how in ("greedy", "sampled")}
+    for how in ("greedy", "sampled"):
+        print(f"\n{how}\n| stage | runs x scenes | " + " | ".join(COLUMNS) + " | R@50 truth / control |")
+        print("|---" * (len(COLUMNS) + 3) + "|")
+        control = everything.get((arguments.control, how))
+        for name in names:
+            if (runs := everything[name, how]) is None:
+                continue
+            cells = []
+            for column in COLUMNS:
+                value, low, high = summary(runs, column)
+                scale = 1 if column == "relations per image" else 100
+                record.setdefault(how, {}).setdefault(name, {})[column] = [value * scale, low * scale, high * scale]
+                cells.append(f"{value * scale:.1f} [{low * scale:.1f}, {high * scale:.1f}]")
+            if control is not None and name != arguments.control:
+                value, low, high = against(runs, control, "R@50 truth", ratio=True)
+                record[how][name]["R@50 truth / control"] = [value, low, high]
+                cells.append(f"{value:.2f} [{low:.2f}, {high:.2f}]")
+            else:
+                cells.append("")
+            rows, scenes = runs.shape
+            record[how][name]["runs"] = rows
+            print(f"| {name} | {rows} x {scenes} | " + " | ".join(cells) + " |")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
