@@ -1,0 +1,40 @@
+"""`r1sgg web`: the demo page. The work is in `r1sgg.viz.web`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from r1sgg.cli import app
+from r1sgg.cli.loading import Device, Dtype, Engine, MaxNewTokens, MaxPixels, Model
+
+
+@app.command()
+def web(
+    model: Model = "tiny",
+    engine: Engine = "hf",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
+    browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
+    max_new_tokens: MaxNewTokens = 1024,
+    max_pixels: MaxPixels = None,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Open a page on which photos become scene graphs while you watch.
+
+    Example: `r1sgg web --model tiny --browser`
+    """
+    from r1sgg.errors import ConfigError, require
+
+    require("gradio", "web")
+    from r1sgg.inference.engines import Opening
+    from r1sgg.viz.web import build_demo, launch
+
+    demo = build_demo(Opening(model, engine, device, dtype, max_pixels), max_new_tokens)
+    typer.echo(f"r1sgg shows {model} on http://{host}:{port}", err=True)
+    try:
+        launch(demo, host, port, inbrowser=browser)
+    except OSError as error:
+        raise ConfigError(f"--host {host} --port {port}: expected a free address of this machine: {error}") from error
