@@ -4,12 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test test-vllm lint docs clean
 
 help:
 	@echo "make demo   the paper's path on a laptop: scenes, baseline, SFT, GRPO, evaluation -> demo/report.html"
 	@echo "make test   the test suite"
+	@echo "make test-vllm   the tests of the vLLM engine and server, in an environment of their own (Linux)"
 	@echo "make lint   ruff and mypy"
+	@echo "make docs   the documentation as a site -> site/, links checked"
 
 setup: .venv/.installed
 
@@ -18,15 +20,29 @@ setup: .venv/.installed
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "r1sgg needs Python 3.11 or later; this is %s. Name another with: make PYTHON=python3.12" % sys.version.split()[0])'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[train,web,ray,docs,dev]'
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[train,web,api,ray,docs,dev]'
 	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --no-deps sgbench
 	@touch $@
 
 demo: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash runs/demo.sh
 
+docs: setup
+	$(BIN)/python docs/reference.py > docs/cli.md
+	$(BIN)/mkdocs build --quiet
+
 test: setup
 	$(BIN)/python -m pytest
+
+# vLLM needs an older transformers than the rest. Both environments take what is the same from uv's cache.
+.venv-vllm/.installed: pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	.venv-vllm/bin/uv pip install --quiet --python .venv-vllm/bin/python --no-deps --requirement constraints-vllm.txt --editable .
+	@touch $@
+
+test-vllm: .venv-vllm/.installed
+	.venv-vllm/bin/python -m pytest tests/vllm
 
 lint: setup
 	$(BIN)/ruff check .
@@ -34,4 +50,4 @@ lint: setup
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

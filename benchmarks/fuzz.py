@@ -60,7 +60,13 @@ def random_graph(rng: random.Random) -> SceneGraph:
 
 def written(rng: random.Random) -> str:
     """A random graph in one of the layouts that models are trained on or use by themselves."""
-    text = render(random_graph(rng), rng.choice(FRAMES), minify=rng.random() < 0.5, think=rng.random() < 0.3)
+    text = render(
+        random_graph(rng),
+        rng.choice(FRAMES),
+        minify=rng.random() < 0.5,
+        think=rng.random() < 0.3,
+        answer_format=rng.choice(("json", "json", "compact")),
+    )
     layout = rng.randrange(5)
     if layout == 0:
         return f"```json\n{text}\n```"
@@ -86,6 +92,7 @@ def real_texts() -> list[str]:
 
 TOKENS = ('{', '}', '[', ']', '"', "\\", ",", ":", "'", "```json\n", "```", "<think>", "</think>", "<answer>",
           "</answer>", "<ANSWER>", '"objects":', '"relationships":', '{"id":"a.1","bbox":[1,2,3,4]}', '{"a":', '{"a}":',
+          "objects\n", "\nobjects\n", "\nrelationships\n", "\nend\n", "a 1 2 3 4\n",
           "[]", "{}", "[[", "null", "true", "NaN", "-Infinity", "1e999", "\\ud800", "\\u0000", "\ud83d", "\x00", "😀",
           "\u202e", "\ufeff", "\u2028", "é", "\\\"", "//", "/*", "0,", "-", ".", "e", " ", "\n")  # fmt: skip
 NUMBERS = ("-1", "0", "1.5", "-0.0", "1e5", "1e308", "1e999", "-1e-400", "NaN", "Infinity", "true", "null", '"5"',

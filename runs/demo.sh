@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# The paper's path in miniature, on a laptop:
-# scenes -> instruct base -> SFT -> GRPO, every stage measured on the same held-out scenes, greedy and sampled.
+# The paper's experiment in miniature, on a laptop: what fails, what SFT repairs, and what RL adds to more of the same SFT.
+# Training scenes are annotated as sparsely as Visual Genome; every stage is measured on the same held-out scenes against
+# their whole truth, greedy and sampled.
 #
-#   make demo                  writes demo/report.html and demo/results.json
+#   make demo                  writes demo/report.html, demo/results.json and demo/table.json
 #   DEMO=short make demo       fewer images and steps, for continuous integration
 #
-# Hardware, time and result: see the table in README.md, which this script made.
+# The long SFT that RL needs as its start ships as tiny-sft; the stages are runs/tiny.sh, shortened.
+# Hardware, time and result: README.md; the long experiment: docs/tiny.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ "${DEMO:-full}" = short ]; then
-  images=200 sft_steps=40 grpo_steps=4
+  images=100 sft_steps=20 rl_steps=2 control_steps=20
 else
-  images=1000 sft_steps=150 grpo_steps=20
+  images=500 sft_steps=100 rl_steps=12 control_steps=120
 fi
 out=demo
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
@@ -20,41 +22,49 @@ say() { printf '\n== %s  [%d s]\n' "$*" "$SECONDS"; }
 
 # Two predictions files of one model: greedy, and sampled at temperature 1 as GRPO does.
 answer() {
-  local name=$1 model=$2
+  local how=(greedy sampled)
   for temperature in 0 1; do
-    r1sgg generate --ground-truth "$out/test/gt.jsonl" --model "$model" --batch-size 100 --max-new-tokens 200 \
-      --temperature $temperature --out "$out/predictions/$name-$([ $temperature = 0 ] && echo greedy || echo sampled).jsonl"
+    r1sgg generate --images "$out/test/gt.jsonl" --model "$2" --batch-size 100 --max-new-tokens 160 \
+      --temperature $temperature --out "$out/predictions/$1.${how[temperature]}.jsonl"
   done
 }
 
-# One core trains while the other measures the stage before.
-measure() { answer "$@" > "$out/predictions/$1.log" 2>&1; }
+# One core trains while the other does this.
+beside() { "$@" > "$out/$1-$2.log" 2>&1; }
 join() { wait "$1" || { cat "$2"; exit 1; }; }
+train() { r1sgg "$2" --config "configs/tiny-$2.yaml" --output_dir "$out/$1" --validate_steps 0 --save_strategy no "${@:3}"; }
+rl() { train "$1" grpo --model "$2" --max_steps $rl_steps --seed 0; }
 
-say "1/5 scenes with known graphs: $images to test on; training scenes are drawn as they are needed"
+say "1/5 $images scenes to test on, annotated as Visual Genome is; training scenes are drawn as they are needed"
 rm -rf "$out" && mkdir -p "$out/predictions"
-r1sgg data scenes --preset small --count "$images" --seed 1 --split test --out "$out/test"
+r1sgg data scenes --preset small --annotation vg --count "$images" --seed 1 --split test --out "$out/test"
 
-say "2/5 SFT, $sft_steps steps; meanwhile the baseline answers: an instruct model that never saw our prompt"
-measure baseline tiny-base & baseline=$!
-r1sgg sft --config configs/tiny-sft.yaml --max_steps "$sft_steps" --validate_steps 50 --output_dir "$out/sft"
-join $baseline "$out/predictions/baseline.log"
+say "2/5 zero-RL, $rl_steps steps from the instruct base; meanwhile SFT, $sft_steps steps from the same base"
+beside train sft sft --model tiny-base --max_steps $sft_steps & other=$!
+rl zero-rl tiny-base
+join $other "$out/train-sft.log"
 
-say "3/5 GRPO, $grpo_steps steps; meanwhile the SFT model answers"
-measure sft "$out/sft" & sft=$!
-r1sgg grpo --config configs/tiny-grpo.yaml --model "$out/sft" --max_steps "$grpo_steps" --output_dir "$out/grpo"
-join $sft "$out/predictions/sft.log"
+say "3/5 SFT + RL, $rl_steps steps from the long SFT (tiny-sft); meanwhile the control: as much more SFT, $control_steps steps"
+beside train control sft --model tiny-sft --max_steps $control_steps --learning_rate 3e-4 \
+  --data scenes:200000,seed=20,preset=small,annotation=vg & other=$!
+rl sft-rl tiny-sft
+join $other "$out/train-control.log"
 
-say "4/5 the GRPO model answers"
-answer sft-grpo "$out/grpo"
+say "4/5 all of them answer"
+{ answer baseline tiny-base && answer zero-rl "$out/zero-rl" && answer sft-short "$out/sft"; } > "$out/answers.log" 2>&1 & other=$!
+answer sft tiny-sft
+answer sft-rl "$out/sft-rl"
+answer control "$out/control"
+join $other "$out/answers.log"
 
 say "5/5 evaluation, report and one picture"
 for how in greedy sampled; do
-  for stage in baseline sft sft-grpo; do files+=("$out/predictions/$stage-$how.jsonl"); done
+  for stage in baseline zero-rl sft-short sft control sft-rl; do files+=("$out/predictions/$stage.$how.jsonl"); done
 done
-r1sgg report "${files[@]}" --ground-truth "$out/test/gt.jsonl" --runs "$out/sft" --runs "$out/grpo" \
+r1sgg report "${files[@]}" --ground-truth "$out/test/full.jsonl" --runs "$out/zero-rl" --runs "$out/sft-rl" \
   --title "r1sgg demo" --json "$out/results.json" --out "$out/report.html"
+python benchmarks/tiny.py "$out" --json "$out/table.json"
 pictures=("$out"/test/images/*.png)
-r1sgg predict "${pictures[0]}" --model "$out/grpo" --out "$out/predict"
+r1sgg predict "${pictures[0]}" --model tiny --guide --out "$out/predict"
 
 say "done: open $out/report.html"

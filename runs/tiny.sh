@@ -28,7 +28,7 @@ train() {
 measure() {
   local how=(greedy sampled)
   for temperature in 0 1; do
-    r1sgg generate --ground-truth "$out/test/gt.jsonl" --model "$2" --temperature $temperature --batch-size 100 \
+    r1sgg generate --images "$out/test/gt.jsonl" --model "$2" --temperature $temperature --batch-size 100 \
       --max-new-tokens 200 --out "$out/predictions/$1.${how[temperature]}.jsonl"
   done
 }

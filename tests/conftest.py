@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from .browser import browser_page as browser_page
+from .browser import chromium as chromium
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported: no test asks the Hub
 
 settings.register_profile("r1sgg", deadline=None, suppress_health_check=[HealthCheck.too_slow])

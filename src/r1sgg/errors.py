@@ -5,6 +5,7 @@
     │   └── ImageError            an image that cannot be opened or is too large
     ├── ConfigError               a recipe or option that nothing reads, or with a wrong value
     ├── ModelError                a checkpoint that cannot be loaded or used
+    ├── TrainingError             a run that cannot go on: not a number, images missing, no room for a checkpoint
     └── MissingDependencyError    an optional package is not installed
 
 A message says where (file, line, field), what was expected, what was found and what to do. The command line prints
@@ -39,6 +40,10 @@ class ConfigError(R1SGGError, ValueError):
 
 class ModelError(R1SGGError):
     """A checkpoint that cannot be loaded, or cannot do what is asked of it."""
+
+
+class TrainingError(R1SGGError):
+    """A run that cannot go on; what it has saved so far is whole."""
 
 
 class MissingDependencyError(R1SGGError, ImportError):

@@ -1,5 +1,6 @@
 """Images and engines that several tests of inference use."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from PIL import Image
 
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.models.families import LoadedModel, load_model
+
+from .fake_server import KEY, Site
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +37,17 @@ def ground_truth(tmp_path_factory: pytest.TempPathFactory) -> Path:
             row = {"image_id": f"im{k}", "width": width, "height": height, "image": f"{k}.png"}
             handle.write(orjson.dumps({**row, "objects": [], "relationships": []}) + b"\n")
     return folder / "gt.jsonl"
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A chat-completions server on loopback, with a key in the environment and no proxy."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    made = Site()
+    with made.server:
+        yield made
+        for engine in made.engines:
+            engine.close()

@@ -1,11 +1,22 @@
-"""Sampling options and batches."""
+"""Sampling options, batches, and opening an engine by its name."""
 
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, MissingDependencyError, ModelError
+from r1sgg.inference.endpoint import EndpointEngine
+from r1sgg.inference.endpoint_settings import Endpoint, Prices
 from r1sgg.inference.engine import Sampling, batches_by_size, describe
+from r1sgg.inference.engines import ENGINES, Opening, parse_engine
+from r1sgg.inference.remote import remote
+from r1sgg.models.prompts import AnswerSettings
 
 
 @pytest.mark.parametrize(
@@ -39,3 +50,128 @@ def test_batches_hold_every_image_once_largest_first(sizes: list[tuple[int, int]
 def test_a_greedy_run_does_not_name_what_it_does_not_use() -> None:
     assert describe(Sampling(seed=1)) == describe(Sampling(seed=2))
     assert describe(Sampling(1.0, seed=1)) != describe(Sampling(1.0, seed=2))
+
+
+# ---------------------------------------------------------------- opening
+
+
+def test_an_engine_s_name_is_taken_apart() -> None:
+    assert parse_engine("hf")[:2] == ("hf", "")
+    assert parse_engine("vllm:tensor_parallel_size=2,dtype=auto").options == {
+        "tensor_parallel_size": "2",
+        "dtype": "auto",
+    }
+    spec = parse_engine("openai:http://127.0.0.1:8000/v1,server=vllm")
+    assert (spec.address, spec.options, spec.habits) == (
+        "http://127.0.0.1:8000/v1",
+        {"server": "vllm"},
+        ENGINES["openai"],
+    )
+    assert parse_engine("openai:server=plain")[1:] == ("", {"server": "plain"})
+    assert parse_engine("openai")[1:] == ("", {})
+
+
+@pytest.mark.parametrize(
+    ("opening", "message"),
+    [
+        ({"engine": "ollama"}, "--engine: expected one of hf, vllm, openai, found 'ollama'"),
+        ({"engine": "hf:beams=3"}, "hf has no options here"),
+        ({"engine": "vllm:fast"}, "expected OPTION=VALUE, found 'fast'"),
+        ({"engine": "openai", "device": "cuda"}, "--device cuda: this option is for --engine hf, not openai"),
+        ({"engine": "vllm", "device": "cuda"}, "--device cuda: this option is for --engine hf, not vllm"),
+        ({"engine": "openai", "dtype": "auto"}, "--dtype auto: this option is for --engine hf or vllm, not openai"),
+        ({"engine": "openai:speed=3"}, "expected options of model=, server=, .*found 'speed'"),
+        ({"engine": "openai:concurrency=many"}, "concurrency: expected a number, found 'many'"),
+        ({"engine": "openai:prices=3"}, "prices: expected a number, found ''"),
+        ({"engine": "openai:family=Qwen9"}, "family: expected one of Qwen2-VL, .*0-1000, found 'Qwen9'"),
+        ({"engine": "openai:ftp://x"}, "base_url: expected http"),
+        ({"engine": "openai", "model": ""}, "expected the server's name of a model"),
+    ],
+)
+def test_what_no_engine_is_called_is_said_in_one_sentence(opening: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Opening(**{"model": "gpt", **opening}).open()
+
+
+def test_a_server_s_options_are_those_of_its_settings() -> None:
+    text = "openai:http://here/v1,server=vllm,concurrency=3,timeout=2.5,prices=0.5/2,budget=7,family=Qwen2.5-VL,model=b"
+    reader = Opening("a", f"{text},extra.effort=low,extra.n=1", max_pixels=50_000).open()
+    assert isinstance(reader.engine, EndpointEngine)
+    assert reader.engine.endpoint == Endpoint(
+        "b",
+        "http://here/v1",
+        "vllm",
+        concurrency=3,
+        timeout=2.5,
+        prices=Prices(0.5, 2),
+        budget=7,
+        extra={"effort": "low", "n": 1},
+    )
+    assert reader.checkpoint.name == "a"
+    assert reader.checkpoint.family.name == "Qwen2.5-VL"
+    assert reader.checkpoint.image_pixels == [56 * 56, 50_000]
+    reader.close()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
+def test_vllm_that_is_not_installed_is_one_sentence(tiny_checkpoint: Path) -> None:
+    with pytest.raises(MissingDependencyError, match=r"pip install 'r1sgg\[vllm\]'"):
+        Opening(str(tiny_checkpoint), "vllm").open()
+
+
+def test_a_checkpoint_without_a_chat_template_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bare"
+    shutil.copytree(tiny_checkpoint, folder)
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match=r"bare: expected a checkpoint with a chat template \(chat_template\.jinja\)"):
+        Opening(str(folder), device="cpu").open()
+
+
+def test_how_it_is_asked_can_be_changed(tiny_checkpoint: Path) -> None:
+    own = AnswerSettings.read(tiny_checkpoint)
+    opening = Opening(str(tiny_checkpoint), prompt_vocabulary="psg", answer_format="compact")
+    settings = opening.checkpoint().settings
+    assert (settings.vocabulary, settings.answer_format, settings.prompt) == ("psg", "compact", own.prompt)
+    assert Opening(str(tiny_checkpoint)).checkpoint().settings == own
+
+
+# ---------------------------------------------------------------- models behind a server
+
+
+def test_a_model_behind_a_server_is_asked_as_its_folder_says(tiny_checkpoint: Path) -> None:
+    told = remote(str(tiny_checkpoint))
+    assert told.settings == AnswerSettings.read(tiny_checkpoint)
+    assert (told.family.name, told.path) == ("Qwen2-VL", str(tiny_checkpoint))
+    with pytest.raises(ConfigError, match="is a checkpoint folder, which says its family itself"):
+        remote(str(tiny_checkpoint), "Qwen3-VL")
+
+
+@pytest.mark.parametrize(
+    ("model", "family", "expected"),
+    [
+        ("gpt-5", None, "0-1000"),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", None, "Qwen2.5-VL"),
+        ("qwen/qwen3-vl-8b", None, "Qwen3-VL"),
+        ("my-model", "qwen2-vl", "Qwen2-VL"),
+        ("llava-hf/llava-1.5-7b-hf", None, "LLaVA-1.5"),
+    ],
+)
+def test_a_name_tells_the_family(model: str, family: str | None, expected: str) -> None:
+    assert remote(model, family).family.name == expected
+
+
+def test_an_image_is_sent_so_that_its_frame_is_known() -> None:
+    photo = Image.new("RGB", (3000, 1000))
+    told = remote("gpt")
+    assert told.frame(photo.size) == (1000, 1000)
+    assert told.view(photo) is photo
+    small = remote("gpt", max_pixels=30_000).view(photo)
+    assert small.size == (300, 100)
+    qwen = remote("Qwen2.5-VL", max_pixels=300_000)
+    assert qwen.view(photo).size == qwen.frame(photo.size)
+    assert all(side % 28 == 0 for side in qwen.view(photo).size)
+    assert qwen.frame(qwen.view(photo).size) == qwen.frame(photo.size), "the server's own resizing changes nothing"
+    square = remote("llava-1.5").view(photo)
+    assert square.size == (3000, 3000)
+    assert np.asarray(square)[:1000].max() == 0, "the image lies at the top left, as the frame says"
+    assert remote("llava-1.5").frame(photo.size) == (1000, pytest.approx(333.3, abs=0.1))

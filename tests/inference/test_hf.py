@@ -5,10 +5,16 @@ import pytest
 import torch
 from PIL import Image
 
-from r1sgg.errors import ImageError
+from r1sgg.data.scenes import SMALL, scene, split_seeds
+from r1sgg.errors import ConfigError, ImageError
+from r1sgg.graph.text import parse
+from r1sgg.graph.vocabulary import VG150
+from r1sgg.guiding.spec import GuideSpec
+from r1sgg.inference.choosing import Chooser
 from r1sgg.inference.engine import Sampling
-from r1sgg.inference.hf import TransformersEngine, _Chooser
-from r1sgg.models.families import LoadedModel
+from r1sgg.inference.hf import TransformersEngine
+from r1sgg.inference.pieces import pieces_of
+from r1sgg.models.families import LoadedModel, load_model
 from r1sgg.models.prompts import with_image
 
 SIZES = [(112, 112), (40, 90), (200, 64)]
@@ -115,7 +121,7 @@ def test_an_image_that_no_processor_takes_is_named(engine: TransformersEngine) -
 
 def choose(sampling: Sampling, scores: torch.Tensor, suppressed: list[int]) -> torch.Tensor:
     """Tokens (B,) chosen for scores (B, V)."""
-    chooser = _Chooser(sampling, [str(k) for k in range(len(scores))], suppressed, torch.device("cpu"))
+    chooser = Chooser(sampling, [str(k) for k in range(len(scores))], suppressed, torch.device("cpu"))
     left = chooser(torch.zeros(len(scores), 1, dtype=torch.long), scores)
     assert (left == 0).sum(1).tolist() == [1] * len(scores), "exactly one token stays possible"
     return left.argmax(1)
@@ -144,3 +150,79 @@ def test_tokens_are_drawn_with_the_model_s_probabilities() -> None:
 def test_each_option_narrows_or_widens_the_choice(sampling: Sampling, possible: set[int]) -> None:
     logits = torch.tensor([1.0, 0.0, 3.0, -1.0, 2.0]).expand(200, 5).clone()
     assert set(choose(sampling, logits, [2]).tolist()) == possible
+
+
+GUIDES = [
+    GuideSpec((1000, 1000), minify=True),
+    GuideSpec((1000, 1000), VG150.objects, VG150.predicates, max_objects=4, max_relationships=5),
+    GuideSpec((112, 112), VG150.objects, (), answer_format="compact", max_objects=4, think=3),
+]
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(max_new_tokens=110), Sampling(temperature=1.0, max_new_tokens=90, seed=4)]
+)
+def test_guided_answers_are_valid_and_do_not_depend_on_the_batch(
+    tiny: LoadedModel, engine: TransformersEngine, sampling: Sampling
+) -> None:
+    keys = ["a", "b", "c"]
+    together = engine.generate(IMAGES, chats(tiny), sampling, keys, guides=GUIDES, pieces=True)
+    for answer, guide, image, chat, key in zip(together, GUIDES, IMAGES, chats(tiny), keys, strict=True):
+        parsed = parse(answer.text, guide.frame)
+        assert parsed.issues == ()
+        assert 1 <= len(parsed.graph) <= guide.max_objects
+        assert (answer.finish_reason, answer.tokens <= sampling.max_new_tokens) == ("stop", True)
+        (alone,) = engine.generate([image], [chat], sampling, [key], guides=[guide])
+        assert alone.text == answer.text
+        assert alone.pieces is None
+        pieces = answer.pieces
+        assert pieces is not None
+        assert answer.logprobs is not None
+        assert "".join(piece.text for piece in pieces) == answer.text
+        assert len(pieces) == answer.tokens - 1, "the end of the turn is no piece of the text"
+        assert all(p.allowed is not None and p.logprob <= p.allowed + 1e-4 <= 2e-4 for p in pieces)
+        assert sum(p.allowed == 0 for p in pieces) >= 5, "what has no alternative is certain"
+        assert sum(p.logprob for p in pieces) >= answer.logprobs.sum
+
+
+def test_a_guide_changes_nothing_about_an_answer_that_is_valid_anyway() -> None:
+    """The trained tiny model writes valid graphs by itself: greedily it writes the same ones with a guide."""
+    engine = TransformersEngine(load_model("tiny", device="cpu"))
+    draws = [scene(seed, SMALL) for seed in split_seeds("test", 3, 8)]
+    images = [drawn.image for drawn in draws]
+    messages = [engine.loaded.messages(image.size) for image in images]
+    sampling = Sampling(max_new_tokens=256)
+    free = engine.generate(images, messages, sampling, pieces=True)
+    guided = engine.generate(images, messages, sampling, guides=[GUIDES[0]] * 8, pieces=True)
+    same = 0
+    for one, other in zip(free, guided, strict=True):
+        assert one.pieces is not None
+        assert all(piece.allowed is None for piece in one.pieces)
+        assert "".join(piece.text for piece in one.pieces) == one.text
+        assert parse(other.text, (1000, 1000)).issues == ()
+        if not parse(one.text, (1000, 1000)).issues:
+            assert one.text == other.text
+            same += 1
+    assert same >= 6
+
+
+def test_pieces_of_characters_that_take_several_tokens_are_the_text(engine: TransformersEngine) -> None:
+    text = "caf\u00e9 \u732b 3"
+    tokenizer = engine.loaded.processor.tokenizer
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    pieces = pieces_of(tokenizer, ids, text, [-1.0] * len(ids))
+    assert "".join(piece.text for piece in pieces) == text
+    assert len(pieces) == len(ids) > len(text.split())
+
+
+def test_a_budget_that_no_answer_fits_is_one_sentence(tiny: LoadedModel, engine: TransformersEngine) -> None:
+    with pytest.raises(ConfigError, match=r"the shortest answer takes \d+ tokens, found a budget of 5; raise"):
+        engine.generate(IMAGES[:1], chats(tiny)[:1], Sampling(max_new_tokens=5), guides=GUIDES[:1])
+
+
+def test_sets_of_many_tokens_are_drawn_from_like_short_ones(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampling = Sampling(temperature=1.0, max_new_tokens=60, seed=1)
+    usual = TransformersEngine(tiny).generate(IMAGES, chats(tiny), sampling, guides=GUIDES)
+    monkeypatch.setattr("r1sgg.guiding.guide.FEW", 3)
+    masked = TransformersEngine(tiny).generate(IMAGES, chats(tiny), sampling, guides=GUIDES)
+    assert [a.text for a in usual] == [a.text for a in masked]

@@ -13,12 +13,16 @@ from PIL import Image
 import r1sgg
 from r1sgg.cli import main
 from r1sgg.cli.predict import output_names
-from r1sgg.errors import ImageError
+from r1sgg.errors import ImageError, ModelError
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.inference.engine import Completion, Sampling
+from r1sgg.inference.hf import TransformersEngine
 from r1sgg.inference.reader import Reader
+from r1sgg.inference.remote import remote
 from r1sgg.models.families import LoadedModel
 from r1sgg.models.prompts import Message
+
+from .pretend import Parrot
 
 ANSWER = (
     '{"objects":[{"id":"man.1","bbox":[100,200,500,1200]},{"id":"horse.1","bbox":[0,500,1000,1000]}],'
@@ -41,6 +45,7 @@ class Oracle:
         messages: Sequence[list[Message]],
         sampling: Sampling,
         keys: Sequence[str] | None = None,
+        **held: object,
     ) -> list[Completion]:
         assert all(image.mode == "RGB" for image in images)
         return [Completion(self.text, 60, "stop") for _ in images]
@@ -65,6 +70,85 @@ def test_an_answer_that_is_none_gives_the_empty_graph(tiny: LoadedModel) -> None
     assert reader.read(Image.new("RGB", (30, 30))).parsed.failure == "no_json"
     with pytest.raises(ImageError, match="no such file"):
         reader("gone.jpg")
+
+
+def test_scores_and_a_threshold(tmp_path: Path) -> None:
+    reader = Reader(remote("parrot"), Parrot(says=lambda key: ANSWER, sure=0.9))
+    image = Image.new("RGB", (200, 100))
+    reading = reader.read(image, scores=True)
+    assert reading.graph.object_scores is not None
+    assert reading.graph.relationship_scores is not None
+    assert reading.graph.triplet_scores is not None
+    man, horse = reading.graph.object_scores.tolist()
+    (riding,) = reading.graph.relationship_scores.tolist()
+    (triplet,) = reading.graph.triplet_scores.tolist()
+    assert 0 < horse < man < 1, "the longer a name, the less sure is this parrot"
+    assert triplet == pytest.approx(riding * man * horse)
+    record = reading.to_record("a", tmp_path, "parrot")
+    assert [row["score"] for row in record["objects"]] == [round(man, 6), round(horse, 6)]
+    assert [row["score"] for row in record["relationships"]] == [round(riding, 6)]
+    assert len(reading.above(triplet).graph.pairs) == 1
+    assert reading.above(triplet + 1e-9).graph.pairs == (), "a relationship counts as its score times its objects'"
+    assert reading.above(horse).graph.ids == ("man.1", "horse.1")
+    high = reading.above(man)
+    assert high.graph.ids == ("man.1",)
+    assert high.to_record("a", tmp_path, "parrot")["failure"] is None
+    assert [row["id"] for row in high.to_record("a", tmp_path, "parrot")["objects"]] == ["man.1"]
+    assert len(reading.above(1.0).graph) == 0
+    with pytest.raises(ModelError, match="a threshold needs scores, and this engine gave no log-probabilities"):
+        reader.read(image).above(0.5)
+
+
+def test_one_without_an_answer_does_not_stop_the_others() -> None:
+    reader = Reader(remote("parrot"), Parrot(says=lambda key: None if key == "b" else ANSWER))
+    images = [Image.new("RGB", (20, 20))] * 3
+    readings = reader.read_batch(images, keys=["a", "b", "c"])
+    assert [reading.completion.error for reading in readings] == [None, "nothing to say about b", None]
+    assert len(readings[1].graph) == 0
+    with pytest.raises(ModelError, match="nothing to say about 0"):
+        Reader(remote("parrot"), Parrot(says=lambda key: None)).read(images[0])
+
+
+def test_an_engine_that_cannot_tell_streams_the_whole_answer() -> None:
+    reader = Reader(remote("parrot"), Parrot(says=lambda key: ANSWER, sure=0.9))
+    (reading,) = reader.stream(Image.new("RGB", (20, 20)))
+    assert reading.completion.text == ANSWER
+    assert reading.graph.object_scores is not None
+
+
+def test_a_streamed_answer_is_read_while_it_grows(tiny: LoadedModel) -> None:
+    reader = Reader(tiny, TransformersEngine(tiny))
+    image = Image.new("RGB", (60, 60))
+    sampling = Sampling(max_new_tokens=60)
+    *parts, last = list(reader.stream(image, sampling, guide=True))
+    assert parts
+    assert all(last.completion.text.startswith(part.completion.text) for part in parts)
+    assert all(part.completion.finish_reason == "unfinished" for part in parts)
+    assert last.completion.text == reader.read(image, sampling, guide=True).completion.text
+    assert len(last.graph)
+    assert last.graph.object_scores is not None
+
+
+def test_a_threshold_leaves_out_and_needs_scores(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "red.png")
+    arguments = ["predict", str(tmp_path / "red.png"), "--model", str(tiny_checkpoint), "--max-new-tokens", "60"]
+    for options, count in (([], 1), (["--threshold", "1"], 0)):
+        out = tmp_path / str(count)
+        with pytest.raises(SystemExit) as left:
+            main([*arguments, "--guide", "--out", str(out), *options])
+        assert left.value.code == 0, capsys.readouterr().err
+        record = orjson.loads((out / "red.json").read_bytes())
+        assert len(record["objects"]) >= count
+        assert bool(record["objects"]) == bool(count)
+        assert record["failure"] is None
+        assert all(0 <= row["score"] <= 1 for row in record["objects"] + record["relationships"])
+    assert "nothing is scored 1 or" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, "--samples", "2", "--out", str(tmp_path)])
+    assert left.value.code == 2
+    assert "at temperature 0 are all the same" in capsys.readouterr().err
 
 
 def test_load_reads_any_image(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -106,7 +190,7 @@ def test_photos_of_every_kind_give_json_and_a_picture(
     assert left.value.code == 1
     written = capsys.readouterr()
     assert "text.jpg: expected an image" in written.err
-    assert "cannot be opened" in written.out
+    assert "no answer" in written.out
     stems = {"cmyk", "deep", "palette", "rgb", "rgb-2", "turned"}
     assert {p.name for p in out.iterdir()} == {f"{s}{end}" for s in stems for end in (".json", ".overlay.png")}
     record = orjson.loads((out / "turned.json").read_bytes())

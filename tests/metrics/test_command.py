@@ -51,6 +51,21 @@ def test_the_promised_keys_are_there(files):
     assert "66.67" in shown
 
 
+def test_confidences_are_summed_up_in_a_line(files):
+    assert "confidence:" not in call(files)[1]
+    rows = [json.loads(line) for line in (files / "good.jsonl").read_text().splitlines()]
+    for row in rows:
+        document = json.loads(row["completion"])
+        for thing in (*document["objects"], *document["relationships"]):
+            thing["score"] = 0.8
+        row |= document
+    (files / "good.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    got, shown = call(files)
+    assert got["calibration"]["objects"]["ECE"] == pytest.approx(0.2)
+    assert got["calibration"]["triplets"]["mean_score"] == pytest.approx(0.8**3)
+    assert "good: confidence: objects ECE 20.00 %" in shown.replace("\n", " ")
+
+
 def remember(files, described, vocabulary="open"):
     stage = {"command": "sft", **described, "vocabulary": vocabulary}
     (files / "good.jsonl.run.json").write_text(json.dumps({"settings": {"trained_on": [stage]}}))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.metrics.protocol import STRICT
-from r1sgg.metrics.triplets import NEVER, match_triplets, overlap, triplet_scores
+from r1sgg.metrics.triplets import NEVER, match_triplets, overlap
 
 from . import loops
 from .conftest import graphs, scene
@@ -141,9 +141,9 @@ def test_object_scores_multiply():
         scene(("man", "dog", "tree"), ((0, "on", 1), (0, "on", 2)), scores=[0.9, 0.5]),
         object_scores=np.array([1.0, 0.1, 0.8]),
     )
-    assert triplet_scores(graph) == pytest.approx([0.09, 0.4])
-    assert triplet_scores(replace(graph, relationship_scores=None)) == pytest.approx([0.1, 0.8])
-    assert triplet_scores(scene(("man",), ())) is None
+    assert graph.triplet_scores == pytest.approx([0.09, 0.4])
+    assert replace(graph, relationship_scores=None).triplet_scores == pytest.approx([0.1, 0.8])
+    assert scene(("man",), ()).triplet_scores is None
 
 
 def test_pixel_convention_and_exact_half():

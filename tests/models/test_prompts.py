@@ -11,15 +11,17 @@ from r1sgg.graph.vocabulary import OPEN, PSG, VG150, Vocabulary
 from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, build_messages, with_image
 
 PAPER = AnswerSettings()
+COMPACT = AnswerSettings(answer_format="compact")
 
 
 def text_of(settings: AnswerSettings, vocabulary: Vocabulary | None = None, frame: Frame = (1000.0, 1000.0)) -> str:
     return str(build_messages(settings, vocabulary, frame)[-1]["content"])
 
 
+@pytest.mark.parametrize("settings", [PAPER, COMPACT], ids=["json", "compact"])
 @pytest.mark.parametrize("frame", [(1000.0, 1000.0), (336.0, 224.0), (28.0, 28.0)])
-def test_the_worked_example_is_a_right_answer_in_its_frame(frame: Frame) -> None:
-    example = text_of(PAPER, frame=frame).split("Example:\n")[1]
+def test_the_worked_example_is_a_right_answer_in_its_frame(frame: Frame, settings: AnswerSettings) -> None:
+    example = text_of(settings, frame=frame).split("Example:\n")[1]
     parsed = parse(example.split("\n\n")[0], frame)
     assert not parsed.issues
     assert parsed.graph.labels == ("person", "bike", "helmet", "tree")
@@ -52,6 +54,20 @@ def test_each_setting_changes_the_chat() -> None:
     assert "of size" not in text_of(PAPER)
 
 
+def test_the_compact_prompt_asks_for_lines_and_says_the_rest_as_the_other_does() -> None:
+    text, other = text_of(COMPACT), text_of(PAPER)
+    assert "{" not in text
+    assert "JSON" not in text
+    assert "\nperson riding bike\n" in text
+    for line in other.split("\n"):
+        if "visible objects" in line or "stand alone" in line or "complete scene graph" in line:
+            assert line in text
+    short = text_of(AnswerSettings(prompt="short", answer_format="compact"))
+    assert "compact" in short
+    assert "JSON" not in short
+    assert "of size 336 x 224" in text_of(AnswerSettings(image_size=True, answer_format="compact"), frame=(336, 224))
+
+
 def test_the_image_goes_before_the_last_message_s_text() -> None:
     messages = build_messages(AnswerSettings(think=True))
     *_, last = with_image(messages)
@@ -60,7 +76,7 @@ def test_the_image_goes_before_the_last_message_s_text() -> None:
 
 
 def test_settings_survive_the_file(tmp_path: Path) -> None:
-    settings = AnswerSettings("short", think=True, minify=True, vocabulary="vg150", image_size=True)
+    settings = AnswerSettings("short", True, True, "vg150", True, "compact")
     settings.write(tmp_path)
     assert AnswerSettings.read(tmp_path) == settings
 
@@ -75,6 +91,7 @@ def test_a_folder_without_settings_gets_the_paper_s_prompt(tmp_path: Path) -> No
         ({"thinking": True}, "'thinking'"),
         ({"think": 1}, "think: expected a value like False, found 1"),
         ({"prompt": "long"}, "prompt: expected paper or short, found 'long'"),
+        ({"answer_format": "xml"}, "answer_format: expected json or compact, found 'xml'"),
         ([1], "expected a JSON object, found list"),
     ],
 )

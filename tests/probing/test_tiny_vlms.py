@@ -14,7 +14,7 @@ from r1sgg.probing.prompts import SETTINGS, parse_settings
 from r1sgg.probing.questions import LETTERS
 from r1sgg.probing.run import Probe, run
 
-from .tiny_vlms import build_instructblip, build_llava, build_llava_next, build_qwen2_vl
+from ..models.tiny_families import build_instructblip, build_llava, build_llava_next, build_qwen2_vl
 
 BUILDERS = {
     "Qwen2-VL": build_qwen2_vl,
@@ -91,12 +91,7 @@ def test_the_sides_of_a_wide_image_are_seen(loaded: LoadedModel) -> None:
     assert plain != other, "a square cut out of the middle would lose them"
 
 
-def test_what_the_new_families_cannot_do_is_one_sentence(loaded: LoadedModel) -> None:
-    if loaded.family.coordinates == "padded_square":
-        with pytest.raises(ModelError, match=f"{loaded.family.name} gives boxes in the padded square"):
-            loaded.frame((40, 30))
-    else:
-        assert loaded.frame((40, 30)) == ((1000, 1000) if loaded.family.name == "Qwen2-VL" else (40, 30))
+def test_images_of_one_size_have_no_pixel_limit(loaded: LoadedModel) -> None:
     if loaded.family.max_pixels is None:
         assert loaded.image_pixels is None
         with pytest.raises(ModelError, match="have one size"):

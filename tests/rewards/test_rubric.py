@@ -10,7 +10,8 @@ from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import render
 from r1sgg.matching.labels import load_similarity
 from r1sgg.rewards import rubric as module
-from r1sgg.rewards.rubric import DEFAULT_WEIGHTS, REWARD_SETS, Rubric, trl_rewards
+from r1sgg.rewards.adapters import trl_rewards
+from r1sgg.rewards.rubric import DEFAULT_WEIGHTS, REWARD_SETS, Rubric
 from r1sgg.rewards.terms import TERMS
 
 FRAME = (1000.0, 1000.0)

@@ -256,7 +256,7 @@ def test_two_steps_on_photos(command: str, r1sgg: Command, tmp_path: Path, share
         ),
         (
             ["--data", "instruct:4,size=2", "--output_dir", "out"],
-            "expected options of count=, seed=, preset=, split=, found 'size=2'",
+            "found 'size=2'",
         ),
     ],
 )

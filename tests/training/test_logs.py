@@ -16,18 +16,18 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 def test_cut_drops_later_steps_and_a_line_that_was_cut_off(tmp_path: Path) -> None:
     file = StepFile(tmp_path / "metrics.jsonl")
-    assert file.cut(3) is None
+    assert file.cut(3) == []
     file.append([{"step": step} for step in (1, 2, 2, 3)])
     with file.path.open("ab") as handle:
         handle.write(b'{"step": 1, "lo')
-    assert file.cut(2) == {"step": 2}
+    assert file.cut(2) == [{"step": 1}, {"step": 2}, {"step": 2}]
     assert lines(file.path) == [{"step": 1}, {"step": 2}, {"step": 2}]
 
 
 def test_time_goes_on_where_an_earlier_part_ended(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path, "sft")
     log.file.append([{"step": 1, "time": 100.0}, {"step": 2, "time": 200.0}])
-    log.on_train_begin(None, SimpleNamespace(global_step=1), None)
+    log.on_train_begin(None, SimpleNamespace(global_step=1, is_world_process_zero=True), None)
     log.write(2, {"loss": 1.0, "bad": float("nan"), "name": "text"})
     last = lines(log.file.path)[-1]
     assert 100.0 <= last.pop("time") < 200.0

@@ -98,11 +98,6 @@ def test_a_saved_recipe_gives_the_same_options_again(tmp_path: Path) -> None:
     assert (again.options[1].max_steps, again.options[1].top_k, again.options[0].resume) == (4, 3, False)
 
 
-def test_the_recipes_of_the_repository_are_read() -> None:
-    for path in sorted((Path(__file__).parents[2] / "configs").glob("*-grpo.yaml")):
-        read_recipe((RunOptions, GRPOConfig, RewardOptions), path, ["--bf16", "false", "--use_cpu", "true"], CPU)
-
-
 def test_rewards_by_set_by_mapping_and_by_json() -> None:
     assert rubric_of("paper-v4", "exact", clamp=None).weights == {"format": 1.0, "hard_recall": 5.0}
     assert rubric_of("original", "exact", clamp=None).clamp is False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,18 @@ def test_a_row_holds_the_prompt_the_answer_and_the_truth(mini: Path) -> None:
     assert (answer.graph.ids, answer.graph.pairs, answer.graph.predicates) == (truth.ids, truth.pairs, truth.predicates)
     np.testing.assert_allclose(answer.graph.boxes, truth.boxes, atol=0.5 / 1000 + 0.01 / 112)
     assert "completion" not in TrainingRows(rows.source, checkpoint, completion=False)[1]
+
+
+def test_a_checkpoint_that_answers_in_compact_lines_is_asked_for_them_and_taught_them(mini: Path) -> None:
+    checkpoint = load_checkpoint(mini)
+    compact = replace(checkpoint, settings=replace(checkpoint.settings, answer_format="compact"))
+    source = open_source("scenes:3,seed=5")
+    row, other = (TrainingRows(source, c, completion=True)[1] for c in (compact, checkpoint))
+    assert "compact" in row["prompt"][-1]["content"]
+    text = row["completion"][0]["content"]
+    assert text.startswith("objects\n")
+    frame = tuple(row["frame"])
+    assert parse(text, frame).graph == parse(other["completion"][0]["content"], frame).graph
 
 
 def test_scenes_drawn_on_the_fly_are_those_that_are_written(tmp_path: Path) -> None:

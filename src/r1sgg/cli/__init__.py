@@ -62,11 +62,15 @@ from r1sgg.cli import data_stats as _data_stats  # noqa: E402,F401
 from r1sgg.cli import data_vg as _data_vg  # noqa: E402,F401
 from r1sgg.cli import data_view as _data_view  # noqa: E402,F401
 from r1sgg.cli import evaluate as _evaluate  # noqa: E402,F401
+from r1sgg.cli import export as _export  # noqa: E402,F401
 from r1sgg.cli import generate as _generate  # noqa: E402,F401
 from r1sgg.cli import grpo as _grpo  # noqa: E402,F401
 from r1sgg.cli import predict as _predict  # noqa: E402,F401
 from r1sgg.cli import probe as _probe  # noqa: E402,F401
+from r1sgg.cli import publish as _publish  # noqa: E402,F401
 from r1sgg.cli import report as _report  # noqa: E402,F401
 from r1sgg.cli import score as _score  # noqa: E402,F401
+from r1sgg.cli import serve as _serve  # noqa: E402,F401
 from r1sgg.cli import sft as _sft  # noqa: E402,F401
 from r1sgg.cli import tiny as _tiny  # noqa: E402,F401
+from r1sgg.cli import web as _web  # noqa: E402,F401

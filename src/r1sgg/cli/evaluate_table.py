@@ -38,6 +38,8 @@ def show(columns: Sequence[tuple[str, Mapping[str, Any]]], against: Iterable[Map
         if row["failures"]:
             kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(row["failures"].items(), key=lambda kv: -kv[1]))
             console.print(f"{name}: failures: {kinds}", markup=False)
+        if calibration := _calibration(row["calibration"] or {}):
+            console.print(f"{name}: confidence: {calibration}", markup=False)
         dropped = sum(m["images"] for m in row["mappings"] if m["to"] is None)
         mapped = sum(m["images"] for m in row["mappings"]) - dropped
         if mapped or dropped:
@@ -49,6 +51,15 @@ def show(columns: Sequence[tuple[str, Mapping[str, Any]]], against: Iterable[Map
             )
     for other in against:
         _show_differences(console, other, columns[0][0])
+
+
+def _calibration(found: Mapping[str, Any]) -> str:
+    return "; ".join(
+        f"{kind} ECE {100 * of['ECE']:.2f} %, Brier {of['brier']:.3f}, mean {of['mean_score']:.2f}, "
+        f"right {of['accuracy']:.2f} of {of['count']}"
+        for kind, of in found.items()
+        if of
+    )
 
 
 def _show_differences(console: Console, other: Mapping[str, Any], base: str) -> None:

@@ -1,68 +1,109 @@
-"""`r1sgg generate`: predictions for every image of a ground-truth file. The work is in `r1sgg.inference.run`."""
+"""`r1sgg generate`: predictions for many images. The work is in `r1sgg.inference.run`, or `.ray_data` on a cluster."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, app
+from r1sgg.cli import PARTLY_FAILED, app, loading
+
+if TYPE_CHECKING:
+    from r1sgg.inference.inputs import Inputs
 
 
 @app.command()
 def generate(
-    ground_truth: Annotated[Path, typer.Option(help="Ground-truth JSONL; only its images are used.")],
+    images: Annotated[
+        str,
+        typer.Option(metavar="IMAGES", help="A folder, FILE.jsonl, FILE.parquet, SHARDS.tar, or any data (vg150:DIR)."),
+    ],
     out: Annotated[Path, typer.Option(help="Predictions JSONL; an interrupted run is continued.")],
-    model: Annotated[str, typer.Option(help="Checkpoint folder, name on the Hub (owner/name), or tiny.")] = "tiny",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images answered together.")] = 8,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus sampling; 1 keeps all tokens.")] = 1.0,
-    top_k: Annotated[int, typer.Option(min=0, help="Sample among so many tokens; 0 keeps all.")] = 0,
-    seed: Annotated[int, typer.Option(help="Decides all draws, an image's apart from the others'.")] = 0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
-    prompt: Annotated[
-        str | None, typer.Option(help="open or closed (lists a vocabulary's names); else as the checkpoint says.")
+    model: loading.Model = "tiny",
+    engine: loading.Engine = "hf",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images answered together; by default 8, vllm 128, openai 64.")
     ] = None,
-    vocabulary: Annotated[
-        str | None, typer.Option(help="What a closed prompt lists: vg150 (default), psg or a file.")
-    ] = None,
-    max_pixels: Annotated[int | None, typer.Option(min=1024, help="Reduce images to at most so many pixels.")] = None,
+    temperature: loading.Temperature = 0.0,
+    top_p: loading.TopP = 1.0,
+    top_k: loading.TopK = 0,
+    seed: loading.Seed = 0,
+    max_new_tokens: loading.MaxNewTokens = 1024,
+    prompt: loading.Prompt = None,
+    vocabulary: loading.Vocabulary = None,
+    answer_format: loading.Format = None,
+    guide: loading.Guide = False,
+    samples: loading.Samples = 1,
+    scores: loading.Scores = False,
+    max_pixels: loading.MaxPixels = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
     logprobs: Annotated[bool, typer.Option("--logprobs", help="Add log-probabilities to each line.")] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU where there is one.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32 on a CPU, else the checkpoint's own.")] = None,
+    device: loading.Device = None,
+    dtype: loading.Dtype = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew where the file exists.")] = False,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Share the work on a Ray cluster: its address, or local.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Models on the cluster; by default one a GPU, or one.")
+    ] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Images that a worker is given at once.")] = 1024,
 ) -> None:
-    """Answer every image of a ground-truth file.
+    """Answer many images.
 
-    Lines come in the file's order. A run that was killed is continued by the same command, and gives the file that an
-    uninterrupted run gives. An image that cannot be opened gets a line with `error`; the exit code is then 1.
+    Lines come in the images' order. A run that was killed is continued by the same command, and gives the file that an
+    uninterrupted run gives. An image that cannot be opened gets a line with `error`; the exit code is then 1. With
+    --guide, --samples or --scores the lines also hold objects and relationships with a score.
 
-    Example: `r1sgg generate --ground-truth val/gt.jsonl --model runs/sft --out runs/sft/val.jsonl --batch-size 32`
+    Example: `r1sgg generate --images val/gt.jsonl --model runs/sft --out runs/sft/val.jsonl --batch-size 32`
     """
-    from r1sgg.cli.loading import answer_settings, load_quietly, progress_bar
+    from r1sgg.errors import ConfigError
     from r1sgg.inference.engine import Sampling
+    from r1sgg.inference.engines import Opening
+    from r1sgg.inference.inputs import open_inputs
+    from r1sgg.inference.run import Job, run
 
-    sampling = Sampling(temperature, top_p, top_k, max_new_tokens, seed)
-    closed = answer_settings(prompt, vocabulary)
-    reader = load_quietly(model, device, dtype, max_pixels, closed)
-    from r1sgg.inference.run import run
+    if ray is None and workers is not None:
+        raise ConfigError("--workers: expected --ray ADDRESS beside it; without Ray there is one model")
+    options = loading.asking(prompt, vocabulary, answer_format, guide=guide)
+    opening = Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, **options)
+    habits = opening.spec.habits
+    job = Job(
+        Sampling(temperature, top_p, top_k, max_new_tokens, seed),
+        guide=guide,
+        samples=samples,
+        scores=scores,
+        logprobs=logprobs,
+        batch_size=batch_size or habits.batch_size,
+        window=habits.window,
+    )
+    inputs = open_inputs(images)
+    _say_notes(inputs)
+    files: dict[str, Any] = {"limit": limit, "overwrite": overwrite}
+    if ray is not None:
+        from r1sgg.inference.ray_data import Cluster, run_on_ray
 
-    with progress_bar("generate") as progress:
-        summary = run(
-            ground_truth,
-            out,
-            reader.checkpoint,
-            reader.engine,
-            sampling,
-            batch_size=batch_size,
-            limit=limit,
-            logprobs=logprobs,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        cluster = Cluster(ray, workers, shard_size, on_gpu=device is None or device.startswith("cuda"))
+        with loading.progress_bar("generate") as progress:
+            summary = run_on_ray(inputs, out, opening, job, cluster, **files, progress=progress)
+    else:
+        reader = loading.open_quietly(opening)
+        with contextlib.closing(reader), loading.progress_bar("generate") as progress:
+            summary = run(inputs, out, reader, job, **files, progress=progress)
+        if (used := loading.usage_in_words(reader)) is not None:
+            typer.echo(used)
     done = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
-    typer.echo(f"{out}: {summary.images} images{done}; {summary.failed} could not be read")
+    typer.echo(f"{out}: {summary.images} images{done}; {summary.failed} could not be answered")
     if summary.failed:
         raise typer.Exit(PARTLY_FAILED)
+
+
+def _say_notes(inputs: Inputs, most: int = 3) -> None:
+    """What was left out, on standard error."""
+    count = len(inputs)
+    for note in inputs.notes[:most]:
+        typer.echo(note, err=True)
+    if len(inputs.notes) > most:
+        typer.echo(f"{inputs.name}: {len(inputs.notes) - most} more such remarks, {count} images", err=True)

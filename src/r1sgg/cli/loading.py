@@ -1,23 +1,68 @@
-"""What `generate` and `predict` share: loading a model without noise, prompt options, the progress bar.
+"""What `generate` and `predict` share: their options, opening a model without noise, the progress bar.
 
-Imports torch and transformers only inside `load_quietly`.
+Imports torch and transformers only inside `open_quietly`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import sys
+import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, TypedDict, cast, get_args
+
+import typer
 
 from r1sgg.errors import ConfigError, require
+from r1sgg.guiding.spec import AnswerFormat
 
 if TYPE_CHECKING:
+    from r1sgg.inference.engines import Opening
     from r1sgg.inference.reader import Reader
 
+Model = Annotated[
+    str, typer.Option(help="Checkpoint folder, name on the Hub (owner/name), or tiny; of a server: its model's name.")
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="ENGINE",
+        help="hf; vllm[:OPTION=VALUE,...]; openai[:URL,OPTION=VALUE,...] for any server (key from OPENAI_API_KEY).",
+    ),
+]
+Temperature = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
+TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus sampling; 1 keeps all tokens.")]
+TopK = Annotated[int, typer.Option(min=0, help="Sample among so many tokens; 0 keeps all.")]
+Seed = Annotated[int, typer.Option(help="Decides all draws, an image's apart from the others'.")]
+MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer.")]
+Prompt = Annotated[
+    str | None, typer.Option(help="open or closed (lists a vocabulary's names); else as the checkpoint says.")
+]
+Vocabulary = Annotated[
+    str | None,
+    typer.Option(
+        help="Names that a closed prompt lists and a guide allows: vg150 (default of a closed one), psg, FILE."
+    ),
+]
+Format = Annotated[str | None, typer.Option("--answer-format", help="json or compact; else as the checkpoint says.")]
+Guide = Annotated[bool, typer.Option("--guide", help="Hold answers to whole, valid graphs; adds scores.")]
+Samples = Annotated[int, typer.Option(min=1, help="Answers for each image, merged into one graph with scores.")]
+Scores = Annotated[bool, typer.Option("--scores", help="Add a confidence to each object and relationship.")]
+MaxPixels = Annotated[int | None, typer.Option(min=1024, help="Reduce images to at most so many pixels.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU where there is one.")]
+Dtype = Annotated[str | None, typer.Option(help="float32 on a CPU, else the checkpoint's own.")]
 
-def answer_settings(prompt: str | None, vocabulary: str | None) -> str | None:
-    """The vocabulary that the prompt lists ("open" lists none), or None to do as the checkpoint says.
+
+class Asking(TypedDict):
+    """Fields of `r1sgg.inference.engines.Opening`."""
+
+    prompt_vocabulary: str | None
+    guide_vocabulary: str | None
+    answer_format: AnswerFormat | None
+
+
+def asking(prompt: str | None, vocabulary: str | None, answer_format: str | None = None, *, guide: bool) -> Asking:
+    """What the options say about prompt and guide; None where the checkpoint is to say it.
 
     Raises:
         ConfigError: options that contradict each other.
@@ -27,45 +72,58 @@ def answer_settings(prompt: str | None, vocabulary: str | None) -> str | None:
 
     if prompt not in (None, "open", "closed"):
         raise ConfigError(f"--prompt: expected open or closed, found {prompt!r}")
-    if prompt == "open" and vocabulary not in (None, "open"):
-        raise ConfigError(f"--vocabulary {vocabulary}: an open prompt lists no names; use --prompt closed")
+    if answer_format is not None and answer_format not in get_args(AnswerFormat):
+        raise ConfigError(f"--answer-format: expected json or compact, found {answer_format!r}")
+    if prompt == "open" and vocabulary not in (None, "open") and not guide:
+        raise ConfigError(f"--vocabulary {vocabulary}: an open prompt lists no names; use --prompt closed, or --guide")
     if prompt == "closed" and vocabulary == "open":
         raise ConfigError("--vocabulary open: a closed prompt needs names; use vg150, psg or a file")
-    chosen = {"open": "open", "closed": vocabulary or "vg150", None: vocabulary}[prompt]
-    if chosen is not None:
-        load_vocabulary(chosen)
-    return chosen
+    if vocabulary is not None:
+        load_vocabulary(vocabulary)
+    listed = {"open": "open", "closed": vocabulary or "vg150", None: vocabulary}[prompt]
+    return {
+        "prompt_vocabulary": listed,
+        "guide_vocabulary": vocabulary if guide else None,
+        "answer_format": cast("AnswerFormat | None", answer_format),
+    }
 
 
-def load_quietly(
-    model: str, device: str | None, dtype: str | None, max_pixels: int | None, vocabulary: str | None
-) -> Reader:
-    """Load a model for a command: no progress bars of transformers, and the prompt's vocabulary replaced where given.
+def open_quietly(opening: Opening) -> Reader:
+    """Open a model for a command: without progress bars of transformers.
 
     Raises:
-        ModelError: see `r1sgg.models.families.load_model`.
-        MissingDependencyError: torch or transformers is not installed.
+        ConfigError, ModelError: see `Opening.open`.
+        MissingDependencyError: a package is not installed.
     """
-    require("torch", "train")
-    require("transformers", "train")
-    from transformers.utils import logging
+    if opening.spec.kind != "openai":
+        require("torch", "train")
+        require("transformers", "train")
+        from transformers.utils import logging
 
-    from r1sgg.inference.reader import load
+        logging.disable_progress_bar()
+    return opening.open()
 
-    logging.disable_progress_bar()
-    reader = load(model, device=device, dtype=dtype, max_pixels=max_pixels)
-    if vocabulary is None:
-        return reader
-    settings = dataclasses.replace(reader.checkpoint.settings, vocabulary=vocabulary)
-    return dataclasses.replace(reader, checkpoint=dataclasses.replace(reader.checkpoint, settings=settings))
+
+def usage_in_words(reader: Reader) -> str | None:
+    """What a server was asked for, and what it costs; None for an engine in this process."""
+    used = getattr(reader.engine, "usage", None)
+    if used is None:
+        return None
+    counted = "" if not used.uncounted else f" (at least: {used.uncounted} answers without a count)"
+    cost = "" if used.cost is None else f", cost {used.cost:.2f}"
+    tokens = f"{used.input_tokens:,} tokens read, {used.output_tokens:,} written{counted}"
+    return f"{used.answers:,} answers of the server, {used.retries:,} requests sent again, {tokens}{cost}"
 
 
 @contextlib.contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error; the function given out takes (done, total)."""
+    """A progress bar on standard error, or a line a minute where that is no terminal; called with (done, total)."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    if not sys.stderr.isatty():
+        yield Lines(title)
+        return
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True))
     task = bar.add_task(title, total=None)
@@ -79,3 +137,24 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     finally:
         if bar.live.is_started:  # stopping prints a line of its own
             bar.stop()
+
+
+class Lines:
+    """Progress for a log file: at most a line every `every` seconds, with what is left at the pace so far."""
+
+    def __init__(self, title: str, every: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._title, self._every, self._clock = title, every, clock
+        self._began: tuple[float, int] | None = None
+        self._said = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = self._clock()
+        if self._began is None:
+            self._began, self._said = (now, done), now
+        seconds, made = now - self._began[0], done - self._began[1]
+        if now - self._said < self._every or not made:
+            return
+        self._said = now
+        left = round(seconds / made * (total - done))
+        pace = f"{made / seconds:.3g} a second, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+        typer.echo(f"{self._title}: {done:,} of {total:,} ({100 * done // total} %), {pace}", err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, app
+from r1sgg.cli import PARTLY_FAILED, app, loading
 
 if TYPE_CHECKING:
     from r1sgg.inference.reader import Reading
@@ -17,56 +17,70 @@ if TYPE_CHECKING:
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files of any kind.")],
     out: Annotated[Path, typer.Option(help="Folder for NAME.json and NAME.overlay.png.")],
-    model: Annotated[str, typer.Option(help="Checkpoint folder, name on the Hub (owner/name), or tiny.")] = "tiny",
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus sampling; 1 keeps all tokens.")] = 1.0,
-    top_k: Annotated[int, typer.Option(min=0, help="Sample among so many tokens; 0 keeps all.")] = 0,
-    seed: Annotated[int, typer.Option(help="Decides all draws.")] = 0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 1024,
-    prompt: Annotated[
-        str | None, typer.Option(help="open or closed (lists a vocabulary's names); else as the checkpoint says.")
+    model: loading.Model = "tiny",
+    engine: loading.Engine = "hf",
+    temperature: loading.Temperature = 0.0,
+    top_p: loading.TopP = 1.0,
+    top_k: loading.TopK = 0,
+    seed: loading.Seed = 0,
+    max_new_tokens: loading.MaxNewTokens = 1024,
+    prompt: loading.Prompt = None,
+    vocabulary: loading.Vocabulary = None,
+    answer_format: loading.Format = None,
+    guide: loading.Guide = False,
+    samples: loading.Samples = 1,
+    scores: loading.Scores = False,
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Leave out what is scored lower; implies --scores.")
     ] = None,
-    vocabulary: Annotated[
-        str | None, typer.Option(help="What a closed prompt lists: vg150 (default), psg or a file.")
-    ] = None,
-    max_pixels: Annotated[int | None, typer.Option(min=1024, help="Reduce images to at most so many pixels.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU where there is one.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32 on a CPU, else the checkpoint's own.")] = None,
+    max_pixels: loading.MaxPixels = None,
+    device: loading.Device = None,
+    dtype: loading.Dtype = None,
 ) -> None:
     """Read photos as scene graphs.
 
-    Each image gives a JSON file (objects and relationships, boxes in pixels, the raw answer and what was wrong with it)
-    and a picture of the graph on the image. Images that cannot be opened are named, the others are done all the same,
-    and the exit code is 1.
+    Each image gives a JSON file (objects and relationships, boxes in pixels, scores where they were asked for, the raw
+    answer and what was wrong with it) and a picture of the graph on the image. Images that cannot be opened are named,
+    the others are done all the same, and the exit code is 1. A relationship counts as its own score times its objects'.
 
-    Example: `r1sgg predict holiday/*.jpg --model tiny --out graphs`
+    Example: `r1sgg predict holiday/*.jpg --model runs/grpo --guide --threshold 0.3 --out graphs`
     """
     import orjson
     from rich.console import Console
     from rich.table import Table
 
-    from r1sgg.cli.loading import answer_settings, load_quietly
     from r1sgg.errors import ImageError
     from r1sgg.inference.engine import Sampling
+    from r1sgg.inference.engines import Opening
+    from r1sgg.inference.reader import check_samples
     from r1sgg.viz.draw import draw_graph
 
     sampling = Sampling(temperature, top_p, top_k, max_new_tokens, seed)
-    reader = load_quietly(model, device, dtype, max_pixels, answer_settings(prompt, vocabulary))
+    check_samples(samples, sampling)
+    options = loading.asking(prompt, vocabulary, answer_format, guide=guide)
+    scores = scores or threshold is not None
+    reader = loading.open_quietly(Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, **options))
     out.mkdir(parents=True, exist_ok=True)
     table = Table("image", "objects", "relationships", "written to", title=f"Scene graphs by {model}")
     failed = 0
     for path, name in zip(images, output_names(images, out), strict=True):
         try:
-            reading = reader.read(path, sampling)
+            (reading,) = reader.read_batch([path], sampling, guide=guide, samples=samples, scores=scores)
+            fault = reading.completion.error
         except ImageError as error:
-            typer.echo(f"r1sgg: {error}", err=True)
-            table.add_row(path.name, "", "cannot be opened", "")
+            fault = str(error)
+        if fault is not None:
+            typer.echo(f"r1sgg: {fault}", err=True)
+            table.add_row(path.name, "", "no answer", "")
             failed += 1
             continue
+        if threshold is not None:
+            reading = reading.above(threshold)
         record = reading.to_record(path.stem, path, model)
         (out / f"{name}.json").write_bytes(orjson.dumps(record, option=orjson.OPT_INDENT_2) + b"\n")
         draw_graph(reading.image, reading.graph).save(out / f"{name}.overlay.png")
         table.add_row(path.name, str(len(reading.graph)), _in_words(reading), f"{name}.json, {name}.overlay.png")
+    reader.close()
     Console().print(table)
     if failed:
         raise typer.Exit(PARTLY_FAILED)
@@ -93,6 +107,8 @@ def _in_words(reading: Reading, most: int = 5) -> str:
     """The relationships for the table, or why there are none."""
     if failure := reading.parsed.failure:
         return f"no graph in the answer ({failure})"
+    if not len(reading.graph):
+        return f"nothing is scored {reading.threshold:g} or higher"
     lines = [" ".join(triplet) for triplet in reading.graph.triplets]
     more = [f"and {len(lines) - most} more"] if len(lines) > most else []
     return "\n".join([*lines[:most], *more])

@@ -66,8 +66,9 @@ def probe(
     if ground_truth is None or out is None:
         raise ConfigError("expected --ground-truth and --out, or --table with folders of finished probes")
 
-    from r1sgg.cli.loading import load_quietly, progress_bar
+    from r1sgg.cli.loading import open_quietly, progress_bar
     from r1sgg.graph.vocabulary import load_vocabulary
+    from r1sgg.inference.engines import Opening
     from r1sgg.probing.prompts import UNITS, parse_settings
     from r1sgg.probing.questions import SCHEMES
     from r1sgg.probing.run import ANSWERING, Probe, run
@@ -85,7 +86,7 @@ def probe(
         resamples=bootstrap,
     )
     plan.questions(ground_truth)  # a wrong file is refused before a model is loaded
-    reader = load_quietly(model, device, dtype, max_pixels, None)
+    reader = open_quietly(Opening(model, device=device, dtype=dtype, max_pixels=max_pixels))
     with progress_bar("probe") as progress:
         outcome = run(
             ground_truth,

@@ -68,7 +68,7 @@ def serve(
         max_new_tokens=max_new_tokens,
     )
     asked = asking(prompt, vocabulary, answer_format, guide=True)
-    reader = open_quietly(Opening(model, engine, device, dtype, max_pixels, **asked))  # type: ignore[arg-type]
+    reader = open_quietly(Opening(model, engine, device, dtype, max_pixels, **asked))
     application = build_app(reader, settings, model)
     listening = _listen(host, port)
     typer.echo(f"r1sgg serves {model} on http://{host}:{listening.getsockname()[1]}/docs", err=True)

@@ -1,4 +1,7 @@
-"""Predictions as JSON Lines: what a model wrote about an image, or what a detector found. Format: `r1sgg.data.base`."""
+"""Predictions as JSON Lines: what a model wrote about an image, or what a detector found. Format: `r1sgg.data.base`.
+
+A line may hold both: the text, and the rows that were read from it (or from several samples) with their scores.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ import numpy.typing as npt
 
 from r1sgg.data.jsonl import check_keys, frame_of, image_id_of, read_jsonl, short
 from r1sgg.errors import InputError
-from r1sgg.graph.scene import SceneGraph, normalize_name
-from r1sgg.graph.text import Frame, Issue, Parsed, graph_of_document, parse
+from r1sgg.graph.scene import EMPTY
+from r1sgg.graph.text import Frame, Issue, Parsed, parse, read_document
 
 PREDICTION_KEYS = frozenset(
     [
         "image_id",
         "completion",
+        "completions",
         "frame",
         "model",
         "logprobs",
@@ -36,7 +40,7 @@ PREDICTION_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model said about an image: a text to parse, or the boxes and relations of a detector."""
+    """What a model said about an image: a text to parse, rows with boxes and relations, or both."""
 
     image_id: str
     frame: Frame
@@ -46,63 +50,32 @@ class Prediction:
     model: str | None = None
 
     def read(self, *, repair: bool = False) -> Parsed:
-        """The graph and its issues; a detector's scores are kept where all its objects (or relationships) have one."""
-        if self.document is not None:
-            issues: list[Issue] = []
-            graph = graph_of_document(dict(self.document), self.frame, issues)
-            return Parsed(_with_scores(graph, self.document, self.frame), tuple(issues))
-        return parse(self.completion or "", self.frame, repair=repair)
+        """The graph and its issues.
+
+        Rows are taken as they stand, with their scores where all objects (or all relationships) have one. Where a line
+        holds a completion beside them, failure and issues are those of the completion.
+        """
+        if self.document is None:
+            return parse(self.completion or "", self.frame, repair=repair)
+        issues: list[Issue] = []
+        graph, objects, relationships = read_document(dict(self.document), self.frame, issues)
+        graph = replace(
+            graph,
+            object_scores=_scores(self.document["objects"], objects),
+            relationship_scores=_scores(self.document.get("relationships"), relationships),
+        )
+        if self.completion is None:
+            return Parsed(graph, tuple(issues), objects, relationships)
+        said = parse(self.completion, self.frame, repair=repair)
+        return Parsed(EMPTY if said.failure else graph, said.issues, objects, relationships)
 
 
-def _with_scores(graph: SceneGraph, document: Mapping[str, Any], frame: Frame) -> SceneGraph:
-    """Add the scores of the rows that `graph_of_document` kept. It keeps their order, so they are found in one pass."""
-    objects: list[Any] = []
-    said: dict[str, Any] = {}
-    boxes = graph.boxes.tolist()
-    for row in document["objects"]:
-        name, box = (row.get("id"), row.get("bbox")) if isinstance(row, dict) else (None, None)
-        if len(objects) == len(graph) or not isinstance(name, str) or not _is_box(box, frame, boxes[len(objects)]):
-            continue
-        name = name.strip()
-        if name in said:
-            if said[name] == box:
-                continue  # a duplicate that was dropped
-        elif name != graph.ids[len(objects)]:
-            continue
-        said.setdefault(name, box)
-        objects.append(row.get("score"))
-    index = {name: k for k, name in enumerate(graph.ids)}
-    rows = document.get("relationships")
-    relationships = [
-        row.get("score")
-        for row in (rows if isinstance(rows, list) else ())
-        if isinstance(row, dict)
-        and all(isinstance(row.get(key), str) for key in ("subject", "predicate", "object"))
-        and normalize_name(row["predicate"])
-        and row["subject"].strip() in index
-        and row["object"].strip() in index
-    ]
-    return replace(
-        graph,
-        object_scores=_score_array(objects, len(graph)),
-        relationship_scores=_score_array(relationships, len(graph.pairs)),
-    )
-
-
-def _is_box(box: Any, frame: Frame, expected: Sequence[float]) -> bool:
-    """Whether a written box is the one that was read as `expected`."""
-    return (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(type(v) in (int, float) for v in box)
-        and [v / frame[k % 2] for k, v in enumerate(box)] == list(expected)
-    )
-
-
-def _score_array(values: Sequence[Any], count: int) -> npt.NDArray[np.float64] | None:
-    """Scores as an array, or None where a row has none: a mixture can't be ranked."""
-    numbers = [float(v) for v in values if type(v) in (int, float) and math.isfinite(v)]
-    return np.array(numbers) if numbers and len(numbers) == count == len(values) else None
+def _scores(rows: Any, kept: Sequence[int]) -> npt.NDArray[np.float64] | None:
+    """The scores of the rows that were kept, or None where one has none: a mixture can't be ranked."""
+    numbers = [rows[k].get("score") for k in kept]
+    if not numbers or not all(type(v) in (int, float) and math.isfinite(v) for v in numbers):
+        return None
+    return np.array(numbers, dtype=np.float64)
 
 
 def read_predictions(path: Path) -> Iterator[Prediction]:

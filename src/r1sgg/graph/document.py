@@ -1,4 +1,4 @@
-"""Find the JSON object in what a model wrote: bare, fenced, inside <answer>, or in the middle of prose.
+"""Find the answer in what a model wrote: JSON or compact, bare, fenced, inside <answer>, or in the middle of prose.
 
 Total and linear in the text's length, whatever its nesting or repetition. It knows nothing of objects or boxes, and it
 deliberately does not mend JSON unless asked: text that no JSON reader accepts is a failure with a name.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
+from r1sgg.graph.compact import Block, document_of, find_block
 from r1sgg.graph.policies import POLICIES, Issue
 
 _TRIES = 256  # JSON objects tried in one answer; each costs its own length and a little
@@ -21,21 +22,44 @@ _READER = json.JSONDecoder(parse_int=float)  # float: a run of 5,000 digits is i
 
 
 def find_document(text: str, issues: list[Issue], *, repair: bool = False) -> dict[str, Any] | None:
-    """The JSON object of an answer, or None after adding the failure to `issues`."""
+    """The JSON object of an answer (a compact one's as JSON), or None after adding the failure to `issues`."""
+    found = find_answer(text, issues, repair=repair)
+    return None if found is None else found.document
+
+
+class Found(NamedTuple):
+    """An answer and where it was read: in `body`, a part of the text, either JSON, salvaged items of it, or a block."""
+
+    document: dict[str, Any]
+    body: str
+    json: tuple[int, int] | None = None
+    items: tuple[tuple[int, int], ...] = ()
+    block: Block | None = None
+
+
+def find_answer(text: str, issues: list[Issue], *, repair: bool = False) -> Found | None:
+    """The same with its place, None after adding the failure to `issues`."""
     body = _answer(text, issues).strip()
     if body[:1] == "{":
         try:
-            document: dict[str, Any] = orjson.loads(body)
-            return document
+            return Found(orjson.loads(body), body, (0, len(body)))
         except orjson.JSONDecodeError:
             pass  # fenced at the end only, followed by prose, broken, or with NaN, which Python's reader accepts
-    body = _without_surrogates(body)
+    body = without_surrogates(body)
     found, failure = _search(body, issues)
     if found is not None:
         return found
-    if repair and failure in ("truncated", "invalid_json") and (whole := _salvage(body)):
-        issues.append(Issue(failure, "repaired: the items that are whole are kept"))
-        return whole
+    if block := find_block(body):
+        if _FENCE.sub("", body[: block.start]).strip() or _FENCE.sub("", body[block.end :]).strip():
+            issues.append(Issue("surrounding_text", "text around the answer"))
+        if block.whole:
+            return Found(document_of(body, block), body, block=block)
+        failure = "truncated"
+    if repair and failure in ("truncated", "invalid_json"):
+        found = Found(document_of(body, block), body, block=block) if block else _salvage(body)
+        if any(found.document.values()):
+            issues.append(Issue(failure, "repaired: the items that are whole are kept"))
+            return found
     issues.append(Issue(failure, POLICIES[failure].removeprefix("failure: ")))
     return None
 
@@ -95,7 +119,7 @@ def _answer(text: str, issues: list[Issue]) -> str:
 # ---------------------------------------------------------------- the JSON
 
 
-def _search(body: str, issues: list[Issue]) -> tuple[dict[str, Any] | None, str]:
+def _search(body: str, issues: list[Issue]) -> tuple[Found | None, str]:
     """The first JSON object of a text that looks like a graph, or the name of the failure.
 
     A broken object is left behind at the place of its error, so every character is read about once.
@@ -121,7 +145,7 @@ def _search(body: str, issues: list[Issue]) -> tuple[dict[str, Any] | None, str]
         if "objects" in value or "relationships" in value:
             if _FENCE.sub("", body[:start]).strip() or _FENCE.sub("", body[end:]).strip():
                 issues.append(Issue("surrounding_text", "text around the JSON"))
-            return value, ""
+            return Found(value, body, (start, end)), ""
         found_other = True
         candidate = _START.search(body, end)
     if failure == "no_json" and (found_other or _is_json(_FENCE.sub("", body).strip())):
@@ -175,8 +199,11 @@ _ESCAPES = re.compile(
 )
 
 
-def _without_surrogates(body: str) -> str:
-    """Halves of surrogate pairs, raw or as escapes, become U+FFFD: they can be read but never written as UTF-8."""
+def without_surrogates(body: str) -> str:
+    """Halves of surrogate pairs, raw or as escapes, become U+FFFD: they can be read but never written as UTF-8.
+
+    No character changes its place.
+    """
     if _SURROGATES.search(body):
         body = _SURROGATES.sub("\ufffd", body)
     if _HALF_ESCAPE.search(body):
@@ -189,19 +216,18 @@ def _without_surrogates(body: str) -> str:
 _ITEM = re.compile(r'\{\s*+"(?:[^{}]++|\{[^{}]*+\})*+\}')  # an object that holds objects at most one level deep
 
 
-def _salvage(body: str) -> dict[str, Any] | None:
-    """A document made of the items that are valid JSON by themselves, or None if there is none."""
-    objects: list[Any] = []
-    relationships: list[Any] = []
+def _salvage(body: str) -> Found:
+    """A document made of the items that are valid JSON by themselves, objects first."""
+    rows: dict[str, list[Any]] = {"objects": [], "relationships": []}
+    spans: dict[str, list[tuple[int, int]]] = {"objects": [], "relationships": []}
     match = _ITEM.search(body)
     while match:
         try:
             item = orjson.loads(match.group())
         except orjson.JSONDecodeError:
             item = {}
-        if "id" in item:
-            objects.append(item)
-        elif "subject" in item:
-            relationships.append(item)
+        if kind := "objects" if "id" in item else "relationships" if "subject" in item else "":
+            rows[kind].append(item)
+            spans[kind].append(match.span())
         match = _ITEM.search(body, match.end() if item else match.start() + 1)
-    return {"objects": objects, "relationships": relationships} if objects or relationships else None
+    return Found(rows, body, items=(*spans["objects"], *spans["relationships"]))

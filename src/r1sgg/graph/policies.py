@@ -12,21 +12,22 @@ FAILURES = ("no_json", "invalid_json", "truncated", "wrong_schema", "empty")
 
 POLICIES: dict[str, str] = {
     # the document
-    "no_json": "failure: the answer holds no JSON",
+    "no_json": "failure: the answer holds neither JSON nor a line `objects` that begins a compact answer",
     "invalid_json": "failure: the JSON is broken (quotes, commas, comments) or nested over 200 deep; with "
     "`repair=True` the items that are whole are kept",
-    "truncated": "failure: the JSON is right so far but ends too early; with `repair=True` the items that are whole "
-    "are kept",
+    "truncated": "failure: the JSON is right so far but ends too early, or a compact answer has no line `end`; with "
+    "`repair=True` the items that are whole are kept",
     "wrong_schema": 'failure: the JSON is not an object with a list under "objects"',
     "empty": "failure: no valid object is left",
     "unclosed_tag": "an <answer> or <think> that is never closed: the text after it is read all the same",
-    "surrounding_text": "text around the JSON is ignored; of several JSON objects the first that looks like a graph "
-    "counts",
+    "surrounding_text": "text around the JSON or the compact lines is ignored; of several JSON objects the first that "
+    "looks like a graph counts, and JSON before compact lines",
     "several_answers": "of several <answer> blocks outside <think> the last counts",
-    "no_relationships": '"relationships" is missing or not a list: the graph has objects only',
+    "no_relationships": '"relationships" is missing or not a list, or has no line in a compact answer: the graph has '
+    "objects only",
     "many_issues": "more than 1,000 issues: the rest is treated the same way but not listed",
     # objects
-    "bad_object": "an entry of objects that is not a JSON object: dropped",
+    "bad_object": "an entry of objects that is not a JSON object, or a line of less than five words: dropped",
     "bad_id": "an id that is not a string, names no class (digits and punctuation only) or is longer than 256 "
     "characters: the object is dropped",
     "bad_box": "a box that is not four finite numbers (strings and booleans are not numbers), or lies a million frames "
@@ -39,7 +40,7 @@ POLICIES: dict[str, str] = {
     "kept under a fresh id; relationships refer to the first",
     # relationships
     "bad_relationship": "an entry of relationships that is not a JSON object, or lacks a subject, predicate or object "
-    "that is a string: dropped",
+    "that is a string; or a line of less than three words: dropped",
     "bad_predicate": "a predicate that is punctuation only, or longer than 256 characters: dropped",
     "dangling": "a relationship that names an undeclared (or dropped) id: dropped",
     "self_loop": "a relationship of an object with itself: kept, counted",

@@ -156,6 +156,40 @@ class SceneGraph:
         """The relationships in words: (subject label, predicate, object label)."""
         return tuple((self.labels[s], p, self.labels[o]) for (s, o), p in zip(self.pairs, self.predicates, strict=True))
 
+    @property
+    def triplet_scores(self) -> Boxes | None:
+        """(R,) the product of each relationship's and its two objects' scores, those that there are; None without."""
+        if self.relationship_scores is None and self.object_scores is None:
+            return None
+        scores = np.ones(len(self.pairs)) if self.relationship_scores is None else self.relationship_scores
+        if self.object_scores is not None and self.pairs:
+            scores = scores * self.object_scores[np.array(self.pairs)].prod(1)
+        return scores
+
+    def above(self, threshold: float) -> Self:
+        """The objects scored `threshold` or higher, and the relationships whose `triplet_scores` are.
+
+        Raises:
+            ValueError: there are objects, and no scores.
+        """
+        confidences = self.triplet_scores
+        if confidences is None:
+            if len(self):
+                raise ValueError("expected a graph with scores to hold against a threshold, found one without")
+            return self
+        things = [k for k in range(len(self)) if self.object_scores is None or self.object_scores[k] >= threshold]
+        place = {old: new for new, old in enumerate(things)}
+        rows = [k for k, (s, o) in enumerate(self.pairs) if s in place and o in place and confidences[k] >= threshold]
+        return type(self)(
+            tuple(self.ids[k] for k in things),
+            tuple(self.labels[k] for k in things),
+            self.boxes[things],
+            tuple((place[self.pairs[k][0]], place[self.pairs[k][1]]) for k in rows),
+            tuple(self.predicates[k] for k in rows),
+            None if self.object_scores is None else self.object_scores[things],
+            None if self.relationship_scores is None else self.relationship_scores[rows],
+        )
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from r1sgg.graph import compact
 from r1sgg.graph.document import find_document
 from r1sgg.graph.policies import FAILURES, POLICIES, Issue
 from r1sgg.graph.scene import EMPTY, NUMBER_SUFFIX, SceneGraph, label_of_id, normalize_name
@@ -22,12 +23,14 @@ from r1sgg.graph.scene import EMPTY, NUMBER_SUFFIX, SceneGraph, label_of_id, nor
 __all__ = [
     "FAILURES",
     "POLICIES",
+    "AnswerFormat",
     "Frame",
     "Issue",
     "Parsed",
     "graph_of_document",
     "number_ids",
     "parse",
+    "read_document",
     "render",
 ]
 
@@ -35,12 +38,21 @@ Frame = tuple[float, float]
 """Width and height that coordinates are relative to: (1000, 1000) for Qwen2-VL, pixels for Qwen2.5-VL."""
 
 
+AnswerFormat = Literal["json", "compact"]
+"""The paper's JSON, or a line per object and relationship (`r1sgg.graph.compact`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What `parse` found: a graph that is always usable, and what was wrong with the text."""
+    """What `parse` found: a graph that is always usable, and what was wrong with the text.
+
+    `object_rows` and `relationship_rows` say which row of the answer (from 0, dropped ones counted) each is.
+    """
 
     graph: SceneGraph
     issues: tuple[Issue, ...] = ()
+    object_rows: tuple[int, ...] = ()
+    relationship_rows: tuple[int, ...] = ()
 
     @property
     def failure(self) -> str | None:
@@ -51,12 +63,12 @@ class Parsed:
 
 
 def parse(text: str, frame: Frame, *, repair: bool = False, given: SceneGraph | None = None) -> Parsed:
-    """Read a completion.
+    """Read a completion in either answer format.
 
     Args:
-        text: anything a model wrote: bare JSON, fenced, in <answer> tags, in prose.
+        text: anything a model wrote: a bare answer, fenced, in <answer> tags, in prose.
         frame: width and height that the text's boxes are relative to, both positive.
-        repair: keep the whole items of broken or truncated JSON, instead of counting a failure.
+        repair: keep the whole items of a broken or truncated answer, instead of counting a failure.
         given: objects that the prompt gave; an answer with "relationships" and without "objects" refers to them.
 
     Returns:
@@ -67,14 +79,15 @@ def parse(text: str, frame: Frame, *, repair: bool = False, given: SceneGraph | 
     document = find_document(text, issues, repair=repair)
     if document is None:
         return Parsed(EMPTY, tuple(issues))
+    objects: tuple[int, ...] = ()
     if given is not None and "relationships" in document and not document.get("objects"):
-        pairs, predicates = _relations(document["relationships"], {i: k for k, i in enumerate(given.ids)}, issues)
+        pairs, predicates, rows = _relations(document["relationships"], {i: k for k, i in enumerate(given.ids)}, issues)
         graph = SceneGraph(given.ids, given.labels, given.boxes, pairs, predicates)
     else:
-        graph = graph_of_document(document, frame, issues)
+        graph, objects, rows = read_document(document, frame, issues)
     if not len(graph) and not any(i.kind in FAILURES for i in issues):
         issues.append(Issue("empty", "no valid object"))
-    return Parsed(graph, tuple(issues))
+    return Parsed(graph, tuple(issues), objects, rows)
 
 
 # ---------------------------------------------------------------- reading items
@@ -88,10 +101,18 @@ _MOST_ISSUES = 1000
 
 def graph_of_document(document: dict[str, Any], frame: Frame, issues: list[Issue]) -> SceneGraph:
     """Turn the JSON object of an answer into a graph, dropping malformed items into `issues`."""
+    return read_document(document, frame, issues)[0]
+
+
+def read_document(
+    document: dict[str, Any], frame: Frame, issues: list[Issue]
+) -> tuple[SceneGraph, tuple[int, ...], tuple[int, ...]]:
+    """The same, with the rows of the document that the graph's objects and relationships are."""
     rows = document.get("objects")
     if not isinstance(rows, list):
         issues.append(Issue("wrong_schema", f'"objects" is {_kind(rows)}, expected a list'))
-        return EMPTY
+        return EMPTY, (), ()
+    kept: list[int] = []
     ids: list[str] = []
     labels: list[str] = []
     flat: list[float] = []
@@ -126,6 +147,7 @@ def graph_of_document(document: dict[str, Any], frame: Frame, issues: list[Issue
             again[(name, *box)] = len(ids)
         else:
             index[name] = len(ids)
+        kept.append(k)
         ids.append(name)
         labels.append(label)
         flat += box
@@ -133,8 +155,8 @@ def graph_of_document(document: dict[str, Any], frame: Frame, issues: list[Issue
         _rename(ids, again.values(), index)
     boxes = np.array(flat, dtype=np.float64).reshape(-1, 4)
     boxes /= (width, height, width, height)
-    pairs, predicates = _relations(document.get("relationships"), index, issues)
-    return SceneGraph(tuple(ids), tuple(labels), boxes, pairs, predicates)
+    pairs, predicates, relations = _relations(document.get("relationships"), index, issues)
+    return SceneGraph(tuple(ids), tuple(labels), boxes, pairs, predicates), tuple(kept), relations
 
 
 def _rename(ids: list[str], positions: Iterable[int], declared: Collection[str]) -> None:
@@ -153,11 +175,12 @@ def _rename(ids: list[str], positions: Iterable[int], declared: Collection[str])
 
 def _relations(
     rows: Any, index: dict[str, int], issues: list[Issue]
-) -> tuple[tuple[tuple[int, int], ...], tuple[str, ...]]:
-    """The relationships between declared objects, as pairs of indices and predicates."""
+) -> tuple[tuple[tuple[int, int], ...], tuple[str, ...], tuple[int, ...]]:
+    """The relationships between declared objects: pairs of indices, predicates, and which rows they are."""
     if type(rows) is not list:
         _note(issues, "no_relationships", f'"relationships" is {_kind(rows)}')
-        return (), ()
+        return (), (), ()
+    kept: list[int] = []
     pairs: list[tuple[int, int]] = []
     predicates: list[str] = []
     seen: set[tuple[int, str, int]] = set()
@@ -182,9 +205,10 @@ def _relations(
         if triplet in seen:
             _note(issues, "repeated_triplet", f"relationships[{k}]")
         seen.add(triplet)
+        kept.append(k)
         pairs.append((s, o))
         predicates.append(predicate)
-    return tuple(pairs), tuple(predicates)
+    return tuple(pairs), tuple(predicates), tuple(kept)
 
 
 def _box_fault(box: Sequence[float], frame: Frame) -> str | None:
@@ -234,8 +258,15 @@ def number_ids(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def render(graph: SceneGraph, frame: Frame, *, minify: bool = False, think: bool = False) -> str:
-    """Write a graph as the paper's JSON, boxes as integers of `frame`.
+def render(
+    graph: SceneGraph,
+    frame: Frame,
+    *,
+    minify: bool = False,
+    think: bool = False,
+    answer_format: AnswerFormat = "json",
+) -> str:
+    """Write a graph as the paper's JSON or in the compact format, boxes as integers of `frame`.
 
     Coordinates are rounded to the nearest integer (off by half a unit at most); a side that rounds to nothing becomes
     one unit long (off by a unit at most), a box that reaches outside the frame is clipped. `parse(render(g, frame),
@@ -244,8 +275,9 @@ def render(graph: SceneGraph, frame: Frame, *, minify: bool = False, think: bool
     Args:
         graph: what to write.
         frame: width and height of the written coordinates.
-        minify: no spaces after commas and colons.
+        minify: JSON without spaces after commas and colons.
         think: wrap in an empty <think> and an <answer>, as the RL template asks for.
+        answer_format: see `AnswerFormat`.
     """
     limit_2 = np.array([int(frame[0]), int(frame[1])])
     exact_N4 = graph.boxes.clip(0, 1) * (*frame, *frame)
@@ -256,12 +288,15 @@ def render(graph: SceneGraph, frame: Frame, *, minify: bool = False, think: bool
         low = np.minimum(middle, limit_2 - 1)
         boxes[:, :2] = np.where(flat, low, boxes[:, :2])
         boxes[:, 2:] = np.where(flat, low + 1, boxes[:, 2:])
-    document = {
-        "objects": [{"id": i, "bbox": b} for i, b in zip(graph.ids, boxes.tolist(), strict=True)],
-        "relationships": [
-            {"subject": graph.ids[s], "predicate": p, "object": graph.ids[o]}
-            for (s, o), p in zip(graph.pairs, graph.predicates, strict=True)
-        ],
-    }
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":") if minify else None)
+    if answer_format == "compact":
+        text = compact.write(graph.ids, boxes.tolist(), graph.pairs, graph.predicates)
+    else:
+        document = {
+            "objects": [{"id": i, "bbox": b} for i, b in zip(graph.ids, boxes.tolist(), strict=True)],
+            "relationships": [
+                {"subject": graph.ids[s], "predicate": p, "object": graph.ids[o]}
+                for (s, o), p in zip(graph.pairs, graph.predicates, strict=True)
+            ],
+        }
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":") if minify else None)
     return f"<think></think><answer>{text}</answer>" if think else text

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self, get_args
+
+import orjson
 
 from r1sgg.errors import ConfigError
 from r1sgg.graph.text import Frame
@@ -46,3 +50,52 @@ class GuideSpec:
         ):
             if not fine:
                 raise ConfigError(f"guide, {name}: expected {expected}, found {getattr(self, name)}")
+
+    def to_json(self) -> str:
+        """The guide as one string, as a request to a server carries it."""
+        return orjson.dumps(dataclasses.asdict(self)).decode()
+
+    @classmethod
+    def from_json(cls, text: Any) -> Self:
+        """Read what `to_json` wrote, or somebody who had only its description.
+
+        Raises:
+            ConfigError: it is no JSON object, or a field is unknown, missing or not of its kind.
+        """
+        try:
+            record = orjson.loads(text)
+        except (orjson.JSONDecodeError, TypeError) as error:
+            raise ConfigError(f"guide: expected a JSON object as a string, found {str(text)[:60]!r}") from error
+        if not isinstance(record, dict) or "frame" not in record:
+            raise ConfigError(f"guide: expected a JSON object with the field frame, found {str(text)[:60]}")
+        for name, value in record.items():
+            if name not in _KINDS:
+                raise ConfigError(f"guide: expected only the fields {', '.join(_KINDS)}, found {name!r}")
+            expected, fits = _KINDS[name]
+            if not fits(value):
+                raise ConfigError(f"guide, {name}: expected {expected}, found {str(value)[:60]!r}")
+        fields: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in record.items()}
+        return cls(**fields)
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "frame": (
+        "two numbers",
+        lambda value: isinstance(value, list) and len(value) == 2 and all(type(side) in (int, float) for side in value),
+    ),
+    "objects": ("a list of names", _names),
+    "predicates": ("a list of names", _names),
+    "max_objects": ("a whole number", _whole),
+    "max_relationships": ("a whole number", _whole),
+    "answer_format": (" or ".join(get_args(AnswerFormat)), lambda value: value in get_args(AnswerFormat)),
+    "minify": ("true or false", lambda value: isinstance(value, bool)),
+    "think": ("a whole number", _whole),
+}

@@ -7,9 +7,9 @@ is `r1sgg.inference.run`; the transformers engine is `r1sgg.inference.hf`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -121,6 +121,24 @@ class Engine(Protocol):
             guides: what each answer must be; free answers where None.
             pieces: give each token with its log-probability.
         """
+        ...
+
+
+@runtime_checkable
+class WatchedEngine(Protocol):
+    """An engine that tells what it is writing."""
+
+    def watch(
+        self,
+        image: Image.Image,
+        messages: list[Message],
+        sampling: Sampling,
+        listener: Callable[[str], bool],
+        *,
+        guide: GuideSpec | None = None,
+        pieces: bool = False,
+    ) -> Completion:
+        """Answer one chat; `listener` gets the text so far after every token, and ends the answer by False."""
         ...
 
 

@@ -1,30 +1,29 @@
 """The transformers engine: batches on whatever device the model is on, no server, no other package.
 
-Sampling does not use torch's global generator. Each image has its own stream of uniform numbers, seeded by
-(`Sampling.seed`, the image's key), and each token is drawn by inverting the cumulative distribution at the next of
-them. So an answer does not depend on which images share the batch, but for rounding: padding changes sums in the last
-digits, which can flip a near tie.
+An answer does not depend on which images share the batch (`r1sgg.inference.choosing`), but for rounding: padding
+changes sums in the last digits, which can flip a near tie. With guides, tokens that have no alternative are not drawn,
+but the model still makes a step for each: `generate` knows no other way (docs/guide.md).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from PIL import Image
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from torch.distributed.fsdp import FSDPModule
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 from r1sgg.errors import ModelError
+from r1sgg.guiding.guide import Guide
+from r1sgg.guiding.spec import GuideSpec
+from r1sgg.guiding.table import TokenTable
+from r1sgg.inference.choosing import Chooser, Listener, Recorder
 from r1sgg.inference.engine import Completion, LogProbs, Sampling
+from r1sgg.inference.pieces import decode, pieces_of
 from r1sgg.models.coordinates import check_aspect
 from r1sgg.models.families import LoadedModel, suppressed_token_ids
 from r1sgg.models.prompts import Message, with_image
@@ -49,21 +48,56 @@ class TransformersEngine:
         messages: Sequence[list[Message]],
         sampling: Sampling,
         keys: Sequence[str] | None = None,
+        *,
+        guides: Sequence[GuideSpec] | None = None,
+        pieces: bool = False,
     ) -> list[Completion]:
         """Answer one batch.
 
         Raises:
             ImageError: an image that no image processor takes.
-            ModelError: the batch does not fit into the device's memory.
+            ModelError: the batch does not fit into the device's memory, or no guide can be made for the tokenizer.
+            ConfigError: a guide has no answer that is short enough, or names that the tokenizer can't spell.
         """
-        if not images:
-            return []
+        names = keys or [str(k) for k in range(len(images))]
+        return self._answer(images, messages, sampling, names, guides or (), pieces) if images else []
+
+    def watch(
+        self,
+        image: Image.Image,
+        messages: list[Message],
+        sampling: Sampling,
+        listener: Callable[[str], bool],
+        *,
+        guide: GuideSpec | None = None,
+        pieces: bool = False,
+    ) -> Completion:
+        """See `r1sgg.inference.engine.WatchedEngine`; raises as `generate` does."""
+        tokenizer = self.loaded.processor.tokenizer
+
+        def heard(ids: list[int]) -> bool:
+            return listener(decode(tokenizer, ids))
+
+        specs = [] if guide is None else [guide]
+        (completion,) = self._answer([image], [messages], sampling, ["0"], specs, pieces, Listener(heard))
+        return completion
+
+    def _answer(
+        self,
+        images: Sequence[Image.Image],
+        messages: Sequence[list[Message]],
+        sampling: Sampling,
+        keys: Sequence[str],
+        guides: Sequence[GuideSpec],
+        pieces: bool,
+        listener: Listener | None = None,
+    ) -> list[Completion]:
         started = time.perf_counter()
-        device = self.loaded.model.device
-        chooser = _Chooser(sampling, keys or [str(k) for k in range(len(images))], self._suppressed, device)
-        answers = self._run(images, messages, sampling.max_new_tokens, chooser)
+        making = [self._guide(spec, sampling.max_new_tokens) for spec in guides]
+        chooser = Chooser(sampling, keys, self._suppressed, self.loaded.model.device, making)
+        answers = self._run(images, messages, sampling.max_new_tokens, chooser, listener)
         seconds = (time.perf_counter() - started) / len(images)
-        return self._completions(answers, chooser.logprobs, seconds)
+        return self._completions(answers, chooser, seconds, pieces)
 
     def next_token_logprobs(
         self, images: Sequence[Image.Image], messages: Sequence[list[Message]], words: Sequence[str]
@@ -79,11 +113,22 @@ class TransformersEngine:
         if not images:
             return []
         tokens = [self._forms(word) for word in words]
-        recorder = _Recorder()
+        recorder = Recorder()
         self._run(images, messages, 1, recorder)
         logs_BV = recorder.scores.double().log_softmax(-1)
         scores: list[list[float]] = torch.stack([logs_BV[:, ids].logsumexp(-1) for ids in tokens], dim=1).tolist()
         return scores
+
+    def _guide(self, spec: GuideSpec, tokens: int) -> Guide:
+        """The guide of one answer of at most so many tokens."""
+        return Guide(self._table, spec, tokens)
+
+    @cached_property
+    def _table(self) -> TokenTable:
+        """The vocabulary as guides need it, made for the first one."""
+        tokenizer = self.loaded.processor.tokenizer
+        end = tokenizer.eos_token_id if tokenizer.eos_token_id in self._ends else self._ends[0]
+        return TokenTable.of(tokenizer, end, self._suppressed)
 
     def _forms(self, word: str) -> list[int]:
         """The tokens that write a word at the beginning of an answer."""
@@ -125,11 +170,14 @@ class TransformersEngine:
         messages: Sequence[list[Message]],
         max_new_tokens: int,
         chooser: LogitsProcessor,
+        listener: Listener | None = None,
     ) -> torch.Tensor:
         """Generated ids (B, N), padded on the right."""
         for image in images:
             check_aspect(image.size)
         inputs = self._inputs(images, messages)
+        if listener is not None:
+            listener.begin = inputs["input_ids"].shape[1]
         model = self.loaded.model
         # InstructBLIP generates with its language model, which has a configuration of its own
         inner = getattr(model, "language_model", None)
@@ -139,12 +187,14 @@ class TransformersEngine:
             for speaker in speakers:
                 # a checkpoint's generation_config may hold a repetition penalty, which forbids JSON its brackets
                 speaker.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._pad)
-            with torch.inference_mode():
+            # weights spread over processes (FSDP2) are put together in place, which training could not use afterwards
+            with torch.inference_mode(not isinstance(model, FSDPModule)):
                 output = model.generate(
                     **inputs,
                     do_sample=False,
                     max_new_tokens=max_new_tokens,
                     logits_processor=LogitsProcessorList([chooser]),
+                    stopping_criteria=StoppingCriteriaList([listener] if listener else []),
                 )
         except torch.OutOfMemoryError as error:
             raise ModelError(
@@ -156,80 +206,25 @@ class TransformersEngine:
                 speaker.generation_config = configuration
         return output[:, inputs["input_ids"].shape[1] :]
 
-    def _completions(self, answers: torch.Tensor, logprobs: torch.Tensor, seconds: float) -> list[Completion]:
+    def _completions(self, answers: torch.Tensor, chooser: Chooser, seconds: float, pieces: bool) -> list[Completion]:
         tokenizer = self.loaded.processor.tokenizer
+        logprobs_BN = chooser.logprobs.tolist()
+        allowed_BN = None if chooser.allowed is None else chooser.allowed.tolist()
         completions = []
-        for ids, logs in zip(answers.tolist(), logprobs.tolist(), strict=True):
-            end = next((k for k, token in enumerate(ids) if token in self._ends), None)
+        for k, ids in enumerate(answers.tolist()):
+            end = next((n for n, token in enumerate(ids) if token in self._ends), None)
             count = len(ids) if end is None else end + 1
-            text = tokenizer.decode(ids[:count], skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            total = sum(logs[:count])
+            text = decode(tokenizer, ids[:count])
+            logs = logprobs_BN[k][:count]
+            allowed = allowed_BN and allowed_BN[k]
             completions.append(
                 Completion(
                     text=text,
                     tokens=count,
                     finish_reason="length" if end is None else "stop",
                     seconds=seconds,
-                    logprobs=LogProbs(total, total / count),
+                    logprobs=LogProbs(sum(logs), sum(logs) / count),
+                    pieces=pieces_of(tokenizer, ids[:end], text, logs, allowed) if pieces else None,
                 )
             )
         return completions
-
-
-class _Recorder(LogitsProcessor):  # type: ignore[misc]
-    """Keeps the scores (B, V) of the first new token."""
-
-    scores: torch.Tensor
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores unchanged."""
-        self.scores = scores
-        return scores
-
-
-class _Chooser(LogitsProcessor):  # type: ignore[misc]
-    """Chooses each next token itself and leaves it as the only one possible; keeps its log-probability."""
-
-    def __init__(self, sampling: Sampling, keys: Sequence[str], suppressed: list[int], device: torch.device) -> None:
-        self._suppressed = torch.tensor(suppressed, dtype=torch.long, device=device)
-        self._greedy = sampling.temperature == 0
-        self._warpers: list[Any] = []
-        self._logprobs: list[torch.Tensor] = []
-        if self._greedy:
-            return
-        draws = [
-            torch.rand(
-                sampling.max_new_tokens,
-                generator=torch.Generator().manual_seed(sampling.generator_seed(key)),
-                dtype=torch.float64,
-            )
-            for key in keys
-        ]
-        self._uniforms_BN = torch.stack(draws).to(device)
-        if sampling.temperature != 1:
-            self._warpers.append(TemperatureLogitsWarper(sampling.temperature))
-        if sampling.top_k:
-            self._warpers.append(TopKLogitsWarper(sampling.top_k))
-        if sampling.top_p < 1:
-            self._warpers.append(TopPLogitsWarper(sampling.top_p))
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (B, V) -> the same with all but one token an image at -inf."""
-        scores = scores.float().index_fill(1, self._suppressed, -torch.inf)
-        logs = scores.log_softmax(-1)
-        if self._greedy:
-            chosen_B1 = logs.argmax(-1, keepdim=True)
-        else:
-            for warp in self._warpers:
-                scores = warp(input_ids, scores)
-            cumulative = scores.double().softmax(-1).cumsum(-1)
-            # scaled by the last entry, which rounding leaves next to 1; the first entry above is never a suppressed one
-            draw_B1 = self._uniforms_BN[:, len(self._logprobs), None] * cumulative[:, -1:]
-            chosen_B1 = torch.searchsorted(cumulative, draw_B1, right=True)
-        self._logprobs.append(logs.gather(1, chosen_B1)[:, 0])
-        return torch.full_like(logs, -torch.inf).scatter(1, chosen_B1, 0.0)
-
-    @property
-    def logprobs(self) -> torch.Tensor:
-        """Log-probabilities (B, N) of the tokens chosen so far, at temperature 1 and without top-k and top-p."""
-        return torch.stack(self._logprobs, dim=1)

@@ -1,44 +1,96 @@
 """`load("tiny")(image) -> SceneGraph`: a model as a function, for any photo.
 
-Predictions for a whole ground-truth file, with resume, are `r1sgg.inference.run`.
+    reader = load("tiny")
+    reader("photo.jpg")                                   a SceneGraph
+    reader.read("photo.jpg", guide=True).graph.objects    with scores
+    for reading in reader.stream("photo.jpg"): ...        what is written so far, again and again
+
+Predictions for many images, with resume, are `r1sgg.inference.run`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
 from r1sgg.data.base import Example
 from r1sgg.data.images import open_image, upright_rgb
+from r1sgg.errors import ConfigError, ModelError
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.graph.text import Frame, Parsed, parse
-from r1sgg.inference.engine import Completion, Engine, Sampling
-from r1sgg.models.families import Checkpoint
+from r1sgg.graph.text import Frame, Parsed, parse, render
+from r1sgg.graph.vocabulary import load_vocabulary
+from r1sgg.guiding.spec import GuideSpec
+from r1sgg.inference.confidence import scored
+from r1sgg.inference.engine import Completion, Engine, Sampling, WatchedEngine
+from r1sgg.inference.merge import merge
+from r1sgg.inference.streaming import partial_answers
+
+if TYPE_CHECKING:
+    from r1sgg.models.families import Checkpoint
+    from r1sgg.models.prompts import AnswerSettings
+
+Picture = Image.Image | Path | str
+_THINK = 512  # most tokens of a guided <think> block; half the answer where that is less
+
+
+@runtime_checkable
+class _Closing(Protocol):
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a model said about one image, and what was read from it."""
+    """What a model said about one image, and what was read from it.
+
+    Attributes:
+        image: upright RGB.
+        frame: width and height that the answer's boxes are relative to.
+        completion: the answer; of several samples the merged graph as text, or the first sample where none has a graph.
+        parsed: what the answer says; scores are set where the engine gave the tokens' probabilities, or for samples.
+        samples: the answers that were merged; empty where only one was asked for.
+        threshold: `graph` leaves out what is scored lower.
+    """
 
     image: Image.Image
     frame: Frame
     completion: Completion
     parsed: Parsed
+    samples: tuple[Completion, ...] = ()
+    threshold: float = 0.0
 
     @property
     def graph(self) -> SceneGraph:
         """The graph, boxes clipped to the image; empty where nothing could be read."""
-        graph = self.parsed.graph
-        return SceneGraph(graph.ids, graph.labels, np.clip(graph.boxes, 0, 1), graph.pairs, graph.predicates)
+        graph = self.parsed.graph.above(self.threshold) if self.threshold else self.parsed.graph
+        return dataclasses.replace(graph, boxes=np.clip(graph.boxes, 0, 1))
+
+    def above(self, threshold: float) -> Reading:
+        """The reading without the objects and relationships scored lower; see `SceneGraph.above`.
+
+        Raises:
+            ModelError: it has no scores.
+        """
+        if len(self.parsed.graph) and self.parsed.graph.object_scores is None:
+            raise ModelError(
+                "a threshold needs scores, and this engine gave no log-probabilities to make them of: "
+                "ask for several samples, or use an engine or a server that gives them"
+            )
+        return dataclasses.replace(self, threshold=threshold)
 
     def to_record(self, image_id: str, image: Path, model: str) -> dict[str, Any]:
-        """A ground-truth-like record, boxes in pixels of the upright image, with the raw answer and its issues."""
-        return {
-            **Example(image_id, *self.image.size, self.graph, image).to_record(),
+        """A ground-truth-like record, boxes in pixels of the upright image, with scores and the raw answer."""
+        graph = self.graph
+        record = Example(image_id, *self.image.size, graph, image).to_record()
+        for key, scores in (("objects", graph.object_scores), ("relationships", graph.relationship_scores)):
+            for row, score in zip(record[key], () if scores is None else scores.tolist(), strict=False):
+                row["score"] = round(score, 6)
+        record |= {
             "model": model,
             "completion": self.completion.text,
             "frame": list(self.frame),
@@ -46,16 +98,24 @@ class Reading:
             "failure": self.parsed.failure,
             "issues": [issue._asdict() for issue in self.parsed.issues],
         }
+        return record | ({"completions": [sample.text for sample in self.samples]} if self.samples else {})
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A model that reads images as scene graphs."""
+    """A model that reads images as scene graphs.
+
+    Attributes:
+        checkpoint: how it is asked, and what its answers' boxes are relative to.
+        engine: who answers.
+        guide_vocabulary: the names that a guided answer may use; None takes those that the prompt lists.
+    """
 
     checkpoint: Checkpoint
     engine: Engine
+    guide_vocabulary: str | None = None
 
-    def __call__(self, image: Image.Image | Path | str, sampling: Sampling | None = None) -> SceneGraph:
+    def __call__(self, image: Picture, sampling: Sampling | None = None) -> SceneGraph:
         """The scene graph of an image; empty where the answer could not be read.
 
         Args:
@@ -64,25 +124,156 @@ class Reader:
 
         Raises:
             ImageError: the image cannot be opened.
+            ModelError: the engine gave no answer.
         """
         return self.read(image, sampling).graph
 
-    def read(self, image: Image.Image | Path | str, sampling: Sampling | None = None) -> Reading:
-        """The same with the raw answer and its issues."""
-        picture = upright_rgb(image) if isinstance(image, Image.Image) else open_image(Path(image))
-        frame = self.checkpoint.frame(picture.size)
-        chat = self.checkpoint.messages(picture.size)
-        (completion,) = self.engine.generate([picture], [chat], sampling or Sampling())
-        return Reading(picture, frame, completion, parse(completion.text, frame))
+    def read(
+        self,
+        image: Picture,
+        sampling: Sampling | None = None,
+        *,
+        guide: bool = False,
+        samples: int = 1,
+        scores: bool = False,
+    ) -> Reading:
+        """The same with the raw answer, its issues and its scores; the options are those of `read_batch`."""
+        (reading,) = self.read_batch([image], sampling, guide=guide, samples=samples, scores=scores)
+        if reading.completion.error is not None:
+            raise ModelError(reading.completion.error)
+        return reading
+
+    def read_batch(
+        self,
+        images: Sequence[Picture],
+        sampling: Sampling | None = None,
+        *,
+        keys: Sequence[str] | None = None,
+        guide: bool = False,
+        samples: int = 1,
+        scores: bool = False,
+    ) -> list[Reading]:
+        """Read several images together; one that the engine has no answer for has `completion.error`.
+
+        Args:
+            images: paths or PIL images of any mode.
+            sampling: how tokens are chosen; greedy where None.
+            keys: names that decide each image's random draws; its position where None.
+            guide: hold the answers to a graph that is well-formed, inside the image and, where there is a vocabulary,
+                of its names; implies `scores`.
+            samples: answers for each image, merged into one graph (`r1sgg.inference.merge`).
+            scores: give objects and relationships a confidence (`r1sgg.inference.confidence`).
+
+        Raises:
+            ConfigError: several samples at temperature 0.
+            ImageError: an image cannot be opened, or has no shape that the model takes.
+            ModelError: the engine cannot go on.
+        """
+        sampling = sampling or Sampling()
+        check_samples(samples, sampling)
+        keys = [str(k) for k in range(len(images))] if keys is None else keys
+        pictures = [_opened(image) for image in images]
+        frames = [self.checkpoint.frame(picture.size) for picture in pictures]
+        chats = [self.checkpoint.messages(picture.size) for picture in pictures]
+        seen = [self.checkpoint.view(picture) for picture in pictures]
+        guides = [self.guide_spec(frame, sampling) for frame in frames] if guide else None
+        scores = scores or guide or samples > 1
+        names = [keys] if samples == 1 else [[f"{key}#{k}" for key in keys] for k in range(samples)]
+        drawn = [self.engine.generate(seen, chats, sampling, each, guides=guides, pieces=scores) for each in names]
+        return [
+            self._reading(picture, frame, answers)
+            for picture, frame, *answers in zip(pictures, frames, *drawn, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Let go of what the engine holds: connections, processes."""
+        if isinstance(self.engine, _Closing):
+            self.engine.close()
+
+    def stream(self, image: Picture, sampling: Sampling | None = None, *, guide: bool = False) -> Iterator[Reading]:
+        """Readings of the answer while it is written, the whole one last; the options are those of `read_batch`.
+
+        An unfinished answer is read as far as it goes. An engine that can't tell what it is writing gives the whole
+        answer only. Whoever stops listening ends the answer.
+
+        Raises:
+            ImageError, ConfigError, ModelError: see `read`.
+        """
+        if not isinstance(self.engine, WatchedEngine):
+            yield self.read(image, sampling, guide=guide, scores=True)
+            return
+        sampling = sampling or Sampling()
+        picture = _opened(image)
+        frame, chat = self.checkpoint.frame(picture.size), self.checkpoint.messages(picture.size)
+        spec = self.guide_spec(frame, sampling) if guide else None
+        for answer in partial_answers(self.engine, picture, chat, sampling, spec):
+            if isinstance(answer, Completion):
+                yield self._reading(picture, frame, [answer])
+            else:
+                begun = Completion(answer, 0, "unfinished")
+                yield Reading(picture, frame, begun, parse(answer, frame, repair=True))
+
+    def guide_spec(self, frame: Frame, sampling: Sampling) -> GuideSpec:
+        """What a guided answer of this model is held to.
+
+        Raises:
+            InputError: there is no such vocabulary.
+        """
+        return guide_spec(self.checkpoint.settings, frame, sampling.max_new_tokens, self.guide_vocabulary)
+
+    def _reading(self, picture: Image.Image, frame: Frame, answers: Sequence[Completion]) -> Reading:
+        given = [answer for answer in answers if answer.error is None]
+        parsed = [_parsed(answer, frame) for answer in given]
+        if len(answers) == 1 or not given:
+            first = parsed[0] if parsed else Parsed(SceneGraph((), (), np.zeros((0, 4))))
+            return Reading(picture, frame, answers[0], first)
+        graph = merge([p.graph for p in parsed])
+        settings = self.checkpoint.settings
+        text = render(graph, frame, minify=settings.minify, answer_format=settings.answer_format)
+        completion = Completion(
+            text=text if len(graph) else given[0].text,
+            tokens=sum(answer.tokens for answer in given),
+            finish_reason="stop" if all(answer.finish_reason == "stop" for answer in given) else "length",
+            seconds=sum(answer.seconds for answer in given),
+        )
+        return Reading(picture, frame, completion, Parsed(graph) if len(graph) else parsed[0], tuple(given))
+
+
+def _opened(image: Picture) -> Image.Image:
+    return upright_rgb(image) if isinstance(image, Image.Image) else open_image(Path(image))
+
+
+def _parsed(answer: Completion, frame: Frame) -> Parsed:
+    """An answer's graph and issues, with scores where the engine gave its tokens' probabilities."""
+    parsed = parse(answer.text, frame)
+    return parsed if answer.pieces is None else dataclasses.replace(parsed, graph=scored(parsed, answer))
+
+
+def check_samples(samples: int, sampling: Sampling) -> None:
+    """See that several samples can differ.
+
+    Raises:
+        ConfigError: fewer than one, or several at temperature 0.
+    """
+    if samples < 1:
+        raise ConfigError(f"samples: expected 1 or more, found {samples}")
+    if samples > 1 and sampling.temperature == 0:
+        raise ConfigError(f"samples: {samples} answers at temperature 0 are all the same; set a temperature such as 1")
 
 
 def load(
-    model: str | Path = "tiny", *, device: str | None = None, dtype: str | None = None, max_pixels: int | None = None
+    model: str | Path = "tiny",
+    *,
+    engine: str = "hf",
+    device: str | None = None,
+    dtype: str | None = None,
+    max_pixels: int | None = None,
 ) -> Reader:
     """Load a checkpoint as a function from images to scene graphs.
 
     Args:
         model: a checkpoint folder, a name on the Hub (owner/name), or "tiny".
+        engine: "hf", "vllm" or "openai:URL", see `r1sgg.inference.engines`.
         device: "cpu", "cuda", ...; None takes the GPU where there is one.
         dtype: see `r1sgg.models.families.load_model`.
         max_pixels: see `r1sgg.models.families.load_processor`.
@@ -90,8 +281,29 @@ def load(
     Raises:
         ModelError: see `r1sgg.models.families.load_model`.
     """
-    from r1sgg.inference.hf import TransformersEngine
-    from r1sgg.models.families import load_model
+    from r1sgg.inference.engines import Opening
 
-    loaded = load_model(model, device=device, dtype=dtype, max_pixels=max_pixels)
-    return Reader(loaded, TransformersEngine(loaded))
+    return Opening(str(model), engine, device=device, dtype=dtype, max_pixels=max_pixels).open()
+
+
+def guide_spec(settings: AnswerSettings, frame: Frame, tokens: int, vocabulary: str | None = None) -> GuideSpec:
+    """What a guided answer of a checkpoint is held to.
+
+    Args:
+        settings: the checkpoint's.
+        frame: of the image.
+        tokens: most of the answer, half of them thoughts.
+        vocabulary: whose names may be written; the settings' where None.
+
+    Raises:
+        InputError: there is no such vocabulary.
+    """
+    names = load_vocabulary(vocabulary or settings.vocabulary)
+    return GuideSpec(
+        frame,
+        names.written_objects,
+        names.predicates,
+        answer_format=settings.answer_format,
+        minify=settings.minify,
+        think=min(_THINK, tokens // 2) if settings.think else 0,
+    )

@@ -1,7 +1,8 @@
 """The evaluator: takes images one by one, keeps a few numbers of each, forgets the rest.
 
-Kept are about 200 bytes an image (its name and digest included), 20 a true triplet and 48 a box
-(`r1sgg.metrics.objects`); graphs and texts are not. What the numbers mean is in `r1sgg.metrics.figures`.
+Kept are about 200 bytes an image (its name and digest included), 20 a true triplet, 48 a box
+(`r1sgg.metrics.objects`) and 9 a confidence; graphs and texts are not. What the numbers mean is in
+`r1sgg.metrics.figures`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from r1sgg.graph.mapping import Change, Level, Similarity, map_graph
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import FAILURES
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
+from r1sgg.metrics.calibration import right_objects
 from r1sgg.metrics.frequency import TrainingStatistics
 from r1sgg.metrics.objects import BoxColumns, average_precision
 from r1sgg.metrics.protocol import STRICT, Protocol
@@ -70,6 +72,7 @@ class Columns:
         changes: how often each mapping was made.
         outside: true objects and relations left out because the vocabulary lacks their names.
         precision: AP, AP50 and AP75.
+        confidences: "objects" and "triplets" of graphs that have scores: those, and which were right.
         data_hash: see `r1sgg.data.base.data_hash`.
         models: names that the predictions state.
     """
@@ -82,6 +85,7 @@ class Columns:
     changes: Counter[Change]
     outside: int
     precision: dict[str, float | None]
+    confidences: dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]]
     data_hash: str
     models: tuple[str, ...]
 
@@ -133,6 +137,7 @@ class Evaluator:
         self._predicates: dict[str, int] = dict(vocabulary.predicate_index)
         self._classes: dict[str, int] = {}
         self._true_boxes, self._boxes = BoxColumns(), BoxColumns()
+        self._confidences = {"objects": (array("d"), bytearray()), "triplets": (array("d"), bytearray())}
         self._failures: Counter[str] = Counter()
         self._changes: Counter[Change] = Counter()
         self._outside = 0
@@ -185,8 +190,20 @@ class Evaluator:
             self._failures[failure] += 1
         self._true_boxes.add(row, truth, size, self._classes, scored=False)
         self._boxes.add(row, graph, size, self._classes, scored=self.protocol.use_scores)
+        if self.protocol.use_scores:
+            self._add_confidences(truth, graph, match)
         self._digests.append(example_digest(example))
         return ImageResult(example.image_id, truth, graph, failure, skipped, match)
+
+    def _add_confidences(self, truth: SceneGraph, graph: SceneGraph, match: TripletMatch) -> None:
+        if graph.object_scores is not None:
+            scores, right = self._confidences["objects"]
+            scores.extend(graph.object_scores.tolist())
+            right.extend(right_objects(truth, graph).tobytes())
+        if (products := graph.triplet_scores) is not None:
+            scores, right = self._confidences["triplets"]
+            scores.extend(products.tolist())
+            right.extend(partner >= 0 for partner in match.partners)
 
     def finish(self) -> Columns:
         """All that was counted, AP included."""
@@ -210,6 +227,10 @@ class Evaluator:
             changes=self._changes,
             outside=self._outside,
             precision=average_precision(self._true_boxes, self._boxes, by_name, hidden),
+            confidences={
+                kind: (np.frombuffer(scores, dtype=np.float64), np.frombuffer(right, dtype=np.bool_))
+                for kind, (scores, right) in self._confidences.items()
+            },
             data_hash=hash_of_digests(self._digests),
             models=tuple(sorted(self._models)),
         )

@@ -17,6 +17,7 @@ from r1sgg.data.predictions import Prediction
 from r1sgg.errors import ConfigError
 from r1sgg.graph.mapping import Level, Similarity
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
+from r1sgg.metrics.calibration import summary
 from r1sgg.metrics.columns import IMAGE_COLUMNS, Columns, Evaluator
 from r1sgg.metrics.figures import Figures
 from r1sgg.metrics.frequency import TrainingStatistics, most_frequent, predicate_groups
@@ -156,6 +157,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         }
         or None,
         "per_predicate": figures.per_predicate(),
+        "calibration": calibration(columns),
         "intervals": intervals(figures, bootstrap, seed) if bootstrap else None,
         "counts": {
             "images_with_relations": int((columns.images[:, IMAGE_COLUMNS.index("true_relations")] > 0).sum()),
@@ -178,3 +180,16 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         "model": ", ".join(columns.models) or None,
         "switches": asdict(evaluator.protocol),
     }
+
+
+def calibration(columns: Columns) -> dict[str, Any] | None:
+    """How well confidences are calibrated, for "objects" and "triplets" (see `r1sgg.metrics.calibration.summary`).
+
+    None where no prediction has scores.
+    """
+    totals = dict(zip(IMAGE_COLUMNS, columns.images.sum(axis=0).tolist(), strict=True))
+    found = {
+        kind: summary(*columns.confidences[kind], totals[total])
+        for kind, total in (("objects", "true_objects"), ("triplets", "true_relations"))
+    }
+    return found if any(found.values()) else None

@@ -125,21 +125,11 @@ class _Finder:
 def _ranking(graph: SceneGraph, protocol: Protocol) -> Sequence[int]:
     """Indices of the predicted triplets, best first; equal scores keep the order of the file."""
     count = len(graph.pairs)
-    scores = triplet_scores(graph) if protocol.use_scores else None
-    if scores is None:
+    found = graph.triplet_scores if protocol.use_scores else None
+    if found is None:
         return range(count)
+    scores = found.tolist()
     return sorted(range(count), key=lambda k: -scores[k])
-
-
-def triplet_scores(graph: SceneGraph) -> list[float] | None:
-    """Score of each triplet: the product of its relation's, subject's and object's scores, those that there are."""
-    if graph.relationship_scores is None and graph.object_scores is None:
-        return None
-    scores = np.ones(len(graph.pairs)) if graph.relationship_scores is None else graph.relationship_scores
-    if graph.object_scores is not None and len(graph.pairs):
-        ends = np.array(graph.pairs)
-        scores = scores * graph.object_scores[ends[:, 0]] * graph.object_scores[ends[:, 1]]
-    return [float(v) for v in scores]
 
 
 def _padding(

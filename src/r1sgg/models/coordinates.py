@@ -17,8 +17,9 @@ from r1sgg.graph.scene import Boxes
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
-Convention = Literal["thousandths", "resized_pixels", "image_pixels", "padded_square"]
-"""0..1000 of width and height; pixels as the image processor resizes; the image's own pixels; 0..1 of its square."""
+Convention = Literal["thousandths", "resized_pixels", "image_pixels", "padded_square", "square_thousandths"]
+"""0..1000 of width and height; pixels as the image processor resizes; the image's own pixels; 0..1 of the square in
+whose middle the image lies; 0..1000 of a square with the image at its top left."""
 
 _MAX_ASPECT = 200  # the Qwen image processors refuse longer images
 _DECIMALS = 3  # of fractions
@@ -56,24 +57,33 @@ def placement(convention: Convention, image_size: tuple[int, int], processor: Pr
         ImageError: the image is more than 200 times as long as wide.
     """
     check_aspect(image_size)
+    width, height = image_size
     if convention == "padded_square":
         side, (x, y) = _square(image_size)
-        width, height = image_size
         return Placement((1.0, 1.0), (width / side, height / side), (x / side, y / side), _DECIMALS)
+    if convention == "square_thousandths":
+        side = max(image_size)
+        return Placement((1000.0, 1000.0), (1000 * width / side, 1000 * height / side))
     if convention == "resized_pixels":
         size = resized_size(image_size, processor)
     else:
-        size = (1000.0, 1000.0) if convention == "thousandths" else (float(image_size[0]), float(image_size[1]))
+        size = (1000.0, 1000.0) if convention == "thousandths" else (float(width), float(height))
     return Placement(size, size)
 
 
-def pad_to_square(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
-    """The image in the middle of a square of `colour` with its longer side, as `padded_square` coordinates assume."""
-    side, corner = _square(image.size)
+def pad_to_square(image: Image.Image, colour: tuple[int, int, int], *, centred: bool) -> Image.Image:
+    """The image in a square of `colour` with its longer side.
+
+    Args:
+        image: RGB.
+        colour: of what is filled up.
+        centred: in the middle, as `padded_square` coordinates assume; else at the top left (`square_thousandths`).
+    """
+    side, middle = _square(image.size)
     if image.size == (side, side):
         return image
     square = Image.new("RGB", (side, side), colour)
-    square.paste(image, corner)
+    square.paste(image, middle if centred else (0, 0))
     return square
 
 

@@ -7,7 +7,7 @@ prompts follow Table 1 of arXiv 2504.13617 in content, not in wording.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -16,7 +16,7 @@ import orjson
 
 from r1sgg.errors import InputError
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.graph.text import Frame, render
+from r1sgg.graph.text import AnswerFormat, Frame, number_ids, render
 
 if TYPE_CHECKING:
     from r1sgg.graph.vocabulary import Vocabulary
@@ -34,9 +34,10 @@ class AnswerSettings:
     Attributes:
         prompt: "paper" (task, JSON shape, guidelines, worked example) or "short" (one line, for small models).
         think: ask for <think> and <answer> tags, and write them into training targets.
-        minify: training targets without spaces after commas and colons.
+        minify: training targets in JSON without spaces after commas and colons.
         vocabulary: "open", or the vocabulary that the prompt lists ("vg150", "psg", a file).
         image_size: state the size that coordinates are relative to (the original code removes it).
+        answer_format: ask for the paper's "json" or for "compact" lines (`r1sgg.graph.compact`), and teach them.
     """
 
     prompt: Prompt = "paper"
@@ -44,6 +45,7 @@ class AnswerSettings:
     minify: bool = False
     vocabulary: str = "open"
     image_size: bool = False
+    answer_format: AnswerFormat = "json"
 
     @classmethod
     def from_record(cls, record: Any, where: str) -> Self:
@@ -60,8 +62,9 @@ class AnswerSettings:
                 raise InputError(f"{where}: {key!r}", expected=f"only the keys {', '.join(fields)}", found="another")
             if type(value) is not type(fields[key]):
                 raise InputError(f"{where}: {key}", expected=f"a value like {fields[key]!r}", found=repr(value))
-        if record.get("prompt", "paper") not in get_args(Prompt):
-            raise InputError(f"{where}: prompt", expected=" or ".join(get_args(Prompt)), found=repr(record["prompt"]))
+        for key, known in (("prompt", get_args(Prompt)), ("answer_format", get_args(AnswerFormat))):
+            if record.get(key, fields[key]) not in known:
+                raise InputError(f"{where}: {key}", expected=" or ".join(known), found=repr(record[key]))
         return cls(**record)
 
     @classmethod
@@ -86,6 +89,7 @@ class AnswerSettings:
 
 
 SHORT_PROMPT = "Scene graph of the image as JSON."
+SHORT_COMPACT_PROMPT = "Scene graph of the image, compact."
 
 THINK_SYSTEM_PROMPT = (
     "A user asks, and the assistant answers. The assistant first reasons in its mind and then gives the answer. The "
@@ -118,7 +122,11 @@ def build_messages(
     Returns:
         An optional system message and one user message.
     """
-    text = SHORT_PROMPT if settings.prompt == "short" else _paper_prompt(settings, frame)
+    compact = settings.answer_format == "compact"
+    if settings.prompt == "short":
+        text = SHORT_COMPACT_PROMPT if compact else SHORT_PROMPT
+    else:
+        text = _paper_prompt(settings, frame)
     if vocabulary is not None and vocabulary.objects:
         text += f"\n\nUse only these object names: {', '.join(vocabulary.written_objects)}."
     if vocabulary is not None and vocabulary.predicates:
@@ -137,22 +145,50 @@ def with_image(messages: list[Message]) -> list[Message]:
 def _paper_prompt(settings: AnswerSettings, frame: Frame) -> str:
     width, height = int(frame[0]), int(frame[1])
     size = f" of size {width} x {height}" if settings.image_size else ""
+    runs = f"x runs from 0 to {width}, y from 0 to {height}"
+    if settings.answer_format == "compact":
+        shape, example = _COMPACT_SHAPE.format(size=size, runs=runs), replace(_EXAMPLE, ids=number_ids(_EXAMPLE.labels))
+    else:
+        shape, example = _JSON_SHAPE.format(size=size, runs=runs), _EXAMPLE
     return f"""\
+{shape}
+
+Example:
+{render(example, frame, answer_format=settings.answer_format)}
+
+Now give the complete scene graph of the image."""
+
+
+_JSON_SHAPE = """\
 Write a structured scene graph for the image{size}, as one JSON object of this shape:
 {{"objects": [{{"id": "object_name.number", "bbox": [x1, y1, x2, y2]}}, ...], \
 "relationships": [{{"subject": "object_name.number", "predicate": "relation", "object": "object_name.number"}}, ...]}}
 
 Guidelines for objects:
 - Each id is unique and has the form "object_name.number".
-- Each box is [x1, y1, x2, y2] in integers, the top left and the bottom right corner; x runs from 0 to {width}, \
-y from 0 to {height}.
+- Each box is [x1, y1, x2, y2] in integers, the top left and the bottom right corner; {runs}.
 - List all visible objects, also those that take part in no relationship.
 
 Guidelines for relationships:
 - Each one has a subject, a predicate and an object; subject and object are ids from the list of objects.
-- Leave out relationships for objects that stand alone.
+- Leave out relationships for objects that stand alone."""
 
-Example:
-{render(_EXAMPLE, frame)}
+_COMPACT_SHAPE = """\
+Write a structured scene graph for the image{size}, as lines of this shape:
+objects
+object_name x1 y1 x2 y2
+...
+relationships
+object_name relation object_name
+...
+end
 
-Now give the complete scene graph of the image."""
+Guidelines for objects:
+- One object a line. The second object of a name is name2, the third name3; words of a name are joined by "_".
+- Each box is x1 y1 x2 y2 in integers, the top left and the bottom right corner; {runs}.
+- List all visible objects, also those that take part in no relationship.
+
+Guidelines for relationships:
+- One relationship a line: subject, predicate, object. Subject and object are names from the lines of objects; words \
+of a predicate are joined by "_".
+- Leave out relationships for objects that stand alone."""

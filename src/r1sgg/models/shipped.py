@@ -3,8 +3,8 @@
     python -m r1sgg.models.shipped CHECKPOINT FOLDER      packs a checkpoint as it is shipped
 
 Each row of a matrix is stored as int8 with a float32 scale (its largest absolute value / 127), each vector as it is.
-The unpacked folder lies in the user's cache ($XDG_CACHE_HOME/r1sgg, else ~/.cache/r1sgg), named by the hash of what it was
-made from; it is an ordinary checkpoint, which everything that reads checkpoints reads.
+The unpacked folder lies in the user's cache ($XDG_CACHE_HOME/r1sgg, else ~/.cache/r1sgg), named by the hash of what it
+was made from; it is an ordinary checkpoint, which everything that reads checkpoints reads.
 """
 
 from __future__ import annotations

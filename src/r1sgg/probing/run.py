@@ -27,7 +27,8 @@ from r1sgg.data.images import open_image
 from r1sgg.errors import ConfigError, ImageError, InputError
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
 from r1sgg.inference.engine import Engine, Sampling, batches_by_size, describe
-from r1sgg.inference.run import WINDOW, RunLog, fingerprint
+from r1sgg.inference.resume import RunLog, fingerprint
+from r1sgg.inference.run import WINDOW
 from r1sgg.metrics.frequency import collect
 from r1sgg.models.coordinates import Placement, placement
 from r1sgg.models.families import Checkpoint
@@ -152,7 +153,7 @@ def run(
     settings = _shared_settings(checkpoint, engine, probe, questions, batch_size)
     answers = out / "answers.jsonl"
     log = RunLog(answers, settings, overwrite, key="id")
-    resumed, _ = log.resume(names, WINDOW * batch_size)
+    resumed, _ = log.resume(names, len(names), WINDOW * batch_size)
     (out / "questions.jsonl").write_bytes(b"".join(questions.lines()))
     progress(resumed, len(tasks))
     spent = 0.0
@@ -213,7 +214,9 @@ def _answer(
             row["error"] = picture
             continue
         image, place = picture
-        batch.append(Asked(shown_image(image, setting.shown, question, probe.seed), question, setting.told, place))
+        shown = shown_image(image, setting.shown, question, probe.seed)
+        shown = checkpoint.family.view(shown, checkpoint.processor, taught=True)
+        batch.append(Asked(shown, question, setting.told, place))
         kept.append(row)
     if not batch:
         return rows

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import orjson
 
+from r1sgg.graph.compact import id_of_name, name_of_id, predicate_of, word_of
 from r1sgg.graph.scene import Boxes, label_of_id, normalize_name
 from r1sgg.graph.text import Frame, Issue, Parsed, parse
 from r1sgg.matching.assign import Ints
@@ -135,8 +136,8 @@ _FOUR = {4}
 def _columns(text: str, frame: Frame) -> _Columns | None:
     """One answer whose layout and keys are as asked for, values not judged yet; None where that is in doubt."""
     body, mark = _body(text)
-    if not body:
-        return None
+    if body[:1] != "{":
+        return _compact_columns(body, mark, frame) if body else None
     try:
         document: dict[str, Any] = orjson.loads(body)
         rows, relations = document["objects"], document["relationships"]
@@ -159,6 +160,42 @@ def _columns(text: str, frame: Frame) -> _Columns | None:
     return labels, numbers, subjects, objects, predicates, mark, (), frame
 
 
+def _compact_label(name: str) -> str:
+    """The class of an object by its written name; "" for one that the format would write in another way."""
+    identifier = id_of_name(name) or ""
+    return label_of_id(identifier) if len(identifier) <= _LONGEST_NAME and name_of_id(identifier) == name else ""
+
+
+def _compact_predicate(word: str) -> str:
+    predicate = predicate_of(word) or ""
+    return normalize_name(predicate) if word_of(predicate) == word else ""
+
+
+_COMPACT_LABELS, _COMPACT_PREDICATES = _Names(_compact_label), _Names(_compact_predicate)
+
+
+def _compact_columns(body: str, mark: float, frame: Frame) -> _Columns | None:
+    """The same for an answer in the compact format, which every line of it must be to the letter."""
+    rows, _, rest = body[len("objects\n") : -len("\nend")].partition("\nrelationships")
+    words = [row.split(" ") for row in rows.split("\n")]
+    relations = [row.split(" ") for row in rest[1:].split("\n")] if rest else []
+    if rest[:1] not in ("", "\n") or set(map(len, words)) != {5} or not {3}.issuperset(map(len, relations)):
+        return None
+    digits = list(chain.from_iterable(row[1:] for row in words))
+    joined = "".join(digits)
+    if not (all(digits) and joined.isascii() and joined.isdigit() and max(map(len, digits)) < 16):
+        return None
+    index = {row[0]: k for k, row in enumerate(words)}
+    ends = [(index.get(row[0], -1), row[1], index.get(row[2], -1)) for row in relations]
+    subjects, targets = [s for s, _, _ in ends], [o for _, _, o in ends]
+    if len(index) < len(words) or len(set(ends)) < len(ends) or -1 in subjects or -1 in targets:
+        return None
+    labels, predicates = [_COMPACT_LABELS[name] for name in index], [_COMPACT_PREDICATES[row[1]] for row in relations]
+    if not (all(labels) and all(predicates)):
+        return None
+    return labels, list(map(int, digits)), subjects, targets, predicates, mark, (), frame
+
+
 def _regular(row: _Columns) -> bool:
     """The checks of `_flat` on one answer."""
     labels, numbers, _, _, predicates, *_ = row
@@ -166,14 +203,17 @@ def _regular(row: _Columns) -> bool:
 
 
 def _body(text: str) -> tuple[str, float]:
-    """The JSON of a text in one of the two plain layouts and its format mark, or "" for any other text."""
+    """The answer in a text of one of the plain layouts, and its format mark; or "" for any other text."""
     text = text.strip()
     if text[:1] == "{":
         return (text, 0.5) if "<" not in text else ("", 0.0)
+    if text[:8] == "objects\n":
+        return (text, 0.5) if "<" not in text and text[-4:] == "\nend" else ("", 0.0)
     middle = text.find("</think>")
     start = text.find("<answer>", middle)
     if not (middle > 0 < start and text[:7] == "<think>" and text[-9:] == "</answer>" and text.count("<") == 4):
         return "", 0.0
     body = text[start + 8 : -9].strip()
-    plain = body[:1] == "{" and not text[middle + 8 : start].strip() and "object" in body and "relationships" in body
+    plain = body[:1] == "{" or (body[:8] == "objects\n" and body[-4:] == "\nend")
+    plain = plain and not text[middle + 8 : start].strip() and "object" in body and "relationships" in body
     return (body, 1.0) if plain else ("", 0.0)

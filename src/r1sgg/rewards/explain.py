@@ -40,8 +40,8 @@ def explain_answer(rubric: Rubric, text: str, truth: SceneGraph, frame: Frame) -
 
 _FORMAT = {
     1.0: "think and answer tags with both keywords: full mark",
-    0.5: "a JSON object without the tags: half a mark",
-    0.0: "neither the tags nor a JSON object alone: no mark",
+    0.5: "a JSON object or compact lines without the tags: half a mark",
+    0.0: "neither the tags nor an answer alone: no mark",
 }
 
 

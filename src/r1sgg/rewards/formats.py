@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 
-from r1sgg.graph.text import Parsed
+from r1sgg.graph.text import AnswerFormat, Parsed
 
 _BETWEEN = re.compile(r"</think>\s*<answer>")
-_OPENING = re.compile(r"\s*(?:```\w*\s*)?\{")
+_OPENING = re.compile(r"\s*(?:```\w*\s*)?(?:\{|objects[ \t\r]*$)", re.MULTILINE)
+_COMPACT = re.compile(r"(?:^|>)[ \t]*objects[ \t\r]*$", re.MULTILINE)
+_JSON_KEY = re.compile(r'"objects"\s*:')
 _NOT_AN_OBJECT = frozenset(("no_json", "invalid_json", "truncated", "surrounding_text"))
 
 
 def format_of(text: str, parsed: Parsed) -> float:
-    """1 for <think>..</think><answer>..</answer> and the keywords in the answer, 0.5 for a bare JSON object, else 0.
+    """1 for <think>..</think><answer>..</answer> and the keywords in the answer, 0.5 for a bare answer, else 0.
 
-    The tags must be the whole text, in lower case. A JSON object alone in a code fence or an <answer> counts as bare.
+    The tags must be the whole text, in lower case; the keywords stand in both answer formats. Bare is a JSON object or
+    a compact answer, alone in a code fence or an <answer> too.
     """
     text = text.strip()
     if text.startswith("<think>") and text.endswith("</answer>") and (m := _BETWEEN.search(text)):
@@ -27,3 +30,8 @@ def format_of(text: str, parsed: Parsed) -> float:
     end = text.find("</answer>", start)
     body = text[start + len("<answer>") : end] if 0 <= start < end else text
     return 0.5 if _OPENING.match(body) else 0.0
+
+
+def written_format(text: str) -> AnswerFormat:
+    """Which format an answer that could be read is in."""
+    return "compact" if _COMPACT.search(text) and not _JSON_KEY.search(text) else "json"

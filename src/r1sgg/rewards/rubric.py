@@ -1,24 +1,21 @@
-"""A rubric: named, weighted terms over one parse and one match per answer; and the same as reward functions for TRL.
+"""A rubric: named, weighted terms over one parse and one match per answer.
 
     >>> from r1sgg.matching.labels import load_similarity
     >>> rubric = Rubric(REWARD_SETS["paper-v4"].weights, load_similarity("exact"))
 
-The named sets are in `REWARD_SETS`. Deliberately no training here, and no guessing: what to score against, and in which
-frame the answer's boxes are, is passed in.
+The named sets are in `REWARD_SETS`. Deliberately no training here (trainers call `r1sgg.rewards.adapters`), and no
+guessing: what to score against, and in which frame the answer's boxes are, is passed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import orjson
 
-from r1sgg.data.base import example_of_record
 from r1sgg.errors import ConfigError
 from r1sgg.graph.document import find_document
 from r1sgg.graph.scene import EMPTY, SceneGraph
@@ -236,67 +233,3 @@ _MOST_CELLS = 1_000_000  # pairs of objects or triplets in one go: bounds memory
 def _cells(truths: Sequence[SceneGraph], answers: Answers) -> int:
     objects, triplets = [len(t.labels) for t in truths], [len(t.pairs) for t in truths]
     return int(sum(map(mul, objects, answers.counts)) + sum(map(mul, triplets, answers.triplets)))
-
-
-# ---------------------------------------------------------------- TRL
-
-RewardFunction = Callable[..., list[float | None]]
-
-
-def trl_rewards(rubric: Rubric) -> tuple[list[RewardFunction], list[float]]:
-    """Reward functions for TRL's GRPOTrainer, one per weighted term, with their weights.
-
-    Each is called with `completions` (strings, or lists of chat messages) and the data set's columns `ground_truth` (a
-    ground-truth record as JSON) and `frame` ([w, h]); it returns a term's value per completion, None where the term
-    does not apply. Called in turn with the same batch, they share one parse and one match.
-    """
-    shared = _Shared(rubric)
-    return [shared.function(name) for name in rubric.weights], list(rubric.weights.values())
-
-
-class _Shared:
-    """Remembers the last batch, and the truths of recent batches."""
-
-    def __init__(self, rubric: Rubric) -> None:
-        self.rubric = rubric
-        self.truths: dict[str, SceneGraph] = {}
-        self.last: tuple[Any, list[Score]] | None = None
-
-    def function(self, name: str) -> RewardFunction:
-        def reward(
-            completions: Sequence[Any], ground_truth: Sequence[str], frame: Sequence[Sequence[float]], **_: Any
-        ) -> list[float | None]:
-            return [score.terms[name] for score in self.scores(completions, ground_truth, frame)]
-
-        reward.__name__ = reward.__qualname__ = name
-        reward.__doc__ = TERMS[name].__doc__
-        return reward
-
-    def scores(
-        self, completions: Sequence[Any], ground_truth: Sequence[str], frame: Sequence[Sequence[float]]
-    ) -> list[Score]:
-        texts = [text_of(c) for c in completions]
-        frames = [(float(w), float(h)) for w, h in frame]
-        key = (texts, list(ground_truth), frames)
-        if self.last is None or self.last[0] != key:
-            self.last = (key, self.rubric.score(texts, [self.truth(t) for t in ground_truth], frames))
-        return self.last[1]
-
-    def truth(self, record: str) -> SceneGraph:
-        graph = self.truths.get(record)
-        if graph is None:
-            if len(self.truths) >= 4096:
-                self.truths.clear()
-            graph = example_of_record(orjson.loads(record), "ground_truth", Path()).graph
-            self.truths[record] = graph
-        return graph
-
-
-def text_of(completion: Any) -> str:
-    """The text of a completion in TRL's shapes: a string, or chat messages whose content is a string or typed parts."""
-    if isinstance(completion, str):
-        return completion
-    content = completion[-1]["content"] if completion else ""
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text") or "" for part in content or ())

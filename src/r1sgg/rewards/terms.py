@@ -14,9 +14,10 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.graph.text import Frame, render
+from r1sgg.graph.text import AnswerFormat, Frame, render
 from r1sgg.matching.assign import Array, Ints, offsets
 from r1sgg.rewards.evidence import Evidence, Mask
+from r1sgg.rewards.formats import written_format
 
 Term = Callable[[Evidence], Array]
 
@@ -24,7 +25,7 @@ Term = Callable[[Evidence], Array]
 
 
 def format(evidence: Evidence) -> Array:
-    """1 for <think>..</think><answer>..</answer> and the keywords in the answer, 0.5 for a bare JSON object, else 0."""
+    """1 for <think>..</think><answer>..</answer> and the keywords in the answer, 0.5 for a bare answer, else 0."""
     return np.array(evidence.answers.formats, dtype=np.float64)
 
 
@@ -117,12 +118,13 @@ def restraint(evidence: Evidence) -> Array:
 
 def brevity(evidence: Evidence) -> Array:
     """Length penalty: 1 up to twice the characters of the gold answer, then falling as 1 / length; 0 if unreadable."""
-    gold: dict[tuple[int, Frame], int] = {}
+    gold: dict[tuple[int, Frame, AnswerFormat], int] = {}
     scores = np.zeros(len(evidence))
     for k, (text, truth, frame) in enumerate(zip(evidence.texts, evidence.truths, evidence.frames, strict=True)):
         if evidence.answers.counts[k]:
-            key = (id(truth), frame)
-            length = gold.get(key) or gold.setdefault(key, _gold_length(truth, frame))
+            answer_format = written_format(text)
+            key = (id(truth), frame, answer_format)
+            length = gold.get(key) or gold.setdefault(key, _gold_length(truth, frame, answer_format))
             scores[k] = min(1.0, 2 * length / len(text))
     return scores
 
@@ -142,8 +144,8 @@ NEEDS_OBJECTS = frozenset(("node", "node_label", "node_box"))
 # ---------------------------------------------------------------- parts of terms
 
 
-def _gold_length(truth: SceneGraph, frame: Frame) -> int:
-    return len(render(truth, frame, think=True))
+def _gold_length(truth: SceneGraph, frame: Frame, answer_format: AnswerFormat) -> int:
+    return len(render(truth, frame, think=True, answer_format=answer_format))
 
 
 def _sum_per_answer(evidence: Evidence, owners: Ints, values: Array) -> Array:

@@ -135,7 +135,7 @@ def build_app(reader: Reader, settings: ServerSettings | None = None, model: str
     """
     given = settings or ServerSettings()
     counters = Counters()
-    batcher = Batcher(reader, most=given.most_images, queue=given.queue, on_batch=counters.batch)  # type: ignore[arg-type]
+    batcher = Batcher(reader, most=given.most_images, queue=given.queue, on_batch=counters.batch)
 
     @contextlib.asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:

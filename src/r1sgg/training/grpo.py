@@ -13,20 +13,53 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from accelerate.utils import send_to_device
 from transformers import AutoConfig
 from trl import GRPOConfig, GRPOTrainer
 
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, require
 from r1sgg.matching.labels import load_similarity
 from r1sgg.models.families import suppressed_token_ids
-from r1sgg.rewards.rubric import Rubric, trl_rewards
+from r1sgg.rewards.adapters import trl_rewards
+from r1sgg.rewards.rubric import Rubric
+from r1sgg.training.checkpoints import KeepsWork
 from r1sgg.training.logs import CompletionsLog
+from r1sgg.training.parts import PartOptions, prepare_parts
 from r1sgg.training.recipe import RewardOptions
-from r1sgg.training.run import LoadsByConversion, prepare
+from r1sgg.training.rollouts import GuidedRollouts, RolloutOptions, hold_to_schema, settle_correction
+from r1sgg.training.run import prepare
 
 
-class GraphTrainer(LoadsByConversion, GRPOTrainer):  # type: ignore[misc]
-    """TRL's trainer."""
+class GraphTrainer(KeepsWork, GRPOTrainer):  # type: ignore[misc]
+    """TRL's trainer, whose checkpoints hold the rollouts that wait for their steps, and whose rollouts are watched."""
+
+    guided: GuidedRollouts | None = None
+
+    def progress(self) -> dict[str, Any]:
+        """See `KeepsWork`: rollouts are sampled once for `steps_per_generation * num_iterations` steps."""
+        waiting = self._step % (self.args.steps_per_generation * self.num_iterations) != 0
+        return {**super().progress(), "step": self._step, "rollouts": self._buffered_inputs if waiting else None}
+
+    def go_on(self, progress: Mapping[str, Any]) -> None:
+        """See `KeepsWork`."""
+        super().go_on(progress)
+        self._step = progress["step"]
+        if progress["rollouts"] is not None:
+            self._buffered_inputs = [send_to_device(part, self.args.device) for part in progress["rollouts"]]
+
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        if self.guided is None:
+            return super()._generate_single_turn(*args, **kwargs)
+        with self.guided.held(self.accelerator.unwrap_model(self.model_wrapped), self._frames):
+            return super()._generate_single_turn(*args, **kwargs)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._frames = [tuple(row["frame"]) for row in inputs]
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        if self.guards is not None and self.model.training:
+            self.guards.images(output["prompt_ids"], output)
+            self.guards.rollouts(self._metrics["train"]["frac_reward_zero_std"][-1])
+        return output
 
 
 def train_grpo(config: Path | None, arguments: Sequence[str]) -> int:
@@ -35,28 +68,49 @@ def train_grpo(config: Path | None, arguments: Sequence[str]) -> int:
     Raises:
         ConfigError, InputError, ModelError: with one sentence that says what to change.
     """
-    run = prepare("grpo", GRPOConfig, (RewardOptions,), config, arguments, {})
-    wanted = run.recipe.options[2]
+    run = prepare("grpo", GRPOConfig, (RewardOptions, PartOptions, RolloutOptions), config, arguments, {})
+    if not run.checkpoint.family.rollouts:
+        raise ConfigError(
+            f"model: {run.checkpoint.family.name} cannot be trained by GRPO, because TRL passes its model no "
+            "qformer_input_ids; SFT works"
+        )
+    if run.arguments.use_transformers_continuous_batching:
+        raise ConfigError(
+            "use_transformers_continuous_batching: expected false, found true; TRL's continuous batching generates "
+            "without the images"
+        )
+    if run.arguments.use_vllm:
+        require("vllm", "vllm")
+    guide = run.recipe.option(RolloutOptions).guide
+    if guide and run.arguments.use_vllm:
+        hold_to_schema(run.arguments, run.checkpoint)
+    settle_correction(run.arguments, run.recipe.chosen)
+    wanted = run.recipe.option(RewardOptions)
+    parts = prepare_parts(run.recipe.option(PartOptions), run.checkpoint, run.arguments.optim)
     rubric = rubric_of(wanted.rewards, wanted.similarity, clamp=wanted.clamp)
     functions, weights = trl_rewards(rubric)
     if run.arguments.reward_weights is None:
         run.arguments.reward_weights = weights
     model_config = AutoConfig.from_pretrained(run.checkpoint.path)
+    suppressed = suppressed_token_ids(model_config, run.checkpoint.processor.tokenizer)
     run.arguments.generation_kwargs = without_images(
-        run.arguments.generation_kwargs,
-        suppressed_token_ids(model_config, run.checkpoint.processor.tokenizer),
-        vllm=run.arguments.use_vllm,
+        run.arguments.generation_kwargs, suppressed, vllm=run.arguments.use_vllm
     )
     samples = CompletionsLog(run.folder, run.options.samples)
     trainer = GraphTrainer(
         model=run.checkpoint.path,
         args=run.arguments,
         processing_class=run.checkpoint.processor,
-        reward_funcs=samples.watch(functions, run.arguments.reward_weights),
+        reward_funcs=run.guards.watch(samples.watch(functions, run.arguments.reward_weights)),
         train_dataset=run.rows,
         eval_dataset=run.validation_rows,
         callbacks=[samples, *run.callbacks],
+        **parts.arguments,
     )
+    parts.freeze(trainer.model)
+    if guide and not run.arguments.use_vllm:
+        tokens = run.arguments.max_completion_length
+        trainer.guided = GuidedRollouts(run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed)
     return run.train(trainer)
 
 

@@ -1,8 +1,9 @@
-"""Recipes: a YAML file and command-line options, read into the options below plus every option of a TRL trainer.
+"""Recipes: a YAML file and command-line options, read into options of our own plus every option of a TRL trainer.
 
 A recipe is a flat YAML mapping. `include: base.yaml` (a path, or a list, relative to the file) takes over another
-recipe's keys, which the file's own keys override; options on the command line override both. Nothing is guessed: a
-key or an option that nothing reads, and a value of the wrong type, is one sentence with the nearest known names.
+recipe's keys, which the file's own keys override. `--include more.yaml` on the command line puts further recipes over
+that, and options on the command line override all. Nothing is guessed: a key or an option that nothing reads, and a
+value of the wrong type, is one sentence with the nearest known names.
 
 It does not train and does not load a model.
 """
@@ -11,92 +12,27 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import functools
 import importlib.metadata
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 
 from r1sgg import __version__
-from r1sgg.data.targets import Order, target
 from r1sgg.errors import ConfigError
-from r1sgg.graph.scene import EMPTY, SceneGraph
+from r1sgg.training.options import RewardOptions, RunOptions, TargetOptions
+
+__all__ = ["RECORDED", "Recipe", "RewardOptions", "RunOptions", "TargetOptions", "read_recipe", "versions"]
 
 RECORDED = "recorded"
 """Key under which a run writes versions and data hashes into its config.yaml; recipes may hold it, it is not read."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class RunOptions:
-    """What is trained on what, and how it is watched. None means: as the checkpoint's own r1sgg.json says."""
-
-    model: str = field(default="tiny", metadata={"help": "Checkpoint folder, name on the Hub, or 'tiny'."})
-    data: str | None = field(
-        default=None,
-        metadata={"help": "Any data: GT.jsonl, scenes:COUNT, vg150:DIR, psg:DIR, coco:DIR, hub:NAME."},
-    )
-    validation: str | None = field(default=None, metadata={"help": "The same, for the evaluation during training."})
-    validate_steps: int = field(
-        default=0, metadata={"help": "SGDET evaluation on `validation` every so many steps; 0: at start and end."}
-    )
-    validate_images: int = field(default=200, metadata={"help": "Evaluate at most so many images."})
-    validate_batch_size: int = field(default=32, metadata={"help": "Images per generation batch of the evaluation."})
-    validate_tokens: int = field(default=1024, metadata={"help": "Longest answer in the evaluation, in tokens."})
-    prompt: str | None = field(default=None, metadata={"help": "Prompt: paper or short."})
-    vocabulary: str | None = field(
-        default=None, metadata={"help": "Names listed in the prompt: open (none), vg150, psg, or a file."}
-    )
-    think: bool | None = field(default=None, metadata={"help": "Answers in <think> and <answer> tags."})
-    minify: bool | None = field(default=None, metadata={"help": "Answers without spaces after commas and colons."})
-    image_size: bool | None = field(default=None, metadata={"help": "State the image's size in the prompt."})
-    max_pixels: int | None = field(default=None, metadata={"help": "Larger images are reduced to so many pixels."})
-    samples: int = field(default=4, metadata={"help": "Completions written to completions.jsonl at each log (GRPO)."})
-    resume: bool = field(default=False, metadata={"help": "Go on from the last checkpoint in output_dir."})
-
-
-@dataclass
-class TargetOptions:
-    """What SFT teaches of an annotated graph (`r1sgg.data.targets`); the shuffle takes the recipe's `seed`."""
-
-    object_order: Order = field(
-        default="annotated",
-        metadata={"help": "Objects as annotated, by position, or shuffled anew in each epoch from the second on."},
-    )
-    max_objects: int | None = field(default=None, metadata={"help": "Teach at most so many objects an image."})
-    max_relationships: int | None = field(default=None, metadata={"help": "Teach at most so many relationships."})
-
-    def bind(self, seed: int) -> Callable[..., SceneGraph]:
-        """`target` with these options: called with a graph and epoch=N.
-
-        Raises:
-            ConfigError: a limit that is too low.
-        """
-        bound = functools.partial(
-            target,
-            order=self.object_order,
-            seed=seed,
-            max_objects=self.max_objects,
-            max_relationships=self.max_relationships,
-        )
-        bound(EMPTY, epoch=0)  # complains about the options now, not at the first image
-        return bound
-
-
-@dataclass
-class RewardOptions:
-    """What GRPO pays for."""
-
-    rewards: str = field(
-        default="paper-v1", metadata={"help": 'A reward set, or terms and weights: {"format": 1, "hard_recall": 5}.'}
-    )
-    similarity: str = field(default="glove", metadata={"help": "Label similarity: glove, exact or spacy:MODEL."})
-    clamp: bool | None = field(default=None, metadata={"help": "Negative cosines count as 0; None: as the set says."})
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -111,10 +47,14 @@ class Recipe:
     options: tuple[Any, ...]
     chosen: dict[str, Any]
 
+    def option(self, kind: type[_T]) -> _T:
+        """The options of one of the dataclasses."""
+        return next(options for options in self.options if isinstance(options, kind))
+
     def save(self, path: Path, recorded: Mapping[str, Any]) -> None:
         """Write a recipe that gives this run again, with what was measured about it under `recorded`."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows = {key: value for key, value in self.chosen.items() if key != "resume"}
+        rows = {key: value for key, value in self.chosen.items() if key not in ("resume", "requeue")}
         path.write_text(yaml.safe_dump({**rows, RECORDED: dict(recorded)}, sort_keys=False, allow_unicode=True))
 
 
@@ -126,21 +66,28 @@ def read_recipe(
     Args:
         dataclasses: classes of options, such as (RunOptions, trl.SFTConfig).
         config: YAML recipe.
-        arguments: options as on the command line, ["--max_steps", "10"].
+        arguments: options as on the command line, ["--max_steps", "10"]; `--include FILE...` reads more recipes.
         defaults: values in place of the dataclasses' own.
 
     Raises:
         ConfigError: an unknown key or option, or a value of the wrong type.
     """
     parser = _parser(dataclasses)
-    written = _load(config) if config else {}
-    _check(parser, written, config)
+    arguments, more = _includes(arguments)
+    written: dict[str, Any] = {}
+    for path in ([config] if config else []) + more:
+        found = _load(path)
+        _check(parser, found, path)
+        written.update(found)
     given = _parse(parser, arguments)
     chosen = {**written, **given}
     values = {**defaults, **chosen}
     for old, new in _RENAMED.items():
         if chosen.get(old) is not None and new not in chosen:  # else a default of the new name would win
             values[new] = values.pop(old)
+    if (wanted := chosen.get("global_batch_size")) is not None:
+        each = values.get("per_device_train_batch_size") or _actions(parser)["per_device_train_batch_size"].default
+        values["gradient_accumulation_steps"] = _accumulation(wanted, each, chosen)
     parser.set_defaults_with_config(**values)
     try:
         parsed = parser.parse_args_into_dataclasses(args=[])
@@ -152,7 +99,7 @@ def read_recipe(
 def versions() -> dict[str, str]:
     """Versions of everything that a result may depend on."""
     found = {"r1sgg": __version__}
-    for name in ("torch", "transformers", "trl", "accelerate", "datasets", "numpy", "pillow"):
+    for name in ("torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy", "pillow"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -201,6 +148,39 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     for name in names:
         merged.update(_load(path.parent / name, (*above, path.resolve())))
     return {**merged, **document}
+
+
+def _includes(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """The arguments without `--include FILE...`, and the files."""
+    rest: list[str] = []
+    files: list[Path] = []
+    reading = False
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument.partition("=")
+            reading = name == "--include"
+            if not reading:
+                rest.append(argument)
+            elif equals:
+                files.append(Path(value))
+        elif reading:
+            files.append(Path(argument))
+        else:
+            rest.append(argument)
+    return rest, files
+
+
+def _accumulation(wanted: int, each: int, chosen: Mapping[str, Any]) -> int:
+    """Backward passes a step that make `wanted` sequences of `each` a process."""
+    if chosen.get("gradient_accumulation_steps") is not None:
+        raise ConfigError("global_batch_size: gradient_accumulation_steps follows from it; leave one of them out")
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate set it
+    if wanted < 1 or wanted % (each * processes):
+        raise ConfigError(
+            "global_batch_size: expected a multiple of per_device_train_batch_size x processes = "
+            f"{each} x {processes}, found {wanted}; change one of them"
+        )
+    return wanted // (each * processes)
 
 
 def _actions(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
@@ -269,5 +249,5 @@ def _near(name: str, known: Any) -> str:
     return (
         f"; did you mean {' or '.join(near)}?"
         if near
-        else "; the options are those of r1sgg.training.recipe and of TRL"
+        else "; the options are those of r1sgg.training.options and of TRL"
     )

@@ -91,9 +91,15 @@ def training_row(
         ImageError: the checkpoint's processor takes no image of such a shape.
     """
     frame, settings = checkpoint.frame(image.size), checkpoint.settings
-    answer = render(example.graph if taught is None else taught, frame, minify=settings.minify, think=settings.think)
+    answer = render(
+        example.graph if taught is None else taught,
+        frame,
+        minify=settings.minify,
+        think=settings.think,
+        answer_format=settings.answer_format,
+    )
     return {
-        "image": image,
+        "image": checkpoint.view(image),
         "prompt": checkpoint.messages(image.size),
         "completion": [{"role": "assistant", "content": answer}],
         "ground_truth": orjson.dumps(example.to_record()).decode(),

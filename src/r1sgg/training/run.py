@@ -9,6 +9,7 @@ import dataclasses
 import importlib.util
 import logging
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -26,9 +27,14 @@ from r1sgg.errors import ConfigError
 from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.models.families import Checkpoint, load_checkpoint
 from r1sgg.models.prompts import AnswerSettings
+from r1sgg.training.best import FOLDER as BEST
+from r1sgg.training.best import KeepBest
+from r1sgg.training.checkpoints import STATE_FILE, finish, last_checkpoint, tidy, whole_checkpoints
+from r1sgg.training.guards import Guards
 from r1sgg.training.logs import MetricsLog
 from r1sgg.training.recipe import Recipe, RunOptions, TargetOptions, read_recipe, versions
 from r1sgg.training.rows import InstructSource, TrainingRows, left_out, open_source
+from r1sgg.training.trackers import same_trackers
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +53,7 @@ class Run:
         validation_rows: rows for TRL's own evaluation (`eval_strategy`), or None.
         trained_on: what the model will have been trained on, this run last; empty in all processes but the first.
         callbacks: for the trainer.
+        guards: one of them; it also looks at batches, gradients and rewards.
     """
 
     stage: str
@@ -58,6 +65,7 @@ class Run:
     validation_rows: TrainingRows | None
     trained_on: list[Stage]
     callbacks: list[TrainerCallback]
+    guards: Guards
 
     @property
     def folder(self) -> Path:
@@ -72,34 +80,19 @@ class Run:
 
         Raises:
             ConfigError: asked to resume, and there is nothing to resume from.
+            TrainingError: the run cannot go on; what it has saved is whole.
         """
         for callback in self.callbacks:
             if hasattr(callback, "trainer"):
                 callback.trainer = trainer
-        trainer.train(resume_from_checkpoint=str(last_checkpoint(self.folder)) if self.options.resume else None)
-        trainer.save_model(str(self.folder))
+        trainer.guards = self.guards
+        resumed = last_checkpoint(self.folder) if self.options.resume else None
         if trainer.is_world_process_zero():
-            trainer.state.save_to_json(str(self.folder / "trainer_state.json"))
-            self.checkpoint.settings.write(self.folder)
-            write_trained_on(self.folder, self.trained_on)
+            step = int(resumed.name.rpartition("-")[2]) if resumed else 0
+            same_trackers(self.folder, self.arguments, trainer.callback_handler.callbacks, step)
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        finish(self.folder, trainer, KeepSettings(self.checkpoint.settings, self.trained_on).complete)
         return len(self.rows.unreadable) + left_out(self.rows.source)
-
-
-class LoadsByConversion:
-    """Mixed into a trainer: resuming reads weights as `from_pretrained` does.
-
-    transformers 5 keeps other names in files than in memory for some families (Qwen2-VL: "visual." for
-    "model.visual."), and its trainer, comparing them literally, would go on with the weights of step 0.
-    """
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        trainer: Any = self
-        special = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-        if special or not (Path(resume_from_checkpoint) / "config.json").is_file():  # adapters have none
-            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
-            return
-        saved = type(trainer.model).from_pretrained(resume_from_checkpoint, dtype=trainer.model.dtype)
-        trainer.model.load_state_dict(saved.state_dict())
 
 
 class KeepSettings(TrainerCallback):  # type: ignore[misc]
@@ -108,11 +101,10 @@ class KeepSettings(TrainerCallback):  # type: ignore[misc]
     def __init__(self, settings: AnswerSettings, trained_on: Sequence[Stage]) -> None:
         self.settings, self.trained_on = settings, trained_on
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero and folder.is_dir():
-            self.settings.write(folder)
-            write_trained_on(folder, self.trained_on)
+    def complete(self, folder: Path) -> None:
+        """Complete a checkpoint that is being written."""
+        self.settings.write(folder)
+        write_trained_on(folder, self.trained_on)
 
 
 class CountEpochs(TrainerCallback):  # type: ignore[misc]
@@ -160,8 +152,7 @@ def prepare(
     if not options.data:
         raise ConfigError(f"{config or 'the command line'}: expected data, found none; add --data GT.jsonl")
     folder = Path(args.output_dir)
-    if options.resume:
-        last_checkpoint(folder)
+    _ready(folder, options, first=args.process_index == 0)
     checkpoint = load_checkpoint(options.model, max_pixels=options.max_pixels)
     checkpoint = dataclasses.replace(checkpoint, settings=_settings(options, checkpoint.settings))
     source = open_source(options.data)
@@ -181,9 +172,13 @@ def prepare(
         now = {"command": stage, **at_source(described), "vocabulary": vocabulary}
         trained_on = [*read_trained_on(Path(checkpoint.path)), now]
         recipe.save(folder / "config.yaml", _recorded(stage, described, checked, checkpoint, taught))
+    guards = Guards(folder, log, checkpoint.processor)
     callbacks: list[TrainerCallback] = [log, KeepSettings(checkpoint.settings, trained_on), CountEpochs(rows)]
     if checked is not None:
         callbacks.append(_validation(checked, checkpoint, log, options))
+    if options.keep_best:
+        callbacks.append(KeepBest(folder, log, figure=options.keep_best, patience=options.early_stop))
+    callbacks.append(guards)
     scored = str(args.eval_strategy.value) != "no" and checked is not None
     return Run(
         stage=stage,
@@ -197,6 +192,7 @@ def prepare(
         else None,
         trained_on=trained_on,
         callbacks=callbacks,
+        guards=guards,
     )
 
 
@@ -216,17 +212,31 @@ def machine_defaults() -> dict[str, Any]:
     }
 
 
-def last_checkpoint(folder: Path) -> Path:
-    """The newest checkpoint that was written to its end.
+def _ready(folder: Path, options: RunOptions, *, first: bool) -> None:
+    """Check that a run may start or go on in a folder, and tidy it; `options.resume` says afterwards which.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: nothing to resume from, or an earlier run's work that a start would overwrite.
     """
-    whole = [p for p in folder.glob("checkpoint-*") if (p / "trainer_state.json").is_file()]  # written last
-    numbered = {int(p.name.rpartition("-")[2]): p for p in whole if p.name.rpartition("-")[2].isdigit()}
-    if not numbered:
-        raise ConfigError(f"--resume: expected a checkpoint-N folder in {folder}, found none; start without --resume")
-    return numbered[max(numbered)]
+    whole = whole_checkpoints(folder)
+    if options.keep_best and not options.validation:
+        raise ConfigError("keep_best: expected validation to measure by, found none; add --validation")
+    if options.early_stop and not options.keep_best:
+        raise ConfigError("early_stop: expected keep_best to stop by, found none; add --keep_best R@50")
+    if options.requeue:
+        options.resume = bool(whole)
+    if options.resume:
+        last_checkpoint(folder)
+    elif earlier := [*whole[-1:], *(p for p in [folder / BEST] if (folder / STATE_FILE).is_file() and p.is_dir())]:
+        raise ConfigError(
+            f"{folder}: expected no earlier run, found {earlier[0].name} of one; go on from it with --resume, or "
+            "choose another output_dir"
+        )
+    if first:
+        tidy(folder)
+        (folder / STATE_FILE).unlink(missing_ok=True)
+        if not options.resume and (folder / BEST).is_dir():
+            shutil.rmtree(folder / BEST)  # of a run that was killed before its first checkpoint
 
 
 def _settings(options: RunOptions, own: AnswerSettings) -> AnswerSettings:

@@ -68,7 +68,7 @@ def read_series(folders: Sequence[Path]) -> list[Series]:
         InputError: no metrics file, a broken line, or a line without a number under "step".
     """
     series: list[Series] = []
-    names = _distinct_names(folders)
+    names = distinct_names(folders)
     for folder, name in zip(folders, names, strict=True):
         path = folder if folder.is_file() else folder / METRICS_FILE
         stages: dict[str, dict[str, dict[float, float]]] = {}
@@ -191,7 +191,7 @@ def _canonical(key: str) -> str:
     return bare if _PERCENT.fullmatch(bare) else key
 
 
-def _distinct_names(folders: Sequence[Path]) -> list[str]:
+def distinct_names(folders: Sequence[Path]) -> list[str]:
     """The folder's name, with as many parents as it takes to tell them apart."""
     paths = [(p.parent if p.is_file() else p).resolve() for p in folders]
     for depth in range(1, max((len(p.parts) for p in paths), default=1) + 1):

@@ -1,231 +1,247 @@
-"""A scene graph painted on its image: boxes, name tags, curved arrows, and the triplets as a legend.
+"""A scene graph as a picture: painted on its image, drawn as a graph beside it, compared with the true one.
 
-Readable at any size of image (a thumbnail is enlarged, a large photo reduced) and with some 30 objects. Comparing with
-a true graph reuses the evaluation's matching (`r1sgg.metrics`); there is no second definition of a hit here.
+Readable at any size of image (a thumbnail is enlarged, a large photo reduced) and with some 30 objects. Comparing
+reuses the evaluation's matching (`r1sgg.metrics`); there is no second definition of a hit here.
 
-    draw_graph(open_image(Path("photo.jpg")), graph).save("graph.png")
+    picture = compose(open_image(Path("photo.jpg")), graph, beside=True)
+    save(picture, Path("graph.svg"))  # or .png
 """
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from r1sgg.errors import ConfigError, InputError
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.viz.judge import compare
-from r1sgg.viz.layout import (
-    Arrow,
-    Layout,
-    Point,
-    Rect,
-    Tag,
-    colour_of,
-    display_names,
+from r1sgg.viz.graph_panel import graph_panel, merged_panel
+from r1sgg.viz.judge import Judgement, compare
+from r1sgg.viz.layout import DOT, MAX_ARROWS, MAX_OBJECTS, Arrow, Box, Layout, lay_out
+from r1sgg.viz.legend import LegendRow, legend, legend_rows
+from r1sgg.viz.raster import to_image
+from r1sgg.viz.shapes import (
+    Dot,
+    Drawing,
+    Line,
+    Photo,
+    Polygon,
+    Rectangle,
+    Text,
     head_of,
-    ink_on,
-    lay_out,
-    points_on,
-    shorten,
+    point_on,
+    text_width,
 )
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+from r1sgg.viz.style import INK, PREDICATE_INK, PREDICATE_PAPER, QUIET, STATUS_COLOURS, ink_on
+from r1sgg.viz.svg import to_svg
 
 MIN_SIDE = 896
-"""Smaller images are enlarged to this: tags on a thumbnail would hide it."""
-MAX_LEGEND = 40
-PAPER, INK, QUIET = "#ffffff", "#1d2129", "#6b7280"
-STATUS_COLOURS = {"matched": "#1a7f4b", "missed": "#b45309", "spurious": "#c0262d"}
-_PREDICATE_PAPER, _PREDICATE_INK = "#16181d", "#ffffff"
-_SCALE = 2  # lines are painted at twice the size and reduced, which smooths them
+"""Smaller images are enlarged to this, crowded ones somewhat more: tags on a thumbnail would hide it."""
+FORMATS = ("png", "svg")
 
 
 def draw_graph(
-    image: Image.Image, graph: SceneGraph, *, truth: SceneGraph | None = None, max_side: int = 1024
+    image: Image.Image,
+    graph: SceneGraph,
+    *,
+    truth: SceneGraph | None = None,
+    beside: bool = False,
+    max_side: int = 1280,
 ) -> Image.Image:
-    """Paint a graph on its image, with a legend of its triplets.
+    """Paint a graph on its image, with a legend of its triplets: `compose` as an RGB image."""
+    return to_image(compose(image, graph, truth=truth, beside=beside, max_side=max_side))
+
+
+def compose(
+    image: Image.Image,
+    graph: SceneGraph,
+    *,
+    truth: SceneGraph | None = None,
+    beside: bool = False,
+    max_side: int = 1280,
+    title: str = "",
+) -> Drawing:
+    """Draw a graph on its image, with a legend of its triplets.
 
     Args:
         image: the picture; any mode and size.
         graph: what to show (boxes are fractions of the image).
-        truth: the true graph; relations are then coloured and listed as matched, spurious or missed.
-        max_side: the picture's longer side is at most this many pixels, and at least `MIN_SIDE`; the legend adds to it.
-
-    Returns:
-        A new RGB image.
+        truth: the true graph; then both are drawn, side by side, and what is matched, missed and spurious is coloured.
+        beside: draw the graph without the image as well (with `truth` both graphs as one).
+        max_side: an image's longer side is at most this many pixels, and at least `MIN_SIDE`; the rest adds to it.
+        title: what the drawing is called (SVG only).
     """
-    scale = min(max_side, max(MIN_SIDE, *image.size)) / max(image.size)
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    picture = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    font = _font(max(12, round(max(size) * 0.0165)))
-    statuses: list[str] | None = None
-    missed: Sequence[int] = ()
-    if truth is not None:
+    if truth is None:
+        picture, layout = _overlay(image, graph, max_side)
+        rows = legend_rows(graph, layout)
+        upright = picture.height >= 1.2 * picture.width and not beside
+        whole = picture
+        if rows:
+            words = legend(rows, 0 if upright else picture.width)
+            whole = _joined([picture, words], across=upright and words.height <= picture.height)
+        if beside:
+            colours = layout.colours(len(graph))
+            whole = _joined([whole, graph_panel(graph, colours, picture.width, whole.height)], across=True)
+    else:
         judgement = compare(truth, graph)
-        statuses = judgement.graph_statuses
-        missed = [i for i, status in enumerate(judgement.truth_statuses) if status == "missed"]
-    layout = lay_out(graph, size, functools.partial(_tag_size, font), statuses)
-    _paint(picture, layout, font)
-    rows = _legend_rows(graph, statuses)
-    if truth is not None:
-        rows += _legend_rows(truth, ["missed"] * len(truth.pairs), only=missed)
-    return _with_legend(picture, rows, font) if rows else picture
+        panels, rows = _compared(image, judgement, max_side)
+        whole = _joined(panels, across=True)
+        feet = [legend(rows, 0 if beside else whole.width)] if rows else []
+        if beside:
+            width = whole.width - (feet[0].width if feet else 0)
+            if feet and width > 2 * feet[0].width:
+                feet = [legend(rows, width // 3)]
+                width = whole.width - feet[0].width
+            panel = merged_panel(judgement, max(480, width), max([400, *(f.height - CAPTION for f in feet)]))
+            feet = [_captioned(panel, "Both as one graph", _counts(judgement)), *feet]
+        whole = _joined([whole, _joined(feet, across=True)] if feet else [whole], across=False)
+    whole.title = title or f"Scene graph of {len(graph)} objects and {len(graph.pairs)} relationships"
+    whole.words = "; ".join(" ".join(words) for words in graph.triplets[:60])
+    return whole
 
 
-def text_size(text: str, font_size: float) -> tuple[float, float]:
-    """Width and line height in pixels of a text in PIL's built-in font; the report's SVG tags use it as well."""
-    font = _font(max(1, round(font_size)))
-    return font.getlength(text), font_size * 1.3
+def save(drawing: Drawing, path: Path) -> None:
+    """Write a drawing as PNG or SVG, as the file's ending says.
+
+    Raises:
+        ConfigError: another ending.
+        InputError: the file cannot be written.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise ConfigError(f"{path.name}: expected a name that ends in .png or .svg")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "svg":
+            path.write_text(to_svg(drawing), encoding="utf-8")
+        else:
+            to_image(drawing).save(path)
+    except OSError as error:
+        found = error.strerror or "an error"
+        raise InputError(str(path), expected="a place to write a file", found=found, hint="choose another") from error
 
 
-@functools.lru_cache(16)
-def _font(size: int) -> Font:
-    return ImageFont.load_default(size)
+# ---------------------------------------------------------------- the graph on its image
 
 
-def _tag_size(font: Font, text: str) -> tuple[float, float]:
-    height = _height(font)
-    return font.getlength(text) + 0.7 * height, 1.25 * height
-
-
-def _height(font: Font) -> float:
-    return float(font.size) if isinstance(font, ImageFont.FreeTypeFont) else 12.0
-
-
-def _paint(picture: Image.Image, layout: Layout, font: Font) -> None:
-    width = max(1.5, max(picture.size) / 400)
-    layer = Image.new("RGBA", (picture.width * _SCALE, picture.height * _SCALE), (0, 0, 0, 0))
-    pen = ImageDraw.Draw(layer)
+def _overlay(
+    image: Image.Image,
+    graph: SceneGraph,
+    max_side: int,
+    statuses: Sequence[str] | None = None,
+    object_statuses: Sequence[str] | None = None,
+    crowd: int | None = None,
+) -> tuple[Drawing, Layout]:
+    crowd = crowd or _crowd(graph)
+    wanted = max(MIN_SIDE, MIN_SIDE + 10 * (crowd - 24), *image.size)
+    scale = min(max_side, wanted) / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    font = max(11.0, min(15.0, 0.0165 * max(size)))
+    colours = [STATUS_COLOURS[s] for s in object_statuses] if object_statuses else None
+    layout = lay_out(graph, size, _measure(font), statuses, colours, numbers=True)
+    drawing = Drawing(*size)
+    drawing.shapes.append(Photo((0, 0, *size), image))
+    width = max(1.5, max(size) / 480)
     for box in layout.boxes:
-        pen.rectangle(_scaled(_inset(box.rect, width)), outline="#00000099", width=round(_SCALE * (width + 1.2)))
-        pen.rectangle(_scaled(_inset(box.rect, width)), outline=box.colour, width=round(_SCALE * width))
+        _box(drawing, box, width, dashed=bool(object_statuses and object_statuses[box.index] != "matched"))
     for arrow in layout.arrows:
-        _paint_arrow(pen, arrow, width)
-    radius = _SCALE * _height(font) * 0.3
+        _arrow(drawing, arrow, width)
+    joints = {end for arrow in layout.arrows for end in (arrow.subject, arrow.object)}
     for box in layout.boxes:
-        pen.rounded_rectangle(_scaled(box.tag.rect), radius, fill=box.colour, outline="#ffffffcc", width=_SCALE)
-    for arrow in layout.arrows:
-        paper = STATUS_COLOURS.get(arrow.status, _PREDICATE_PAPER)
-        pen.rounded_rectangle(_scaled(arrow.tag.rect), 2 * radius, fill=paper, outline=arrow.colour, width=_SCALE)
-    layer = layer.resize(picture.size, Image.Resampling.BOX)
-    picture.paste(layer, (0, 0), layer)
-    pen = ImageDraw.Draw(picture)
+        if box.index in joints:
+            drawing.shapes.append(Dot(box.dot, DOT, box.colour, "#ffffff", 1.5))
     for box in layout.boxes:
-        _write(pen, box.tag, ink_on(box.colour), font)
+        _tag(drawing, box.tag.rect, box.tag.text, box.colour, ink_on(box.colour), "#ffffffcc", 0.3, font)
     for arrow in layout.arrows:
-        _write(pen, arrow.tag, _PREDICATE_INK, font)
+        paper = STATUS_COLOURS.get(arrow.status, PREDICATE_PAPER)
+        _tag(drawing, arrow.tag.rect, arrow.tag.text, paper, PREDICATE_INK, arrow.colour, 0.6, font)
+    return drawing, layout
 
 
-def _paint_arrow(pen: ImageDraw.ImageDraw, arrow: Arrow, width: float) -> None:
-    points = [(x * _SCALE, y * _SCALE) for x, y in points_on(arrow.curve)]
+def _crowd(graph: SceneGraph) -> int:
+    """How many things are to be drawn, of those that are."""
+    return min(len(graph), MAX_OBJECTS) + min(len(set(graph.pairs)), MAX_ARROWS)
+
+
+def _measure(font: float) -> Callable[[str], tuple[float, float]]:
+    return lambda text: (text_width(text, font) + 0.7 * font, 1.25 * font)
+
+
+def _box(drawing: Drawing, box: Box, width: float, *, dashed: bool) -> None:
+    half = min(width / 2, (box.rect[2] - box.rect[0]) / 2, (box.rect[3] - box.rect[1]) / 2)
+    x1, y1, x2, y2 = box.rect
+    rect = (x1 + half, y1 + half, x2 - half, y2 - half)  # half a line in: a box along the border is seen
+    drawing.shapes.append(Rectangle(rect, stroke="#00000099", width=width + 1.2))
+    drawing.shapes.append(Rectangle(rect, stroke=box.colour, width=width, dashed=dashed))
+
+
+def _arrow(drawing: Drawing, arrow: Arrow, width: float) -> None:
     colour = STATUS_COLOURS.get(arrow.status, arrow.colour)
-    for extra, ink in ((2.4, "#ffffffe0"), (0.0, colour)):
-        pen.line(points[:-1], fill=ink, width=round(_SCALE * (width + extra)), joint="curve")
-        _dot(pen, points[0], _SCALE * (1.6 * width + extra / 2), ink)
-        pen.polygon(head_of(points[-2], points[-1], _SCALE * (7 * width + extra)), fill=ink)
+    dashed = arrow.status in ("missed", "spurious")
+    tip, before = arrow.curve[2], point_on(arrow.curve, 0.9)
+    head = head_of(before, tip, 4.5 * width + 3)
+    drawing.shapes.append(Line(arrow.curve, "#ffffffe0", width + 2.2))
+    drawing.shapes.append(Line(arrow.curve, colour, width, dashed=dashed))
+    drawing.shapes.append(Polygon(head, colour, "#ffffff", 1.1))
 
 
-def _dot(pen: ImageDraw.ImageDraw, at: Point, radius: float, colour: str) -> None:
-    pen.ellipse((at[0] - radius, at[1] - radius, at[0] + radius, at[1] + radius), fill=colour)
+def _tag(
+    drawing: Drawing,
+    rect: tuple[float, float, float, float],
+    text: str,
+    paper: str,
+    ink: str,
+    edge: str,
+    roundness: float,
+    font: float,
+) -> None:
+    x1, y1, x2, y2 = rect
+    drawing.shapes.append(Rectangle(rect, paper, edge, 1.0, roundness * font))
+    drawing.shapes.append(Text(((x1 + x2) / 2, (y1 + y2) / 2), text, ink, font, "middle"))
 
 
-def _write(pen: ImageDraw.ImageDraw, tag: Tag, ink: str, font: Font) -> None:
-    x1, y1, x2, y2 = tag.rect
-    pen.text(((x1 + x2) / 2, (y1 + y2) / 2), tag.text, fill=ink, font=font, anchor="mm")
+# ---------------------------------------------------------------- prediction against truth
+
+CAPTION, GAP = 34, 16
 
 
-def _inset(rect: Rect, width: float) -> Rect:
-    """Half a line further in, so that a box along the border is seen; never turned inside out."""
-    half = min(width / 2, (rect[2] - rect[0]) / 2, (rect[3] - rect[1]) / 2)
-    return rect[0] + half, rect[1] + half, rect[2] - half, rect[3] - half
+def _compared(image: Image.Image, judgement: Judgement, max_side: int) -> tuple[list[Drawing], list[LegendRow]]:
+    """Truth and prediction on the image, and the legend's rows: matched, then missed, then spurious."""
+    drawings: list[Drawing] = []
+    rows: list[LegendRow] = []
+    crowd = max(_crowd(judgement.truth), _crowd(judgement.graph))
+    for name, graph, statuses, kinds, only in (
+        ("Truth", judgement.truth, judgement.truth_statuses, judgement.true_object_statuses, None),
+        ("Prediction", judgement.graph, judgement.graph_statuses, judgement.object_statuses, {"spurious"}),
+    ):
+        drawing, layout = _overlay(image, graph, max_side, statuses, kinds, crowd)
+        drawings.append(_captioned(drawing, name, f"{len(graph)} objects, {len(graph.pairs)} relations"))
+        rows += legend_rows(graph, layout, statuses, only=only, object_statuses=kinds)
+    order = list(STATUS_COLOURS)
+    return drawings, sorted(rows, key=lambda row: order.index(row.status))
 
 
-def _scaled(rect: Rect) -> Rect:
-    return rect[0] * _SCALE, rect[1] * _SCALE, rect[2] * _SCALE, rect[3] * _SCALE
+def _counts(judgement: Judgement) -> str:
+    relations = [*judgement.truth_statuses, *(s for s in judgement.graph_statuses if s == "spurious")]
+    return ", ".join(f"{relations.count(s)} {s}" for s in STATUS_COLOURS)
 
 
-# ---------------------------------------------------------------- the legend
-
-Row = tuple[str, tuple[str, str], str, tuple[str, str]]
-"""Status, subject (name, colour), predicate with its count, object (name, colour)."""
-
-
-def _legend_rows(graph: SceneGraph, statuses: Sequence[str] | None, only: Sequence[int] | None = None) -> list[Row]:
-    names = display_names(graph)
-    counts: dict[tuple[str, int, str, int], int] = {}
-    for i in range(len(graph.pairs)) if only is None else only:
-        s, o = graph.pairs[i]
-        key = (statuses[i] if statuses else "", s, graph.predicates[i], o)
-        counts[key] = counts.get(key, 0) + 1
-    return [
-        (status, (names[s], colour_of(s)), shorten(p) + (f" x{n}" if n > 1 else ""), (names[o], colour_of(o)))
-        for (status, s, p, o), n in counts.items()
-    ]
+def _captioned(drawing: Drawing, name: str, note: str) -> Drawing:
+    whole = Drawing(drawing.width, drawing.height + CAPTION, drawing.paper)
+    whole.shapes.append(Text((4, CAPTION / 2), name, INK, 17))
+    whole.shapes.append(Text((14 + text_width(name, 17), CAPTION / 2), note, QUIET, 14))
+    whole.put(drawing, (0, CAPTION))
+    return whole
 
 
-def _with_legend(picture: Image.Image, rows: Sequence[Row], font: Font) -> Image.Image:
-    """The picture with its triplets on the right (an upright picture) or below, in columns (a wide one)."""
-    shown, left_out = rows[:MAX_LEGEND], max(0, len(rows) - MAX_LEGEND)
-    em = _height(font)
-    step, margin = round(1.75 * em), round(em)
-    column = round(max(_row_width(row, font) for row in shown) + 2 * em)
-    lines = len(shown) + bool(left_out)
-    below = picture.width > picture.height or picture.height < step * lines
-    columns = max(1, (picture.width - margin) // column) if below else 1
-    deep = math.ceil(lines / columns)
-    if below:
-        size = max(picture.width, column + margin), picture.height + deep * step + 2 * margin
-        origin = margin, picture.height + margin
-    else:
-        size = picture.width + column + margin, max(picture.height, deep * step + 2 * margin)
-        origin = picture.width + margin, margin
-    canvas = Image.new("RGB", size, PAPER)
-    canvas.paste(picture, (0, 0))
-    pen = ImageDraw.Draw(canvas)
-    for k, row in enumerate(shown):
-        _write_row(pen, (origin[0] + k // deep * column, origin[1] + k % deep * step + step / 2), row, font)
-    if left_out:
-        k = len(shown)
-        at = (origin[0] + k // deep * column, origin[1] + k % deep * step + step / 2)
-        pen.text(at, f"and {left_out} more", fill=QUIET, font=font, anchor="lm")
-    return canvas
-
-
-def _row_width(row: Row, font: Font) -> float:
-    em = _height(font)
-    names = sum(_tag_size(font, name)[0] for name, _ in (row[1], row[3]))
-    return names + font.getlength(row[2]) + 1.2 * em + (1.4 * em if row[0] else 0)
-
-
-def _write_row(pen: ImageDraw.ImageDraw, at: Point, row: Row, font: Font) -> None:
-    status, subject, predicate, target = row
-    em = _height(font)
-    x, y = at
-    if status:
-        _mark(pen, (x + 0.45 * em, y), 0.4 * em, status)
-        x += 1.4 * em
-    x = _chip(pen, x, y, subject, font) + 0.6 * em
-    pen.text((x, y), predicate, fill=STATUS_COLOURS.get(status, INK), font=font, anchor="lm")
-    _chip(pen, x + font.getlength(predicate) + 0.6 * em, y, target, font)
-
-
-def _chip(pen: ImageDraw.ImageDraw, x: float, y: float, label: tuple[str, str], font: Font) -> float:
-    name, colour = label
-    w, h = _tag_size(font, name)
-    pen.rounded_rectangle((x, y - h / 2, x + w, y + h / 2), 0.3 * _height(font), fill=colour)
-    pen.text((x + w / 2, y), name, fill=ink_on(colour), font=font, anchor="mm")
-    return x + w
-
-
-def _mark(pen: ImageDraw.ImageDraw, at: Point, radius: float, status: str) -> None:
-    """A tick, a cross or a ring: told apart without colour as well. (The built-in font has no such signs.)"""
-    (x, y), r, colour, width = at, radius, STATUS_COLOURS[status], max(2, round(radius / 2.5))
-    if status == "matched":
-        pen.line([(x - r, y), (x - r / 4, y + r * 0.75), (x + r, y - r * 0.8)], fill=colour, width=width, joint="curve")
-    elif status == "spurious":
-        pen.line([(x - r * 0.8, y - r * 0.8), (x + r * 0.8, y + r * 0.8)], fill=colour, width=width)
-        pen.line([(x - r * 0.8, y + r * 0.8), (x + r * 0.8, y - r * 0.8)], fill=colour, width=width)
-    else:
-        pen.ellipse((x - r, y - r, x + r, y + r), outline=colour, width=width)
+def _joined(drawings: Sequence[Drawing], *, across: bool) -> Drawing:
+    """Drawings in a row, or in a column."""
+    widths, heights = [d.width for d in drawings], [d.height for d in drawings]
+    gaps = GAP * (len(drawings) - 1) if across else 0
+    whole = Drawing(sum(widths) + gaps, max(heights)) if across else Drawing(max(widths), sum(heights))
+    x = y = 0
+    for drawing in drawings:
+        whole.put(drawing, (x, y))
+        x, y = (x + drawing.width + GAP, 0) if across else (0, y + drawing.height)
+    return whole

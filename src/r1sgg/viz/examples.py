@@ -1,6 +1,6 @@
 """The page of `r1sgg data view`: images of a set with their true graphs drawn, in one HTML file.
 
-Drawing is `r1sgg.viz.gallery`'s and the script the report's. Nothing is judged here: a page with predictions is
+Drawing is `r1sgg.viz.figure`'s. Nothing is judged here: a page with predictions is
 `r1sgg report`.
 """
 
@@ -18,8 +18,8 @@ from r1sgg.data.base import Example
 from r1sgg.data.dataset import DataSet
 from r1sgg.errors import InputError
 from r1sgg.graph.scene import SceneGraph, normalize_name
-from r1sgg.viz.gallery import MAX_TRIPLETS, Figure, Picture, Triplet, figure_of, picture_of
-from r1sgg.viz.layout import class_colours, display_names, shorten
+from r1sgg.viz.figure import MAX_TRIPLETS, Figure, Picture, Triplet, figure_of, picture_of
+from r1sgg.viz.style import class_colours, display_names, shorten
 
 STATUS = "true"
 """The status of every relationship here; the page's style gives it its colour."""

@@ -1,8 +1,8 @@
-"""The report: one HTML file with the table of results, the training curves and a gallery of images, worst first.
+"""The report: a page with the table of results, training curves and samples, and a browser of errors image by image.
 
-The file needs nothing beside it: images are embedded, nothing is fetched, and a content security policy in it says so.
-Numbers come from `r1sgg.metrics`; this file arranges them. The markup, style and script are `report.html.j2`,
-`report.css` and `report.js`.
+The page needs nothing from a network: what is small is in it, what is large lies in a folder beside it
+(`r1sgg.viz.shards`), and a content security policy in it says so. Numbers come from `r1sgg.metrics`; this file arranges
+them. Markup, style and scripts are `report.html.j2`, `report.css`, `browser.css` and `browser/*.js`.
 
     r1sgg report predictions.jsonl --ground-truth gt.jsonl --runs runs/sft --out report.html
 """
@@ -16,31 +16,36 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import orjson
 
 from r1sgg import __version__
 from r1sgg.data.base import Example, read_ground_truth
-from r1sgg.data.predictions import read_predictions
+from r1sgg.data.predictions import Prediction, read_predictions
+from r1sgg.errors import ConfigError, ImageError, InputError
 from r1sgg.graph.mapping import Change, map_graph
-from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
 from r1sgg.metrics.columns import Evaluator, ImageResult
+from r1sgg.metrics.intervals import compare
 from r1sgg.metrics.protocol import STRICT, Protocol
-from r1sgg.metrics.report import record
+from r1sgg.metrics.report import Evaluation, record
 from r1sgg.metrics.report import run as evaluate
-from r1sgg.metrics.streams import join
-from r1sgg.viz import curves
-from r1sgg.viz.gallery import Card, Picture, card, choose, picture_of
-from r1sgg.viz.judge import Judgement, Rank, rank
+from r1sgg.viz import curves, reliability
+from r1sgg.viz.evidence import Columns, run_detail, truth_detail
+from r1sgg.viz.judge import Judgement
+from r1sgg.viz.pictures import open_picture, thumbnail
+from r1sgg.viz.samples import read_samples, read_warnings
+from r1sgg.viz.shards import IMAGES, Shards, script_json, size_on_disk
+from r1sgg.viz.tables import COLUMNS, TableRow, differences_table, failure_kinds, predicate_rows, results_table
 
 _LOG = logging.getLogger(__name__)
 
-GALLERY = 24
-"""Images that are shown of each run unless told otherwise."""
+BOOTSTRAP = 1000
+"""Resamples for the table's intervals unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One predictions file: a row of the table and a gallery. `notes` stands small under the name."""
+    """One predictions file: a row of the table. `notes` stands small under the name."""
 
     name: str
     predictions: Path
@@ -48,215 +53,205 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the table; `better` is +1 where higher is better, -1 where lower is, 0 where neither."""
+class Built:
+    """What `build_report` made: the table (cells in the order of `COLUMNS`), results by run, and bytes on disk."""
 
-    key: str
-    title: str
-    meaning: str
-    better: int
-    style: str = "percent"
-
-
-COLUMNS = (
-    Column("failure_rate", "Failures", "Share of answers without a usable graph", -1),
-    Column("AP50", "AP50", "Average precision of the objects at IoU 0.5", 1),
-    Column("R@50", "R@50", "Recall of true triplets, one predicate per pair, mean over images", 1),
-    Column("mR@50", "mR@50", "Recall averaged over predicates", 1),
-    Column("ngR@50", "ngR@50", "Recall with any number of predicates per pair", 1),
-    Column("precision", "Precision", "Share of predicted triplets that match a true one", 1),
-    Column("f1", "F1", "Harmonic mean of precision and recall", 1),
-    Column("duplicate_rate", "Duplicates", "Share of predicted triplets that repeat another", -1),
-    Column("relations_per_image", "Rel./image", "Predicted relations per image", 0, "decimal"),
-    Column("images", "Images", "Images evaluated", 0, "count"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A number of the table as it is shown."""
-
-    text: str
-    best: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TableRow:
-    """A run's cells, in the order of `COLUMNS`."""
-
-    name: str
-    notes: str
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Gallery:
-    """A run's images from bad to good; between `worst` and `best` some may be left out, as `between` says."""
-
-    name: str
-    worst: tuple[Card, ...]
-    best: tuple[Card, ...]
-    between: str
+    table: tuple[TableRow, ...]
+    results: dict[str, dict[str, Any]]
+    images: int
+    size: int
 
 
 def build_report(
-    truth: Path,
-    runs: Sequence[RunRow],
-    training: Sequence[Path],
     out: Path,
+    truth: Path | None = None,
+    runs: Sequence[RunRow] = (),
+    training: Sequence[Path] = (),
+    *,
     title: str = "Scene graphs",
     vocabulary: Vocabulary = OPEN,
-    *,
     protocol: Protocol = STRICT,
-    limit: int = GALLERY,
-) -> tuple[tuple[TableRow, ...], dict[str, dict[str, Any]]]:
+    limit: int | None = None,
+    bootstrap: int = BOOTSTRAP,
+    embed: bool | None = None,
+) -> Built:
     """Evaluate predictions files and write the report.
 
     Args:
-        truth: ground-truth file; the images that it names are embedded (a missing one is said to be missing).
+        out: the HTML file; what is large goes into a folder beside it, named after it.
+        truth: ground-truth file; the images that it names are shown (a missing one is said to be missing).
         runs: predictions files of the same images, in the order of the table.
-        training: run folders with a `metrics.jsonl`.
-        out: the HTML file.
+        training: run folders with a `metrics.jsonl`, and `completions.jsonl` where there is one.
         title: its heading.
         vocabulary: names that count.
         protocol: how predictions are counted.
-        limit: images shown of each run.
-
-    Returns:
-        The table's rows (cells in the order of `COLUMNS`), and each run's results by its name.
+        limit: most images that can be opened, bad ones first; all where None.
+        bootstrap: resamples for the 95 % intervals; 0: none.
+        embed: everything in the page (True), in the folder (False), or as the size has it (None).
 
     Raises:
+        ConfigError: there is nothing to report, or predictions without ground truth.
         InputError: a file that is not what it should be.
     """
+    if not runs and not training:
+        raise ConfigError("report: expected predictions or run folders, found neither; name a file, or use --runs")
+    if runs and truth is None:
+        raise ConfigError("report: expected the ground truth of the predictions, found none; use --ground-truth")
     series = curves.read_series(training)
-    results: list[dict[str, Any]] = []
-    galleries: list[Gallery] = []
-    pictures: dict[str, Picture] = {}
-    for run in runs:
-        ranking = _Ranking(vocabulary, protocol)
+    names = curves.distinct_names(training)
+    samples, warnings = read_samples(training, names), read_warnings(training, names)
+    columns = Columns([run.name for run in runs])
+    evaluations: list[Evaluation] = []
+    watched: list[_Watched] = []
+    for place, run in enumerate(runs):
+        assert truth is not None
+        watcher = _Watched(vocabulary, protocol, columns, first=watched[0] if place else None)
         where = str(run.predictions)
-        results.append(record(evaluate(read_ground_truth(truth), read_predictions(run.predictions), ranking, where)))
-        if limit > 0:
-            galleries.append(_gallery(run, truth, ranking, limit, pictures))
-    facts = [f"ground truth {truth.name}", f"vocabulary {vocabulary.name}", f"{protocol.name} protocol"]
-    if results and results[0].get("data_hash"):
-        facts.append(f"data {results[0]['data_hash']}")
-    rows = tuple(_table(runs, results))
-    render_report(
-        out,
+        evaluations.append(evaluate(read_ground_truth(truth), read_predictions(run.predictions), watcher, where))
+        watched.append(watcher)
+    results = [record(found, bootstrap=bootstrap) for found in evaluations]
+    facts = []
+    if truth is not None and results:
+        facts = [f"ground truth {truth.name}", f"vocabulary {vocabulary.name}", f"{protocol.name} protocol"]
+        if results[0].get("data_hash"):
+            facts.append(f"data {results[0]['data_hash']}")
+    table = results_table([(run.name, run.notes) for run in runs], results)
+    compared = evaluations[1:] if bootstrap else []
+    paired = [compare(evaluations[0].figures, other.figures, bootstrap) for other in compared]
+    shards = Shards(out)
+    try:
+        shown = _write_details(shards, columns, watched, limit)
+        folder, rows, images = shards.close(embed)
+    finally:
+        shards.drop()
+    page = _environment().get_template("report.html.j2").render(
         title=title,
         facts=[*facts, f"r1sgg {__version__}"],
-        rows=rows,
-        failures=[(run.name, kinds) for run, r in zip(runs, results, strict=True) if (kinds := _failure_kinds(r))],
-        series=series,
-        galleries=galleries,
-        pictures=list(pictures.values()),
-    )
-    _LOG.info("%s: %d runs, %d images, %.1f MB", out, len(runs), len(pictures), out.stat().st_size / 1e6)
-    return rows, {run.name: found for run, found in zip(runs, results, strict=True)}
+        columns=COLUMNS,
+        rows=table,
+        differences=differences_table([run.name for run in runs[1:]], paired) if paired else (),
+        base=runs[0].name if runs else "",
+        failures=[(run.name, kinds) for run, r in zip(runs, results, strict=True) if (kinds := failure_kinds(r))],
+        bootstrap=bootstrap,
+        diagrams=reliability.diagrams([run.name for run in runs], results),
+        plots=reliability,
+        charts=curves.charts(series),
+        series=[s.name for s in series],
+        curves=curves,
+        warnings=warnings,
+        samples=script_json(samples) if samples else "",
+        data=script_json({**columns.document(), "perPredicate": predicate_rows(results), "folder": folder,
+                          "perShard": IMAGES, "embedded": not folder}) if shown else "",
+        shown=shown,
+        shards=rows,
+        images=images,
+    )  # fmt: skip
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(str(out), expected="a place to write a page", found=error.strerror or "an error") from error
+    by_name = {run.name: found for run, found in zip(runs, results, strict=True)}
+    return Built(table, by_name, shown, size_on_disk(out))
 
 
-def render_report(
-    out: Path,
-    *,
-    title: str,
-    facts: Sequence[str] = (),
-    rows: Sequence[TableRow] = (),
-    failures: Sequence[tuple[str, str]] = (),
-    series: Sequence[curves.Series] = (),
-    galleries: Sequence[Gallery] = (),
-    pictures: Sequence[Picture] = (),
-) -> None:
-    """Write the page from parts that are ready; a part without content is left out."""
-    environment = jinja2.Environment(
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    page = environment.get_template("report.html.j2").render(
-        title=title,
-        facts=facts,
-        columns=COLUMNS,
-        rows=rows,
-        failures=failures,
-        series=[s.name for s in series],
-        charts=curves.charts(series),
-        chart_size=(curves.WIDTH, curves.HEIGHT),
-        chart_left=curves.LEFT,
-        chart_right=curves.WIDTH - curves.RIGHT,
-        chart_bottom=curves.HEIGHT - curves.BOTTOM,
-        galleries=galleries,
-        pictures=pictures,
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
 
 
-def _table(runs: Sequence[RunRow], results: Sequence[Mapping[str, Any]]) -> list[TableRow]:
-    best: dict[str, str] = {}
-    for column in COLUMNS:
-        values = [float(r[column.key]) for r in results if r.get(column.key) is not None]
-        if column.better and len(values) > 1 and min(values) < max(values):
-            best[column.key] = _shown(max(values) if column.better > 0 else min(values), column)
-    table = []
-    for run, result in zip(runs, results, strict=True):
-        texts = [_shown(result.get(column.key), column) for column in COLUMNS]
-        cells = [Cell(text, best.get(c.key) == text) for text, c in zip(texts, COLUMNS, strict=True)]
-        table.append(TableRow(run.name, run.notes, tuple(cells)))
-    return table
+class _Watched(Evaluator):
+    """An evaluator that keeps what the browser shows of each image; the first run's keeps the truth as well."""
 
-
-def _shown(value: float | None, column: Column) -> str:
-    if value is None:
-        return "–"
-    if column.style == "percent":
-        return f"{100 * value:.1f}"
-    return f"{value:,.0f}" if column.style == "count" else f"{value:.1f}"
-
-
-def _failure_kinds(result: Mapping[str, Any]) -> str:
-    """Names and numbers of the failures, the most frequent first."""
-    kinds = {str(kind): int(n) for kind, n in (result.get("failures") or {}).items() if n}
-    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{kind.replace('_', ' ')} {n:,}" for kind, n in ordered)
-
-
-class _Ranking(Evaluator):
-    """An evaluator that remembers how well each image went."""
-
-    def __init__(self, vocabulary: Vocabulary, protocol: Protocol) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, protocol: Protocol, columns: Columns, first: _Watched | None = None
+    ) -> None:
         super().__init__(vocabulary, protocol)
-        self.ranks: list[Rank] = []
+        self._columns = columns
+        self._first = first
+        self.examples: dict[int, Example] = {}
+        self.truths: dict[int, bytes] = {}
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.details: dict[int, bytes] = {}
 
-    def add_graph(self, number: int, example: Example, graph: SceneGraph, failure: str | None = None) -> ImageResult:
-        """See `Evaluator.add_graph`."""
-        result = super().add_graph(number, example, graph, failure)
-        self.ranks.append(rank(result))
+    def add(self, number: int, example: Example, prediction: Prediction | None) -> ImageResult:
+        """See `Evaluator.add`."""
+        result = super().add(number, example, prediction)
+        judgement = Judgement.of(result)
+        changes: tuple[Change, ...] = ()
+        if prediction is not None and not self.vocabulary.covers(raw := prediction.read().graph):
+            changes = map_graph(raw, self.vocabulary, self.mapping).changes
+        if self._first is None:
+            self.examples[number] = example
+            self.truths[number] = orjson.dumps(truth_detail(judgement.truth))
+        self.rows[number] = self._columns.row_of(judgement)
+        self.details[number] = orjson.dumps(run_detail(judgement, prediction, changes))
         return result
 
 
-def _gallery(run: RunRow, truth: Path, ranking: _Ranking, limit: int, pictures: dict[str, Picture]) -> Gallery:
-    """Read the images again that are shown; only they are held."""
-    ranks = ranking.ranks
-    worst, best = choose(ranks, limit)
-    wanted = {ranks[k][-1] for k in (*worst, *best)}
-    evaluator = Evaluator(ranking.vocabulary, ranking.protocol)
-    cards: dict[str, Card] = {}
-    for number, example, prediction in join(read_ground_truth(truth), read_predictions(run.predictions)):
-        if (name := example.image_id) not in wanted:
-            continue
-        if name not in pictures:
-            pictures[name] = picture_of(example, f"image-{number}")
-        judgement = Judgement.of(evaluator.add(number, example, prediction))
-        changes: tuple[Change, ...] = ()
-        if prediction is not None:
-            changes = map_graph(prediction.read().graph, evaluator.vocabulary, evaluator.mapping).changes
-        cards[name] = card(example, prediction, judgement, pictures[name], changes)
-    left_out = len(ranks) - len(wanted)
-    return Gallery(
-        name=run.name,
-        worst=tuple(cards[ranks[k][-1]] for k in worst),
-        best=tuple(cards[ranks[k][-1]] for k in best),
-        between=f"{left_out:,} image{'' if left_out == 1 else 's'} left out; the best of all follow",
+def _write_details(shards: Shards, columns: Columns, watched: Sequence[_Watched], limit: int | None) -> int:
+    """Write the details and pictures of the images that are shown, and fill the columns; returns how many."""
+    if not watched:
+        return 0
+    first = watched[0]
+    numbers = sorted(first.examples)
+    if limit is not None and limit < len(numbers):
+        numbers = choose(numbers, [w.rows for w in watched], limit)
+    missing = 0
+    for number in numbers:
+        example = first.examples[number]
+        try:
+            image, problem = thumbnail(open_picture(example)), ""
+        except ImageError as error:
+            image, problem = None, f"no image: {error.found}"
+            missing += 1
+            if missing == 1:
+                _LOG.warning("shown without its image: %s", error)
+        columns.add_truth(example.image_id, (example.width, example.height), first.restrict(example.graph))
+        for place, watcher in enumerate(watched):
+            columns.add_row(place, watcher.rows[number])
+        detail = {
+            "truth": orjson.Fragment(first.truths[number]),
+            "runs": [orjson.Fragment(w.details[number]) for w in watched],
+        }
+        shards.add({**detail, "problem": problem} if problem else detail, image)
+    if missing > 1:
+        _LOG.warning("%d of %d images are shown without their picture", missing, len(numbers))
+    return len(numbers)
+
+
+def choose(numbers: Sequence[int], rows: Sequence[Mapping[int, Mapping[str, Any]]], limit: int) -> list[int]:
+    """Which images to show: of each run its worst (three quarters) and its best, in turns, until there are `limit`.
+
+    Args:
+        numbers: the images.
+        rows: for each run what the columns hold of each image.
+        limit: how many.
+
+    Returns:
+        The chosen images, in the order of `numbers`.
+    """
+    queues = []
+    for found in rows:
+        order = sorted(numbers, key=lambda n: badness(found[n]))
+        best = limit // 4
+        queues.append([*order[: limit - best], *reversed(order[limit - best :])])
+    chosen: dict[int, None] = {}
+    for turn in zip(*queues, strict=True):
+        for number in turn:
+            if len(chosen) < limit:
+                chosen.setdefault(number)
+    return [n for n in numbers if n in chosen]
+
+
+def badness(row: Mapping[str, Any]) -> tuple[bool, bool, float, float]:
+    """Sorts images from bad to good: failures, low recall, low precision; last those without a relation to find."""
+    return (
+        row["recall"] is None,
+        row["failure"] < 0,
+        row["recall"] or 0.0,
+        row["precision"] or 0.0,
     )

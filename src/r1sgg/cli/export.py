@@ -1,0 +1,83 @@
+"""`r1sgg export` and `r1sgg draw`: graphs of a file in the formats of other tools, or as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from r1sgg.cli import PARTLY_FAILED, app
+
+_FILE = "Ground truth or predictions (JSON Lines), or a JSON file of `r1sgg predict`."
+_TRUTH = "Ground truth of predictions: their images and sizes"
+_IDS = "Only the image with this id; may be repeated."
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help=_FILE)],
+    out: Annotated[Path, typer.Option(help="The file to write; for graphml, jsonld and dot the folder.")],
+    format: Annotated[str, typer.Option(help="json, graphml, jsonld, dot, coco or csv.")],
+    ground_truth: Annotated[Path | None, typer.Option(help=f"{_TRUTH}; coco needs it.")] = None,
+    id: Annotated[list[str] | None, typer.Option(help=_IDS)] = None,
+) -> None:
+    """Write scene graphs for networkx, Gephi, RDF stores, Graphviz, COCO tools or a spreadsheet.
+
+    Example: `r1sgg export predictions.jsonl --ground-truth gt.jsonl --format coco --out coco.json`
+    """
+    from r1sgg.exports.files import read_graphs, write_export
+
+    found = list(read_graphs(file, ground_truth, id or ()))
+    paths = write_export([item.record for item in found], format, out)
+    size = sum(path.stat().st_size for path in paths) / 1e6
+    typer.echo(f"{out}: {len(paths)} file{'' if len(paths) == 1 else 's'}, {size:.1f} MB")
+    if failed := sum(item.failure is not None for item in found):
+        typer.echo(f"{failed} answers could not be read; their graphs are empty", err=True)
+        raise typer.Exit(PARTLY_FAILED)
+
+
+@app.command()
+def draw(
+    file: Annotated[Path, typer.Argument(help=_FILE)],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures, one an image.")],
+    format: Annotated[str, typer.Option(help="png or svg.")] = "png",
+    ground_truth: Annotated[Path | None, typer.Option(help=f"{_TRUTH}, and what to compare with.")] = None,
+    graph: Annotated[bool, typer.Option(help="Draw the graph beside its image.")] = True,
+    compare: Annotated[bool, typer.Option(help="Draw predictions beside the truth, hits and misses coloured.")] = True,
+    id: Annotated[list[str] | None, typer.Option(help=_IDS)] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most pictures.")] = 100,
+) -> None:
+    """Draw scene graphs on their images: boxes, names, relations and a legend; predictions beside the truth.
+
+    Images that cannot be opened are named, the others are drawn all the same, and the exit code is 1.
+
+    Example: `r1sgg draw predictions.jsonl --ground-truth gt.jsonl --id 2417 --format svg --out pictures`
+    """
+    import itertools
+
+    from r1sgg.data.images import open_image
+    from r1sgg.errors import ConfigError, ImageError
+    from r1sgg.exports.files import file_names, read_graphs
+    from r1sgg.viz.draw import FORMATS, compose, save
+
+    if format not in FORMATS:
+        raise ConfigError(f"--format: expected one of {', '.join(FORMATS)}, found {format!r}")
+    found = list(itertools.islice(read_graphs(file, ground_truth, id or ()), None if id else limit))
+    failed = 0
+    for item, name in zip(found, file_names([f.record.image_id for f in found]), strict=True):
+        record = item.record
+        truth = item.truth.graph if item.truth is not None and compare else None
+        try:
+            if not record.image:
+                hint = "" if ground_truth else "; give --ground-truth"
+                raise ImageError(f"image {record.image_id!r}", expected="its file", found=f"no name of one{hint}")
+            drawing = compose(open_image(Path(record.image)), record.graph, truth=truth, beside=graph, title=name)
+        except ImageError as error:
+            typer.echo(f"r1sgg: {error}", err=True)
+            failed += 1
+            continue
+        save(drawing, out / f"{name}.{format}")
+    typer.echo(f"{out}: {len(found) - failed} pictures")
+    if failed:
+        raise typer.Exit(PARTLY_FAILED)

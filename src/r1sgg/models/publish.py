@@ -1,0 +1,83 @@
+"""A trained run becomes a checkpoint for others: whole weights, processor, settings and a model card; then the Hub.
+
+A LoRA adapter is merged into its base model. Nothing is uploaded unless `push` is called.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from r1sgg.data.provenance import read_trained_on, write_trained_on
+from r1sgg.errors import InputError, ModelError, require
+from r1sgg.models.card import card, read_results, read_run
+from r1sgg.models.families import load_model
+from r1sgg.models.finding import first_line, resolve
+
+CARD = "README.md"
+
+
+def publish(
+    source: str, out: Path, *, results: Path | None = None, dtype: str = "bfloat16", name: str | None = None
+) -> Path:
+    """Write a checkpoint folder that stands alone.
+
+    Args:
+        source: a run's folder (whole or an adapter), or any checkpoint.
+        out: a new or empty folder.
+        results: what `r1sgg evaluate --json` measured of this checkpoint, for the card.
+        dtype: of the weights: float32, bfloat16, float16, or auto (as they are).
+        name: what the card calls it; the folder's name where None.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: `out` holds files, or the results are another model's.
+        ModelError: the checkpoint cannot be loaded, or its adapter does not fit.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(str(out), expected="a new or empty folder", found="one with files in it")
+    folder = Path(resolve(source))
+    trained_on = read_trained_on(folder)
+    measured = None if results is None else read_results(results, trained_on)
+    loaded = load_model(source, device="cpu", dtype=dtype)
+    out.mkdir(parents=True, exist_ok=True)
+    loaded.model.save_pretrained(out)
+    loaded.processor.save_pretrained(out)
+    loaded.settings.write(out)
+    if trained_on:
+        write_trained_on(out, trained_on)
+    text = card(name or out.name, loaded.settings, read_run(folder), trained_on, measured)
+    (out / CARD).write_text(text, encoding="utf-8")
+    return out
+
+
+def push(folder: Path, name: str, *, private: bool = True) -> str:
+    """Upload a checkpoint folder to the Hub, with the token of `hf auth login` or HF_TOKEN.
+
+    Args:
+        folder: what `publish` wrote.
+        name: owner/name of the repository; made where there is none.
+        private: of a repository that is made.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        InputError: the folder has no card, or the name has no owner.
+        ModelError: the Hub refuses.
+    """
+    hub: Any = require("huggingface_hub", "train")
+    errors: Any = require("huggingface_hub.errors", "train")
+    if missing := [name for name in (CARD, "config.json") if not (folder / name).is_file()]:
+        raise InputError(str(folder), expected="what `r1sgg publish` wrote", found=f"no {missing[0]} in it")
+    if name.count("/") != 1 or not all(name.split("/")):
+        raise InputError("--push", expected="owner/name", found=name)
+    api = hub.HfApi()
+    try:
+        api.create_repo(name, private=private, exist_ok=True)
+        commit = api.upload_folder(repo_id=name, folder_path=folder, commit_message="Checkpoint of r1sgg")
+    except (errors.HfHubHTTPError, errors.LocalTokenNotFoundError, OSError) as error:
+        raise ModelError(f"{name}: the Hub did not take it: {first_line(error)}; see `hf auth login`") from error
+    return str(commit)

@@ -1,0 +1,107 @@
+"""What `guards` measures on batches and answers: images that are not there, and boxes read in the wrong unit.
+
+Pure functions and sums; what is said about them, and when, is in `r1sgg.training.guards`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from r1sgg.graph.scene import SceneGraph
+from r1sgg.graph.text import Frame, parse
+from r1sgg.matching.boxes import pairwise_iou
+from r1sgg.models.coordinates import resized_size
+
+
+def missing_images(ids_BT: torch.Tensor, batch: Mapping[str, Any], image_token: int, merge: int | None) -> str | None:
+    """What speaks against the images of a batch being where its prompts say; None where nothing does.
+
+    Args:
+        ids_BT: token ids.
+        batch: holds `pixel_values` and, of the Qwen families, `image_grid_thw` (images, 3).
+        image_token: id of the token that stands for a piece of an image.
+        merge: patches along a side that one such token stands for; None where the family has no grid.
+    """
+    counts_B = (ids_BT == image_token).sum(1)
+    tokens = int(counts_B.sum())
+    if bool((counts_B == 0).any()):
+        return f"{int((counts_B == 0).sum())} of {len(counts_B)} prompts hold no image token"
+    pixels, grid = batch.get("pixel_values"), batch.get("image_grid_thw")
+    if pixels is None:
+        return f"{tokens} image tokens and no pixel_values"
+    if merge is None or grid is None:
+        return None
+    patches = int(grid.prod(1).sum())
+    if tokens != patches // merge**2:
+        return f"{tokens} image tokens beside image grids that are worth {patches // merge**2}"
+    if len(pixels) != patches:
+        return f"pixel_values of {len(pixels)} patches beside image grids of {patches}"
+    return None
+
+
+class FrameCheck:
+    """Sums up how well boxes of rightly named objects lie where they should, in each frame they could be meant in.
+
+    Attributes:
+        objects: true objects seen; named: those of which the answer names the class.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was added."""
+        self.objects = self.named = 0
+        self._overlaps: dict[str, float] = {}
+
+    def add(self, text: str, truth: SceneGraph, frame: Frame, size: tuple[int, int]) -> None:
+        """Take one answer into account.
+
+        Args:
+            text: the answer.
+            truth: the annotated graph.
+            frame: what the answer's boxes are taken to be relative to.
+            size: width and height of the image in pixels.
+        """
+        written = parse(text, (1.0, 1.0)).graph
+        frames = {"": frame, "fractions (0..1)": (1.0, 1.0), "thousandths (0..1000)": (1000.0, 1000.0)}
+        frames["pixels of the image"] = (float(size[0]), float(size[1]))
+        if hasattr(self.processor.image_processor, "merge_size"):
+            frames["pixels of the resized image"] = resized_size(size, self.processor)
+        labels = np.array(written.labels, dtype=object)
+        self.objects += len(truth)
+        for label in set(truth.labels) & set(written.labels):
+            true = truth.boxes[[k for k, name in enumerate(truth.labels) if name == label]]
+            self.named += len(true)
+            for unit, (width, height) in frames.items():
+                boxes = written.boxes[labels == label] / (width, height, width, height)
+                best = pairwise_iou(true, boxes).max(1)
+                self._overlaps[unit] = self._overlaps.get(unit, 0.0) + float(best.sum())
+
+    @property
+    def overlap(self) -> float:
+        """Mean IoU of the named objects with the best box of their class."""
+        return self._overlaps.get("", 0.0) / max(self.named, 1)
+
+    @property
+    def better(self) -> tuple[str, float]:
+        """The unit in which the boxes would lie best, and the mean IoU then."""
+        others = {unit: total / max(self.named, 1) for unit, total in self._overlaps.items() if unit}
+        unit = max(others, key=lambda name: others[name], default="")
+        return unit, others.get(unit, 0.0)
+
+
+def image_token_of(processor: Any) -> int | None:
+    """Id of the token that stands for a piece of an image; None where the family has none."""
+    token = getattr(processor, "image_token", None)
+    return None if token is None else int(processor.tokenizer.convert_tokens_to_ids(str(token)))
+
+
+def texts_of(completions: Sequence[Any]) -> list[str]:
+    """Completions as TRL passes them to rewards (texts, or chats whose last message counts) as texts."""
+    return [c if isinstance(c, str) else str(c[-1]["content"]) for c in completions]

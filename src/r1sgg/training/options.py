@@ -1,0 +1,96 @@
+"""Options of our own that a recipe may hold, beside TRL's: what is trained on what, what is taught, what is paid for.
+
+Two more lie with what they are about: `r1sgg.training.parts.PartOptions`, `r1sgg.training.rollouts.RolloutOptions`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from r1sgg.data.targets import Order, target
+from r1sgg.graph.scene import EMPTY, SceneGraph
+
+
+@dataclass
+class RunOptions:
+    """What is trained on what, and how it is watched. None means: as the checkpoint's own r1sgg.json says."""
+
+    model: str = field(default="tiny", metadata={"help": "Checkpoint folder, name on the Hub, or 'tiny'."})
+    data: str | None = field(
+        default=None,
+        metadata={"help": "Any data: GT.jsonl, scenes:COUNT, vg150:DIR, psg:DIR, coco:DIR, hub:NAME."},
+    )
+    validation: str | None = field(default=None, metadata={"help": "The same, for the evaluation during training."})
+    validate_steps: int = field(
+        default=0, metadata={"help": "SGDET evaluation on `validation` every so many steps; 0: at start and end."}
+    )
+    validate_images: int = field(default=200, metadata={"help": "Evaluate at most so many images."})
+    validate_batch_size: int = field(default=32, metadata={"help": "Images per generation batch of the evaluation."})
+    validate_tokens: int = field(default=1024, metadata={"help": "Longest answer in the evaluation, in tokens."})
+    prompt: str | None = field(default=None, metadata={"help": "Prompt: paper or short."})
+    vocabulary: str | None = field(
+        default=None, metadata={"help": "Names listed in the prompt: open (none), vg150, psg, or a file."}
+    )
+    think: bool | None = field(default=None, metadata={"help": "Answers in <think> and <answer> tags."})
+    minify: bool | None = field(default=None, metadata={"help": "Answers without spaces after commas and colons."})
+    answer_format: str | None = field(
+        default=None, metadata={"help": "Layout of the answers: json, or compact (a line an object and relationship)."}
+    )
+    image_size: bool | None = field(default=None, metadata={"help": "State the image's size in the prompt."})
+    global_batch_size: int | None = field(
+        default=None,
+        metadata={"help": "Sequences a step over all processes; gradient_accumulation_steps follows from it."},
+    )
+    max_pixels: int | None = field(default=None, metadata={"help": "Larger images are reduced to so many pixels."})
+    samples: int = field(default=4, metadata={"help": "Completions written to completions.jsonl at each log (GRPO)."})
+    resume: bool = field(default=False, metadata={"help": "Go on from the last checkpoint in output_dir."})
+    requeue: bool = field(
+        default=False, metadata={"help": "The same where there is one, else start: for queues that repeat a command."}
+    )
+    keep_best: str | None = field(
+        default=None, metadata={"help": "Keep the model with the best R@50 (or another figure) in output_dir/best."}
+    )
+    early_stop: int = field(
+        default=0, metadata={"help": "Stop after so many evaluations that do not better keep_best; 0: never."}
+    )
+
+
+@dataclass
+class TargetOptions:
+    """What SFT teaches of an annotated graph (`r1sgg.data.targets`); the shuffle takes the recipe's `seed`."""
+
+    object_order: Order = field(
+        default="annotated",
+        metadata={"help": "Objects as annotated, by position, or shuffled anew in each epoch from the second on."},
+    )
+    max_objects: int | None = field(default=None, metadata={"help": "Teach at most so many objects an image."})
+    max_relationships: int | None = field(default=None, metadata={"help": "Teach at most so many relationships."})
+
+    def bind(self, seed: int) -> Callable[..., SceneGraph]:
+        """`target` with these options: called with a graph and epoch=N.
+
+        Raises:
+            ConfigError: a limit that is too low.
+        """
+        bound = functools.partial(
+            target,
+            order=self.object_order,
+            seed=seed,
+            max_objects=self.max_objects,
+            max_relationships=self.max_relationships,
+        )
+        bound(EMPTY, epoch=0)  # complains about the options now, not at the first image
+        return bound
+
+
+@dataclass
+class RewardOptions:
+    """What GRPO pays for."""
+
+    rewards: str = field(
+        default="paper-v4", metadata={"help": 'A reward set, or terms and weights: {"format": 1, "hard_recall": 5}.'}
+    )
+    similarity: str = field(default="glove", metadata={"help": "Label similarity: glove, exact or spacy:MODEL."})
+    clamp: bool | None = field(default=None, metadata={"help": "Negative cosines count as 0; None: as the set says."})

@@ -1,0 +1,157 @@
+"""How GRPO's answers are sampled, and which of it the loss makes up for.
+
+Read from the source of TRL 1.16 and tested on a tiny model (tests/training/test_rollouts.py):
+
+- Temperature: the log-probabilities that are trained are those at the sampling temperature. Nothing is left to correct.
+- top_p, top_k, min_p, a repetition penalty, tokens that are suppressed, a guide or schema: answers come from the
+  narrowed distribution q, the loss takes log-probabilities of the whole one, p. With rollouts by transformers nothing
+  corrects that: the ratio of the loss compares p with p and is 1 in the first pass over a batch.
+- vLLM returns log q, and TRL's importance-sampling correction multiplies the loss by p / q. Over an answer that is the
+  product of the probability that the narrowing kept at each token: 0.977 on the embedded model with top_p 0.9, which
+  over 450 tokens is 3e-5. In its default mode (sequence_mask) it takes the gradient away and says nothing.
+  `settle_correction` switches it off there; modes by token stay, but for schemas, which leave single tokens hardly any
+  probability.
+
+With `guide: true` sampled answers are held to whole, valid graphs: by a guide an answer with rollouts by transformers,
+by a JSON schema with vLLM.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from r1sgg.errors import ConfigError
+from r1sgg.graph.text import Frame
+from r1sgg.inference.reader import guide_spec
+
+if TYPE_CHECKING:
+    from r1sgg.guiding.table import TokenTable
+    from r1sgg.models.families import Checkpoint
+
+_log = logging.getLogger(__name__)
+
+_SCHEMA = "structured_outputs"
+
+
+@dataclass
+class RolloutOptions:
+    """How answers are sampled, beside TRL's options."""
+
+    guide: bool = field(default=False, metadata={"help": "Hold sampled answers to whole, valid graphs."})
+
+
+class GuidedRollouts:
+    """Guides for the answers that a trainer samples with transformers, one an answer.
+
+    Args:
+        checkpoint: in which layout and vocabulary it answers.
+        tokens: most of an answer.
+        end: the token that ends an answer.
+        suppressed: tokens that are never sampled.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, tokens: int, end: int, suppressed: Sequence[int]) -> None:
+        self._checkpoint, self._tokens, self._end, self._suppressed = checkpoint, tokens, end, list(suppressed)
+
+    @cached_property
+    def _table(self) -> TokenTable:
+        from r1sgg.guiding.guide import TokenTable
+
+        return TokenTable.of(self._checkpoint.processor.tokenizer, self._end, self._suppressed)
+
+    @contextmanager
+    def held(self, model: Any, frames: Sequence[Frame]) -> Iterator[None]:
+        """Within it, the next call of `model.generate` answers images with these frames.
+
+        Raises:
+            ConfigError: no answer is so short.
+        """
+        from transformers import LogitsProcessorList
+
+        from r1sgg.guiding.guide import Guide
+        from r1sgg.guiding.processor import GuideLogitsProcessor
+
+        specs = [guide_spec(self._checkpoint.settings, frame, self._tokens) for frame in frames]
+        guides = [Guide(self._table, spec, self._tokens) for spec in specs]
+        held = LogitsProcessorList([GuideLogitsProcessor(guides)])
+        model.generate = partial(model.generate, logits_processor=held)  # TRL's call has no place for it
+        try:
+            yield
+        finally:
+            del model.generate
+
+
+def hold_to_schema(arguments: Any, checkpoint: Checkpoint) -> None:
+    """Let vLLM hold answers to a JSON schema of a graph with the checkpoint's vocabulary.
+
+    Args:
+        arguments: TRL's GRPOConfig, changed in place.
+        checkpoint: the model to train.
+
+    Raises:
+        ConfigError: the checkpoint's answers are more than JSON, or the recipe has a schema of its own.
+    """
+    from r1sgg.inference.endpoint_guided import graph_schema
+
+    settings = checkpoint.settings
+    if settings.think or settings.answer_format != "json":
+        raise ConfigError("guide: with vLLM answers are bare JSON; expected think: false and answer_format: json")
+    if has_schema(arguments):
+        raise ConfigError("guide: expected no schema of the recipe's own beside it, found one; leave one of them out")
+    frame = checkpoint.frame((1000, 1000))
+    if checkpoint.frame((1000, 500)) != frame:  # pixels: one schema is for all images
+        frame = (9999.0, 9999.0)
+    schema = graph_schema(guide_spec(settings, frame, arguments.max_completion_length))
+    arguments.generation_kwargs = {**(arguments.generation_kwargs or {}), _SCHEMA: {"json": schema}}
+
+
+def narrowing(arguments: Any) -> list[str]:
+    """The options of a recipe that leave some tokens out when answers are sampled, as "top_p 0.9".
+
+    Args:
+        arguments: TRL's GRPOConfig; its `generation_kwargs` win, as they do in TRL.
+    """
+    kwargs: Mapping[str, Any] = arguments.generation_kwargs or {}
+    plain = {"top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
+    found = {name: kwargs.get(name, getattr(arguments, name)) for name in plain}
+    return [f"{name} {value}" for name, value in found.items() if value not in (plain[name], None, -1)]
+
+
+def has_schema(arguments: Any) -> bool:
+    """Whether vLLM holds answers to a schema, grammar or regular expression."""
+    kwargs: Mapping[str, Any] = arguments.generation_kwargs or {}
+    return bool(arguments.vllm_structured_outputs_regex or kwargs.get(_SCHEMA))
+
+
+def settle_correction(arguments: Any, chosen: Mapping[str, Any]) -> None:
+    """Switch vLLM's importance-sampling correction off where it would take the gradient away.
+
+    Args:
+        arguments: TRL's GRPOConfig, changed in place.
+        chosen: what the recipe says itself.
+
+    Raises:
+        ConfigError: the recipe asks for the correction there.
+    """
+    if not (arguments.use_vllm and arguments.vllm_importance_sampling_correction):
+        return
+    by_sequence = arguments.vllm_importance_sampling_mode.startswith("sequence")
+    reasons = ["a schema"] if has_schema(arguments) else []
+    if by_sequence:
+        reasons += narrowing(arguments)
+    if not reasons:
+        return
+    said = "; ".join(reasons)
+    if chosen.get("vllm_importance_sampling_correction"):
+        other = "" if has_schema(arguments) else ", or vllm_importance_sampling_mode: token_truncate"
+        raise ConfigError(
+            f"vllm_importance_sampling_correction: with {said} it would scale the gradient to nothing; expected false"
+            f"{other}"
+        )
+    arguments.vllm_importance_sampling_correction = False
+    _log.info("vLLM's importance-sampling correction is off, because of %s", said)

@@ -1,0 +1,35 @@
+// What every part of the page uses: elements made from names and texts (never from markup), and the colour theme.
+const root = document.documentElement;
+root.classList.add("script");
+
+const fill = (element, attributes, children) => {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function") element.addEventListener(name, value);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  return element;
+};
+const h = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+const svg = (tag, attributes = {}, ...children) =>
+  fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+const byId = (id) => document.getElementById(id);
+const jsonOf = (id) => JSON.parse(byId(id).textContent);
+const percent = (value) => (value === null ? "–" : (100 * value).toFixed(1));
+const counted = (number) => number.toLocaleString("en-US");
+const words = (name) => name.replaceAll("_", " ");
+const MARKS = { matched: "✓", missed: "○", spurious: "✕" };
+const mark = (status) =>
+  h("span", { class: `mark ${status}` }, h("span", { "aria-hidden": "true" }, MARKS[status]), h("span", { class: "sr" }, `${status}: `));
+
+// Light and dark: the system's choice until the button is used.
+{
+  const theme = byId("theme");
+  const system = window.matchMedia("(prefers-color-scheme: dark)");
+  const dark = () => (root.style.colorScheme ? root.style.colorScheme === "dark" : system.matches);
+  const nameTheme = () => { theme.textContent = dark() ? "Light" : "Dark"; };
+  theme.addEventListener("click", () => { root.style.colorScheme = dark() ? "light" : "dark"; nameTheme(); });
+  system.addEventListener("change", nameTheme);
+  nameTheme();
+}

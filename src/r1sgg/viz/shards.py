@@ -1,0 +1,118 @@
+"""The report's data beside the page: details of images in shards, and the images, read when the page needs them.
+
+A page opened from a file cannot fetch, so a shard is a script that hands its rows to the page. Where everything is
+small enough it is put into the page itself, which then needs nothing beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from r1sgg.errors import InputError
+
+IMAGES = 50
+"""Images of a shard."""
+MAX_PAGE = 24_000_000
+"""Bytes of shards and images that are still put into the page."""
+_OURS = re.compile(r"(s\d+\.js|i\d+\.webp)")
+
+
+def script_json(value: Any) -> str:
+    """JSON that may stand in a <script> element: no "<" in it, so nothing can end the element or open a comment."""
+    text = orjson.dumps(value).decode()
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+class Shards:
+    """Rows and images of a report, collected in a folder; `close` leaves them there or gives them to the page."""
+
+    def __init__(self, page: Path) -> None:
+        """Begin a report that will be `page`; its folder is named after it."""
+        self.folder = page.with_name(f"{page.stem}_files")
+        self._part = page.with_name(f"{page.stem}_files.part")
+        shutil.rmtree(self._part, ignore_errors=True)
+        try:
+            self._part.mkdir(parents=True)
+        except OSError as error:
+            found = error.strerror or "an error"
+            raise InputError(
+                str(page), expected="a place to write a page", found=found, hint="choose another"
+            ) from error
+        self._bytes = self._shards = 0
+        self._rows: list[Any] = []
+
+    def add(self, row: Any, image: bytes | None) -> None:
+        """The next image's details, and the image itself where there is one."""
+        number = self._shards * IMAGES + len(self._rows)
+        if image is not None:
+            (self._part / f"i{number}.webp").write_bytes(image)
+            self._bytes += len(image) * 4 // 3
+        self._rows.append(row)
+        if len(self._rows) == IMAGES:
+            self._flush()
+
+    def _flush(self) -> None:
+        text = f"r1sggShard({self._shards},{script_json(self._rows)});\n"
+        self._bytes += len(text)
+        (self._part / f"s{self._shards}.js").write_text(text, encoding="utf-8")
+        self._rows, self._shards = [], self._shards + 1
+
+    def close(self, embed: bool | None = None) -> tuple[str, list[str], list[tuple[int, str]]]:
+        """Put the data where it belongs.
+
+        Args:
+            embed: in the page, or in the folder beside it; None lets the size decide (`MAX_PAGE`).
+
+        Returns:
+            The folder's name ("" where the page holds all), the shards' rows as JSON and (number, data URI) of images;
+            both empty where they lie in the folder.
+        """
+        if self._rows:
+            self._flush()
+        self._clear()
+        if embed if embed is not None else self._bytes <= MAX_PAGE:
+            shards = [self._shard(k) for k in range(self._shards)]
+            images = sorted((int(p.stem[1:]), _data_uri(p)) for p in self._part.glob("i*.webp"))
+            shutil.rmtree(self._part)
+            return "", shards, images
+        self.folder.mkdir(exist_ok=True)
+        for path in self._part.iterdir():
+            path.replace(self.folder / path.name)
+        self._part.rmdir()
+        return self.folder.name, [], []
+
+    def drop(self) -> None:
+        """Forget everything; for a report that was not finished."""
+        shutil.rmtree(self._part, ignore_errors=True)
+
+    def _shard(self, number: int) -> str:
+        text = (self._part / f"s{number}.js").read_text(encoding="utf-8")
+        return text[text.index(",") + 1 : text.rindex(")")]
+
+    def _clear(self) -> None:
+        """Remove an earlier report's data, and nothing else, from the folder."""
+        if not self.folder.is_dir():
+            return
+        for path in self.folder.iterdir():
+            if _OURS.fullmatch(path.name):
+                path.unlink()
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+
+def _data_uri(path: Path) -> str:
+    return "data:image/webp;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def size_on_disk(page: Path) -> int:
+    """Bytes of a page and of the folder beside it."""
+    folder = page.with_name(f"{page.stem}_files")
+    beside: Sequence[Path] = list(folder.iterdir()) if folder.is_dir() else []
+    return page.stat().st_size + sum(path.stat().st_size for path in beside)

@@ -1,0 +1,162 @@
+"""Guides on real tokenizers: Qwen2's, the tiny model's, and a SentencePiece-like one with bytes to fall back on."""
+
+import json
+import random
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from r1sgg.errors import ModelError
+from r1sgg.graph.text import parse
+from r1sgg.graph.vocabulary import PSG, VG150
+from r1sgg.guiding.guide import Guide
+from r1sgg.guiding.spec import GuideSpec
+from r1sgg.guiding.table import IMPOSSIBLE, TokenTable
+
+from .drawing import Drawer, draw_answer, evenly, longest, never_ending
+from .graphs import random_text
+
+SPECS = [
+    GuideSpec((1000, 1000)),
+    GuideSpec((1000, 1000), minify=True),
+    GuideSpec((644, 1288), VG150.objects, VG150.predicates),
+    GuideSpec((1000, 1000), PSG.objects, PSG.predicates, minify=True, think=9),
+    GuideSpec((1000, 1000), answer_format="compact"),
+    GuideSpec((1000, 1000), VG150.objects, VG150.predicates, answer_format="compact"),
+    GuideSpec((1000, 1000), PSG.objects, PSG.predicates, answer_format="compact", think=9),
+]
+
+
+def sentence_piece_like() -> Any:
+    """Trained on answers, so its tokens run over every border; a space belongs to the word behind it."""
+    rng = random.Random(0)
+    texts = [random_text(rng, spec) for spec in SPECS for _ in range(60)]
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    bytes_ = [f"<0x{b:02X}>" for b in range(256)]
+    alphabet = [chr(b) for b in range(33, 127)]
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=1500, special_tokens=["<unk>", "</s>", *bytes_], initial_alphabet=alphabet, show_progress=False
+        ),
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    stored = json.loads(tokenizer.to_str())
+    stored["added_tokens"] = [t for t in stored["added_tokens"] if t["content"] not in bytes_]  # they are ordinary ones
+    tokenizer = Tokenizer.from_str(json.dumps(stored))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", clean_up_tokenization_spaces=False)
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tiny_tokenizer: Any) -> dict[str, tuple[Any, TokenTable]]:
+    piece_like = sentence_piece_like()
+    return {
+        "tiny": (tiny_tokenizer, TokenTable.of(tiny_tokenizer)),
+        "sentence piece": (piece_like, TokenTable.of(piece_like)),
+    }
+
+
+@pytest.fixture(params=["tiny", "sentence piece", "qwen2"])
+def pair(request: pytest.FixtureRequest, tokenizers: dict[str, tuple[Any, TokenTable]]) -> tuple[Any, TokenTable]:
+    if request.param == "qwen2":
+        return request.getfixturevalue("qwen2_tokenizer"), request.getfixturevalue("qwen2_table")
+    return tokenizers[request.param]
+
+
+def test_tokens_are_the_bytes_that_decoding_gives(pair: tuple[Any, TokenTable]) -> None:
+    tokenizer, table = pair
+    rng = random.Random(0)
+    whole = [k for k, piece in enumerate(table.pieces) if piece and piece.isascii() and b"<" not in piece]
+    for _ in range(300):
+        ids = rng.choices(whole, k=5)
+        text = b"".join(table.pieces[k] or b"" for k in ids).decode()
+        decoded = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert decoded in (text, text.removeprefix(" "))
+    assert all(table.pieces[k] is None for k in tokenizer.all_special_ids)
+    assert table.pieces[table.end] is None
+
+
+@pytest.mark.parametrize("number", range(len(SPECS)))
+def test_the_tokenizer_s_own_way_to_write_an_answer_is_allowed(number: int, pair: tuple[Any, TokenTable]) -> None:
+    tokenizer, table = pair
+    spec, rng = SPECS[number], random.Random(number)
+    for _ in range(25):
+        text = random_text(rng, spec)
+        if spec.think:
+            text = text.replace("<think>", "<think>" + rng.choice(["", "A man", "é: 3 > 2", "\n\n"]), 1)
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        if table.pieces[ids[0]] in (b" ", b"\xe2\x96\x81"):  # SentencePiece's own space in front
+            ids = ids[1:]
+        elif (first := table.pieces[ids[0]] or b"")[:1] == b" ":
+            ids = [*table.spell(first[1:]), *ids[1:]]
+        guide = Guide(table, spec, 4000)
+        for token in ids:
+            mask = guide.mask()
+            assert mask is not None
+            assert mask[token >> 5] >> (token & 31) & 1, (text, tokenizer.decode([token]))
+            guide.advance(token)
+        assert table.end in (guide.few().tolist())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("number", range(len(SPECS)))
+def test_whatever_is_drawn_from_a_real_vocabulary_is_valid(number: int, pair: tuple[Any, TokenTable]) -> None:
+    tokenizer, table = pair
+    spec, rng = SPECS[number], random.Random(number)
+
+    def thinned(draw: Drawer) -> Drawer:
+        return lambda ids, table: draw(ids[:: 1 + len(ids) // 400], table)
+
+    for draw in (evenly(rng), longest, never_ending):
+        for budget in (90, 200):
+            _, tokens = draw_answer(table, spec, budget, thinned(draw))
+            text = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            parsed = parse(text, spec.frame)
+            assert not parsed.issues, text
+            assert len(parsed.graph) >= 1
+
+
+def test_fixed_parts_are_written_in_the_tokenizer_s_own_tokens(qwen2_tokenizer: Any, qwen2_table: TokenTable) -> None:
+    spec = GuideSpec((1000, 1000), ("man",), ("on",))
+    guide = Guide(qwen2_table, spec, 400)
+    opening = [qwen2_tokenizer.decode([k]) for k in guide.forced()]
+    assert opening == ['{"', "objects", '":', ' [{"', "id", '":', ' "']
+    for token in [*guide.forced(), *qwen2_tokenizer.encode("man")]:
+        guide.advance(token)
+    assert [qwen2_tokenizer.decode([k]) for k in guide.forced()] == [".", "1", '",', ' "', "bbox", '":', " ["]
+
+
+def test_the_fewest_tokens_that_spell_a_text() -> None:
+    table = TokenTable([b"a", b"b", b"ab", b"aba", b"bab", None], 5)
+    assert table.cost(b"ababab") == 2
+    assert [table.pieces[k] for k in table.spell(b"ababab")] == [b"aba", b"bab"]
+    assert table.costs(b"abb") == (2, 2, 1, 0)
+    assert table.cost(b"abc") >= IMPOSSIBLE
+    assert table.cost(b"") == 0
+
+
+@pytest.mark.parametrize(
+    ("decoder", "eos", "message"),
+    [
+        (decoders.WordPiece(), "</s>", "byte-level and SentencePiece-like tokenizers, found ['WordPiece']"),
+        (decoders.ByteLevel(), None, "no end-of-turn token"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_guided_is_one_sentence(decoder: Any, eos: str | None, message: str) -> None:
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "</s>": 1, "<unk>": 2}, unk_token="<unk>"))
+    tokenizer.decoder = decoder
+    with pytest.raises(ModelError) as error:
+        TokenTable.of(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=eos))
+    assert message in str(error.value)
+
+
+def test_tokens_that_are_no_fixed_pieces_of_text_are_found_out() -> None:
+    tokenizer = Tokenizer(models.BPE({"a": 0, "</s>": 1}, []))
+    tokenizer.decoder = decoders.ByteLevel()
+    with pytest.raises(ModelError, match="expected tokens that stand for fixed pieces of text"):
+        TokenTable.of(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>"))

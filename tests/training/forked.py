@@ -1,0 +1,130 @@
+"""Training commands in processes that may be killed: a server that imports everything once and forks for each command.
+
+    python -m tests.training.forked                      jobs as lines of JSON on standard input, see `Job`
+    torchrun ... -m tests.training.forked sft --...      one command in this process, with the same patches
+
+GRPO is paid by `vowels`, because a random model never writes a graph; and its rollouts are sampled alike whatever the
+number of processes: each process samples those of all, with one seed, and takes its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+import orjson
+import torch
+from accelerate.utils import gather_object
+
+from r1sgg.cli import main
+from r1sgg.training import grpo, sft
+
+WATCHED = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree")
+
+
+def vowels(completions: list[Any], **_: Any) -> list[float | None]:
+    """A reward in which two random answers differ."""
+    return [sum(letter in "aeiou" for letter in c[-1]["content"]) / 10 for c in completions]
+
+
+class SharedRollouts(grpo.GraphTrainer):
+    """The trainer; its rollouts do not depend on the number of processes."""
+
+    def _generate_single_turn(
+        self, prompt_ids: list[Any], images: Any, multimodal_fields: dict[str, Any], *more: Any, **named: Any
+    ) -> tuple[list[Any], Any]:
+        everything = gather_object([(prompt_ids, multimodal_fields)])
+        prompts = [ids for part, _ in everything for ids in part]
+        fields = {
+            key: torch.cat([part[key] for _, part in everything])
+            if isinstance(value, torch.Tensor)
+            else [row for _, part in everything for row in part[key]]
+            for key, value in multimodal_fields.items()
+        }
+        with torch.random.fork_rng():
+            torch.manual_seed(self._step)
+            completions, logprobs = super()._generate_single_turn(prompts, images, fields, *more, **named)
+        first = self.accelerator.process_index * len(prompt_ids)
+        return completions[first : first + len(prompt_ids)], logprobs
+
+
+def patch() -> None:
+    """See the head of this file."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    grpo.trl_rewards = lambda rubric: ([vowels], [1.0])  # type: ignore[assignment]
+    grpo.GraphTrainer = SharedRollouts  # type: ignore[misc]
+    assert sft.train_sft is not None  # imported here, so that no fork has to
+
+
+def attempt(job: dict[str, Any], rank: int) -> NoReturn:
+    """Run a job's command in this process; the first kills itself at file operation `stop_at` in the folder."""
+    folder = str(job["folder"])
+    count = 0
+
+    def hook(event: str, values: tuple[Any, ...]) -> None:
+        nonlocal count
+        if event in WATCHED and str(values[0]).startswith(folder):
+            count += 1
+            if count == job["stop_at"] and rank == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    log = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if job["processes"] > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"}
+        os.environ |= {"WORLD_SIZE": str(job["processes"]), "LOCAL_WORLD_SIZE": str(job["processes"])}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(job["port"])}
+    code: Any = 1
+    try:
+        main(job["arguments"])
+        code = 0
+    except SystemExit as left:
+        code = left.code or 0
+    finally:
+        if rank == 0:
+            Path(f"{folder}.count").write_text(str(count))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Do a job: how its processes ended, how many file operations the first did, and how long it took."""
+    begun = time.monotonic()
+    waiting: dict[int, int] = {}
+    for rank in range(job["processes"]):
+        if (pid := os.fork()) == 0:
+            attempt(job, rank)
+        waiting[pid] = rank
+    codes = [0] * job["processes"]
+    if job["seconds"] is not None:
+        time.sleep(job["seconds"])
+        for pid in waiting:
+            os.kill(pid, signal.SIGKILL)
+    while waiting:
+        pid, status = os.wait()
+        codes[waiting.pop(pid)] = code = os.waitstatus_to_exitcode(status)
+        if code:
+            for other in waiting:  # it would wait for the one that died
+                os.kill(other, signal.SIGKILL)
+    count = Path(f"{job['folder']}.count")
+    operations = int(count.read_text()) if count.exists() else 0
+    return {"codes": codes, "operations": operations, "seconds": time.monotonic() - begun}
+
+
+if __name__ == "__main__":
+    patch()
+    if sys.argv[1:]:
+        main(sys.argv[1:])
+        sys.exit()
+    for line in sys.stdin:
+        sys.stdout.write(orjson.dumps(run(orjson.loads(line))).decode() + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,238 @@
+"""What TRL's loss makes up for of how answers were sampled, measured on a tiny model; see r1sgg.training.rollouts."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import torch
+from trl import GRPOConfig
+from trl.trainer import grpo_trainer
+from typer.testing import Result
+
+from r1sgg.cli import main
+from r1sgg.errors import ConfigError
+from r1sgg.graph.text import parse
+from r1sgg.graph.vocabulary import VG150
+from r1sgg.training.rollouts import narrowing, settle_correction
+
+Command = Callable[..., Result]
+LENGTH = 24
+
+
+class Sampler:
+    """Stands in for TRL's vLLM: samples from the model that is trained, and returns log-probabilities as vLLM does."""
+
+    keeps = 1.0
+    """top_p; TRL's own stays 1, so that its GRPOConfig is the recipe's."""
+
+    def __init__(self, model: Any, processing_class: Any, **settings: Any) -> None:
+        self.model, self.processor, self.settings = model, processing_class, settings
+
+    def sync_weights(self) -> None: ...
+
+    @torch.no_grad()
+    def generate(self, prompts: list[list[int]], images: Any, num_generations: int, profiler: Any) -> Any:
+        pixels = self.processor.image_processor([one for some in images for one in some], return_tensors="pt")
+        ids = torch.tensor(prompts)  # one length: the images have one size
+        image = (ids == self.model.config.image_token_id).long()
+        out = self.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            mm_token_type_ids=image,
+            **pixels,
+            do_sample=True,
+            top_p=self.keeps,
+            top_k=0,
+            temperature=self.settings["temperature"],
+            max_new_tokens=LENGTH,
+            min_new_tokens=LENGTH,
+            suppress_tokens=list(self.settings["generation_kwargs"]["logit_bias"]),
+            output_scores=True,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        new = out.sequences[:, ids.shape[1] :, None]
+        logits = torch.stack(out.logits, 1) / self.settings["temperature"]
+        if self.keeps < 1:
+            logits = logits.masked_fill(torch.stack(out.scores, 1).isneginf(), -torch.inf)
+        return prompts, new[..., 0].tolist(), logits.log_softmax(-1).gather(2, new).tolist(), None
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch) -> type[Sampler]:
+    monkeypatch.setitem(sys.modules, "vllm", types.ModuleType("vllm"))
+    monkeypatch.setattr(grpo_trainer, "VLLMGeneration", Sampler)
+    monkeypatch.setattr(Sampler, "keeps", 1.0)
+    monkeypatch.setattr("r1sgg.training.grpo.trl_rewards", lambda rubric: ([vowels], [1.0]))
+    return Sampler
+
+
+def vowels(completions: list[Any], **_: Any) -> list[float | None]:
+    """A reward in which two random answers differ."""
+    return [sum(letter in "aeiou" for letter in c[-1]["content"]) / 10 for c in completions]
+
+
+@pytest.fixture
+def outputs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What TRL makes of each batch of rollouts."""
+    from r1sgg.training.grpo import GraphTrainer
+
+    made: list[dict[str, Any]] = []
+    plain = GraphTrainer._generate_and_score_completions
+
+    def watched(self: Any, inputs: Any) -> Any:
+        made.append(plain(self, inputs))
+        return made[-1]
+
+    monkeypatch.setattr(GraphTrainer, "_generate_and_score_completions", watched)
+    return made
+
+
+OPTIONS = {"max_steps": 1, "num_generations": 4, "max_completion_length": LENGTH, "save_strategy": "no"}
+
+
+def train(r1sgg: Command, folder: Path, **more: object) -> dict[str, Any]:
+    done = r1sgg("grpo", folder, **{**OPTIONS, "use_vllm": True, **more})
+    assert done.exit_code == 0, done.output
+    rows: list[dict[str, Any]] = [orjson.loads(line) for line in (folder / "metrics.jsonl").read_bytes().splitlines()]
+    return rows[0]
+
+
+def test_a_narrowed_distribution_takes_the_gradient_away_by_sequence_and_settling_gives_it_back(
+    r1sgg: Command, tmp_path: Path, vllm: type[Sampler], outputs: list[dict[str, Any]]
+) -> None:
+    plain = train(r1sgg, tmp_path / "whole")
+    assert outputs[0]["importance_sampling_ratio"] == pytest.approx(torch.ones(4, 1), abs=1e-3)
+    vllm.keeps = 0.7
+    lost = train(r1sgg, tmp_path / "narrowed")  # the recipe does not know of it
+    kept = outputs[1]["importance_sampling_ratio"]
+    assert kept.max() < 0.75**LENGTH
+    assert lost["grad_norm"] < 0.01 * plain["grad_norm"]
+    settled = train(r1sgg, tmp_path / "settled", top_p=0.7)
+    assert "importance_sampling_ratio" not in outputs[2]
+    assert settled["grad_norm"] > 0.3 * plain["grad_norm"]
+    token = train(r1sgg, tmp_path / "token", top_p=0.7, vllm_importance_sampling_mode="token_truncate")
+    assert outputs[3]["importance_sampling_ratio"].shape == (4, LENGTH)
+    assert token["grad_norm"] > 0.3 * plain["grad_norm"]
+
+
+def test_temperature_needs_no_correction(
+    r1sgg: Command, tmp_path: Path, vllm: type[Sampler], outputs: list[dict[str, Any]]
+) -> None:
+    train(r1sgg, tmp_path / "cold", temperature=0.5)
+    batch = outputs[0]
+    torch.testing.assert_close(batch["old_per_token_logps"], batch["sampling_per_token_logps"], atol=1e-4, rtol=1e-4)
+
+
+def test_rollouts_by_transformers_correct_nothing(
+    r1sgg: Command, tmp_path: Path, vllm: type[Sampler], outputs: list[dict[str, Any]]
+) -> None:
+    row = train(r1sgg, tmp_path / "run", use_vllm=False, top_p=0.7, top_k=5)
+    assert not {"old_per_token_logps", "importance_sampling_ratio"} & set(outputs[0])
+    assert row["grad_norm"] > 0
+
+
+# ---------------------------------------------------------------- guides
+
+
+def test_guided_rollouts_are_whole_graphs_and_train(
+    r1sgg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def length(completions: list[Any], **_: Any) -> list[float | None]:
+        seen.extend(c[-1]["content"] for c in completions)
+        return [float(k) for k in range(len(completions))]
+
+    monkeypatch.setattr("r1sgg.training.grpo.trl_rewards", lambda rubric: ([length], [1.0]))
+    options = {"use_vllm": False, "guide": True, "max_completion_length": 60, "vocabulary": "vg150"}
+    row = train(r1sgg, tmp_path / "run", **options)
+    assert row["grad_norm"] > 0
+    assert len(seen) == 4
+    for text in seen:
+        graph = parse(text, (1000, 1000))
+        assert not graph.issues
+        assert set(graph.graph.labels) <= set(VG150.objects)
+    with pytest.raises(ConfigError, match="raise the longest answer"):
+        train(r1sgg, tmp_path / "short", **{**options, "max_completion_length": 4})
+
+
+def test_with_vllm_a_guide_is_a_schema_and_the_correction_is_off(
+    r1sgg: Command, tmp_path: Path, vllm: type[Sampler], outputs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: list[dict[str, Any]] = []
+    plain = vllm.__init__
+
+    def watched(self: Any, **given: Any) -> None:
+        settings.append(given)
+        plain(self, **given)
+
+    monkeypatch.setattr(vllm, "__init__", watched)
+    assert train(r1sgg, tmp_path / "run", guide=True, vocabulary="vg150")["grad_norm"] > 0
+    schema = settings[0]["generation_kwargs"]["structured_outputs"]["json"]
+    assert schema["properties"]["objects"]["items"]["properties"]["bbox"]["items"]["maximum"] == 1000
+    assert "zebra" in str(schema)
+    assert "importance_sampling_ratio" not in outputs[0]
+    with pytest.raises(ConfigError, match="expected think: false"):
+        train(r1sgg, tmp_path / "think", guide=True, think=True)
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        train(r1sgg, tmp_path / "both", guide=True, vllm_structured_outputs_regex="a+")
+
+
+# ---------------------------------------------------------------- the decision alone
+
+
+def arguments(**more: Any) -> GRPOConfig:
+    plain = {"use_vllm": True, "use_cpu": True, "bf16": False, "report_to": [], "activation_checkpointing": False}
+    return GRPOConfig(output_dir="unused", **{**plain, **more})
+
+
+SCHEMA = {"generation_kwargs": {"structured_outputs": {"json": "{}"}}}
+
+
+@pytest.mark.parametrize(
+    ("options", "on"),
+    [
+        ({}, True),
+        ({"top_p": 0.9}, False),
+        ({"top_k": 50}, False),
+        ({"min_p": 0.1}, False),
+        ({"repetition_penalty": 1.1}, False),
+        ({"generation_kwargs": {"top_p": 0.5}}, False),
+        ({"top_p": 0.9, "generation_kwargs": {"top_p": 1.0}}, True),
+        ({"top_p": 0.9, "vllm_importance_sampling_mode": "token_mask"}, True),
+        ({"vllm_importance_sampling_mode": "token_mask", **SCHEMA}, False),
+        (SCHEMA, False),
+        ({"vllm_structured_outputs_regex": "a+"}, False),
+        ({"temperature": 0.7}, True),
+    ],
+)
+def test_when_the_correction_stays_on(options: dict[str, Any], on: bool) -> None:
+    given = arguments(**options)
+    settle_correction(given, options)
+    assert given.vllm_importance_sampling_correction is on
+    if not on:
+        with pytest.raises(ConfigError, match="expected false"):
+            settle_correction(arguments(**options), {**options, "vllm_importance_sampling_correction": True})
+
+
+def test_without_vllm_there_is_nothing_to_settle() -> None:
+    given = arguments(use_vllm=False, top_p=0.9)
+    settle_correction(given, {"vllm_importance_sampling_correction": True})
+    assert narrowing(given) == ["top_p 0.9"]
+
+
+def test_vllm_that_is_not_installed_is_one_sentence(
+    mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    out = ["--output_dir", str(tmp_path), "--data", "scenes:4", "--model", str(mini), "--report_to", "none"]
+    with pytest.raises(SystemExit):
+        main(["grpo", *out, "--use_vllm", "true", "--num_generations", "4", "--per_device_train_batch_size", "4"])
+    assert capsys.readouterr().err.strip().endswith("pip install 'r1sgg[vllm]'")

@@ -1,0 +1,190 @@
+"""runs/vg150.sh and runs/psg.sh: what they start, in which order, and that an interrupted one goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..models.tiny_families import build_qwen2_vl
+
+ROOT = Path(__file__).parents[2]
+
+STUB = """#!/usr/bin/env bash
+# Stands in for r1sgg: writes down what it is asked, and the files that say that it is done.
+echo "$*" >> "$LOG"
+[ -z "${FAIL:-}" ] || [[ "$*" != *"$FAIL"* ]] || exit 2
+folder=
+for ((k = 1; k < $#; k++)); do
+  next=$((k + 1))
+  case ${!k} in --out | --output_dir | --json) mkdir -p "$(dirname "${!next}")"; folder=${!next} ;; esac
+done
+case $1 in
+  data) mkdir -p "$folder" && touch "$folder/dataset.json" "$folder/gt.jsonl"; [ -z "${LOST:-}" ] || exit 1 ;;
+  sft | grpo) mkdir -p "$folder" && touch "$folder/trainer_state.json" "$folder/metrics.jsonl"
+    [[ "$*" != *lora* ]] || touch "$folder/adapter_config.json" ;;
+  publish) mkdir -p "$folder" && touch "$folder/README.md" ;;
+  evaluate | generate | report) touch "$folder" ;;
+  probe) mkdir -p "$folder" && touch "$folder/summary.json" ;;
+esac
+"""
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Path:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "r1sgg"
+    program.write_text(STUB)
+    program.chmod(0o755)
+    return tmp_path
+
+
+def start(folder: Path, name: str = "vg150", **more: str) -> tuple[int, list[str]]:
+    """Run a script with the stub; returns its exit code and what it started since the last time."""
+    log = folder / "log"
+    log.write_text("")
+    paths = {"DATA": folder / "data", "OUT": folder / "out", "LOG": log}
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, **{k: str(v) for k, v in paths.items()}, **more}
+    done = subprocess.run(["bash", str(ROOT / "runs" / f"{name}.sh")], env=environment, capture_output=True, text=True)
+    return done.returncode, [line.replace(str(folder), "") for line in log.read_text().splitlines()]
+
+
+def kinds(lines: list[str]) -> str:
+    return " ".join(line.split()[0] for line in lines)
+
+
+MEASURE = "generate evaluate probe"
+
+
+def test_the_whole_experiment_in_order(stub: Path) -> None:
+    code, lines = start(stub)
+    assert code == 0
+    assert kinds(lines) == f"data data {MEASURE} sft {MEASURE} grpo {MEASURE} grpo {MEASURE} report probe"
+    sft, grpo, zero = (line for line in lines if line.split()[0] in ("sft", "grpo"))
+    shared = "--data hub:/data/train --validation /data/validation/gt.jsonl"
+    assert sft.startswith(f"sft --config configs/vg150-sft.yaml {shared} --output_dir /out/sft --requeue")
+    assert "--model Qwen/Qwen2-VL-2B-Instruct" in sft
+    assert "configs/vg150-grpo.yaml" in grpo
+    assert grpo.endswith("--model /out/sft")
+    assert "configs/vg150-zero.yaml" in zero
+    assert zero.endswith("--model Qwen/Qwen2-VL-2B-Instruct")
+    names = ("baseline", "zero", "sft", "sft-grpo")
+    assert lines[-2].startswith("report " + " ".join(f"/out/predictions/{name}.jsonl" for name in names))
+    assert lines[-1] == "probe --table " + " ".join(f"/out/probe/{name}" for name in names) + " --out /out/probe"
+
+
+def test_psg_has_its_own_data_vocabulary_and_recipes(stub: Path) -> None:
+    _, lines = start(stub, "psg")
+    assert "JosephZ/psg_train_sg" in lines[0]
+    assert "JosephZ/psg_test_sg" in lines[1]
+    assert all("--vocabulary psg" in line for line in lines if line.split()[0] in ("generate", "evaluate"))
+    assert [line.split()[2] for line in lines if line.split()[0] in ("sft", "grpo")] == [
+        f"configs/psg-{stage}.yaml" for stage in ("sft", "grpo", "zero")
+    ]
+
+
+@pytest.mark.parametrize("broken", ["vg150-sft.yaml", "vg150-grpo.yaml", "predictions/zero", "data/validation"])
+def test_a_stage_that_fails_stops_it_and_the_same_command_goes_on(stub: Path, broken: str) -> None:
+    code, before = start(stub, FAIL=broken)
+    assert code == 2
+    assert broken in before[-1]
+    code, after = start(stub)
+    assert code == 0
+    assert broken in " ".join(after)
+    trained = [line for line in before[:-1] if line.split()[0] in ("sft", "grpo", "data")]
+    assert not set(trained) & set(after), "what was finished is not done again"
+    assert kinds(start(stub)[1]) == "report probe"
+
+
+def test_images_that_cannot_be_used_do_not_stop_it(stub: Path) -> None:
+    assert start(stub, LOST="1")[0] == 0
+
+
+def test_an_adapter_is_merged_before_it_is_used(stub: Path) -> None:
+    options = {"SFT": "--include configs/lora-sft.yaml", "STAGES": "data sft grpo"}
+    code, lines = start(stub, **options)
+    assert code == 0
+    assert kinds(lines) == "data data sft publish generate evaluate grpo generate evaluate"
+    assert lines[3] == "publish /out/sft --out /out/sft-whole"
+    assert "--include configs/lora-sft.yaml" in lines[2]
+    assert lines[6].endswith("--model /out/sft-whole")
+    shutil.rmtree(stub / "out" / "sft-whole")
+    assert "publish /out/sft --out /out/sft-whole" in start(stub, **options)[1]
+
+
+def test_training_is_started_as_asked_and_the_rest_is_not(stub: Path) -> None:
+    _, lines = start(stub, LAUNCH="env LAUNCHED=1", GENERATE="--engine vllm", PROBE="--limit 5", GRPO="--beta 0.04")
+    assert all("--engine vllm" in line for line in lines if line.startswith("generate"))
+    assert all("--limit 5" in line for line in lines if line.startswith("probe --ground"))
+    assert all("--beta 0.04" in line for line in lines if line.startswith("grpo"))
+    (stub / "bin" / "env").write_text('#!/bin/bash\necho "launched $*" >> "$LOG"\nexec /usr/bin/env "$@"\n')
+    (stub / "bin" / "env").chmod(0o755)
+    shutil.rmtree(stub / "out")
+    launched = [line for line in start(stub, LAUNCH="env LAUNCHED=1")[1] if line.startswith("launched")]
+    assert [line.split()[3] for line in launched] == ["sft", "grpo", "grpo"]
+
+
+def test_slurm_starts_one_torchrun_a_machine(tmp_path: Path) -> None:
+    """With stand-ins for SLURM's commands; `srun` runs its command once for each of two machines."""
+    programs = {
+        "scontrol": "echo first; echo second",
+        "srun": 'for SLURM_NODEID in 0 1; do export SLURM_NODEID; "$@"; done',
+        "torchrun": 'echo "torchrun $*" >> "$LOG"',
+        "accelerate": 'echo "accelerate $*" >> "$LOG"',
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    log = tmp_path / "log"
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NNODES": "2", "SLURM_GPUS_PER_NODE": "4"}
+    environment = {**os.environ, **slurm, "PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(log)}
+    command = ["bash", str(ROOT / "runs" / "slurm.sh"), "sft", "--config", "a b.yaml"]
+    subprocess.run(command, env=environment, check=True)
+    lines = log.read_text().splitlines()
+    assert [line.split("--node_rank ")[1][0] for line in lines] == ["0", "1"]
+    assert all(line.endswith("first:20007 --no-python r1sgg sft --config a b.yaml --requeue") for line in lines)
+    assert all("--nnodes 2" in line and "--nproc_per_node 4" in line for line in lines)
+    log.unlink()
+    config = "configs/accelerate/fsdp2.yaml"
+    subprocess.run(command, env={**environment, "ACCELERATE": config}, check=True)
+    lines = log.read_text().splitlines()
+    assert [line.split("--machine_rank ")[1][0] for line in lines] == ["0", "1"]
+    assert all(f"--config_file {config} --num_machines 2 --num_processes 8" in line for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_experiment_on_a_tiny_model(tmp_path: Path) -> None:
+    model = build_qwen2_vl(tmp_path / "model")
+    small = "--max_steps 1 --bf16 false --activation_checkpointing false --global_batch_size 2"
+    small += " --per_device_train_batch_size 2 --validate_steps 0 --validate_tokens 4 --report_to none --prompt short"
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "MODEL": str(model),
+        "TRAIN": "scenes:4,seed=1,split=train",
+        "VALIDATION": "scenes:2,seed=2,split=validation",
+        "DATA": str(tmp_path / "data"),
+        "OUT": str(tmp_path / "out"),
+        "SFT": f"{small} --include configs/lora-sft.yaml --lora_r 2",
+        "GRPO": f"{small} --num_generations 2 --max_completion_length 4 --use_vllm false",
+        "GENERATE": "--max-new-tokens 4",
+        "PROBE": "--max-new-tokens 4 --limit 1 --settings original/*",
+        "HF_HUB_OFFLINE": "1",
+        "STAGES": "data baseline sft grpo report probe",
+    }
+    script = ["bash", str(ROOT / "runs" / "vg150.sh")]
+    subprocess.run(script, env=environment, check=True)
+    results = json.loads((tmp_path / "out" / "results.json").read_bytes())
+    assert len(results) == 3
+    for name in ("report.html", "probe/table.md", "sft-whole/model.safetensors", "sft-grpo/model.safetensors"):
+        assert (tmp_path / "out" / name).is_file()
+    before = (tmp_path / "out" / "sft-grpo" / "model.safetensors").stat().st_mtime_ns
+    subprocess.run(script, env=environment, check=True)
+    assert (tmp_path / "out" / "sft-grpo" / "model.safetensors").stat().st_mtime_ns == before

@@ -1,0 +1,323 @@
+"""The report in Chromium: filters show the right images, the viewer's switches and keys work, nothing errs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ..browser import OpenPage
+from .scenes import ANSWERS, FRAME, NASTY, answer, report, small_set, truth_row, write_lines
+
+pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install 'r1sgg[dev]')")
+from playwright.sync_api import Locator, Page, expect
+
+DEVICES = pytest.mark.parametrize("width", [375, 1280])
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of two runs; in the other one the first image has another predicate, and none fails."""
+    folder = small_set(tmp_path_factory.mktemp("set"))
+    other = {**ANSWERS, "scene-0": answer(2, instead="near"), "scene-3": answer(1)}
+    rows = [{"image_id": name, "completion": text, "frame": FRAME} for name, text in other.items()]
+    write_lines(folder / "other.jsonl", rows)
+    files = [str(folder / f"{name}.jsonl") for name in ("good", "other")]
+    return report(folder, *files, "--runs", str(folder / "run"))
+
+
+def shown(page: Page) -> list[str]:
+    return page.locator("#grid .card .name").all_inner_texts()
+
+
+def is_drawn(parts: Locator) -> list[bool]:
+    return [parts.nth(k).is_visible() for k in range(parts.count())]
+
+
+def open_image(page: Page, name: str) -> None:
+    page.locator("#grid .card", has_text=name).click()
+    page.wait_for_selector(f'dialog[data-ready="{name}"]')
+
+
+def test_images_come_worst_first_and_orders_change_it(browser_page: OpenPage, page_file: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    assert shown(page) == ["scene-3", "scene-4", "scene-1", "scene-2", "scene-0"]
+    page.locator("#f-sort").select_option("best")
+    assert shown(page) == ["scene-0", "scene-2", "scene-1", "scene-4", "scene-3"]
+    page.locator("#f-sort").select_option("file")
+    assert shown(page) == [f"scene-{k}" for k in range(5)]
+    page.locator("#f-other").select_option("1")
+    page.locator("#f-sort").select_option("behind")
+    assert shown(page)[0] == "scene-3"  # failed here, half found there
+    page.locator("#f-sort").select_option("ahead")
+    assert shown(page)[0] == "scene-0"
+    assert page.locator("#grid .card").first.locator("> span").all_inner_texts()[-2:] == [
+        "R 100.0 P 100.0",
+        "R 50.0 P 50.0",
+    ]
+
+
+def test_filters_show_the_right_images(browser_page: OpenPage, page_file: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    page.locator("#f-kind").select_option("failed")
+    assert shown(page) == ["scene-3"]
+    assert page.locator("#count").inner_text() == "1 of 5 images"
+    page.locator("#f-kind").select_option("kind:no_json")
+    assert shown(page) == ["scene-3"]
+    page.locator("#f-kind").select_option("read")
+    assert shown(page) == ["scene-4", "scene-1", "scene-2", "scene-0"]
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_label("Predicate", exact=True).fill("wearing")
+    page.locator("#f-ptype").select_option("missed")
+    assert shown(page) == ["scene-3", "scene-4", "scene-1"]
+    page.locator("#f-ptype").select_option("matched")
+    assert shown(page) == ["scene-2", "scene-0"]
+    page.locator("#f-ptype").select_option("spurious")
+    assert shown(page) == []
+    page.get_by_label("Predicate", exact=True).fill("on")
+    assert shown(page) == ["scene-2"]
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_label("Class", exact=True).fill("hat")
+    page.locator("#f-ctype").select_option("missed")
+    assert shown(page) == ["scene-3"]
+    page.get_by_role("button", name="Reset").click()
+    page.get_by_label("Image id").fill("SCENE-1")
+    assert shown(page) == ["scene-1"]
+    assert "find=SCENE-1" in page.url
+    page.reload()
+    assert shown(page) == ["scene-1"]  # the address holds the view
+
+
+def test_mistakes_lead_to_their_images(browser_page: OpenPage, page_file: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    outcomes = page.locator("[data-outcome]").all_inner_texts()
+    assert [" ".join(text.split()) for text in outcomes] == [
+        "Found 5 50.0 %",
+        "Nothing between the objects 3 30.0 %",
+        "No graph 2 20.0 %",
+    ]
+    page.locator('[data-outcome="unrelated"]').click()
+    assert shown(page) == ["scene-4", "scene-1"]
+    page.locator('[data-kind="no_json"]').click()
+    assert shown(page) == ["scene-3"]
+    page.locator("#f-run").select_option("1")
+    rows = page.locator("#predicates tbody tr").all_inner_texts()
+    assert [row.split()[:3] for row in rows] == [["riding", "5", "60.0"], ["wearing", "5", "40.0"]]
+    page.get_by_role("button", name="near 1").click()
+    assert shown(page) == ["scene-0"]
+    assert "answered with “near”" in page.locator("#count").inner_text()
+    page.get_by_text("Confusion of predicates").click()
+    table = page.locator("#confusion")
+    assert [t.strip() for t in table.locator("thead th").all_inner_texts()] == [
+        "riding", "wearing", "near", "other direction", "nothing", "object missing",
+    ]  # fmt: skip
+    assert [c.strip() for c in table.locator("tbody tr").first.locator("td").all_inner_texts()] == [
+        "3",
+        "",
+        "1",
+        "",
+        "1",
+        "",
+    ]
+    table.get_by_title("riding: nothing 1 of 5").click()
+    assert shown(page) == ["scene-4"]
+
+
+def test_the_viewer_shows_truth_and_answer_and_switches_hide_them(browser_page: OpenPage, page_file: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    open_image(page, "scene-2")
+    truth, made = page.locator('[data-panel="truth"]'), page.locator('[data-panel="0"]')
+    assert truth.locator("g.box").count() == made.locator("g.box").count() == 3
+    assert truth.locator("g.arrow.matched").count() == 2
+    assert made.locator("g.arrow.matched").count() == 2
+    assert made.locator("g.arrow.spurious").count() == 1
+    assert made.locator("image").get_attribute("href").startswith("data:image/webp;base64,")
+    for layer, parts in (
+        ("boxes", ".box"),
+        ("names", ".tag"),
+        ("relations", ".arrow"),
+        ("spurious", ".arrow.spurious"),
+    ):
+        button = page.locator(f'[data-layer="{layer}"]')
+        assert any(is_drawn(made.locator(parts)))
+        button.click()
+        assert button.get_attribute("aria-pressed") == "false"
+        assert not any(is_drawn(made.locator(parts)))
+        button.click()
+        assert any(is_drawn(made.locator(parts)))
+    assert page.locator("#answers li").count() == 3
+    page.locator('[data-layer="matched"]').click()
+    assert is_drawn(page.locator("#answers li")) == [False, False, True]
+    page.locator('[data-layer="matched"]').click()
+    page.locator('[data-layer="truth"]').click()
+    assert page.locator("[data-panel]").count() == 1
+    page.locator('[data-layer="prediction"]').click()
+    assert page.locator("[data-panel]").count() == 0
+    page.locator('[data-layer="truth"]').click()
+    page.locator('[data-layer="prediction"]').click()
+    page.locator(".enlarge").first.click()
+    assert page.locator("[data-panel]").count() == 1
+    page.locator(".enlarge").first.click()
+    assert page.locator("[data-panel]").count() == 2
+
+
+def test_a_triplet_lights_its_parts_in_both_pictures(browser_page: OpenPage, page_file: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    open_image(page, "scene-2")
+    page.locator(".triplet", has_text="wearing").click()
+    for panel in ("truth", "0"):
+        lit = page.locator(f'[data-panel="{panel}"] [data-k].on')
+        assert sorted(set(lit.evaluate_all("all => all.map(e => e.dataset.k)"))) == ["b0", "b2", "r1"]
+    page.locator(".triplet", has_text="wearing").click()
+    page.locator("#viewer-name").hover()
+    page.locator("#close").focus()
+    assert page.locator("[data-k].on").count() == 0
+
+
+def test_two_runs_stand_side_by_side(browser_page: OpenPage, page_file: Path) -> None:
+    page = browser_page(page_file.as_uri() + "#other=1&image=scene-0")
+    page.wait_for_selector('dialog[data-ready="scene-0"]')
+    assert page.locator("#panels figcaption strong").all_inner_texts() == ["Truth", "good", "other"]
+    assert page.locator('[data-panel="0"] g.arrow.matched').count() == 2
+    assert page.locator('[data-panel="1"] g.arrow.spurious').count() == 1
+    answers = page.locator(".answer")
+    assert answers.count() == 2
+    assert "predicted: near" in answers.nth(1).inner_text()
+    lefts = [page.locator("#panels figure").nth(k).bounding_box()["x"] for k in range(3)]
+    assert lefts == sorted(set(lefts))
+
+
+def test_an_unreadable_answer_is_shown_as_it_is(browser_page: OpenPage, page_file: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    open_image(page, "scene-3")
+    assert page.locator(".answer pre").inner_text().startswith(f"I see {NASTY} a man")
+    assert page.locator(".answer pre").is_visible()
+    assert "no json" in page.locator(".answer .badge").inner_text()
+    page.keyboard.press("Escape")
+    open_image(page, "scene-4")
+    assert "no image: no such file" in page.locator("#viewer-problem").inner_text()
+    assert NASTY in page.locator("#answers").inner_text()
+    assert page.locator("g.predicate text", has_text="<script>").count() == 1
+
+
+def test_nothing_from_a_file_acts_on_the_page(browser_page: OpenPage, folder: Path) -> None:
+    evil = '<img src=x onerror="window.hit=1">'
+    rows = [truth_row(k) for k in range(2)]
+    rows[0]["image_id"] = evil
+    rows[0]["objects"][0]["id"] = f"{evil}.1"
+    rows[0]["relationships"] = [{"subject": f"{evil}.1", "predicate": evil, "object": "hat.1"}]
+    write_lines(folder / "gt.jsonl", rows)
+    answers = [{"image_id": evil, "completion": f"</script>{evil}", "frame": FRAME}]
+    answers.append({"image_id": "scene-1", "completion": answer(2, extra=evil), "frame": FRAME})
+    write_lines(folder / "good.jsonl", answers)
+    samples = [{"step": 1, "image_id": evil, "completion": evil, "terms": {evil: 1.0}, "total": 1}]
+    write_lines(folder / "run" / "completions.jsonl", samples)
+    out = report(folder, str(folder / "good.jsonl"), "--title", evil, "--runs", str(folder / "run"))
+    page = browser_page(out.as_uri())
+    for name in (evil, "scene-1"):
+        page.locator("#grid .card", has_text=name).click()
+        page.wait_for_selector("dialog[data-ready]")
+        page.keyboard.press("Escape")
+    page.get_by_text("Confusion of predicates").click()
+    assert page.evaluate("window.hit") is None
+    assert page.locator("#grid .name").first.inner_text() == evil
+    assert page.locator("img[src='x']").count() == 0
+
+
+def test_keys_move_open_switch_and_close(browser_page: OpenPage, page_file: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    page.locator("#reset").focus()
+    page.keyboard.press("Tab")
+    focused = "document.activeElement.querySelector('.name')?.textContent"
+    assert page.evaluate(focused) == "scene-3"
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"  # the focus is seen
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(focused) == "scene-4"
+    page.keyboard.press("End")
+    assert page.evaluate(focused) == "scene-0"
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('dialog[data-ready="scene-4"]')
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector('dialog[data-ready="scene-1"]')
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector('dialog[data-ready="scene-3"]')
+    page.keyboard.press("ArrowLeft")  # there is none before it
+    assert page.locator("#viewer-place").inner_text() == "1 of 5"
+    assert page.locator("#previous").is_disabled()
+    page.keyboard.press("b")
+    assert page.locator('[data-layer="boxes"]').get_attribute("aria-pressed") == "false"
+    page.keyboard.press("3")
+    assert page.locator('[data-layer="spurious"]').get_attribute("aria-pressed") == "false"
+    page.keyboard.press("Escape")
+    assert page.locator("dialog").is_hidden()
+    assert page.evaluate(focused) == "scene-3"  # the focus is on the image that was seen last
+    assert "image=" not in page.url
+
+
+@DEVICES
+def test_no_width_scrolls_sideways(browser_page: OpenPage, page_file: Path, width: int) -> None:
+    page = browser_page(page_file.as_uri() + "#other=1", width=width, height=800, colour_scheme="dark")
+    page.get_by_text("Confusion of predicates").click()
+    page.get_by_text("Differences to good").click()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    open_image(page, "scene-2")
+    assert page.evaluate("document.getElementById('viewer').scrollWidth <= innerWidth")
+    tops = [page.locator("#panels figure").nth(k).bounding_box()["y"] for k in range(3)]
+    assert (len(set(tops)) == 3) == (width == 375)  # below each other on a phone
+
+
+def test_samples_follow_the_slider(browser_page: OpenPage, page_file: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    assert page.locator("output").inner_text() == "step 5"
+    assert page.locator(".sample").count() == 2
+    page.locator("#sample-step").focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("output").inner_text() == "step 3"
+    assert page.locator(".sample").first.locator("dd .value").all_inner_texts() == ["1", "0.3", "–"]
+    assert json.loads(page.locator(".sample pre").first.inner_text())["step"] == 3
+
+
+def test_a_large_report_reads_its_folder_from_a_file_address(browser_page: OpenPage, folder: Path) -> None:
+    count = 130
+    write_lines(folder / "gt.jsonl", [{**truth_row(k), "image": f"images/{k % 4}.png"} for k in range(count)])
+    rows = [{"image_id": f"scene-{k}", "completion": answer(k % 3), "frame": FRAME} for k in range(count)]
+    write_lines(folder / "good.jsonl", rows)
+    out = report(folder, str(folder / "good.jsonl"), "--no-embed")
+    moved = folder / "moved #1 ünï" / "report.html"
+    out.parent.rename(moved.parent)
+    page = browser_page(moved.as_uri() + "#sort=file")
+    assert page.locator("#grid .card").count() == 60
+    for number in (120, 130):
+        page.locator("#more").scroll_into_view_if_needed()
+        expect(page.locator("#grid .card")).to_have_count(number)
+    expect(page.locator("#more")).to_be_hidden()
+    assert page.locator("#grid img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 200
+    page.locator("#grid .card").last.click()
+    page.wait_for_selector('dialog[data-ready="scene-129"]')
+    assert page.locator('[data-panel="0"] g.box').count() == 3
+    assert page.locator("script[src]").count() == 1  # only the shard that was needed
+    (moved.parent / "report_files" / "s0.js").unlink()
+    page = browser_page(moved.as_uri(), errors_allowed=("ERR_FILE_NOT_FOUND",))
+    page.locator("#grid .card", has_text="scene-0").first.click()
+    expect(page.locator("#viewer-problem")).to_contain_text("report_files/s0.js cannot be read")
+
+
+def test_a_wide_photo_fits_whatever_the_window(browser_page: OpenPage, folder: Path) -> None:
+    row = {**truth_row(0), "width": 2000, "height": 100}
+    Image.new("RGB", (2000, 100)).save(folder / "images" / "0.png")
+    write_lines(folder / "gt.jsonl", [row])
+    write_lines(folder / "good.jsonl", [{"image_id": "scene-0", "completion": answer(2), "frame": FRAME}])
+    page = browser_page(report(folder, str(folder / "good.jsonl")).as_uri(), width=900)
+    open_image(page, "scene-0")
+    sizes = [page.locator("#panels svg").nth(k).bounding_box() for k in range(2)]
+    assert all(box["width"] <= 450 for box in sizes)
+    page.set_viewport_size({"width": 500, "height": 700})
+    expect(page.locator("#panels svg").first).to_have_attribute("width", re.compile(r"4[3-9]\d"))  # below each other
+    assert page.evaluate("document.getElementById('viewer').scrollWidth <= innerWidth")
