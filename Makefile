@@ -29,7 +29,7 @@ demo: setup
 
 docs: setup
 	$(BIN)/python docs/reference.py > docs/cli.md
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 test: setup
 	$(BIN)/python -m pytest

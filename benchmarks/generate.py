@@ -121,30 +121,28 @@ def make(kind: str, folder: Path, count: int) -> str:
         for k in range(DIFFERENT, count):
             os.link(folder / "files" / f"{k % DIFFERENT}.jpg", folder / "files" / f"{k}.jpg")
         return str(folder / "files")
-    with (folder / "list.jsonl").open("w") as handle:
+    with (folder / "list.jsonl").open("w") as handle:  # what is read with Pillow alone is this list too
         for k in range(count):
             handle.write(f'{{"image_id":"{k}","image":"files/{k % DIFFERENT}.jpg","width":640,"height":480}}\n')
     return str(folder / "list.jsonl")
 
 
-def measure(kind: str, count: int) -> dict[str, Any]:
+def measure(kind: str, spec: str, count: int) -> dict[str, Any]:
     """One row."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        spec = make("jsonl" if kind == "pillow" else kind, folder, count)
-        if kind == "pillow":
-            began = time.process_time()
-            for k in range(count):
-                with Image.open(folder / "files" / f"{k % DIFFERENT}.jpg") as image:
-                    image.convert("RGB")
-            return {"kind": kind, "images": count, "images_per_cpu_s": count / (time.process_time() - began)}
-        reader, job = Reader(remote("fixed"), Fixed()), Job(Sampling(), batch_size=32)
-        run(open_inputs(spec), folder / "warm.jsonl", reader, job, limit=200)
-        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-        run(open_inputs(spec), folder / "out.jsonl", reader, job)
-        middle = time.process_time()
-        run(open_inputs(spec), folder / "out.jsonl", reader, job)
-        after = time.process_time()
+    folder = Path(spec).parent
+    if kind == "pillow":
+        began = time.process_time()
+        for k in range(count):
+            with Image.open(folder / "files" / f"{k % DIFFERENT}.jpg") as image:
+                image.convert("RGB")
+        return {"kind": kind, "images": count, "images_per_cpu_s": count / (time.process_time() - began)}
+    reader, job = Reader(remote("fixed"), Fixed()), Job(Sampling(), batch_size=32)
+    run(open_inputs(spec), folder / "warm.out", reader, job, limit=200)
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    run(open_inputs(spec), folder / "all.out", reader, job)
+    middle = time.process_time()
+    run(open_inputs(spec), folder / "all.out", reader, job)
+    after = time.process_time()
     return {
         "kind": kind,
         "images": count,
@@ -199,14 +197,17 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="*", default=[2_000, 20_000])
     parser.add_argument("--ray", action="store_true")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
-        kind, number = options.row[0], int(options.row[1])
-        row = measure_ray(kind.removeprefix("ray-"), number) if kind.startswith("ray-") else measure(kind, number)
-        print(json.dumps(row))
+        kind, spec, number = options.row
+        print(json.dumps(measure_ray(spec, int(number)) if kind == "ray" else measure(kind, spec, int(number))))
         return
-    rows = [in_a_process(kind, str(count)) for count in options.images for kind in KINDS]
+    rows = []
+    for count in options.images:
+        for kind in KINDS:
+            with tempfile.TemporaryDirectory() as folder:
+                rows.append(in_a_process(kind, make(kind, Path(folder), count), str(count)))
     print(f"{'input':12} {'images':>8} {'images/CPU-s':>13} {'resume':>10} {'MB':>7}")
     for row in rows:
         again, grown = row.get("resume_images_per_cpu_s"), row.get("grown_mb")
@@ -215,7 +216,7 @@ def main() -> None:
     if options.ray:
         print(f"\n{'engine':12} {'workers':>8} {'images':>8} {'images/s':>9} {'images/CPU-s of workers':>24}")
         for engine in ("waiting", "tiny"):
-            pair = [in_a_process(f"ray-{engine}", str(workers)) for workers in (1, 2)]
+            pair = [in_a_process("ray", engine, str(workers)) for workers in (1, 2)]
             for row in pair:
                 print(
                     f"{engine:12} {row['workers']:8} {row['images']:8,} {row['images_per_s']:9.2f} "

@@ -316,3 +316,19 @@ def test_a_closed_vocabulary_needs_only_the_letters_of_its_names() -> None:
     pieces = [bytes([b]) for b in letters | set(b"<think></think><answer></answer>0123456789")]
     text, _ = draw_answer(TokenTable([*pieces, None], len(pieces)), spec, 300, drawer("evenly", random.Random(0)))
     check(text, spec)
+
+
+def test_a_vocabulary_of_whole_words_never_begins_what_it_cannot_finish() -> None:
+    """Tokens "man" and "map" but no "m", "a", "n" or "p"; "ma" is a token that nothing can finish."""
+    spec = GuideSpec((9, 9), ("man", "map"), ("on",), 3, 3, minify=True)
+    fixed = [b'{"objects":[{"id":"', b'","bbox":[', b']},{"id":"', b']}],"relationships":[{"subject":"', b"on"]
+    fixed += [b']}],"relationships":[]}', b'","predicate":"', b'","object":"', b'"},{"subject":"', b'"}]}', b",", b"."]
+    fixed += [b"<think>", b"</think>", b"<answer>", b"man", b"map", b"ma", *(str(k).encode() for k in range(10))]
+    table = TokenTable([*fixed, None], len(fixed))
+    graphs = []
+    for seed in range(40):
+        text, tokens = draw_answer(table, spec, 80, drawer("evenly", random.Random(seed)))
+        check(text, spec)
+        assert fixed.index(b"ma") not in tokens
+        graphs.append(parse(text.decode(), spec.frame).graph)
+    assert {len(graph.pairs) for graph in graphs} >= {0, 1, 2}

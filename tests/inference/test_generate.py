@@ -210,6 +210,21 @@ def test_an_image_without_an_answer_gets_a_line_and_the_run_goes_on(
     assert found[4]["completion"] == "im4\\ud800", "what JSON cannot hold is written out"
 
 
+def test_images_that_are_gone_before_their_turn_are_missed(asked: Remote, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    path = tmp_path / "list.jsonl"
+    path.write_bytes(b"".join(b'{"image_id":"%05d","image":"a.png"}\n' % k for k in range(2_000)))
+    whole = path.read_bytes()
+
+    def cut(done: int, total: int) -> None:
+        os.truncate(path, len(whole) - 370)
+
+    inputs = open_inputs(str(path))
+    assert len(inputs) == 2_000
+    with pytest.raises(InputError, match="expected the 2000 images that were there at the start, found 1990"):
+        run(inputs, tmp_path / "p.jsonl", Reader(asked, Parrot()), Job(GREEDY, batch_size=50), progress=cut)
+
+
 def test_a_guide_is_the_checkpoint_s_and_scores_are_written(asked: Remote, ground_truth: Path, tmp_path: Path) -> None:
     out, parrot = tmp_path / "p.jsonl", Parrot(says=lambda key: GRAPH, sure=0.99)
     named = replace(asked, settings=AnswerSettings(vocabulary="vg150", answer_format="compact", think=True))

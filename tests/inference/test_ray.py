@@ -6,16 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import orjson
 import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from r1sgg.data.base import read_predictions
+from r1sgg.errors import InputError
 from r1sgg.inference.inputs import open_inputs
-from r1sgg.inference.ray_data import SURROUNDINGS
+from r1sgg.inference.ray_data import SURROUNDINGS, TRIES, Cluster, Worker, _Work, _write_places, run_on_ray
 from r1sgg.inference.run import run
 
 from .pretend import Opened
@@ -101,6 +104,52 @@ def test_a_folder_gets_tables_with_the_images_numbers(folder: Path, said: list[d
     expected = [orjson.loads(line) for line in (folder / "whole.jsonl").read_bytes().splitlines()][:18]
     found = {row.pop("index"): {key: value for key, value in row.items() if value is not None} for row in rows}
     assert [found[k] for k in range(18)] == expected
+
+
+def test_an_image_that_kills_its_workers_ends_the_run(folder: Path, tmp_path: Path) -> None:
+    spec = str(folder / "gt.jsonl")
+    work = _Work(spec, str(tmp_path), ".jsonl", Opened(), JOB, str(tmp_path))
+    (shard,) = _write_places(open_inputs(spec), tmp_path / "_places.jsonl", 4, 8, 4)
+    batch = {name: np.array([value]) for name, value in shard._asdict().items()}
+    tries = tmp_path / "part-000000004.jsonl.tries"
+    tries.write_bytes(b"." * TRIES)  # one for each worker that began and did not end
+    (stopped,) = Worker(work)(batch)["stopped"]
+    assert stopped == "images 4 to 7: 3 workers died while they answered them"
+    assert Worker(work)(batch) == {"images": [4], "failed": [1], "seconds": [1.5], "stopped": [""]}, "a new run may try"
+    assert not tries.exists()
+    part = (tmp_path / "part-000000004.jsonl").read_bytes()
+    assert part == b"".join((folder / "whole.jsonl").read_bytes().splitlines(keepends=True)[4:8])
+    silent = Worker(replace(work, opener=Opened(fault="a part that is there is not made again")))
+    assert silent(batch) == {"images": [4], "failed": [1], "seconds": [0.0], "stopped": [""]}
+
+
+def test_a_folder_of_other_things_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    inputs = open_inputs(str(folder / "gt.jsonl"))
+    for name, message in (("mine", "expected _run.json beside a run to continue"), ("file", "expected a folder for")):
+        out = tmp_path / name
+        if name == "mine":
+            out.mkdir()
+            (out / "part-of-my-life.txt").write_text("dear diary")
+        else:
+            out.write_text("text")
+        for overwrite in (False, True):
+            with pytest.raises(InputError, match=message):
+                run_on_ray(inputs, out, Opened(), JOB, Cluster(), overwrite=overwrite)
+    assert (tmp_path / "mine" / "part-of-my-life.txt").read_text() == "dear diary"
+
+
+@pytest.mark.slow
+def test_the_command_shares_the_work_on_a_cluster_of_its_own(tiny_checkpoint: Path, folder: Path) -> None:
+    options = ["--images", str(folder / "gt.jsonl"), "--model", str(tiny_checkpoint), "--device", "cpu"]
+    options += ["--batch-size", "2", "--max-new-tokens", "8", "--temperature", "1", "--guide", "--max-new-tokens", "60"]
+    files = []
+    for more in ([], ["--ray", "local", "--workers", "2", "--shard-size", "8"]):
+        files.append(folder / f"command{len(more)}.jsonl")
+        command = [sys.executable, "-c", "from r1sgg.cli import main; main()", "generate", *options, *more]
+        done = subprocess.run([*command, "--out", str(files[-1])], check=False, capture_output=True, text=True)
+        assert done.returncode == 1, done.stderr
+        assert "21 images; 1 could not be answered" in done.stdout
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_what_a_worker_cannot_do_is_one_sentence(folder: Path, said: list[dict[str, object]]) -> None:

@@ -68,8 +68,10 @@ _QWEN_SIZE = {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280}
 _QWEN_VISION = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32}
 
 
-def _qwen_text(vocab_size: int) -> dict[str, object]:
-    return {**LAYERS, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": vocab_size, "rope_parameters": _ROPE}
+def _qwen_text(tokenizer: PreTrainedTokenizerFast) -> dict[str, object]:
+    ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    shape = {**LAYERS, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": len(tokenizer)}
+    return {**shape, **ends, "rope_parameters": _ROPE}
 
 
 def build_qwen2_vl(folder: Path) -> Path:
@@ -83,7 +85,7 @@ def build_qwen2_5_vl(folder: Path) -> Path:
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
     config = Qwen2_5_VLConfig(
-        text_config=_qwen_text(len(tokenizer)),
+        text_config=_qwen_text(tokenizer),
         vision_config={**_QWEN_VISION, "fullatt_block_indexes": [1], "window_size": 56},
         **vision_token_ids(tokenizer),
     )
@@ -99,7 +101,7 @@ def build_qwen3_vl(folder: Path) -> Path:
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
     config = Qwen3VLConfig(
-        text_config=_qwen_text(len(tokenizer)),
+        text_config=_qwen_text(tokenizer),
         vision_config={**_QWEN_VISION, "deepstack_visual_indexes": [0], "num_position_embeddings": 64},
         **vision_token_ids(tokenizer),
     )

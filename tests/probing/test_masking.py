@@ -127,7 +127,7 @@ def test_the_padded_square_holds_the_image_where_its_coordinates_say() -> None:
     colour = (122, 116, 104)
     for size in ((40, 30), (30, 41), (20, 20)):
         image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-        square = pad_to_square(image, colour)
+        square = pad_to_square(image, colour, centred=True)
         assert square.size == (max(size), max(size))
         place = placement("padded_square", size, None)
         corners = np.array([[0.0, 0.0, 1.0, 1.0]]) * (place.image * 2) + place.offset * 2

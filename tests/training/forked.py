@@ -5,6 +5,9 @@
 
 GRPO is paid by `vowels`, because a random model never writes a graph; and its rollouts are sampled alike whatever the
 number of processes: each process samples those of all, with one seed, and takes its own.
+
+accelerate shards a model (FSDP) on accelerators only and on CPUs quietly does not. `shard` lifts that, so that what is
+done about sharded weights runs here.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from typing import Any, NoReturn
 
 import orjson
 import torch
-from accelerate.utils import gather_object
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType, gather_object
 
 from r1sgg.cli import main
 from r1sgg.training import grpo, sft
@@ -53,6 +57,19 @@ class SharedRollouts(grpo.GraphTrainer):
         return completions[first : first + len(prompt_ids)], logprobs
 
 
+def shard() -> None:
+    """Let accelerate do on CPUs what ACCELERATE_USE_FSDP asks for."""
+    plain = AcceleratorState.__init__
+
+    def init(self: AcceleratorState, *more: Any, fsdp_plugin: Any = None, **named: Any) -> None:
+        plain(self, *more, fsdp_plugin=fsdp_plugin, **named)
+        if fsdp_plugin is not None:
+            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+            PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+
+    AcceleratorState.__init__ = init  # type: ignore[method-assign]
+
+
 def patch() -> None:
     """See the head of this file."""
     warnings.simplefilter("ignore")
@@ -78,6 +95,9 @@ def attempt(job: dict[str, Any], rank: int) -> NoReturn:
     log = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    os.environ |= job["environment"]
+    if "ACCELERATE_USE_FSDP" in os.environ:
+        shard()
     if job["processes"] > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "ACCELERATE_USE_CPU": "true"}
         os.environ |= {"WORLD_SIZE": str(job["processes"]), "LOCAL_WORLD_SIZE": str(job["processes"])}

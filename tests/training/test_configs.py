@@ -18,6 +18,7 @@ from trl import GRPOConfig, SFTConfig
 from typer.testing import Result
 
 from r1sgg.errors import ConfigError, MissingDependencyError
+from r1sgg.models.tiny import build_tiny
 from r1sgg.training.parts import PartOptions
 from r1sgg.training.recipe import Recipe, RewardOptions, RunOptions, TargetOptions, read_recipe
 
@@ -143,7 +144,7 @@ def start(r1sgg: Command, folder: Path, model: Path, name: str, *more: str, **op
 
 @pytest.mark.parametrize(
     ("family", "name"),
-    [(family, name) for family in ("qwen2", "qwen2_5", "qwen3") for name in PAPER[: 6 if family == "qwen2" else 3]],
+    [(family, name) for family in ("qwen2", "qwen2_5", "qwen3") for name in PAPER[: 6 if family == "qwen2" else 2]],
 )
 def test_a_recipe_takes_a_step(r1sgg: Command, models: dict[str, Path], tmp_path: Path, family: str, name: str) -> None:
     rows = start(r1sgg, tmp_path, models[family], name)
@@ -174,7 +175,9 @@ def test_eight_and_four_bits_run_or_say_what_is_missing(
         with pytest.raises(MissingDependencyError, match=r"pip install 'r1sgg\[qlora\]'"):
             start(r1sgg, tmp_path / "without", models["qwen2"], "vg150-sft.yaml", *over)
     pytest.importorskip("bitsandbytes")
-    rows = start(r1sgg, tmp_path / "with", models["qwen2"], "vg150-sft.yaml", *over, optim="adamw_8bit")
+    size = {"hidden": 128, "layers": 1, "heads": 2, "kv_heads": 1, "intermediate": 128}  # what its CPU kernels take
+    model = build_tiny(tmp_path / "model", max_pixels=56 * 56, **size, vision_dim=32, vision_layers=1, vision_heads=2)
+    rows = start(r1sgg, tmp_path / "with", model, "vg150-sft.yaml", *over, optim="adamw_8bit")
     assert all(row["grad_norm"] > 0 for row in rows if "loss" in row)
 
 

@@ -53,7 +53,7 @@ class Costs:
         self._before_predicate = cost(layout.before_predicate)
 
         def worst(text: str) -> int:
-            return max(table.costs(text.encode()))
+            return table.worst(text.encode())
 
         self._most_pair = max(
             worst(layout.before_predicate), worst(layout.before_object), predicates.dearest, *self._said

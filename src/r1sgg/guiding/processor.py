@@ -19,7 +19,7 @@ from transformers import LogitsProcessor
 from r1sgg.guiding.guide import Guide
 from r1sgg.guiding.table import Bits
 
-__all__ = ["GuideLogitsProcessor", "flags_of"]
+__all__ = ["GuideLogitsProcessor", "flags_of", "unpacked"]
 
 
 def flags_of(sets: Sequence[Bits], size: int, device: torch.device) -> torch.Tensor:
@@ -28,9 +28,14 @@ def flags_of(sets: Sequence[Bits], size: int, device: torch.device) -> torch.Ten
     if device.type == "cpu":
         flags_BV = torch.from_numpy(np.unpackbits(bits_BW.view(np.uint8), axis=1, bitorder="little")).bool()
     else:
-        words_BW1 = torch.from_numpy(bits_BW).to(device)[:, :, None]
-        flags_BV = (words_BW1 >> torch.arange(32, device=device, dtype=torch.int32) & 1).bool().flatten(1)
+        flags_BV = unpacked(torch.from_numpy(bits_BW).to(device))
     return torch.nn.functional.pad(flags_BV, (0, size - flags_BV.shape[1]))  # negative where the model knows fewer
+
+
+def unpacked(words_BW: torch.Tensor) -> torch.Tensor:
+    """The bits of int32 words as booleans (B, 32 W), on whatever device they are."""
+    places = torch.arange(32, device=words_BW.device, dtype=torch.int32)
+    return (words_BW[:, :, None] >> places & 1).bool().flatten(1)
 
 
 class GuideLogitsProcessor(LogitsProcessor):  # type: ignore[misc]

@@ -216,7 +216,7 @@ class Script:
                 return self._named(draft, value)
             case Stage.AFTER_NAME:
                 name = (draft.word.text + self.layout.number(draft.word, draft.counts[draft.label])).encode()
-                longest = max(draft.longest, *self.table.costs(name))
+                longest = max(draft.longest, self.table.worst(name))
                 return draft._replace(stage=Stage.X1, ids=(*draft.ids, name), longest=longest)
             case Stage.X1 | Stage.Y1 | Stage.X2 as stage:
                 return draft._replace(stage=FOLLOWING[stage], box=(*draft.box, value))

@@ -145,6 +145,10 @@ class TokenTable:
         """The fewest tokens that spell a text; `IMPOSSIBLE` or more where none do."""
         return self.costs(text)[0]
 
+    def worst(self, text: bytes) -> int:
+        """The most tokens that the rest of a text can take, wherever one begins that can be spelled."""
+        return max(cost for cost in self.costs(text) if cost < IMPOSSIBLE)
+
     def spell(self, text: bytes) -> list[int]:
         """A shortest way to spell a text that can be spelled, of several the one with the longest first tokens."""
         costs = self.costs(text)

@@ -19,7 +19,7 @@ class Thoughts:
 
     def __init__(self, table: TokenTable) -> None:
         self.table = table
-        self.cost = max(table.costs(self.TAG)[:-1])
+        self.cost = table.worst(self.TAG)
         """Most tokens that the closing tag takes, wherever it is begun."""
         self._found: dict[tuple[bytes, bytes], Reach] = {}
 

@@ -39,9 +39,8 @@ class Words:
         keywords = [] if keyword is None else [keyword.encode()]
         behind = [*[ends] * len(texts), *[b""] * len(keywords)]
         self.choice = Choice(table, [*texts, *keywords], ends=behind)
-        costs = [table.costs(text) for text in texts]
-        self.cheapest = min((c[0] for c in costs), default=1)
-        self.dearest = max((max(c) for c in costs), default=1)
+        self.cheapest = min(map(table.cost, texts), default=1)
+        self.dearest = max(map(table.worst, texts), default=1)
 
     def __len__(self) -> int:
         return len(self.written)

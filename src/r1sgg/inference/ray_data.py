@@ -26,7 +26,7 @@ from r1sgg.errors import ConfigError, InputError, ModelError, R1SGGError, requir
 from r1sgg.inference import parts
 from r1sgg.inference.inputs import Inputs, Place, open_inputs
 from r1sgg.inference.resume import AGAIN, RunLog, SideFile
-from r1sgg.inference.run import Job, Summary, answer, settings_of
+from r1sgg.inference.run import Job, Summary, answers, settings_of
 
 if TYPE_CHECKING:
     from r1sgg.inference.reader import Reader
@@ -250,10 +250,8 @@ class Worker:
             self._reader, self._inputs = self._work.opener.open(), open_inputs(self._work.spec)
         rows: list[dict[str, Any]] = []
         seconds = 0.0
-        places: Sequence[Place] = self._work.places(shard)
-        for start in range(0, len(places), self._work.job.images):
-            window = places[start : start + self._work.job.images]
-            made, spent = answer(window, self._inputs, self._reader, self._work.job)
+        places = iter(self._work.places(shard))
+        for made, spent in answers(places, self._inputs, self._reader, self._work.job):
             rows += made
             seconds += spent
         parts.write_part(path, rows, shard.start)

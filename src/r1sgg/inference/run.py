@@ -3,22 +3,23 @@
 The file's lines are in the images' order. Images are worked off in windows of some batches at fixed positions; inside a
 window, images of similar size share a batch; a window's lines are written in one go. A run that was killed drops what
 it has of an unfinished window and makes it again, so every batch has the images it would have had, and the file is, to
-the byte, what an uninterrupted run gives. Nothing is kept in memory but one window. Times are in PREDICTIONS.run.json,
-beside the settings that a continued run must share. Many machines at once: `r1sgg.inference.ray_data`.
+the byte, what an uninterrupted run gives. Only a window's lines and two batches' images are kept in memory. Times are
+in PREDICTIONS.run.json, beside the settings that a continued run must share. Many machines: `r1sgg.inference.ray_data`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
+from PIL import Image
 
 from r1sgg.data.provenance import read_trained_on
 from r1sgg.errors import ConfigError, InputError
@@ -115,14 +116,9 @@ def run(
     resumed, failed = log.resume((place.image_id for place in inputs), total, job.images)
     progress(resumed, total)
     done = resumed
-
-    def step(before: int, count: int) -> None:
-        progress(before + count, total)
-
     places = itertools.islice(inputs, resumed, total)
     with out.open("ab") as handle:
-        while window := list(itertools.islice(places, job.images)):
-            rows, seconds = answer(window, inputs, reader, job, functools.partial(step, done))
+        for rows, seconds in answers(places, inputs, reader, job, lambda count: progress(resumed + count, total)):
             handle.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
             handle.flush()
             os.fsync(handle.fileno())
@@ -157,47 +153,84 @@ def settings_of(
     }
 
 
-def answer(
-    window: Sequence[Place],
+class Batch(NamedTuple):
+    """Images that are answered together, opened.
+
+    Attributes:
+        rows: a line an image; with `error` where it could not be opened.
+        images: those that could.
+        places: where the rows belong in their window.
+        window: how many rows the window has.
+    """
+
+    rows: list[dict[str, Any]]
+    images: list[Image.Image]
+    places: list[int]
+    window: int
+
+
+def answers(
+    places: Iterator[Place],
     inputs: Inputs,
     reader: Reader,
     job: Job,
     step: Callable[[int], None] = lambda count: None,
-) -> tuple[list[dict[str, Any]], float]:
-    """The lines of one window, in its order, and the seconds that generation took.
+) -> Iterator[tuple[list[dict[str, Any]], float]]:
+    """The lines of each window, in its order, and the seconds that generation took.
+
+    The next batch is looked for and opened while one is answered.
 
     Args:
-        window: at most `job.images` places.
-        inputs: where the images are.
+        places: which images.
+        inputs: where they are.
         reader: who answers.
         job: what is asked.
         step: called after each batch with the number of images done.
     """
-    rows: list[dict[str, Any]] = [{}] * len(window)
-    seconds, done = 0.0, 0
-    for batch in batches_by_size([inputs.size(place) for place in window], job.batch_size):
-        made, spent = _batch([window[k] for k in batch], inputs, reader, job)
-        for k, row in zip(batch, made, strict=True):
+    rows: list[dict[str, Any]] = []
+    seconds, done, left = 0.0, 0, 0
+    for batch in _one_ahead(_batches(places, inputs, reader.checkpoint, job)):
+        if not left:
+            rows, left, seconds = [{}] * batch.window, batch.window, 0.0
+        seconds += _ask(batch, reader, job)
+        for k, row in zip(batch.places, batch.rows, strict=True):
             rows[k] = row
-        seconds, done = seconds + spent, done + len(batch)
+        done, left = done + len(batch.rows), left - len(batch.rows)
         step(done)
-    return rows, seconds
+        if not left:
+            yield rows, seconds
 
 
-def _batch(places: Sequence[Place], inputs: Inputs, reader: Reader, job: Job) -> tuple[list[dict[str, Any]], float]:
-    rows: list[dict[str, Any]] = [{"image_id": place.image_id} for place in places]
-    images, asked = [], []
-    for place, row in zip(places, rows, strict=True):
-        try:
-            image = inputs.image(place)
-            reader.checkpoint.frame(image.size)  # some shapes no model takes
-        except InputError as error:
-            row["error"] = spoken(str(error))
-            continue
-        images.append(image)
-        asked.append(row)
+def _one_ahead(items: Iterator[Batch]) -> Iterator[Batch]:
+    """The items, each made in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1, "r1sgg-images") as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
+
+
+def _batches(places: Iterator[Place], inputs: Inputs, checkpoint: Checkpoint, job: Job) -> Iterator[Batch]:
+    while window := list(itertools.islice(places, job.images)):
+        for chosen in batches_by_size([inputs.size(place) for place in window], job.batch_size):
+            rows: list[dict[str, Any]] = [{"image_id": window[k].image_id} for k in chosen]
+            images = []
+            for k, row in zip(chosen, rows, strict=True):
+                try:
+                    image = inputs.image(window[k])
+                    checkpoint.frame(image.size)  # some shapes no model takes
+                except InputError as error:
+                    row["error"] = spoken(str(error))
+                else:
+                    images.append(image)
+            yield Batch(rows, images, chosen, len(window))
+
+
+def _ask(batch: Batch, reader: Reader, job: Job) -> float:
+    """Complete the lines of a batch; the seconds that took."""
+    asked = [row for row in batch.rows if "error" not in row]
     readings = reader.read_batch(
-        images,
+        batch.images,
         job.sampling,
         keys=[row["image_id"] for row in asked],
         guide=job.guide,
@@ -206,4 +239,4 @@ def _batch(places: Sequence[Place], inputs: Inputs, reader: Reader, job: Job) ->
     )
     for row, reading in zip(asked, readings, strict=True):
         row |= prediction_line(reading, reader.checkpoint.name, logprobs=job.logprobs)
-    return rows, sum(reading.completion.seconds for reading in readings)
+    return sum(reading.completion.seconds for reading in readings)

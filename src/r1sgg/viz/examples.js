@@ -13,24 +13,6 @@
   system.addEventListener("change", nameTheme);
   nameTheme();
 
-  // Which run and which images are shown.
-  const galleries = all(".gallery");
-  const run = document.getElementById("run");
-  const filter = document.getElementById("filter");
-  const choose = () => {
-    for (const gallery of galleries) {
-      gallery.hidden = run !== null && gallery.dataset.run !== run.value;
-      let shown = 0;
-      for (const card of all(".card", gallery)) {
-        card.hidden = filter.value !== "" && card.dataset.status !== filter.value;
-        shown += card.hidden ? 0 : 1;
-      }
-      gallery.querySelector(".nothing").hidden = shown > 0;
-    }
-  };
-  for (const select of [run, filter]) if (select) select.addEventListener("change", choose);
-  if (filter) choose();
-
   for (const button of all("[data-hide]")) {
     button.addEventListener("click", () => {
       const off = document.body.classList.toggle("hide-" + button.dataset.hide);
@@ -38,7 +20,7 @@
     });
   }
 
-  // A triplet that is pointed at, focused or pressed lights its parts in both pictures.
+  // A triplet that is pointed at, focused or pressed lights its parts in the picture.
   const light = (card, triplet) => {
     card.classList.toggle("lit", triplet !== null);
     for (const figure of all(".graph", card)) {
