@@ -5,9 +5,10 @@
 
 Three tables. "answers": fresh test scenes (`scenes:`, preset small), answered by the tiny model with random weights and
 by the trained `tiny`, greedily and at temperature 1, in each way: how many answers are valid (readable, and nothing
-wrong with them), what is wrong with the others, R@50, CPU-microseconds a token and the guide's part of them. "speed":
-the guide alone, fed answers as the tokenizer writes them, 16 at a time, after a first round; xgrammar beside it.
-"choosing": the engine's whole choice of a token, guided and free, from random scores of 16 answers.
+wrong with them), what is wrong with the others, R@50 and its difference from free answers with a 95 % interval,
+CPU-microseconds a token and the guide's part of them. "speed": the guide alone, fed answers as the tokenizer writes
+them, 16 at a time, after a first round; xgrammar beside it. "choosing": the engine's whole choice of a token, guided
+and free, from random scores of 16 answers.
 
 `--tokenizer` is a tokenizer.json (Qwen2's has 151,643 tokens and a few special ones); without it, "speed" and
 "choosing" run on tiny's vocabulary only. Everything in one process and thread (set OMP_NUM_THREADS=1).
@@ -158,6 +159,7 @@ def answers(model: str, path: Path | str, scenes: Sequence[Scene], batch: int, t
     """Every sampling and way on one model."""
     engine = BenchmarkEngine(load_model(path, device="cpu"))
     rows = []
+    free: Any = None
     for temperature in (0.0, 1.0):
         sampling = Sampling(temperature=temperature, max_new_tokens=tokens)
         for way in ASKED[model]:
@@ -172,26 +174,41 @@ def answers(model: str, path: Path | str, scenes: Sequence[Scene], batch: int, t
                 keys = [drawn.example.image_id for drawn in part]
                 said += engine.generate(images, chats, sampling, keys, guides=spec and [spec] * len(part))
             spent = time.process_time() - start
-            rows.append({"model": model, "temperature": temperature, "way": way, **judged(scenes, said)})
+            recalls, judgement = judged(scenes, said)
+            free = recalls if way == "free" else free
+            rows.append({"model": model, "temperature": temperature, "way": way, **judgement, **gain(recalls, free)})
             count = sum(answer.tokens for answer in said)
             rows[-1] |= {"us_per_token": 1e6 * spent / count, "guide_us_per_token": 1e6 * Timed.spent / count}
             print_answers(rows[-1], header=len(rows) == 1)
     return rows
 
 
-def judged(scenes: Sequence[Scene], said: Sequence[Completion]) -> dict[str, Any]:
-    """What is right and wrong with the answers."""
+def gain(recalls: Any, free: Any) -> dict[str, Any]:
+    """R@50 less that of free answers to the same images, with its 95 % interval (bootstrap over images)."""
+    difference = 100 * (recalls - free)
+    draws = np.random.default_rng(0).integers(0, len(difference), (2000, len(difference)))
+    low, high = np.quantile(difference[draws].mean(axis=1), (0.025, 0.975))
+    return {"R@50 gain": [float(difference.mean()), float(low), float(high)]}
+
+
+def judged(scenes: Sequence[Scene], said: Sequence[Completion]) -> tuple[Any, dict[str, Any]]:
+    """R@50 of each image that has relationships, and what is right and wrong with all answers."""
     parsed = [parse(answer.text, FRAME) for answer in said]
     kinds = [Counter(issue.kind for issue in p.issues) for p in parsed]
     predictions = [
         Prediction(drawn.example.image_id, FRAME, answer.text) for drawn, answer in zip(scenes, said, strict=True)
     ]
-    figures = evaluate([drawn.example for drawn in scenes], predictions)
+    each = [
+        evaluate([drawn.example], [prediction])["R@50"]
+        for drawn, prediction in zip(scenes, predictions, strict=True)
+        if len(drawn.example.graph.pairs)
+    ]
+    recalls = np.array(each, dtype=np.float64)
 
     def share(*names: str) -> float:
         return 100 * sum(any(kind[name] for name in names) for kind in kinds) / len(said)
 
-    return {
+    return recalls, {
         "images": len(said),
         "valid": 100 * sum(not p.issues and len(p.graph) > 0 for p in parsed) / len(said),
         "failed": 100 * sum(p.failure is not None for p in parsed) / len(said),
@@ -199,7 +216,7 @@ def judged(scenes: Sequence[Scene], said: Sequence[Completion]) -> dict[str, Any
         "dangling": share("dangling"),
         "geometry": share(*GEOMETRY),
         "repeats": share(*REPEATS),
-        "R@50": None if figures["R@50"] is None else 100 * figures["R@50"],
+        "R@50": 100 * float(recalls.mean()),
         "relations": float(np.mean([len(p.graph.pairs) for p in parsed])),
         "tokens": float(np.mean([answer.tokens for answer in said])),
         "issues": dict(sum(kinds, Counter())),
@@ -209,10 +226,16 @@ def judged(scenes: Sequence[Scene], said: Sequence[Completion]) -> dict[str, Any
 def print_answers(row: dict[str, Any], header: bool) -> None:
     names = ("valid", "failed", "truncated", "dangling", "geometry", "repeats", "R@50", "relations", "tokens")
     if header:
-        print("model    T  way             " + "".join(f"{name:>10s}" for name in names) + "   us/token     guide")
+        print(
+            "model    T  way             "
+            + "".join(f"{name:>10s}" for name in names)
+            + "   us/token     guide   R@50 gain"
+        )
     values = "".join(f"{row[name]:10.2f}" for name in names)
     start = f"{row['model']:8s} {row['temperature']:.0f}  {row['way']:16s}"
-    print(f"{start}{values}{row['us_per_token']:11.0f}{row['guide_us_per_token']:10.1f}", flush=True)
+    costs = f"{row['us_per_token']:11.0f}{row['guide_us_per_token']:10.1f}"
+    gained = "   {:+.2f} [{:+.2f}, {:+.2f}]".format(*row["R@50 gain"])
+    print(start + values + costs + gained, flush=True)
 
 
 def sample_texts(spec: GuideSpec, count: int) -> list[str]:

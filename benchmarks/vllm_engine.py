@@ -8,7 +8,7 @@ Three tables. "answers": fresh test scenes, answered by `tiny` with either engin
 and guided: how many are valid, and tokens a CPU-second (image processing included, imports and loading not).
 "agreement": greedy answers of the two engines, and by how much the log-probabilities of their tokens differ.
 "processor": the logits processor alone, fed 16 answers at a time as the tokenizer writes them, after a first round:
-CPU-microseconds a token, the masking of random logits included.
+CPU-microseconds a token, the masking of random logits included, and the guide's part of them.
 
 `--tokenizer` is a tokenizer.json for "processor" (Qwen2's has 151,643 tokens). Everything in one process and thread.
 """
@@ -28,9 +28,10 @@ os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # in this process, so that i
 
 import numpy as np
 import torch
-from guide import WAYS, judged, sample_texts
+from guide import WAYS, Timed, judged, sample_texts
 
 from r1sgg.data.scenes import SMALL, Scene, scene, split_seeds
+from r1sgg.guiding.guide import Guide
 from r1sgg.inference.engine import Completion, Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.inference.vllm import VLLMEngine
@@ -116,12 +117,13 @@ def processor(name: str, tokenizer: Any, rounds: int) -> list[dict[str, Any]]:
     text = SimpleNamespace(vocab_size=width)
     model = SimpleNamespace(hf_config=SimpleNamespace(get_text_config=lambda: text), max_model_len=4096)
     guiding.cached_tokenizer_from_config = lambda config: tokenizer
+    guiding.Guide = lambda *arguments: Timed(Guide(*arguments))
     made = guiding.GuideProcessor(SimpleNamespace(model_config=model), torch.device("cpu"), False)
     noise = torch.randn(16, width, generator=torch.Generator().manual_seed(0))
     logits = torch.empty_like(noise)
     rows = []
     for way, spec in SPECS.items():
-        steady = []
+        steady, guides = [], []
         texts = sample_texts(spec or WAYS["guide"], 16 * (rounds + 1))
         for k in range(rounds + 1):
             part = texts[16 * k : 16 * k + 16]
@@ -129,7 +131,7 @@ def processor(name: str, tokenizer: Any, rounds: int) -> list[dict[str, Any]]:
             drawn: list[list[int]] = [[] for _ in tokens]
             extra = {} if spec is None else {"r1sgg": spec.to_json()}
             params = SamplingParams(max_tokens=2048, extra_args=extra)
-            start = time.process_time()
+            Timed.spent, start = 0.0, time.process_time()
             made.update_state(BatchUpdate(16, [], [(i, params, None, row) for i, row in enumerate(drawn)], []))
             spent = time.process_time() - start
             for step in range(min(map(len, tokens))):
@@ -141,11 +143,15 @@ def processor(name: str, tokenizer: Any, rounds: int) -> list[dict[str, Any]]:
                 for row, ids in zip(drawn, tokens, strict=True):
                     row.append(ids[step])
             if k:
-                steady.append(spent / (step + 1) / 16)
-        rows.append({"vocabulary": name, "size": len(tokenizer), "way": way, "us": 1e6 * float(np.mean(steady))})
+                steady.append(1e6 * spent / (step + 1) / 16)
+                guides.append(1e6 * Timed.spent / (step + 1) / 16)
+        row = {"vocabulary": name, "size": len(tokenizer), "way": way}
+        rows.append({**row, "us": float(np.mean(steady)), "guide_us": float(np.mean(guides))})
         if len(rows) == 1:
-            print("\nvocabulary          way              us/token")
-        print(f"{name:8s} {len(tokenizer):9,d}  {way:15s} {rows[-1]['us']:10.1f}", flush=True)
+            print("\nvocabulary          way              us/token   guide")
+        print(
+            f"{name:8s} {len(tokenizer):9,d}  {way:15s} {rows[-1]['us']:10.1f} {rows[-1]['guide_us']:7.1f}", flush=True
+        )
     return rows
 
 

@@ -11,6 +11,7 @@ from r1sgg.graph.scene import normalize_name
 from r1sgg.graph.text import number_ids, parse
 from r1sgg.guiding.guide import FEW, Guide
 from r1sgg.guiding.names import limit, slack
+from r1sgg.guiding.numbers import Integers
 from r1sgg.guiding.regions import Tokens
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.guiding.table import TokenTable
@@ -332,3 +333,23 @@ def test_a_vocabulary_of_whole_words_never_begins_what_it_cannot_finish() -> Non
         assert fixed.index(b"ma") not in tokens
         graphs.append(parse(text.decode(), spec.frame).graph)
     assert {len(graph.pairs) for graph in graphs} >= {0, 1, 2}
+
+
+@pytest.mark.parametrize("low", [0, 1, 7, 99, 480, 1000])
+def test_numbers_are_the_same_in_few_tokens_and_in_many(low: int) -> None:
+    """Whole numbers that are tokens are looked up in another way than digits: all that can begin a number are allowed."""
+    texts = [str(k).encode() for k in range(1001)] + [b"00", b"01", b"007"]
+    many = TokenTable([*texts, None], len(texts))
+    region = Integers.of(many, low, 1000)
+    for node in (b"", b"0", b"1", b"4", b"48", b"100", b"1000"):
+        (tokens,), exits = region.reach(node, b"")
+        begun = {text for text in texts if any(str(n).startswith((node + text).decode()) for n in range(low, 1001))}
+        assert {many.pieces[k] for k in tokens.ids.tolist()} == begun
+        assert tokens.ids.tolist() == sorted(tokens.ids.tolist())
+        assert [e.value for e in exits] == ([int(node)] if node and low <= int(node) <= 1000 else [])
+        for more in (0, 1, 2):
+            (near,), _ = region.within(node, b"", more, (0,))
+            missing = {text for text in begun if any(
+                len(str(n)) <= len(node + text) + more and str(n).startswith((node + text).decode())
+                for n in range(low, 1001))}  # fmt: skip
+            assert {many.pieces[k] for k in near.ids.tolist()} == missing

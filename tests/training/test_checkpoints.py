@@ -99,7 +99,7 @@ def small_files(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt"])
+@pytest.mark.parametrize("file", ["model.safetensors", pytest.param("optimizer.pt", marks=pytest.mark.slow)])
 def test_a_full_disk_is_one_sentence_and_nothing_is_lost(
     file: str, r1sgg: Command, mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,14 +184,16 @@ def test_an_adapter_goes_on_too(r1sgg: Command, tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the best model
 
 
-def test_the_best_model_is_loaded_at_the_end(r1sgg: Command, tmp_path: Path) -> None:
-    options = {"max_steps": 3, "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1, "learning_rate": 1e-3}
+def test_the_best_model_is_loaded_at_the_end_and_outlives_the_limit(r1sgg: Command, tmp_path: Path) -> None:
+    options = {"max_steps": 4, "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1, "learning_rate": 1e-3}
     best = {"load_best_model_at_end": "true", "metric_for_best_model": "eval_loss", "greater_is_better": "true"}
+    more = {"validation": "scenes:2,split=validation", "validate_tokens": 8, "save_total_limit": 2}
     folder = tmp_path / "run"
-    done = r1sgg("sft", folder, validation="scenes:2,split=validation", validate_tokens=8, **options, **best)
+    done = r1sgg("sft", folder, **more, **options, **best)
     assert done.exit_code == 0, done.output
+    assert [p.name for p in whole_checkpoints(folder)] == ["checkpoint-1", "checkpoint-4"]
     assert same_weights(folder, folder / "checkpoint-1")  # the greatest loss is the first
-    assert not same_weights(folder, folder / "checkpoint-3")
+    assert not same_weights(folder, folder / "checkpoint-4")
     assert orjson.loads((folder / STATE_FILE).read_bytes())["best_model_checkpoint"] == str(folder / "checkpoint-1")
 
 
@@ -266,14 +268,6 @@ def test_what_cannot_be_kept(
     with pytest.raises(SystemExit):
         main(["sft", *arguments, *options])
     assert says in capsys.readouterr().err
-
-
-def test_the_best_checkpoint_outlives_the_limit(r1sgg: Command, tmp_path: Path) -> None:
-    options = {"max_steps": 4, "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1, "save_total_limit": 2}
-    best = {"metric_for_best_model": "eval_loss", "greater_is_better": "true", "learning_rate": 1e-3}
-    folder = tmp_path / "run"
-    assert r1sgg("sft", folder, validation="scenes:2", validate_tokens=8, **options, **best).exit_code == 0
-    assert [p.name for p in whole_checkpoints(folder)] == ["checkpoint-1", "checkpoint-4"]
 
 
 # ---------------------------------------------------------------- trackers

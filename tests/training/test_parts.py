@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import torch
 from peft import get_peft_model
+from transformers.quantizers.quantizers_utils import should_convert_module
 from transformers.training_args import OptimizerNames
 
 from r1sgg.errors import ConfigError, MissingDependencyError, ModelError
 from r1sgg.models.families import Checkpoint, load_checkpoint, load_model
 from r1sgg.training.collating import collator
-from r1sgg.training.parts import PartOptions, Parts, prepare_parts
+from r1sgg.training.parts import PartOptions, Parts, kept_whole, prepare_parts
 
-from ..models.tiny_families import build_instructblip
+from ..models.tiny_families import BUILDERS, build_instructblip
 
 BITS = {name.value for name in OptimizerNames if "8bit" in name.value or "bnb" in name.value or "paged" in name.value}
 BITS = (BITS - {"adamw_torch_8bit"}) | {"lion_32bit", "ademamix"}
@@ -62,6 +63,15 @@ def test_freezing_stops_the_gradient_at_the_tower_and_not_behind_it(mini: Path, 
     assert not any("visual.blocks" in name or "visual.patch_embed" in name for name in trained)
     with pytest.raises(ModelError, match="found none in Linear"):
         Parts({}, checkpoint.family.vision).freeze(torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "llava", "instructblip", "idefics3"])
+def test_the_vision_tower_stays_out_of_the_bits(name: str, tmp_path: Path) -> None:
+    loaded = load_model(BUILDERS[name](tmp_path / "model"), device="cpu")
+    layers = [n for n, module in loaded.model.named_modules() if isinstance(module, torch.nn.Linear)]
+    in_bits = {n for n in layers if should_convert_module(n, kept_whole(loaded.family))}
+    assert in_bits
+    assert in_bits == {n for n in layers if loaded.family.tower not in n.split(".") and "lm_head" not in n}
 
 
 @pytest.mark.parametrize("name", sorted(name.value for name in OptimizerNames))

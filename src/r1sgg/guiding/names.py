@@ -183,5 +183,6 @@ class _Parts:
         """Tokens at a name's beginning (0), after a letter (1), after a separator (2), with `room` characters left."""
         if (kind, room) not in self._found:
             fits = self._fits[kind] & (self._length <= room)
-            self._found[kind, room] = Tokens(self._table, self._ids[fits], self._open[fits])
+            is_open = self._open[fits]
+            self._found[kind, room] = Tokens(self._table, self._ids[fits], lambda: is_open)
         return self._found[kind, room]

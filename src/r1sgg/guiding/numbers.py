@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,32 +62,26 @@ class Integers:
             return known
         digits = _Digits.of(self.table, prefix)
         exits = [Exit(value, prefix + d) for d in digits.leaving for value in self.values(node + d)]
-        reach = Reach((Tokens(self.table, *self._inside(node, digits)),), exits)
+        reach = Reach((self._inside(node, digits),), exits)
         self._found[node, prefix] = reach
         return reach
 
-    def _inside(self, node: bytes, digits: _Digits) -> tuple[Ids, Ids]:
-        """Tokens that go on from a node, and the digits that are missing after each."""
-        if len(digits.texts) < _MANY:
-            missing = [self._missing(node + text) for text in digits.texts]
-            pairs = [(t, m) for m, tokens in zip(missing, digits.tokens, strict=True) if m is not None for t in tokens]
+    def _inside(self, node: bytes, digits: _Digits) -> Tokens:
+        """Tokens that go on from a node; how many digits are missing after each is found when it is asked for."""
+        if len(digits.rows) < _MANY or node:
+            longest = len(str(self.high // int(node))) - 1 if int(node or b"0") else len(str(self.high))
+            missing = [(token, self._missing(node + text)) for text, token in digits.up_to(longest)]
+            pairs = [(token, more) for token, more in missing if more is not None]
             both = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
-            return both[:, 0], both[:, 1]
-        fine = digits.lengths <= len(str(self.high)) - len(node)
-        ids, lengths, values = digits.ids[fine], digits.lengths[fine], digits.values[fine]
-        if node == b"0":
-            return ids[:0], ids[:0]
-        if not node:
-            zero = digits.zeros[fine]
-            fine = ~zero | ((lengths == 1) & (self.low == 0))
-            ids, lengths, values = ids[fine], lengths[fine], values[fine]
-        values = values + int(node or b"0") * 10**lengths
-        costs = np.full(len(ids), -1)
-        for more in range(len(str(self.high)) - 1, -1, -1):
-            scaled = values * 10**more
-            fits = (scaled <= self.high) & (scaled + 10**more > self.low) & ((values > 0) | (more == 0))
-            costs[fits] = more
-        return ids[costs >= 0], costs[costs >= 0]
+            return Tokens(self.table, both[:, 0], lambda: both[:, 1])
+        fits = digits.highest(self.high) >= self.low
+        texts = digits.rows
+        places = np.flatnonzero(fits)
+        return Tokens(
+            self.table,
+            digits.ids[fits],
+            lambda: np.array([self._missing(texts[k]) or 0 for k in places.tolist()], dtype=np.int64),
+        )
 
     def within(self, node: bytes, prefix: bytes, left: int, rest: Sequence[int]) -> Reach:
         """See `Region`."""
@@ -106,25 +101,44 @@ class _Digits:
     """Tokens that are a prefix and digits; and the digits (perhaps none) after which some token goes on otherwise."""
 
     def __init__(self, table: TokenTable, prefix: bytes) -> None:
-        self.texts: list[bytes] = []
-        self.tokens: list[tuple[int, ...]] = []
+        rows: list[tuple[int, bytes]] = []
         leaving = set() if prefix else {b""}
         for piece in table.range(prefix):
             rest = piece[len(prefix) :]
             digits = rest[: len(rest) - len(rest.lstrip(b"0123456789"))]
             if len(digits) < len(rest):
                 leaving.add(digits)
-            elif digits and len(digits) < 18:
-                self.texts.append(digits)
-                self.tokens.append(table.ids[piece])
+            elif digits:
+                rows += [(token, digits) for token in table.ids[piece]]
         self.leaving = sorted(leaving)
-        rows = sorted((t, text) for text, tokens in zip(self.texts, self.tokens, strict=True) for t in tokens)
-        self.ids = np.array([token for token, _ in rows], dtype=np.int64)
-        self.values = np.array([int(text) for _, text in rows], dtype=np.int64)
-        self.lengths = np.array([len(text) for _, text in rows], dtype=np.int64)
-        self.zeros = np.array([text[:1] == b"0" for _, text in rows], dtype=np.bool_)
+        self.rows = [text for _, text in sorted(rows)]
+        self.ids = np.array([token for token, _ in sorted(rows)], dtype=np.int64)
+        self._by_length = sorted(((text, token) for token, text in rows), key=lambda row: len(row[0]))
+        self._ends = [bisect_right(self._by_length, n, key=lambda row: len(row[0])) for n in range(20)]
+        self._highest: dict[int, Ids] = {}
+
+    def up_to(self, length: int) -> list[tuple[bytes, int]]:
+        """The digits and tokens of at most so many digits."""
+        return self._by_length[: self._ends[min(length, 19)]]
+
+    def highest(self, most: int) -> Ids:
+        """For each of `ids`, the highest number up to `most` that begins with it, or -1."""
+        if most not in self._highest:
+            self._highest[most] = np.array([_highest(text, most) for text in self.rows], dtype=np.int64)
+        return self._highest[most]
 
     @classmethod
     def of(cls, table: TokenTable, prefix: bytes) -> _Digits:
         digits: _Digits = table.kept("digits", prefix, lambda: cls(table, prefix))
         return digits
+
+
+def _highest(digits: bytes, most: int) -> int:
+    """The highest number up to `most` whose digits begin like that, -1 if there is none."""
+    if digits[:1] == b"0":
+        return 0 if len(digits) == 1 else -1
+    best, low, high = -1, int(digits), int(digits)
+    while low <= most:
+        best = min(high, most)
+        low, high = low * 10, high * 10 + 9
+    return best

@@ -7,7 +7,7 @@ and regions never change, so what they find out is kept, and a region that many 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -31,16 +31,16 @@ class Tokens:
     Args:
         table: the vocabulary.
         ids: the tokens, sorted.
-        costs: tokens needed after each of `ids` until the region is complete; 0 where None.
+        costs: gives the tokens needed after each of `ids` until the region is complete; none where None.
     """
 
-    __slots__ = ("_bits", "_costs", "_most", "_parts", "_table", "ids")
+    __slots__ = ("_bits", "_costs", "_known", "_parts", "_table", "ids")
 
-    def __init__(self, table: TokenTable, ids: Iterable[int] | Ids, costs: Ids | None = None) -> None:
+    def __init__(self, table: TokenTable, ids: Iterable[int] | Ids, costs: Callable[[], Ids] | None = None) -> None:
         self._table = table
         self.ids: Ids = ids if isinstance(ids, np.ndarray) else np.array(sorted(ids), dtype=np.int64)
         self._costs = costs
-        self._most = int(costs.max()) if costs is not None and len(costs) else 0
+        self._known: Ids | None = None
         self._bits: Bits | None = None
         self._parts: dict[int, Tokens] = {}
 
@@ -53,12 +53,13 @@ class Tokens:
 
     def within(self, limit: int) -> Tokens:
         """Those after which `limit` more complete the region."""
-        if limit >= self._most:
+        if self._known is None:
+            self._known = np.zeros(len(self.ids), dtype=np.int64) if self._costs is None else self._costs()
+        if limit >= self._known.max(initial=0):
             return self
         limit = max(limit, -1)
         if limit not in self._parts:
-            fits = np.zeros(len(self.ids), np.bool_) if self._costs is None else self._costs <= limit
-            self._parts[limit] = Tokens(self._table, self.ids[fits])
+            self._parts[limit] = Tokens(self._table, self.ids[self._known <= limit])
         return self._parts[limit]
 
 

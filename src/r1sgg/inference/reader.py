@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from r1sgg.models.prompts import AnswerSettings
 
 Picture = Image.Image | Path | str
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _THINK = 512  # most tokens of a guided <think> block; half the answer where that is less
 
 
@@ -240,7 +241,10 @@ class Reader:
 
 
 def _opened(image: Picture) -> Image.Image:
-    return upright_rgb(image) if isinstance(image, Image.Image) else open_image(Path(image))
+    """Upright RGB; a picture that is so already is not copied, which would cost as much as decoding it."""
+    if not isinstance(image, Image.Image):
+        return open_image(Path(image))
+    return image if image.mode == "RGB" and image.getexif().get(_ORIENTATION, 1) == 1 else upright_rgb(image)
 
 
 def _parsed(answer: Completion, frame: Frame) -> Parsed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -49,6 +50,7 @@ class Limits:
             return
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self._most:
+            await self._drain(receive)
             await _refuse(scope, send, 413, f"expected at most {self._most:,} bytes, found {int(declared):,}")
             return
         loop = asyncio.get_running_loop()
@@ -79,10 +81,21 @@ class Limits:
             await self._app(scope, limited, sending)
         except TooLarge:
             if not started:
+                await self._drain(receive)
                 await _refuse(scope, send, 413, f"expected at most {self._most:,} bytes, found more")
         except TooSlow:
             if not started:
                 await _refuse(scope, send, 408, f"expected the whole request within {self._seconds:g} s, found a part")
+
+    async def _drain(self, receive: Receive) -> None:
+        """Read on for a while: a client that is cut off while it sends may never see the refusal."""
+        left, more = self._most, True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(2.0, self._seconds)):
+                while more and left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    more = message["type"] == "http.request" and message.get("more_body", False)
 
     def _allowed(self, path: str, headers: MutableMapping[bytes, bytes]) -> bool:
         if path in OPEN_PATHS or path.startswith("/docs/"):

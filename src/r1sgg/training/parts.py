@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from r1sgg.errors import ConfigError, ModelError, require
 
 if TYPE_CHECKING:
-    from r1sgg.models.families import Checkpoint
+    from r1sgg.models.families import Checkpoint, ModelFamily
 
 _BITSANDBYTES = re.compile(r"bnb|paged_|(?<!torch_)8bit|lion_32bit|ademamix")
 """Optimizers of transformers that need bitsandbytes."""
@@ -120,5 +120,10 @@ def _four_bits(checkpoint: Checkpoint) -> Any:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=[checkpoint.family.tower, "lm_head"],
+        llm_int8_skip_modules=kept_whole(checkpoint.family),
     )
+
+
+def kept_whole(family: ModelFamily) -> list[str]:
+    """Patterns (from the start of a module's name) of what is not put into bits: vision tower, vocabulary."""
+    return [rf"(.*\.)?{family.tower}", "lm_head"]

@@ -135,7 +135,7 @@ class Judgement:
                 out.append(Outcome("found", back.get(i)))
             elif not subjects or not objects:
                 out.append(Outcome("object"))
-            elif (j := self._first(subjects, objects)) is not None:
+            elif (j := self._first(subjects, objects, self.truth.predicates[i])) is not None:
                 out.append(Outcome("predicate", j))
             elif (j := self._first(objects, subjects)) is not None:
                 out.append(Outcome("reversed", j))
@@ -143,9 +143,13 @@ class Judgement:
                 out.append(Outcome("unrelated"))
         return out
 
-    def _first(self, subjects: set[int], objects: set[int]) -> int | None:
-        """The first predicted relationship from one set to the other, those that are matched with none preferred."""
-        between = [j for j, (s, o) in enumerate(self.graph.pairs) if s in subjects and o in objects]
+    def _first(self, subjects: set[int], objects: set[int], but: str | None = None) -> int | None:
+        """The first predicted relationship from one set to the other, those that are matched with none preferred.
+
+        Not one with the predicate `but`: a true triplet that stands there twice is found once.
+        """
+        rows = enumerate(zip(self.graph.pairs, self.graph.predicates, strict=True))
+        between = [j for j, ((s, o), predicate) in rows if s in subjects and o in objects and predicate != but]
         free = [j for j in between if j not in self.partners]
         return next(iter(free or between), None)
 
