@@ -337,7 +337,7 @@ def test_a_vocabulary_of_whole_words_never_begins_what_it_cannot_finish() -> Non
 
 @pytest.mark.parametrize("low", [0, 1, 7, 99, 480, 1000])
 def test_numbers_are_the_same_in_few_tokens_and_in_many(low: int) -> None:
-    """Whole numbers that are tokens are looked up in another way than digits: what can begin a number is allowed."""
+    """Tokens that are whole numbers are found in another way than digits: all that begin a number are allowed."""
     texts = [str(k).encode() for k in range(1001)] + [b"00", b"01", b"007"]
     many = TokenTable([*texts, None], len(texts))
     region = Integers.of(many, low, 1000)

@@ -144,6 +144,8 @@ def test_images_are_limited_to_the_family_s_or_the_caller_s_pixels(folders: dict
     assert width * height <= 100 * 28 * 28
     width, height = load_checkpoint(folders["qwen2_5_vl"]).frame((4000, 3000))
     assert 100 * 28 * 28 < width * height <= 1280 * 28 * 28
+    assert load_checkpoint(folders["qwen2_5_vl"], max_pixels=0).frame((4000, 3000)) == (width, height)
+    assert load_checkpoint(folders["llava"], max_pixels=0).image_pixels is None
     assert load_processor(folders["qwen2_vl"]).image_processor.size["longest_edge"] == 336 * 336, "its own is lower"
 
 

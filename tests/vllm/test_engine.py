@@ -153,6 +153,19 @@ def test_an_interrupted_batch_leaves_nothing_behind(
     assert texts(backwards)[::-1] == texts(engine.generate(images, chats, GREEDY, keys))
 
 
+def test_a_dead_process_is_one_sentence(engine: VLLMEngine, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    def dead(**options: Any) -> Any:
+        wait(**options)
+        raise EngineDeadError
+
+    wait = engine._llm.wait_for_completion
+    monkeypatch.setattr(engine._llm, "wait_for_completion", dead)
+    with pytest.raises(ModelError, match="one of vLLM's processes has died"):
+        engine.generate(asked.images[:1], asked.chats[:1], GREEDY)
+
+
 def test_it_is_an_engine(engine: VLLMEngine) -> None:
     anything: Engine = engine
     assert anything.name == "vllm cpu float32"

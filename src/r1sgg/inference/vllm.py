@@ -120,12 +120,14 @@ class VLLMEngine:
 
         Raises:
             ConfigError: a temperature above 2, or a guide that is too long for `max_new_tokens` or for the tokenizer.
+            ModelError: a process of vLLM's has died.
         """
         if sampling.temperature > _HOTTEST:
             raise ConfigError(f"temperature: vLLM takes at most {_HOTTEST}, found {sampling.temperature}")
         if not images:
             return []
         from vllm.exceptions import VLLMValidationError
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         started = time.perf_counter()
         names = [str(k) for k in range(len(images))] if keys is None else keys
@@ -146,9 +148,14 @@ class VLLMEngine:
                     errors[k] = f"{self.name} refuses the request: {_said(error)}"
             outputs = iter(self._llm.wait_for_completion(use_tqdm=False))  # in the order of their requests
             waiting.clear()
-        finally:  # what is left of an interrupted batch must not be answered with the next one
-            self._llm.llm_engine.abort_request(waiting, internal=True)
             scores = self._scores() if pieces and guides else {}
+        except EngineDeadError as error:
+            waiting.clear()
+            raise ModelError(f"{self.name}: one of vLLM's processes has died; what it logged says why") from error
+        finally:
+            if waiting:  # what is left of an interrupted batch must not be answered with the next one
+                self._llm.llm_engine.abort_request(waiting, internal=True)
+                self._scores()
         seconds = (time.perf_counter() - started) / len(images)
         return [
             Completion("", 0, "error", seconds, error=errors[k])

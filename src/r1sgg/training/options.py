@@ -43,7 +43,9 @@ class RunOptions:
         default=None,
         metadata={"help": "Sequences a step over all processes; gradient_accumulation_steps follows from it."},
     )
-    max_pixels: int | None = field(default=None, metadata={"help": "Larger images are reduced to so many pixels."})
+    max_pixels: int | None = field(
+        default=None, metadata={"help": "Larger images are reduced to so many pixels; 0: as the checkpoint does."}
+    )
     samples: int = field(default=4, metadata={"help": "Completions written to completions.jsonl at each log (GRPO)."})
     resume: bool = field(default=False, metadata={"help": "Go on from the last checkpoint in output_dir."})
     requeue: bool = field(
