@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 RESAMPLES = 2000
+STAGES = ("baseline", "zero-rl", "sft-short", "sft", "control", "sft-rl", "sft-rl-balanced")
 COLUMNS = ("failures", "R@50 truth", "R@50 annotation", "precision", "relations per image", "repeated")
 
 
@@ -112,40 +113,58 @@ def against(runs: Runs, other: Runs, name: str, *, ratio: bool) -> tuple[float, 
     return (compared(np.arange(seeds), np.arange(others), np.arange(scenes)), *interval(draw))
 
 
+def reference(stage: str) -> str:
+    """The stage that a stage is compared with."""
+    if stage.startswith("ablate-"):
+        return "ablate-recipe"
+    prefix = "closed-" if stage.startswith("closed-") else ""
+    return prefix + ("baseline" if stage == f"{prefix}zero-rl" else "control")
+
+
+def place(stage: str) -> tuple[bool, bool, int, str]:
+    """Where a stage stands in the table: as in the paper, then closed prompts, then ablations."""
+    name = stage.removeprefix("closed-")
+    order = STAGES.index(name) if name in STAGES else len(STAGES)
+    return stage.startswith("ablate-"), stage.startswith("closed-"), order, name
+
+
 def main() -> None:
-    """Print the table, write the JSON."""
+    """Print the tables, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--control", default="control")
     arguments = parser.parse_args()
-    names = sorted(
-        {re.sub(r"(-s\d+)?\.(greedy|sampled)$", "", p.stem) for p in (arguments.folder / "predictions").glob("*.jsonl")}
-    )
+    files = (arguments.folder / "predictions").glob("*.jsonl")
+    names = sorted({re.sub(r"(-s\d+)?\.(greedy|sampled)$", "", path.stem) for path in files}, key=place)
+    everything = {(name, how): load(arguments.folder, name, how) for name in names for how in ("greedy", "sampled")}
     record: dict[str, Any] = {}
-    everything = {(n, how): load(arguments.folder, n, how) for n in names for how in ("greedy", "sampled")}
     for how in ("greedy", "sampled"):
-        print(f"\n{how}\n| stage | runs x scenes | " + " | ".join(COLUMNS) + " | R@50 truth / control |")
-        print("|---" * (len(COLUMNS) + 3) + "|")
-        control = everything.get((arguments.control, how))
+        print(f"\n{how}\n| stage | runs x scenes | " + " | ".join(COLUMNS) + " | against | R@50 truth | precision |")
+        print("|---" * (len(COLUMNS) + 5) + "|")
         for name in names:
             if (runs := everything[name, how]) is None:
                 continue
+            found: dict[str, Any] = {"runs": runs.shape[0]}
             cells = []
             for column in COLUMNS:
-                value, low, high = summary(runs, column)
                 scale = 1 if column == "relations per image" else 100
-                record.setdefault(how, {}).setdefault(name, {})[column] = [value * scale, low * scale, high * scale]
-                cells.append(f"{value * scale:.1f} [{low * scale:.1f}, {high * scale:.1f}]")
-            if control is not None and name != arguments.control:
-                value, low, high = against(runs, control, "R@50 truth", ratio=True)
-                record[how][name]["R@50 truth / control"] = [value, low, high]
-                cells.append(f"{value:.2f} [{low:.2f}, {high:.2f}]")
+                found[column] = [value * scale for value in summary(runs, column)]
+                cells.append("{:.1f} [{:.1f}, {:.1f}]".format(*found[column]))
+            other = everything.get((reference(name), how))
+            if other is not None and name != reference(name) and other.sums["R@50 truth/top"].any():
+                ratio = against(runs, other, "R@50 truth", ratio=True)
+                points = [100 * value for value in against(runs, other, "precision", ratio=False)]
+                found |= {
+                    "reference": reference(name),
+                    "R@50 truth / reference": ratio,
+                    "precision - reference": points,
+                }
+                cells += [reference(name), "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)]
+                cells.append("{:+.1f} [{:+.1f}, {:+.1f}]".format(*points))
             else:
-                cells.append("")
-            rows, scenes = runs.shape
-            record[how][name]["runs"] = rows
-            print(f"| {name} | {rows} x {scenes} | " + " | ".join(cells) + " |")
+                cells += [""] * 3
+            record.setdefault(how, {})[name] = found
+            print(f"| {name} | {runs.shape[0]} x {runs.shape[1]} | " + " | ".join(cells) + " |")
     if arguments.json:
         arguments.json.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -32,7 +32,7 @@ answer() {
 # One core trains while the other does this.
 beside() { "$@" > "$out/$1-$2.log" 2>&1; }
 join() { wait "$1" || { cat "$2"; exit 1; }; }
-train() { r1sgg "$2" --config "configs/tiny-$2.yaml" --output_dir "$out/$1" --validate_steps 0 --save_strategy no "${@:3}"; }
+train() { r1sgg "$2" --config "configs/tiny-$2.yaml" --output_dir "$out/$1" --validate_steps 0 --validate_images 100 --save_strategy no "${@:3}"; }
 rl() { train "$1" grpo --model "$2" --max_steps $rl_steps --seed 0; }
 
 say "1/5 $images scenes to test on, annotated as Visual Genome is; training scenes are drawn as they are needed"

@@ -3,15 +3,17 @@
 # compute of the RL stage. Annotations are as sparse as Visual Genome's; everything is measured on 1,000 test scenes,
 # against the annotation and against the whole truth, greedy and sampled.
 #
-#   bash runs/tiny.sh                 the main table, 3 seeds       -> runs/tiny/table.json
-#   bash runs/tiny.sh ablations       rewards, KL, group size, loss (one seed each)
+#   bash runs/tiny.sh                 the main table, 3 seeds, with the curves of all runs
+#   bash runs/tiny.sh closed          the same models asked with closed prompts
+#   bash runs/tiny.sh ablations       rewards, KL, group size, loss (half as many steps, one seed each)
 #
+# START=tiny-sft BASE=tiny-base takes the checkpoints that ship and saves the long SFT.
 # Goes on where it stopped: a stage that is finished is not run again, an interrupted one is resumed.
 # Hardware, time and result: docs/tiny.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/tiny} seeds=${SEEDS:-0 1 2} scenes=${SCENES:-1000} base=${BASE:-tiny-base} start=${START:-}
-rl_steps=${RL_STEPS:-40} sft_steps=${SFT_STEPS:-1600} control_steps=${CONTROL_STEPS:-400}
+rl_steps=${RL_STEPS:-80} zero_steps=${ZERO_STEPS:-40} sft_steps=${SFT_STEPS:-1600} control_steps=${CONTROL_STEPS:-600}
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 mkdir -p "$out/predictions"
 
@@ -19,24 +21,24 @@ mkdir -p "$out/predictions"
 train() {
   local folder=$out/$1 kind=$2 resume=()
   shift 2
-  [ -f "$folder/model.safetensors" ] && return
+  [ -f "$folder/trainer_state.json" ] && return
   compgen -G "$folder/checkpoint-*" > /dev/null && resume=(--resume true)
   r1sgg "$kind" --config "configs/tiny-$kind.yaml" --output_dir "$folder" "$@" "${resume[@]}"
 }
 
-# measure NAME MODEL: two predictions files
+# measure NAME MODEL OPTIONS...: two predictions files
 measure() {
   local how=(greedy sampled)
   for temperature in 0 1; do
     r1sgg generate --images "$out/test/gt.jsonl" --model "$2" --temperature $temperature --batch-size 100 \
-      --max-new-tokens 200 --out "$out/predictions/$1.${how[temperature]}.jsonl"
+      --max-new-tokens 200 --out "$out/predictions/$1.${how[temperature]}.jsonl" "${@:3}"
   done
 }
 
-# rl NAME SEED MODEL OPTIONS...
+# rl NAME SEED MODEL STEPS OPTIONS...
 rl() {
   train "$1" grpo --seed "$2" --data "scenes:200000,seed=$((10 + $2)),preset=small,annotation=vg" --model "$3" \
-    --max_steps "$rl_steps" "${@:4}"
+    --max_steps "$4" "${@:5}"
   measure "$1" "$out/$1"
 }
 
@@ -45,26 +47,52 @@ rl() {
 
 if [ -n "$start" ]; then sft=$start; else train sft sft --model "$base" --max_steps "$sft_steps"; sft=$out/sft; fi
 
-if [ "${1:-}" = ablations ]; then
-  rl ablate-soft-s0 0 "$sft" --rewards paper-v1
-  rl ablate-hard-s0 0 "$sft" --rewards paper-v4
-  rl ablate-hard-relax-s0 0 "$sft" --rewards '{"format": 1, "hard_recall": 5, "hard_recall_relax": 5}'
-  rl ablate-hard-precision-s0 0 "$sft" --rewards '{"format": 1, "hard_recall": 5, "precision": 2}'
-  rl ablate-kl-s0 0 "$sft" --beta 0.04
-  rl ablate-group-4-s0 0 "$sft" --num_generations 4
-  rl ablate-group-16-s0 0 "$sft" --num_generations 16
-  rl ablate-dapo-s0 0 "$sft" --loss_type dapo
-  rl ablate-gspo-s0 0 "$sft" --loss_type grpo --importance_sampling_level sequence
-else
+main() {
   measure baseline "$base"
   measure sft "$sft"
   for seed in $seeds; do
-    rl "sft-rl-s$seed" "$seed" "$sft"
+    rl "zero-rl-s$seed" "$seed" "$base" "$zero_steps"
+    rl "sft-rl-s$seed" "$seed" "$sft" "$rl_steps"
+    rl "sft-rl-balanced-s$seed" "$seed" "$sft" "$rl_steps" --rewards balanced
     train "control-s$seed" sft --seed "$((seed + 1))" --model "$sft" --max_steps "$control_steps" \
       --learning_rate 3e-4 --data "scenes:200000,seed=$((20 + seed)),preset=small,annotation=vg"
     measure "control-s$seed" "$out/control-s$seed"
-    rl "sft-rl-balanced-s$seed" "$seed" "$sft" --rewards balanced
-    rl "zero-rl-s$seed" "$seed" "$base"
   done
-fi
+  local runs=()
+  for run in "$out"/*-s[0-9]*/; do case $run in *ablate*) ;; *) runs+=(--runs "$run") ;; esac; done
+  r1sgg report "${runs[@]}" --title "The small experiment" --out "$out/curves.html"
+}
+
+closed() {
+  local options=(--prompt closed --vocabulary configs/tiny-vocabulary.json)
+  measure closed-baseline "$base" "${options[@]}"
+  measure closed-sft "$sft" "${options[@]}"
+  for seed in $seeds; do
+    for stage in zero-rl sft-rl sft-rl-balanced control; do
+      measure "closed-$stage-s$seed" "$out/$stage-s$seed" "${options[@]}"
+    done
+  done
+}
+
+ablations() {
+  local steps=$((rl_steps / 2))
+  rl ablate-recipe-s0 0 "$sft" $steps
+  rl ablate-soft-s0 0 "$sft" $steps --rewards paper-v1
+  rl ablate-hard-s0 0 "$sft" $steps --rewards paper-v4
+  rl ablate-hard-relax-s0 0 "$sft" $steps --rewards '{"format": 1, "hard_recall": 5, "hard_recall_relax": 5}'
+  rl ablate-hard-precision-s0 0 "$sft" $steps --rewards '{"format": 1, "hard_recall": 5, "precision": 2}'
+  rl ablate-balanced-s0 0 "$sft" $steps --rewards balanced
+  rl ablate-kl-s0 0 "$sft" $steps --beta 0.04
+  rl ablate-group-4-s0 0 "$sft" $steps --num_generations 4
+  rl ablate-group-16-s0 0 "$sft" $steps --num_generations 16
+  rl ablate-dapo-s0 0 "$sft" $steps --loss_type dapo
+  rl ablate-gspo-s0 0 "$sft" $steps --loss_type grpo --importance_sampling_level sequence
+  rl ablate-vision-s0 0 "$sft" $steps --freeze_vision false
+  rl ablate-constant-s0 0 "$sft" $steps --lr_scheduler_type constant_with_warmup --learning_rate 1e-4
+}
+
+case ${1:-main} in
+  main | closed | ablations) "${1:-main}" ;;
+  *) echo "runs/tiny.sh: expected nothing, closed or ablations, found $1" >&2 && exit 2 ;;
+esac
 python benchmarks/tiny.py "$out" --json "$out/table.json"
