@@ -24,10 +24,10 @@ def table() -> ModuleType:
     return module
 
 
-def test_intervals_hold_scenes_and_seeds(table: ModuleType) -> None:
+def test_intervals_hold_scenes_and_seeds(table: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Means of 0/1 scenes: the interval is that of a binomial; seeds that disagree widen it."""
     rng = np.random.default_rng(0)
-    table.RESAMPLES = 500
+    monkeypatch.setattr(table, "RESAMPLES", 500)
 
     def runs(*rates: float) -> object:
         top = np.array([rng.random(1000) < rate for rate in rates], float)
@@ -55,7 +55,7 @@ def test_images_without_a_relation_do_not_count(table: ModuleType) -> None:
 
 def test_stages_stand_in_order_and_are_compared_with_their_like(table: ModuleType) -> None:
     ordered = ["baseline", "zero-rl", "sft", "control", "sft-rl", "closed-sft", "ablate-kl"]
-    assert sorted(ordered[::-1], key=table.place) == ordered
+    assert sorted(set(ordered), key=table.place) == ordered
     others = {"sft-rl": "control", "zero-rl": "baseline", "closed-zero-rl": "closed-baseline"}
     others |= {"closed-sft-rl": "closed-control", "ablate-kl": "ablate-recipe"}
     assert {name: table.reference(name) for name in others} == others
