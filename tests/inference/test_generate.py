@@ -210,6 +210,24 @@ def test_an_image_without_an_answer_gets_a_line_and_the_run_goes_on(
     assert found[4]["completion"] == "im4\\ud800", "what JSON cannot hold is written out"
 
 
+def test_the_same_command_asks_again_about_what_had_no_answer(
+    asked: Remote, ground_truth: Path, tmp_path: Path
+) -> None:
+    out, whole = tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
+    answers(ground_truth, whole, asked, Parrot(says=str), batch_size=3)
+    names = [str(row["image_id"]) for row in lines(whole)]
+    silent = set(names[1:5])
+    parrot = Parrot(says=lambda key: None if key in silent else key)
+    assert answers(ground_truth, out, asked, parrot, batch_size=3).failed == 4
+    silent, parrot.calls = {names[3]}, 0
+    assert answers(ground_truth, out, asked, parrot, batch_size=3) == Summary(len(names), 1, len(names))
+    assert parrot.calls == 2  # four images in batches of three, and no other
+    assert [row["image_id"] for row in lines(out) if "error" in row] == [names[3]]
+    silent = set()
+    assert answers(ground_truth, out, asked, parrot, batch_size=3).failed == 0
+    assert out.read_bytes() == whole.read_bytes()
+
+
 def test_images_that_are_gone_before_their_turn_are_missed(asked: Remote, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     path = tmp_path / "list.jsonl"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,20 @@ class RunLog:
         if kept < total:
             os.truncate(self._out, whole[1])
         return whole[0], whole[2]
+
+    def failed(self, count: int) -> list[int]:
+        """Which of the first `count` lines hold nothing but an error."""
+        with self._out.open("rb") as handle:
+            return [k for k, line in enumerate(itertools.islice(handle, count)) if "error" in orjson.loads(line)]
+
+    def replace(self, lines: Mapping[int, bytes]) -> None:
+        """Put other lines in the place of some, all at once; a kill leaves the file as it was."""
+        new = self._out.with_name(self._out.name + ".new")
+        with self._out.open("rb") as old, new.open("wb") as handle:
+            handle.writelines(lines.get(k, line) for k, line in enumerate(old))
+            handle.flush()
+            os.fsync(handle.fileno())
+        new.replace(self._out)
 
     def add(self, seconds: float) -> None:
         """Count generation time."""

@@ -103,7 +103,7 @@ def run(
 
     Returns:
         Counts. An image that cannot be opened, or that the engine has no answer for, is a line {"image_id", "error"}
-        and is counted as failed.
+        and is counted as failed; those of an earlier run are asked again when the others are done.
 
     Raises:
         InputError: `out` belongs to a run with other settings, or the images changed meanwhile.
@@ -129,7 +129,22 @@ def run(
         raise InputError(
             inputs.name, expected=f"the {total} images that were there at the start", found=f"{done}", hint=AGAIN
         )
+    wrong = log.failed(resumed) if failed else []
+    if wrong:
+        failed += _ask_again(wrong, inputs, reader, job, log) - len(wrong)
     return Summary(total, failed, resumed)
+
+
+def _ask_again(wrong: list[int], inputs: Inputs, reader: Reader, job: Job, log: RunLog) -> int:
+    """Answer the images whose lines are an error; how many of them failed again."""
+    chosen, failed = set(wrong), 0
+    places = (place for k, place in enumerate(itertools.islice(inputs, wrong[-1] + 1)) if k in chosen)
+    numbers = iter(wrong)
+    for rows, seconds in answers(places, inputs, reader, job):
+        log.replace({next(numbers): orjson.dumps(row) + b"\n" for row in rows})
+        failed += sum("error" in row for row in rows)
+        log.add(seconds)
+    return failed
 
 
 def settings_of(
