@@ -116,7 +116,7 @@ def against(runs: Runs, other: Runs, name: str, *, ratio: bool) -> tuple[float, 
 def reference(stage: str) -> str:
     """The stage that a stage is compared with."""
     if stage.startswith("ablate-"):
-        return "ablate-recipe"
+        return "sft-rl"
     prefix = "closed-" if stage.startswith("closed-") else ""
     return prefix + ("baseline" if stage == f"{prefix}zero-rl" else "control")
 

@@ -5,7 +5,7 @@
 #
 #   bash runs/tiny.sh                 the main table, 3 seeds, with the curves of all runs
 #   bash runs/tiny.sh closed          the same models asked with closed prompts
-#   bash runs/tiny.sh ablations       rewards, KL, group size, loss (half as many steps, one seed each)
+#   bash runs/tiny.sh ablations       rewards, KL, group size, loss (one seed each)
 #
 # START=tiny-sft BASE=tiny-base takes the checkpoints that ship and saves the long SFT.
 # Goes on where it stopped: a stage that is finished is not run again, an interrupted one is resumed.
@@ -13,7 +13,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/tiny} seeds=${SEEDS:-0 1 2} scenes=${SCENES:-1000} base=${BASE:-tiny-base} start=${START:-}
-rl_steps=${RL_STEPS:-80} zero_steps=${ZERO_STEPS:-40} sft_steps=${SFT_STEPS:-1600} control_steps=${CONTROL_STEPS:-600}
+rl_steps=${RL_STEPS:-40} sft_steps=${SFT_STEPS:-1600} control_steps=${CONTROL_STEPS:-370}
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 mkdir -p "$out/predictions"
 
@@ -35,10 +35,10 @@ measure() {
   done
 }
 
-# rl NAME SEED MODEL STEPS OPTIONS...
+# rl NAME SEED MODEL OPTIONS...
 rl() {
   train "$1" grpo --seed "$2" --data "scenes:200000,seed=$((10 + $2)),preset=small,annotation=vg" --model "$3" \
-    --max_steps "$4" "${@:5}"
+    --max_steps "$rl_steps" "${@:4}"
   measure "$1" "$out/$1"
 }
 
@@ -51,9 +51,9 @@ main() {
   measure baseline "$base"
   measure sft "$sft"
   for seed in $seeds; do
-    rl "zero-rl-s$seed" "$seed" "$base" "$zero_steps"
-    rl "sft-rl-s$seed" "$seed" "$sft" "$rl_steps"
-    rl "sft-rl-balanced-s$seed" "$seed" "$sft" "$rl_steps" --rewards balanced
+    rl "zero-rl-s$seed" "$seed" "$base"
+    rl "sft-rl-s$seed" "$seed" "$sft"
+    rl "sft-rl-balanced-s$seed" "$seed" "$sft" --rewards balanced
     train "control-s$seed" sft --seed "$((seed + 1))" --model "$sft" --max_steps "$control_steps" \
       --learning_rate 3e-4 --data "scenes:200000,seed=$((20 + seed)),preset=small,annotation=vg"
     measure "control-s$seed" "$out/control-s$seed"
@@ -75,20 +75,17 @@ closed() {
 }
 
 ablations() {
-  local steps=$((rl_steps / 2))
-  rl ablate-recipe-s0 0 "$sft" $steps
-  rl ablate-soft-s0 0 "$sft" $steps --rewards paper-v1
-  rl ablate-hard-s0 0 "$sft" $steps --rewards paper-v4
-  rl ablate-hard-relax-s0 0 "$sft" $steps --rewards '{"format": 1, "hard_recall": 5, "hard_recall_relax": 5}'
-  rl ablate-hard-precision-s0 0 "$sft" $steps --rewards '{"format": 1, "hard_recall": 5, "precision": 2}'
-  rl ablate-balanced-s0 0 "$sft" $steps --rewards balanced
-  rl ablate-kl-s0 0 "$sft" $steps --beta 0.04
-  rl ablate-group-4-s0 0 "$sft" $steps --num_generations 4
-  rl ablate-group-16-s0 0 "$sft" $steps --num_generations 16
-  rl ablate-dapo-s0 0 "$sft" $steps --loss_type dapo
-  rl ablate-gspo-s0 0 "$sft" $steps --loss_type grpo --importance_sampling_level sequence
-  rl ablate-vision-s0 0 "$sft" $steps --freeze_vision false
-  rl ablate-constant-s0 0 "$sft" $steps --lr_scheduler_type constant_with_warmup --learning_rate 1e-4
+  rl ablate-soft-s0 0 "$sft" --rewards paper-v1
+  rl ablate-hard-s0 0 "$sft" --rewards paper-v4
+  rl ablate-hard-relax-s0 0 "$sft" --rewards '{"format": 1, "hard_recall": 5, "hard_recall_relax": 5}'
+  rl ablate-hard-precision-s0 0 "$sft" --rewards '{"format": 1, "hard_recall": 5, "precision": 2}'
+  rl ablate-kl-s0 0 "$sft" --beta 0.04
+  rl ablate-group-4-s0 0 "$sft" --num_generations 4
+  rl ablate-group-16-s0 0 "$sft" --num_generations 16
+  rl ablate-dapo-s0 0 "$sft" --loss_type dapo
+  rl ablate-gspo-s0 0 "$sft" --loss_type grpo --importance_sampling_level sequence
+  rl ablate-vision-s0 0 "$sft" --freeze_vision false
+  rl ablate-constant-s0 0 "$sft" --lr_scheduler_type constant_with_warmup --learning_rate 1e-4
 }
 
 case ${1:-main} in

@@ -57,5 +57,5 @@ def test_stages_stand_in_order_and_are_compared_with_their_like(table: ModuleTyp
     ordered = ["baseline", "zero-rl", "sft", "control", "sft-rl", "closed-sft", "ablate-kl"]
     assert sorted(set(ordered), key=table.place) == ordered
     others = {"sft-rl": "control", "zero-rl": "baseline", "closed-zero-rl": "closed-baseline"}
-    others |= {"closed-sft-rl": "closed-control", "ablate-kl": "ablate-recipe"}
+    others |= {"closed-sft-rl": "closed-control", "ablate-kl": "sft-rl"}
     assert {name: table.reference(name) for name in others} == others
