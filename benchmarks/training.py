@@ -109,6 +109,8 @@ def bare(steps: int, folder: Path, counter: Any) -> None:
     recipe = yaml.safe_load((ROOT / "configs" / "tiny-grpo.yaml").read_text())
     known = {f for f in GRPOConfig.__dataclass_fields__ if f in recipe}
     loaded = load_model("tiny-sft", device="cpu")
+    if recipe.get("freeze_vision"):
+        loaded.model.model.visual.requires_grad_(False)
     arguments = GRPOConfig(
         **{**{name: recipe[name] for name in known}, "output_dir": str(folder), "max_steps": steps},
         save_strategy="no",

@@ -33,7 +33,7 @@ answer() {
 beside() { "$@" > "$out/$1-$2.log" 2>&1; }
 join() { wait "$1" || { cat "$2"; exit 1; }; }
 train() { r1sgg "$2" --config "configs/tiny-$2.yaml" --output_dir "$out/$1" --validate_steps 0 --validate_images 100 --save_strategy no "${@:3}"; }
-rl() { train "$1" grpo --model "$2" --max_steps $rl_steps --seed 0; }
+rl() { train "$1" grpo --model "$2" --max_steps $rl_steps --seed 0 "${@:3}"; }
 
 say "1/5 $images scenes to test on, annotated as Visual Genome is; training scenes are drawn as they are needed"
 rm -rf "$out" && mkdir -p "$out/predictions"
@@ -41,7 +41,7 @@ r1sgg data scenes --preset small --annotation vg --count "$images" --seed 1 --sp
 
 say "2/5 zero-RL, $rl_steps steps from the instruct base; meanwhile SFT, $sft_steps steps from the same base"
 beside train sft sft --model tiny-base --max_steps $sft_steps & other=$!
-rl zero-rl tiny-base
+rl zero-rl tiny-base --beta 0
 join $other "$out/train-sft.log"
 
 say "3/5 SFT + RL, $rl_steps steps from the long SFT (tiny-sft); meanwhile the control: as much more SFT, $control_steps steps"

@@ -51,7 +51,7 @@ main() {
   measure baseline "$base"
   measure sft "$sft"
   for seed in $seeds; do
-    rl "zero-rl-s$seed" "$seed" "$base"
+    rl "zero-rl-s$seed" "$seed" "$base" --beta 0
     rl "sft-rl-s$seed" "$seed" "$sft"
     rl "sft-rl-balanced-s$seed" "$seed" "$sft" --rewards balanced
     train "control-s$seed" sft --seed "$((seed + 1))" --model "$sft" --max_steps "$control_steps" \
@@ -79,7 +79,8 @@ ablations() {
   rl ablate-hard-s0 0 "$sft" --rewards paper-v4
   rl ablate-hard-relax-s0 0 "$sft" --rewards '{"format": 1, "hard_recall": 5, "hard_recall_relax": 5}'
   rl ablate-hard-precision-s0 0 "$sft" --rewards '{"format": 1, "hard_recall": 5, "precision": 2}'
-  rl ablate-kl-s0 0 "$sft" --beta 0.04
+  rl ablate-no-kl-s0 0 "$sft" --beta 0
+  rl ablate-no-kl-s1 1 "$sft" --beta 0
   rl ablate-group-4-s0 0 "$sft" --num_generations 4
   rl ablate-group-16-s0 0 "$sft" --num_generations 16
   rl ablate-dapo-s0 0 "$sft" --loss_type dapo

@@ -186,8 +186,8 @@ def test_guided_answers_are_valid_and_do_not_depend_on_the_batch(
 
 
 def test_a_guide_changes_nothing_about_an_answer_that_is_valid_anyway() -> None:
-    """The trained tiny model writes valid graphs by itself: greedily it writes the same ones with a guide."""
-    engine = TransformersEngine(load_model("tiny", device="cpu"))
+    """After SFT the model writes valid graphs by itself: greedily it writes the same ones with a guide."""
+    engine = TransformersEngine(load_model("tiny-sft", device="cpu"))
     draws = [scene(seed, SMALL) for seed in split_seeds("test", 3, 8)]
     images = [drawn.image for drawn in draws]
     messages = [engine.loaded.messages(image.size) for image in images]
