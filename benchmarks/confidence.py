@@ -34,8 +34,8 @@ from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import Parsed, parse
 from r1sgg.inference.confidence import Tokens, scored
 from r1sgg.inference.engine import Completion, Piece, Sampling
+from r1sgg.inference.engines import load
 from r1sgg.inference.merge import merge
-from r1sgg.inference.reader import load
 from r1sgg.metrics.calibration import calibration_error, pooled_precision, reliability, right_objects
 from r1sgg.metrics.columns import Evaluator
 from r1sgg.metrics.figures import Figures

@@ -15,7 +15,7 @@ from r1sgg.graph.places import places_of
 from r1sgg.graph.text import AnswerFormat, parse, render
 from r1sgg.inference.confidence import scored
 from r1sgg.inference.engine import Completion, Piece
-from r1sgg.inference.reader import load
+from r1sgg.inference.engines import load
 
 from ..graph.test_compact import FRAME, graphs
 

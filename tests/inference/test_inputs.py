@@ -14,8 +14,9 @@ from PIL import Image
 
 from r1sgg.errors import ConfigError, ImageError, InputError
 from r1sgg.inference.archives import ParquetImages, expand
-from r1sgg.inference.inputs import Inputs, open_inputs
+from r1sgg.inference.inputs import open_inputs
 from r1sgg.inference.parts import line_of_place, place_of_line
+from r1sgg.inference.stored import Inputs
 
 
 def png(shade: int, size: tuple[int, int] = (6, 4)) -> bytes:

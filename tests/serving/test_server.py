@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from r1sgg.errors import ConfigError
-from r1sgg.inference.reader import load
+from r1sgg.inference.engines import load
 from r1sgg.serving.app import ServerSettings
 
 from .server import ColourReader, Running, colour_of, png, serving, wait_until

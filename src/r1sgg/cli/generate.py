@@ -11,7 +11,7 @@ import typer
 from r1sgg.cli import PARTLY_FAILED, app, loading
 
 if TYPE_CHECKING:
-    from r1sgg.inference.inputs import Inputs
+    from r1sgg.inference.stored import Inputs
 
 
 @app.command()

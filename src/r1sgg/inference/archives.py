@@ -20,7 +20,7 @@ from typing import Any
 
 from r1sgg.data.jsonl import image_id_of
 from r1sgg.errors import ConfigError, ImageError, InputError, require
-from r1sgg.inference.inputs import IMAGE_ENDINGS, Place, StoredImages
+from r1sgg.inference.stored import IMAGE_ENDINGS, Place, StoredImages
 
 _SAMPLE = re.compile(r"((?:.*/)?[^./][^./]*)(\.[^./]+)((?:\.[^./]+)*)")
 _GROUPS = 2  # row groups held

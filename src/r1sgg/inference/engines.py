@@ -1,4 +1,4 @@
-"""One way to open any engine: `Opening`. Nothing of an engine is imported before it is asked for.
+"""One way to open any engine: `Opening`, and `load`, which is `r1sgg.load`. No engine is imported unasked.
 
     hf                                              transformers in this process
     vllm   vllm:tensor_parallel_size=2              vLLM in this process, with its engine arguments
@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -203,3 +204,26 @@ def _value(text: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
+
+
+def load(
+    model: str | Path = "tiny",
+    *,
+    engine: str = "hf",
+    device: str | None = None,
+    dtype: str | None = None,
+    max_pixels: int | None = None,
+) -> Reader:
+    """Load a checkpoint as a function from images to scene graphs.
+
+    Args:
+        model: a checkpoint folder, a name on the Hub (owner/name), or "tiny".
+        engine: "hf", "vllm" or "openai:URL", see the head of this file.
+        device: "cpu", "cuda", ...; None takes the GPU where there is one.
+        dtype: see `r1sgg.models.families.load_model`.
+        max_pixels: see `r1sgg.models.families.load_processor`.
+
+    Raises:
+        ModelError: see `r1sgg.models.families.load_model`.
+    """
+    return Opening(str(model), engine, device=device, dtype=dtype, max_pixels=max_pixels).open()

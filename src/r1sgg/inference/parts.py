@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from r1sgg.inference.inputs import Place
+from r1sgg.inference.stored import Place
 
 PREFIX, UNFINISHED = "part-", ".tmp"
 

@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from r1sgg.errors import ConfigError, InputError, ModelError, R1SGGError, require
 from r1sgg.inference import parts
-from r1sgg.inference.inputs import Inputs, Place, open_inputs
+from r1sgg.inference.inputs import open_inputs
 from r1sgg.inference.resume import AGAIN, RunLog, SideFile
 from r1sgg.inference.run import Job, Summary, answers, settings_of
+from r1sgg.inference.stored import Inputs, Place
 
 if TYPE_CHECKING:
     from r1sgg.inference.reader import Reader

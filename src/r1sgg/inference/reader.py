@@ -1,6 +1,6 @@
-"""`load("tiny")(image) -> SceneGraph`: a model as a function, for any photo.
+"""`Reader(...)(image) -> SceneGraph`: a model as a function, for any photo.
 
-    reader = load("tiny")
+    reader = r1sgg.load("tiny")                           see `r1sgg.inference.engines.load`
     reader("photo.jpg")                                   a SceneGraph
     reader.read("photo.jpg", guide=True).graph.objects    with scores
     for reading in reader.stream("photo.jpg"): ...        what is written so far, again and again
@@ -263,31 +263,6 @@ def check_samples(samples: int, sampling: Sampling) -> None:
         raise ConfigError(f"samples: expected 1 or more, found {samples}")
     if samples > 1 and sampling.temperature == 0:
         raise ConfigError(f"samples: {samples} answers at temperature 0 are all the same; set a temperature such as 1")
-
-
-def load(
-    model: str | Path = "tiny",
-    *,
-    engine: str = "hf",
-    device: str | None = None,
-    dtype: str | None = None,
-    max_pixels: int | None = None,
-) -> Reader:
-    """Load a checkpoint as a function from images to scene graphs.
-
-    Args:
-        model: a checkpoint folder, a name on the Hub (owner/name), or "tiny".
-        engine: "hf", "vllm" or "openai:URL", see `r1sgg.inference.engines`.
-        device: "cpu", "cuda", ...; None takes the GPU where there is one.
-        dtype: see `r1sgg.models.families.load_model`.
-        max_pixels: see `r1sgg.models.families.load_processor`.
-
-    Raises:
-        ModelError: see `r1sgg.models.families.load_model`.
-    """
-    from r1sgg.inference.engines import Opening
-
-    return Opening(str(model), engine, device=device, dtype=dtype, max_pixels=max_pixels).open()
 
 
 def guide_spec(settings: AnswerSettings, frame: Frame, tokens: int, vocabulary: str | None = None) -> GuideSpec:

@@ -24,10 +24,10 @@ from PIL import Image
 from r1sgg.data.provenance import read_trained_on
 from r1sgg.errors import ConfigError, InputError
 from r1sgg.inference.engine import Sampling, batches_by_size, describe
-from r1sgg.inference.inputs import Inputs, Place
 from r1sgg.inference.lines import prediction_line, spoken
 from r1sgg.inference.reader import Reader, check_samples
 from r1sgg.inference.resume import AGAIN, RunLog, fingerprint
+from r1sgg.inference.stored import Inputs, Place
 
 if TYPE_CHECKING:
     from r1sgg.models.families import Checkpoint
