@@ -84,7 +84,8 @@ def answers_of(options: argparse.Namespace, temperature: float, samples: int) ->
                         pieces=True,
                     )
                     for (_, example), frame, c in zip(rows, frames, completions, strict=True):
-                        made = {"image_id": example.image_id, "frame": frame, "pieces": c.pieces}
+                        pieces = [[*piece] for piece in c.pieces or ()]
+                        made = {"image_id": example.image_id, "frame": frame, "pieces": pieces}
                         handle.write(orjson.dumps(made) + b"\n")
         path.with_suffix(".new").rename(path)
     by_image: dict[str, list[Answer]] = {}

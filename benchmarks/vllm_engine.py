@@ -77,7 +77,7 @@ def answers(engines: dict[str, Any], scenes: Sequence[Scene], rounds: int) -> li
                     spent[name].append(seconds)
             for name in engines:
                 rate = sum(answer.tokens for answer in said[name]) / float(np.median(spent[name]))
-                row = {"engine": name, "temperature": temperature, "way": way, **judged(scenes, said[name])}
+                row = {"engine": name, "temperature": temperature, "way": way, **judged(scenes, said[name])[1]}
                 rows.append({**row, "tokens_per_cpu_second": rate})
                 figures = f"{row['valid']:7.2f} {row['truncated']:10.2f} {row['R@50']:6.1f} {rate:13.0f}"
                 print(f"{name:12s} {temperature:2.0f}  {way:15s} {figures}", flush=True)
