@@ -1,11 +1,12 @@
 """The error tree, its drawing, and the sentence about a missing package."""
 
+import errno
 import inspect
 import re
 
 import pytest
 
-from r1sgg import errors
+from r1sgg import cli, errors
 from r1sgg.errors import InputError, MissingDependencyError, R1SGGError, require
 
 CLASSES = {n: c for n, c in vars(errors).items() if inspect.isclass(c) and issubclass(c, Exception)}
@@ -53,3 +54,26 @@ def test_require_does_not_hide_the_error_of_a_package_that_is_there(
     with pytest.raises(ModuleNotFoundError, match="something_it_needs") as error:
         require("half_installed", "train")
     assert not isinstance(error.value, MissingDependencyError)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENAMETOOLONG, "File name too long", "a" * 500), f"{'a' * 200}: expected a file or folder"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk: expected room to write, found No space left"),
+        (OSError(errno.ECONNREFUSED, "Connection refused"), None),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_one_sentence(
+    error: OSError, said: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the operating system refuses is said like our own errors; what is no file's fault stays a traceback."""
+
+    def app(args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", app)
+    with pytest.raises(SystemExit if said else OSError) as left:
+        cli.main([])
+    assert getattr(left.value, "code", 2) == 2
+    assert capsys.readouterr().err.startswith(f"r1sgg: {said}" if said else "")

@@ -6,6 +6,7 @@ sentence on standard error says why.
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from typing import Annotated
@@ -51,6 +52,14 @@ def main(arguments: list[str] | None = None) -> None:
         app(args=arguments)
     except R1SGGError as error:
         typer.echo(f"r1sgg: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        place, wanted = f"{error.filename}"[-200:], "a file or folder that can be used"
+        if error.errno == errno.ENOSPC:
+            place, wanted = "the disk", "room to write"
+        typer.echo(f"r1sgg: {place}: expected {wanted}, found {error.strerror}", err=True)
         sys.exit(2)
 
 
