@@ -71,9 +71,10 @@ def test_every_field_of_sampling_counts(engine: VLLMEngine, asked: Asked) -> Non
     images, chats, keys = asked.first(16)
     greedy = texts(engine.generate(images, chats, GREEDY, keys))
     drawn = texts(engine.generate(images, chats, SAMPLED, keys))
-    assert drawn != greedy
+    assert sum(a != b for a, b in zip(drawn, greedy, strict=True)) > 8
     for sharp in ({"top_k": 1}, {"top_p": 1e-6}, {"temperature": 0.01}):
-        assert texts(engine.generate(images, chats, dataclasses.replace(SAMPLED, **sharp), keys)) == greedy
+        found = texts(engine.generate(images, chats, dataclasses.replace(SAMPLED, **sharp), keys))
+        assert sum(a != b for a, b in zip(found, greedy, strict=True)) <= 2  # near ties
     short = engine.generate(images, chats, dataclasses.replace(GREEDY, max_new_tokens=5), keys)
     assert all((answer.tokens, answer.finish_reason) == (5, "length") for answer in short)
     assert all(whole.startswith(answer.text) for whole, answer in zip(greedy, short, strict=True))
