@@ -7,7 +7,7 @@
 #   bash runs/tiny.sh closed          the same models asked with closed prompts
 #   bash runs/tiny.sh ablations       rewards, KL, group size, loss (one seed each)
 #
-# START=tiny-sft BASE=tiny-base takes the checkpoints that ship and saves the long SFT.
+# START=tiny-sft begins with the checkpoint that ships, which saves the long SFT.
 # Goes on where it stopped: a stage that is finished is not run again, an interrupted one is resumed.
 # Hardware, time and result: docs/tiny.md.
 set -euo pipefail
