@@ -223,7 +223,7 @@ def test_nothing_from_a_file_acts_on_the_page(browser_page: OpenPage, folder: Pa
         page.keyboard.press("Escape")
     page.get_by_text("Confusion of predicates").click()
     assert page.evaluate("window.hit") is None
-    assert page.locator("#grid .name").first.inner_text() == evil
+    assert page.locator("#grid .name").first.text_content() == evil
     assert page.locator("img[src='x']").count() == 0
 
 
