@@ -1,4 +1,4 @@
-"""runs/vg150.sh and runs/psg.sh: what they start, in which order, and that an interrupted one goes on."""
+"""The scripts of runs/: what they start, in which order, and that an interrupted one goes on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ for ((k = 1; k < $#; k++)); do
   case ${!k} in --out | --output_dir | --json) mkdir -p "$(dirname "${!next}")"; folder=${!next} ;; esac
 done
 case $1 in
-  data) mkdir -p "$folder" && touch "$folder/dataset.json" "$folder/gt.jsonl"; [ -z "${LOST:-}" ] || exit 1 ;;
+  data) mkdir -p "$folder" && touch "$folder"/{dataset.json,gt.jsonl,full.jsonl}; [ -z "${LOST:-}" ] || exit 1 ;;
   sft | grpo) mkdir -p "$folder" && touch "$folder/trainer_state.json" "$folder/metrics.jsonl"
     [[ "$*" != *lora* ]] || touch "$folder/adapter_config.json" ;;
   publish) mkdir -p "$folder" && touch "$folder/README.md" ;;
@@ -44,14 +44,15 @@ def stub(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, name: str = "vg150", **more: str) -> tuple[int, list[str]]:
+def start(folder: Path, name: str = "vg150", *arguments: str, **more: str) -> tuple[int, list[str]]:
     """Run a script with the stub; returns its exit code and what it started since the last time."""
     log = folder / "log"
     log.write_text("")
     paths = {"DATA": folder / "data", "OUT": folder / "out", "LOG": log}
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, **{k: str(v) for k, v in paths.items()}, **more}
-    done = subprocess.run(["bash", str(ROOT / "runs" / f"{name}.sh")], env=environment, capture_output=True, text=True)
+    command = ["bash", str(ROOT / "runs" / f"{name}.sh"), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     return done.returncode, [line.replace(str(folder), "") for line in log.read_text().splitlines()]
 
 
@@ -128,6 +129,60 @@ def test_training_is_started_as_asked_and_the_rest_is_not(stub: Path) -> None:
     shutil.rmtree(stub / "out")
     launched = [line for line in start(stub, LAUNCH="env LAUNCHED=1")[1] if line.startswith("launched")]
     assert [line.split()[3] for line in launched] == ["sft", "grpo", "grpo"]
+
+
+def tiny(stub: Path, *arguments: str, **more: str) -> tuple[int, list[str]]:
+    """runs/tiny.sh, whose last line is a Python program; returns what it started, by what it makes."""
+    python = stub / "bin" / "python"
+    python.write_text('#!/bin/bash\necho "python $*" >> "$LOG"\n')
+    python.chmod(0o755)
+    return start(stub, "tiny", *arguments, **more)
+
+
+def made(lines: list[str], kind: str) -> list[str]:
+    """The names of what the commands of a kind make."""
+    words = [line.split() for line in lines if line.split()[0] == kind]
+    return [Path(line[line.index("--out" if "--out" in line else "--output_dir") + 1]).name for line in words]
+
+
+def test_the_small_experiment_in_order(stub: Path) -> None:
+    code, lines = tiny(stub, SEEDS="0 1")
+    assert code == 0
+    assert made(lines, "sft") == ["sft", "control-s0", "control-s1"]
+    assert made(lines, "grpo") == [
+        f"{name}-s{seed}" for seed in (0, 1) for name in ("zero-rl", "sft-rl", "sft-rl-balanced")
+    ]
+    models = dict(zip(made(lines, "grpo"), (line for line in lines if line.startswith("grpo")), strict=True))
+    assert "--model tiny-base" in models["zero-rl-s1"]
+    assert "--model /out/sft " in models["sft-rl-s1"]
+    assert "--rewards balanced" in models["sft-rl-balanced-s1"]
+    assert "--seed 1 --data scenes:200000,seed=11,preset=small,annotation=vg" in models["sft-rl-s1"]
+    stages = ["baseline", "sft"]
+    stages += [f"{name}-s{seed}" for seed in (0, 1) for name in ("zero-rl", "sft-rl", "sft-rl-balanced", "control")]
+    assert made(lines, "generate") == [f"{name}.{how}.jsonl" for name in stages for how in ("greedy", "sampled")]
+    assert kinds(lines[-2:]) == "report python"
+    assert lines[-2].count("--runs") == 8
+    assert lines[-1] == "python benchmarks/tiny.py /out --json /out/table.json"
+    for further, prefix in (("closed", "closed-"), ("ablations", "ablate-")):
+        code, lines = tiny(stub, further, SEEDS="0 1")
+        assert code == 0
+        assert all(name.startswith(prefix) for name in made(lines, "generate"))
+        assert all("--prompt closed" in line for line in lines if line.startswith("generate")) == (further == "closed")
+    assert tiny(stub, SEEDS="0 1")[1][-2].count("--runs") == 8, "ablations are not in the curves of the experiment"
+
+
+def test_the_small_experiment_goes_on_and_can_begin_with_what_ships(stub: Path) -> None:
+    assert tiny(stub, SEEDS="0", FAIL="sft-rl-s0")[0] == 2
+    (stub / "out" / "sft-rl-s0" / "checkpoint-20").mkdir(parents=True)
+    code, lines = tiny(stub, SEEDS="0")
+    assert code == 0
+    assert made(lines, "grpo") == ["sft-rl-s0", "sft-rl-balanced-s0"]
+    assert [line.endswith("--resume true") for line in lines if line.startswith("grpo")] == [True, False]
+    shutil.rmtree(stub / "out")
+    _, lines = tiny(stub, SEEDS="0", START="tiny-sft")
+    assert made(lines, "sft") == ["control-s0"]
+    assert "--model tiny-sft" in next(line for line in lines if line.startswith("sft"))
+    assert tiny(stub, "curves")[0] == 2
 
 
 def test_slurm_starts_one_torchrun_a_machine(tmp_path: Path) -> None:
