@@ -1,12 +1,14 @@
 """The table of the embedded experiment (`runs/tiny.sh`): every stage, over scenes and seeds.
 
     python benchmarks/tiny.py runs/tiny --json runs/tiny/table.json
+    python benchmarks/tiny.py runs/tiny --objects 3        # only scenes of three objects and more
 
 Reads FOLDER/test/gt.jsonl (the sparse annotation), FOLDER/test/full.jsonl (the truth) and
 FOLDER/predictions/STAGE[-sSEED].{greedy,sampled}.jsonl. A stage's figure is the mean over its seeds of the mean over
 scenes. Its 95 % interval comes from a two-level bootstrap: seeds are drawn with replacement, then scenes, the same for
 all seeds and stages; so it holds what another seed and other scenes would change. A stage with one run has only the
-second level. Ratios to another stage are taken inside each resample.
+second level. Ratios to another stage are taken inside each resample. `both objects` and `pair` say where true relations
+are lost: the share of them whose two objects are in the answer (class, IoU >= 0.5), and are joined there by anything.
 """
 
 from __future__ import annotations
@@ -22,10 +24,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from r1sgg.data.base import read_ground_truth
+from r1sgg.data.predictions import read_predictions
+from r1sgg.graph.scene import SceneGraph
+from r1sgg.matching.boxes import pairwise_iou
+from r1sgg.metrics.per_image import per_image
+
 Array = npt.NDArray[np.float64]
 RESAMPLES = 2000
 STAGES = ("baseline", "zero-rl", "sft-short", "sft", "control", "sft-rl", "sft-rl-balanced")
-COLUMNS = ("failures", "R@50 truth", "R@50 annotation", "precision", "relations per image", "repeated")
+COLUMNS = (
+    "failures",
+    "R@50 truth",
+    "R@50 annotation",
+    "precision",
+    "relations per image",
+    "repeated",
+    "both objects",
+    "pair",
+)
 
 
 @dataclass(frozen=True)
@@ -47,12 +64,16 @@ class Runs:
         return rows, columns
 
 
-def load(folder: Path, stage: str, how: str) -> Runs | None:
-    """A stage's predictions, scored against both ground truths."""
-    from r1sgg.data.base import read_ground_truth
-    from r1sgg.data.predictions import read_predictions
-    from r1sgg.metrics.per_image import per_image
+def located(truth: SceneGraph, graph: SceneGraph) -> tuple[int, int]:
+    """Of the true relations: how many have both objects in the answer, and how many of these are joined there."""
+    same = pairwise_iou(truth.boxes, graph.boxes) >= 0.5
+    same &= np.array(truth.labels, dtype=object)[:, None] == np.array(graph.labels, dtype=object)[None]
+    both = [(same[a], same[b]) for a, b in truth.pairs if same[a].any() and same[b].any()]
+    return len(both), sum(any(left[c] and right[d] for c, d in graph.pairs) for left, right in both)
 
+
+def load(folder: Path, stage: str, how: str, objects: int = 0) -> Runs | None:
+    """A stage's predictions, scored against both ground truths, on scenes of at least so many objects."""
     pattern = re.compile(rf"{re.escape(stage)}(-s\d+)?\.{how}\.jsonl")
     files = sorted(path for path in (folder / "predictions").iterdir() if pattern.fullmatch(path.name))
     if not files:
@@ -63,6 +84,9 @@ def load(folder: Path, stage: str, how: str) -> Runs | None:
         truth = per_image(read_ground_truth(folder / "test" / "full.jsonl"), read_predictions(path))
         sparse = per_image(read_ground_truth(folder / "test" / "gt.jsonl"), read_predictions(path))
         for full, some in zip(truth, sparse, strict=True):
+            if len(full["truth"]) < objects:
+                continue
+            both, joined = located(full["truth"], full["graph"])
             graph, related = full["graph"], full["R@50"] is not None
             triplets = list(zip(graph.pairs, graph.predicates, strict=True))
             values = {
@@ -72,6 +96,8 @@ def load(folder: Path, stage: str, how: str) -> Runs | None:
                 "precision": ((full["precision"] or 0) * full["relations"], full["relations"]),
                 "relations per image": (full["relations"], 1),
                 "repeated": (len(triplets) - len(set(triplets)), len(triplets)),
+                "both objects": (both, full["true_relations"]),
+                "pair": (joined, full["true_relations"]),
             }
             for name, (top, bottom) in values.items():
                 row.setdefault(f"{name}/top", []).append(float(top))
@@ -133,10 +159,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--objects", type=int, default=0, help="only scenes of at least so many objects")
     arguments = parser.parse_args()
     files = (arguments.folder / "predictions").glob("*.jsonl")
     names = sorted({re.sub(r"(-s\d+)?\.(greedy|sampled)$", "", path.stem) for path in files}, key=place)
-    everything = {(name, how): load(arguments.folder, name, how) for name in names for how in ("greedy", "sampled")}
+    everything = {
+        (name, how): load(arguments.folder, name, how, arguments.objects)
+        for name in names
+        for how in ("greedy", "sampled")
+    }
     record: dict[str, Any] = {}
     for how in ("greedy", "sampled"):
         print(f"\n{how}\n| stage | runs x scenes | " + " | ".join(COLUMNS) + " | against | R@50 truth | precision |")

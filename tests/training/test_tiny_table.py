@@ -10,6 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from r1sgg.graph.scene import EMPTY, SceneGraph
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks/tiny.py"
 
 
@@ -51,6 +53,23 @@ def test_images_without_a_relation_do_not_count(table: ModuleType) -> None:
     top, bottom = np.array([[1.0, 0.0, 0.0]]), np.array([[1.0, 1.0, 0.0]])
     runs = table.Runs({"R/top": top, "R/bottom": bottom, "failures/top": top, "failures/bottom": np.ones((1, 3))})
     assert runs.figure("R", np.arange(1), np.arange(3)) == 0.5
+
+
+def test_where_true_relations_are_lost(table: ModuleType) -> None:
+    """Box, class and joining pair; the predicate does not matter, and one found relation counts once."""
+    places = {"a": (0, 0, 10, 10), "b": (20, 0, 30, 10), "c": (40, 0, 50, 10), "off": (0, 50, 10, 60)}
+
+    def graph(objects: str, *pairs: tuple[int, int]) -> SceneGraph:
+        classes, where = zip(*(item.split("@") for item in objects.split()), strict=True)
+        boxes = np.array([places[place] for place in where]) / 100
+        return SceneGraph(tuple("0123"[: len(where)]), classes, boxes, pairs, ("on",) * len(pairs))
+
+    truth = graph("cup@a cup@b box@c", (0, 1), (1, 2), (2, 0))
+    assert table.located(truth, truth) == (3, 3)
+    assert table.located(truth, graph("cup@a cup@b box@c cup@a", (0, 1), (3, 1), (2, 1))) == (3, 1)
+    assert table.located(truth, graph("cup@a cup@b cup@c", (1, 2))) == (1, 0)
+    assert table.located(truth, graph("cup@a cup@off", (0, 1))) == (0, 0)
+    assert table.located(truth, EMPTY) == (0, 0)
 
 
 def test_stages_stand_in_order_and_are_compared_with_their_like(table: ModuleType) -> None:

@@ -103,7 +103,7 @@ def _chart(key: str, title: str, group: str, series: Sequence[Series]) -> Chart:
     data = {i: [(x, y * factor) for x, y in s.values[key]] for i, s in enumerate(series) if s.values.get(key)}
     xs = [x for points in data.values() for x, _ in points]
     ys = [y for points in data.values() for _, y in points]
-    x_values = _ticks(min(0.0, *xs), max(xs), 5)
+    x_values = _ticks(min(0.0, *xs), max(xs), 5, whole=True)
     low, high = min(ys), max(ys)
     y_values = _ticks(0.0 if 0 <= low <= 0.6 * high or percent else low, high, 4)
     x_low, x_high = x_values[0], max(x_values[-1], *xs)
@@ -158,14 +158,15 @@ def _spread_ends(lines: Sequence[Line]) -> list[Line]:
     return list(moved.values())
 
 
-def _ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers that enclose [low, high], some `about` of them; at least two."""
+def _ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
+    """Round (or whole) numbers that enclose [low, high], some `about` of them; at least two."""
     if high <= low:
         pad = abs(low) or 1.0
         low, high = (low, low + pad) if low >= 0 else (low - pad, low)
-    raw = (high - low) / about
+    raw = max((high - low) / about, 1.0 if whole else 0.0)
     magnitude = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= raw * 0.999)
+    steps = (m * magnitude for m in (1, 2, 2.5, 5, 10))
+    step = next(s for s in steps if s >= raw * 0.999 and (not whole or s.is_integer()))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(k * step, 12) for k in range(first, last + 1)]
 
