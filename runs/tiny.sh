@@ -4,7 +4,7 @@
 # against the annotation and against the whole truth, greedy and sampled.
 #
 #   bash runs/tiny.sh                 the main table, 3 seeds, with the curves of all runs
-#   bash runs/tiny.sh closed          the same models asked with closed prompts
+#   bash runs/tiny.sh closed          the same with prompts that list the classes and predicates
 #   bash runs/tiny.sh ablations       rewards, KL, group size, loss (one seed each)
 #
 # START=tiny-sft begins with the checkpoint that ships, which saves the long SFT.
@@ -13,7 +13,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/tiny} seeds=${SEEDS:-0 1 2} scenes=${SCENES:-1000} base=${BASE:-tiny-base} start=${START:-}
-rl_steps=${RL_STEPS:-40} sft_steps=${SFT_STEPS:-1600} control_steps=${CONTROL_STEPS:-370}
+sft_steps=${SFT_STEPS:-1600} more_steps=${MORE_STEPS:-3000} closed_steps=${CLOSED_STEPS:-400}
+rl_steps=${RL_STEPS:-40} control_steps=${CONTROL_STEPS:-370}
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 mkdir -p "$out/predictions"
 
@@ -45,33 +46,44 @@ rl() {
 [ -f "$out/test/full.jsonl" ] ||
   r1sgg data scenes --preset small --annotation vg --count "$scenes" --seed 1 --split test --out "$out/test"
 
-if [ -n "$start" ]; then sft=$start; else train sft sft --model "$base" --max_steps "$sft_steps"; sft=$out/sft; fi
+# more NAME MODEL STEPS SEED OPTIONS...: SFT that goes on from a model, on scenes it has not seen
+more() {
+  train "$1" sft --model "$2" --max_steps "$3" --data "scenes:200000,seed=$4,preset=small,annotation=vg" "${@:5}"
+}
+
+sft=$start
+if [ -z "$sft" ]; then
+  train sft-first sft --model "$base" --max_steps "$sft_steps"
+  more sft "$out/sft-first" "$more_steps" 3
+  sft=$out/sft
+fi
+
+# stages PREFIX SFT OPTIONS...: what each seed trains, from the base and from the SFT model
+stages() {
+  for seed in $seeds; do
+    rl "$1zero-rl-s$seed" "$seed" "$base" --beta 0 "${@:3}"
+    rl "$1sft-rl-s$seed" "$seed" "$2" "${@:3}"
+    rl "$1sft-rl-balanced-s$seed" "$seed" "$2" --rewards balanced "${@:3}"
+    more "$1control-s$seed" "$2" "$control_steps" $((20 + seed)) --seed $((seed + 1)) --learning_rate 3e-4 "${@:3}"
+    measure "$1control-s$seed" "$out/$1control-s$seed"
+  done
+}
 
 main() {
   measure baseline "$base"
   measure sft "$sft"
-  for seed in $seeds; do
-    rl "zero-rl-s$seed" "$seed" "$base" --beta 0
-    rl "sft-rl-s$seed" "$seed" "$sft"
-    rl "sft-rl-balanced-s$seed" "$seed" "$sft" --rewards balanced
-    train "control-s$seed" sft --seed "$((seed + 1))" --model "$sft" --max_steps "$control_steps" \
-      --learning_rate 3e-4 --data "scenes:200000,seed=$((20 + seed)),preset=small,annotation=vg"
-    measure "control-s$seed" "$out/control-s$seed"
-  done
+  stages "" "$sft"
   local runs=()
-  for run in "$out"/*-s[0-9]*/; do case $run in *ablate*) ;; *) runs+=(--runs "$run") ;; esac; done
+  for run in "$out"/{zero-rl,sft-rl,control}*-s[0-9]*/; do runs+=(--runs "$run"); done
   r1sgg report "${runs[@]}" --title "The small experiment" --out "$out/curves.html"
 }
 
 closed() {
-  local options=(--prompt closed --vocabulary configs/tiny-vocabulary.json)
-  measure closed-baseline "$base" "${options[@]}"
-  measure closed-sft "$sft" "${options[@]}"
-  for seed in $seeds; do
-    for stage in zero-rl sft-rl sft-rl-balanced control; do
-      measure "closed-$stage-s$seed" "$out/$stage-s$seed" "${options[@]}"
-    done
-  done
+  local listed=(--vocabulary configs/tiny-vocabulary.json)
+  measure closed-baseline "$base" --prompt closed "${listed[@]}"
+  more closed-sft "$sft" "$closed_steps" 4 --learning_rate 3e-4 "${listed[@]}"
+  measure closed-sft "$out/closed-sft"
+  stages closed- "$out/closed-sft" "${listed[@]}"
 }
 
 ablations() {

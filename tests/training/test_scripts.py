@@ -148,7 +148,7 @@ def made(lines: list[str], kind: str) -> list[str]:
 def test_the_small_experiment_in_order(stub: Path) -> None:
     code, lines = tiny(stub, SEEDS="0 1")
     assert code == 0
-    assert made(lines, "sft") == ["sft", "control-s0", "control-s1"]
+    assert made(lines, "sft") == ["sft-first", "sft", "control-s0", "control-s1"]
     assert made(lines, "grpo") == [
         f"{name}-s{seed}" for seed in (0, 1) for name in ("zero-rl", "sft-rl", "sft-rl-balanced")
     ]
@@ -167,7 +167,8 @@ def test_the_small_experiment_in_order(stub: Path) -> None:
         code, lines = tiny(stub, further, SEEDS="0 1")
         assert code == 0
         assert all(name.startswith(prefix) for name in made(lines, "generate"))
-        assert all("--prompt closed" in line for line in lines if line.startswith("generate")) == (further == "closed")
+        trained = [line for line in lines if line.startswith(("sft", "grpo"))]
+        assert all("--vocabulary configs/tiny-vocabulary.json" in line for line in trained) == (further == "closed")
     assert tiny(stub, SEEDS="0 1")[1][-2].count("--runs") == 8, "ablations are not in the curves of the experiment"
 
 
