@@ -32,8 +32,8 @@ answer() {
 # One core trains while the other does this.
 beside() { "$@" > "$out/$1-$2.log" 2>&1; }
 join() { wait "$1" || { cat "$2"; exit 1; }; }
-train() { r1sgg "$2" --config "configs/tiny-$2.yaml" --output_dir "$out/$1" --validate_steps 0 --validate_images 100 --save_strategy no "${@:3}"; }
-rl() { train "$1" grpo --model "$2" --max_steps $rl_steps --seed 0 "${@:3}"; }
+train() { r1sgg "${2/zero/grpo}" --config "configs/tiny-$2.yaml" --output_dir "$out/$1" --validate_steps 0 --validate_images 100 --save_strategy no "${@:3}"; }
+rl() { train "$1" "$2" --model "$3" --max_steps $rl_steps --seed 0; }
 
 say "1/5 $images scenes to test on, annotated as Visual Genome is; training scenes are drawn as they are needed"
 rm -rf "$out" && mkdir -p "$out/predictions"
@@ -41,13 +41,13 @@ r1sgg data scenes --preset small --annotation vg --count "$images" --seed 1 --sp
 
 say "2/5 zero-RL, $rl_steps steps from the instruct base; meanwhile SFT, $sft_steps steps from the same base"
 beside train sft sft --model tiny-base --max_steps $sft_steps & other=$!
-rl zero-rl tiny-base --beta 0
+rl zero-rl zero tiny-base
 join $other "$out/train-sft.log"
 
 say "3/5 SFT + RL, $rl_steps steps from the long SFT (tiny-sft); meanwhile the control: as much more SFT, $control_steps steps"
 beside train control sft --model tiny-sft --max_steps $control_steps --learning_rate 3e-4 \
   --data scenes:200000,seed=20,preset=small,annotation=vg & other=$!
-rl sft-rl tiny-sft
+rl sft-rl grpo tiny-sft
 join $other "$out/train-control.log"
 
 say "4/5 all of them answer"

@@ -14,17 +14,17 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/tiny} seeds=${SEEDS:-0 1 2} scenes=${SCENES:-1000} base=${BASE:-tiny-base} start=${START:-}
 sft_steps=${SFT_STEPS:-1600} more_steps=${MORE_STEPS:-3000} closed_steps=${CLOSED_STEPS:-400}
-rl_steps=${RL_STEPS:-40} control_steps=${CONTROL_STEPS:-370}
+zero_steps=${ZERO_STEPS:-40} rl_steps=${RL_STEPS:-60} control_steps=${CONTROL_STEPS:-640}
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 mkdir -p "$out/predictions"
 
-# train NAME sft|grpo OPTIONS...: makes $out/NAME, unless it is there
+# train NAME sft|grpo|zero OPTIONS...: makes $out/NAME by that recipe, unless it is there
 train() {
-  local folder=$out/$1 kind=$2 resume=()
+  local folder=$out/$1 recipe=$2 resume=()
   shift 2
   [ -f "$folder/trainer_state.json" ] && return
   compgen -G "$folder/checkpoint-*" > /dev/null && resume=(--resume true)
-  r1sgg "$kind" --config "configs/tiny-$kind.yaml" --output_dir "$folder" "$@" "${resume[@]}"
+  r1sgg "${recipe/zero/grpo}" --config "configs/tiny-$recipe.yaml" --output_dir "$folder" "$@" "${resume[@]}"
 }
 
 # measure NAME MODEL OPTIONS...: two predictions files
@@ -36,10 +36,12 @@ measure() {
   done
 }
 
-# rl NAME SEED MODEL OPTIONS...
+# rl NAME grpo|zero SEED MODEL OPTIONS...
 rl() {
-  train "$1" grpo --seed "$2" --data "scenes:200000,seed=$((10 + $2)),preset=small,annotation=vg" --model "$3" \
-    --max_steps "$rl_steps" "${@:4}"
+  local steps=$rl_steps
+  [ "$2" = zero ] && steps=$zero_steps
+  train "$1" "$2" --seed "$3" --data "scenes:200000,seed=$((10 + $3)),preset=small,annotation=vg" --model "$4" \
+    --max_steps "$steps" "${@:5}"
   measure "$1" "$out/$1"
 }
 
@@ -61,9 +63,9 @@ fi
 # stages PREFIX SFT OPTIONS...: what each seed trains, from the base and from the SFT model
 stages() {
   for seed in $seeds; do
-    rl "$1zero-rl-s$seed" "$seed" "$base" --beta 0 "${@:3}"
-    rl "$1sft-rl-s$seed" "$seed" "$2" "${@:3}"
-    rl "$1sft-rl-balanced-s$seed" "$seed" "$2" --rewards balanced "${@:3}"
+    rl "$1zero-rl-s$seed" zero "$seed" "$base" "${@:3}"
+    rl "$1sft-rl-s$seed" grpo "$seed" "$2" "${@:3}"
+    rl "$1sft-rl-balanced-s$seed" grpo "$seed" "$2" --rewards balanced --beta 0.1 "${@:3}"
     more "$1control-s$seed" "$2" "$control_steps" $((20 + seed)) --seed $((seed + 1)) --learning_rate 3e-4 "${@:3}"
     measure "$1control-s$seed" "$out/$1control-s$seed"
   done
@@ -87,18 +89,17 @@ closed() {
 }
 
 ablations() {
-  rl ablate-soft-s0 0 "$sft" --rewards paper-v1
-  rl ablate-hard-s0 0 "$sft" --rewards paper-v4
-  rl ablate-hard-relax-s0 0 "$sft" --rewards '{"format": 1, "hard_recall": 5, "hard_recall_relax": 5}'
-  rl ablate-hard-precision-s0 0 "$sft" --rewards '{"format": 1, "hard_recall": 5, "precision": 2}'
-  rl ablate-no-kl-s0 0 "$sft" --beta 0
-  rl ablate-no-kl-s1 1 "$sft" --beta 0
-  rl ablate-group-4-s0 0 "$sft" --num_generations 4
-  rl ablate-group-16-s0 0 "$sft" --num_generations 16
-  rl ablate-dapo-s0 0 "$sft" --loss_type dapo
-  rl ablate-gspo-s0 0 "$sft" --loss_type grpo --importance_sampling_level sequence
-  rl ablate-vision-s0 0 "$sft" --freeze_vision false
-  rl ablate-constant-s0 0 "$sft" --lr_scheduler_type constant_with_warmup --learning_rate 1e-4
+  rl ablate-soft-s0 grpo 0 "$sft" --rewards paper-v1
+  rl ablate-hard-s0 grpo 0 "$sft" --rewards paper-v4
+  rl ablate-hard-relax-s0 grpo 0 "$sft" --rewards '{"format": 1, "hard_recall": 5, "hard_recall_relax": 5}'
+  rl ablate-hard-precision-s0 grpo 0 "$sft" --rewards '{"format": 1, "hard_recall": 5, "precision": 2}'
+  rl ablate-no-kl-s0 grpo 0 "$sft" --beta 0
+  rl ablate-group-4-s0 grpo 0 "$sft" --num_generations 4
+  rl ablate-group-16-s0 grpo 0 "$sft" --num_generations 16
+  rl ablate-dapo-s0 grpo 0 "$sft" --loss_type dapo
+  rl ablate-gspo-s0 grpo 0 "$sft" --loss_type grpo --importance_sampling_level sequence
+  rl ablate-vision-s0 grpo 0 "$sft" --freeze_vision false
+  rl ablate-constant-s0 grpo 0 "$sft" --lr_scheduler_type constant_with_warmup --learning_rate 1e-4
 }
 
 case ${1:-main} in

@@ -153,6 +153,7 @@ def test_the_small_experiment_in_order(stub: Path) -> None:
         f"{name}-s{seed}" for seed in (0, 1) for name in ("zero-rl", "sft-rl", "sft-rl-balanced")
     ]
     models = dict(zip(made(lines, "grpo"), (line for line in lines if line.startswith("grpo")), strict=True))
+    assert "configs/tiny-zero.yaml" in models["zero-rl-s1"]
     assert "--model tiny-base" in models["zero-rl-s1"]
     assert "--model /out/sft " in models["sft-rl-s1"]
     assert "--rewards balanced" in models["sft-rl-balanced-s1"]
