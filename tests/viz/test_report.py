@@ -246,13 +246,13 @@ def test_more_images_than_a_shard_holds(folder: Path) -> None:
 
 
 def test_curves_of_figure_2_and_of_every_reward(folder: Path) -> None:
-    write_lines(folder / "other" / "metrics.jsonl", [{"step": k, "eval_R@50": k / 10, "loss": 1.0} for k in (5, 10)])
+    write_lines(folder / "other" / "metrics.jsonl", [{"step": k, "eval_R@50": k / 12, "loss": 1.0} for k in (6, 12)])
     runs = ["--runs", str(folder / "run"), "--runs", str(folder / "other")]
     text = report(folder, str(folder / "good.jsonl"), *runs).read_text()
     charts = dict(re.findall(r'<figure class="chart">\s*<figcaption>(.*?)</figcaption>(.*?)</figure>', text, re.DOTALL))
     assert list(charts) == ["Failure rate (%)", "AP50 (%)", "R@50 (%)", "reward", "edge", "loss"]
     assert "run, step 5: 12.5 %" in charts["R@50 (%)"]
-    assert "other, step 10: 100.0 %" in charts["R@50 (%)"]
+    assert "other, step 12: 100.0 %" in charts["R@50 (%)"]
     assert charts["R@50 (%)"].count("<path") == 2
     assert charts["reward"].count("<title>") == 5
     points = re.search(r'<path d="M([^"]+)"', charts["reward"])
@@ -260,6 +260,8 @@ def test_curves_of_figure_2_and_of_every_reward(folder: Path) -> None:
     xs, ys = zip(*(map(float, p.split(",")) for p in points.group(1).split("L")), strict=True)
     assert list(xs) == sorted(xs)
     assert list(ys) == sorted(ys, reverse=True)  # a growing reward goes up
+    steps = re.findall(r'class="tick x"[^>]*>([0-9.]+)<', charts["loss"])
+    assert steps == ["0", "5", "10", "15"], "steps are whole"
 
 
 def test_a_run_folder_needs_no_predictions(folder: Path) -> None:
