@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from trl import GRPOConfig, SFTConfig
+
+from r1sgg.training.parts import PartOptions
+from r1sgg.training.recipe import RewardOptions, RunOptions, TargetOptions, read_recipe
 
 from ..models.tiny_families import build_qwen2_vl
 
 ROOT = Path(__file__).parents[2]
 
+CPU = {"bf16": False, "use_cpu": True, "activation_checkpointing": False}
+
 STUB = """#!/usr/bin/env bash
 # Stands in for r1sgg: writes down what it is asked, and the files that say that it is done.
 echo "$*" >> "$LOG"
+{ printf '%q ' "$@"; echo; } >> "$LOG.quoted"
 [ -z "${FAIL:-}" ] || [[ "$*" != *"$FAIL"* ]] || exit 2
 folder=
 for ((k = 1; k < $#; k++)); do
@@ -171,6 +179,18 @@ def test_the_small_experiment_in_order(stub: Path) -> None:
         trained = [line for line in lines if line.startswith(("sft", "grpo"))]
         assert all("--vocabulary configs/tiny-vocabulary.json" in line for line in trained) == (further == "closed")
     assert tiny(stub, SEEDS="0 1")[1][-2].count("--runs") == 8, "ablations are not in the curves of the experiment"
+
+
+def test_every_training_of_the_small_experiment_is_one_that_can_be_asked_for(stub: Path) -> None:
+    for part in ((), ("closed",), ("ablations",)):
+        assert tiny(stub, *part, SEEDS="0")[0] == 0
+    lines = map(shlex.split, (stub / "log.quoted").read_text().splitlines())
+    trainings = [line for line in lines if line[0] in ("sft", "grpo")]
+    assert len(trainings) == 22
+    for kind, option, config, *rest in trainings:
+        assert option == "--config"
+        classes = {"sft": (SFTConfig, TargetOptions), "grpo": (GRPOConfig, RewardOptions)}[kind]
+        read_recipe((RunOptions, *classes, PartOptions), ROOT / config, rest, CPU)
 
 
 def test_the_small_experiment_goes_on_and_can_begin_with_what_ships(stub: Path) -> None:
