@@ -91,8 +91,9 @@ def test_guided_answers_are_those_of_transformers(
         assert mine.pieces is not None
         assert other.pieces is not None
         assert "".join(piece.text for piece in mine.pieces) == mine.text
-        assert [p.allowed for p in mine.pieces] == pytest.approx([p.allowed for p in other.pieces], abs=0.01, rel=0.01)
-        assert [p.logprob for p in mine.pieces] == pytest.approx([p.logprob for p in other.pieces], abs=0.01, rel=0.01)
+        # other kernels round otherwise, and over 200 forced tokens that adds up; another mask or place gives whole units
+        assert [p.allowed for p in mine.pieces] == pytest.approx([p.allowed for p in other.pieces], abs=0.05, rel=0.01)
+        assert [p.logprob for p in mine.pieces] == pytest.approx([p.logprob for p in other.pieces], abs=0.05, rel=0.01)
 
 
 def test_a_score_over_the_allowed_tokens_is_no_lower(engine: VLLMEngine, asked: Asked) -> None:
