@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from r1sgg.errors import ConfigError
@@ -91,9 +92,11 @@ def test_guided_answers_are_those_of_transformers(
         assert mine.pieces is not None
         assert other.pieces is not None
         assert "".join(piece.text for piece in mine.pieces) == mine.text
-        # other kernels round otherwise, and over 200 forced tokens that adds up; another mask or place gives whole units
-        assert [p.allowed for p in mine.pieces] == pytest.approx([p.allowed for p in other.pieces], abs=0.05, rel=0.01)
-        assert [p.logprob for p in mine.pieces] == pytest.approx([p.logprob for p in other.pieces], abs=0.05, rel=0.01)
+        for name in ("allowed", "logprob"):
+            gaps = [abs(getattr(a, name) - getattr(b, name)) for a, b in zip(mine.pieces, other.pieces, strict=True)]
+            # other kernels round otherwise, which a few forced, unlikely tokens show; a wrong mask would show in most
+            assert np.quantile(gaps, 0.99) < 0.02
+            assert max(gaps) < 0.5
 
 
 def test_a_score_over_the_allowed_tokens_is_no_lower(engine: VLLMEngine, asked: Asked) -> None:
