@@ -256,7 +256,7 @@ def test_keys_move_open_switch_and_close(browser_page: OpenPage, page_file: Path
     page.keyboard.press("3")
     assert page.locator('[data-layer="spurious"]').get_attribute("aria-pressed") == "false"
     page.keyboard.press("Escape")
-    page.wait_for_selector(':focus .name:text-is("scene-3")')  # the image that was seen last, once the dialog has closed
+    page.wait_for_selector(':focus .name:text-is("scene-3")')  # the image seen last, once the dialog has closed
     assert page.locator("dialog").is_hidden()
     assert "image=" not in page.url
 
