@@ -14,7 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/tiny} seeds=${SEEDS:-0 1 2} scenes=${SCENES:-1000} base=${BASE:-tiny-base} start=${START:-}
 sft_steps=${SFT_STEPS:-1600} more_steps=${MORE_STEPS:-3000} closed_steps=${CLOSED_STEPS:-400}
-zero_steps=${ZERO_STEPS:-40} rl_steps=${RL_STEPS:-60} control_steps=${CONTROL_STEPS:-640}
+zero_steps=${ZERO_STEPS:-80} rl_steps=${RL_STEPS:-60} control_steps=${CONTROL_STEPS:-640}
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 mkdir -p "$out/predictions"
 
