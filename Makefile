@@ -31,8 +31,9 @@ docs: setup
 	$(BIN)/python docs/reference.py > docs/cli.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
+# A process for each core, four at most; the tests of a file stay together, they share models.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 # vLLM needs an older transformers than the rest. Both environments take what is the same from uv's cache.
 .venv-vllm/.installed: pyproject.toml constraints-vllm.txt

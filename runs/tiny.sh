@@ -5,7 +5,7 @@
 #
 #   bash runs/tiny.sh                 the main table, 3 seeds, with the curves of all runs
 #   bash runs/tiny.sh closed          the same with prompts that list the classes and predicates
-#   bash runs/tiny.sh ablations       rewards, KL, group size, loss (one seed each)
+#   bash runs/tiny.sh ablations       rewards, KL, group size, loss, schedule, ... (one seed each)
 #
 # START=tiny-sft begins with the checkpoint that ships, which saves the long SFT.
 # Goes on where it stopped: a stage that is finished is not run again, an interrupted one is resumed.
@@ -98,6 +98,7 @@ ablations() {
   rl ablate-group-16-s0 grpo 0 "$sft" --num_generations 16
   rl ablate-dapo-s0 grpo 0 "$sft" --loss_type dapo
   rl ablate-gspo-s0 grpo 0 "$sft" --loss_type grpo --importance_sampling_level sequence
+  rl ablate-completions-s0 grpo 0 "$sft" --per_device_train_batch_size 256 --max_steps $((rl_steps / 2))
   rl ablate-vision-s0 grpo 0 "$sft" --freeze_vision false
   rl ablate-constant-s0 grpo 0 "$sft" --lr_scheduler_type constant_with_warmup --learning_rate 1e-4
 }

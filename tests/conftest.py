@@ -10,6 +10,8 @@ from .browser import browser_page as browser_page
 from .browser import chromium as chromium
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported: no test asks the Hub
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported: as many processes as cores already
 
 settings.register_profile("r1sgg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("r1sgg")  # no test depends on how fast the machine is
