@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import logging
 import re
 
 import pytest
@@ -65,15 +66,22 @@ def test_require_does_not_hide_the_error_of_a_package_that_is_there(
     ],
 )
 def test_a_place_that_cannot_be_used_is_one_sentence(
-    error: OSError, said: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: OSError,
+    said: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What the operating system refuses is said like our own errors; what is no file's fault stays a traceback."""
+    """What the operating system refuses is said like our own errors, and where it happened is logged for `--verbose`;
+    what is no file's fault stays a traceback."""
 
     def app(args: object) -> None:
         raise error
 
     monkeypatch.setattr(cli, "app", app)
+    caplog.set_level(logging.INFO)
     with pytest.raises(SystemExit if said else OSError) as left:
         cli.main([])
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == ([error] if said else [])
     assert getattr(left.value, "code", 2) == 2
     assert capsys.readouterr().err.startswith(f"r1sgg: {said}" if said else "")

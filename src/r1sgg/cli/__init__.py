@@ -59,6 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         place, wanted = f"{error.filename}"[-200:], "a file or folder that can be used"
         if error.errno == errno.ENOSPC:
             place, wanted = "the disk", "room to write"
+        logging.getLogger("r1sgg").info("where it happened", exc_info=error)
         typer.echo(f"r1sgg: {place}: expected {wanted}, found {error.strerror}", err=True)
         sys.exit(2)
 
