@@ -67,7 +67,7 @@ python benchmarks/tiny.py "$out" --json "$out/table.json"
 pictures=("$out"/test/images/*.png)
 r1sgg predict "${pictures[0]}" --model tiny --guide --out "$out/predict"
 
-say "beside it, the long experiment (60 RL steps, 3 seeds, 1,000 scenes), measured by us in 4 core-hours: docs/tiny.md"
+say "beside it, the long experiment (60 RL steps, 3 seeds, 1,000 scenes), measured by us in 4.5 core-hours: docs/tiny.md"
 sed -n '/^## What was measured/,/^What it shows/{/^|/p}' docs/tiny.md
 
 say "done: open $out/report.html"
