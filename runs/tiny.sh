@@ -5,7 +5,7 @@
 #
 #   bash runs/tiny.sh                 the main table, 3 seeds, with the curves of all runs
 #   bash runs/tiny.sh closed          the same with prompts that list the classes and predicates
-#   bash runs/tiny.sh ablations       rewards, KL, group size, loss, schedule, ... (one seed each)
+#   bash runs/tiny.sh ablations       one thing of the RL recipe changed (one seed each)
 #
 # START=tiny-sft begins with the checkpoint that ships, which saves the long SFT.
 # Goes on where it stopped: a stage that is finished is not run again, an interrupted one is resumed.
