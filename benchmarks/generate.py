@@ -35,13 +35,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from r1sgg.bulk.inputs import open_inputs
+from r1sgg.bulk.ray_data import Cluster, run_on_ray
+from r1sgg.bulk.run import Job, run
+from r1sgg.endpoint.remote import Remote, remote
 from r1sgg.inference.engine import Completion, Sampling
 from r1sgg.inference.engines import Opening
-from r1sgg.inference.inputs import open_inputs
-from r1sgg.inference.ray_data import Cluster, run_on_ray
 from r1sgg.inference.reader import Reader
-from r1sgg.inference.remote import Remote, remote
-from r1sgg.inference.run import Job, run
 
 KINDS = ("pillow", "jsonl", "folder", "webdataset", "parquet")
 DIFFERENT = 500

@@ -31,7 +31,6 @@ import numpy as np
 import torch
 
 from r1sgg.data.predictions import Prediction
-from r1sgg.data.scenes import SMALL, Scene, scene, split_seeds
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import number_ids, parse, render
 from r1sgg.graph.vocabulary import VG150
@@ -41,8 +40,9 @@ from r1sgg.inference.choosing import Chooser
 from r1sgg.inference.engine import Completion, Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.metrics.report import evaluate
+from r1sgg.miniature.scenes import SMALL, Scene, scene, split_seeds
+from r1sgg.miniature.tiny import build_tiny
 from r1sgg.models.families import load_model
-from r1sgg.models.tiny import build_tiny
 
 FRAME = (1000, 1000)
 BATCH = 16

@@ -28,7 +28,7 @@ from scipy.optimize import linear_sum_assignment
 from r1sgg.graph.scene import SceneGraph, label_of_id, normalize_name
 from r1sgg.graph.text import parse
 from r1sgg.graph.vocabulary import VG150
-from r1sgg.matching.labels import load_similarity
+from r1sgg.judging.labels import load_similarity
 from r1sgg.rewards.rubric import STANDARD_TERMS, Rubric
 
 PROMPTS, GENERATIONS, ROUNDS = 32, 8, 7

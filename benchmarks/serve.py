@@ -29,7 +29,7 @@ SCENES = 64
 
 def images() -> list[bytes]:
     """PNG files of drawn scenes."""
-    from r1sgg.data.scenes import SMALL, scene, split_seeds
+    from r1sgg.miniature.scenes import SMALL, scene, split_seeds
 
     files = []
     for seed in split_seeds("test", 7, SCENES):

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from r1sgg.data.base import read_ground_truth
 from r1sgg.data.predictions import read_predictions
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.matching.boxes import pairwise_iou
+from r1sgg.judging.boxes import pairwise_iou
 from r1sgg.metrics.per_image import per_image
 
 Array = npt.NDArray[np.float64]

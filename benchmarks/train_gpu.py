@@ -202,10 +202,10 @@ def build(shape: Shape, device: str, dtype: str) -> tuple[Any, Any]:
     import torch
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
+    from r1sgg.miniature.tiny import build_processor, vision_token_ids
+    from r1sgg.miniature.tokenizer import build_tokenizer
     from r1sgg.models.families import Checkpoint, family_of
     from r1sgg.models.prompts import AnswerSettings
-    from r1sgg.models.tiny import build_processor, vision_token_ids
-    from r1sgg.models.tokenizer import build_tokenizer
 
     tokenizer = build_tokenizer()
     pairs = shape.text["hidden_size"] // shape.text["num_attention_heads"] // 2
@@ -310,7 +310,7 @@ def grpo(shape: Shape, device: str, steps: int, work: Path) -> dict[str, float]:
     from trl import GRPOConfig
 
     from r1sgg.graph.text import render
-    from r1sgg.matching.labels import load_similarity
+    from r1sgg.judging.labels import load_similarity
     from r1sgg.models.families import suppressed_token_ids
     from r1sgg.rewards.adapters import trl_rewards
     from r1sgg.rewards.rubric import Rubric

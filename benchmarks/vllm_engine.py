@@ -30,11 +30,11 @@ import numpy as np
 import torch
 from guide import WAYS, Timed, judged, sample_texts
 
-from r1sgg.data.scenes import SMALL, Scene, scene, split_seeds
 from r1sgg.guiding.guide import Guide
 from r1sgg.inference.engine import Completion, Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.inference.vllm import VLLMEngine
+from r1sgg.miniature.scenes import SMALL, Scene, scene, split_seeds
 from r1sgg.models.families import load_model
 
 BATCH = 32

@@ -31,6 +31,6 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny Qwen2-VL with random weights."""
-    from r1sgg.models.tiny import build_tiny
+    from r1sgg.miniature.tiny import build_tiny
 
     return build_tiny(tmp_path_factory.mktemp("tiny_checkpoint"), seed=0)

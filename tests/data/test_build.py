@@ -19,10 +19,10 @@ from r1sgg.cli import app, main
 from r1sgg.data import build as building
 from r1sgg.data.base import data_hash, read_ground_truth
 from r1sgg.data.images import open_image
-from r1sgg.data.scenes import SMALL, write_scenes
 from r1sgg.data.shards import read_examples
 from r1sgg.data.sources import open_data
 from r1sgg.errors import InputError, R1SGGError
+from r1sgg.miniature.scenes import SMALL, write_scenes
 
 SPEC = "scenes:50,seed=3,preset=small,split=test"
 

@@ -13,10 +13,10 @@ from r1sgg.cli import app, main
 from r1sgg.data.base import example_of_record, read_ground_truth
 from r1sgg.data.findings import IGNORABLE, KINDS
 from r1sgg.data.mend import Mender
-from r1sgg.data.scenes import SMALL, write_scenes
 from r1sgg.errors import ImageError, InputError
 from r1sgg.graph.mapping import mapper
 from r1sgg.graph.vocabulary import VG150
+from r1sgg.miniature.scenes import SMALL, write_scenes
 
 
 def box(name, *corners):

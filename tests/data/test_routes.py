@@ -14,7 +14,7 @@ from r1sgg.data.dataset import DataSet
 from r1sgg.data.sources import open_data
 from r1sgg.data.visual_genome import read_visual_genome
 from r1sgg.graph.text import render
-from r1sgg.matching.labels import load_similarity
+from r1sgg.judging.labels import load_similarity
 from r1sgg.rewards.rubric import Rubric
 from tests.data.annotation_files import (
     examples,

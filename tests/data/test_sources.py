@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from r1sgg.data.base import data_hash
-from r1sgg.data.scenes import SMALL, scene, write_scenes
 from r1sgg.data.sources import JsonlData, open_data, with_images
 from r1sgg.data.spec import parse_spec
 from r1sgg.errors import ConfigError, ImageError, InputError
+from r1sgg.miniature.scenes import SMALL, scene, write_scenes
 from tests.data.annotation_files import (
     coco_document,
     example,

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1sgg.data.scenes import scene
 from r1sgg.data.targets import ORDERS, target
 from r1sgg.errors import ConfigError
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import number_ids
+from r1sgg.miniature.scenes import scene
 
 LABELS = ("man", "dog", "man", "tree")
 BOXES = np.array([[0.6, 0.1, 0.8, 0.5], [0.1, 0.4, 0.2, 0.5], [0.0, 0.0, 0.3, 0.9], [0.1, 0.1, 0.2, 0.2]])

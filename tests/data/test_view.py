@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from r1sgg.cli import app, main
-from r1sgg.data.scenes import SMALL, write_scenes
 from r1sgg.data.sources import open_data
-from r1sgg.viz.examples import choose
+from r1sgg.miniature.scenes import SMALL, write_scenes
+from r1sgg.pages.examples import choose
 
 SPEC = "scenes:30,preset=small"
 

@@ -15,7 +15,7 @@ from r1sgg.data.images import open_image
 from r1sgg.data.visual_genome import Conversion, merge_duplicates, read_visual_genome
 from r1sgg.errors import InputError
 from r1sgg.graph.vocabulary import OPEN, VG150
-from r1sgg.matching.boxes import pairwise_iou
+from r1sgg.judging.boxes import pairwise_iou
 
 
 def thing(number, name, x=0, y=0, w=100, h=100, **more):

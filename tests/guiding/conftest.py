@@ -7,7 +7,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from r1sgg.guiding.table import TokenTable
-from r1sgg.models.tokenizer import build_tokenizer
+from r1sgg.miniature.tokenizer import build_tokenizer
 
 
 @pytest.fixture(scope="session")

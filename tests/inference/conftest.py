@@ -11,7 +11,7 @@ from PIL import Image
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.models.families import LoadedModel, load_model
 
-from .fake_server import KEY, Site
+from ..endpoint.fake_server import KEY, Site
 
 
 @pytest.fixture(scope="session")

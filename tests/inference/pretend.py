@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from r1sgg.endpoint.remote import Remote, remote
 from r1sgg.errors import ModelError
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.inference.engine import Completion, LogProbs, Piece, Sampling
 from r1sgg.inference.reader import Reader
-from r1sgg.inference.remote import Remote, remote
 from r1sgg.models.prompts import Message
 
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1sgg.data.scenes import SMALL, scene
 from r1sgg.graph.places import places_of
 from r1sgg.graph.text import AnswerFormat, parse, render
 from r1sgg.inference.confidence import scored
 from r1sgg.inference.engine import Completion, Piece
 from r1sgg.inference.engines import load
+from r1sgg.miniature.scenes import SMALL, scene
 
 from ..graph.test_compact import FRAME, graphs
 

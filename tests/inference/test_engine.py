@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from r1sgg.endpoint.engine import EndpointEngine
+from r1sgg.endpoint.remote import remote
+from r1sgg.endpoint.settings import Endpoint, Prices
 from r1sgg.errors import ConfigError, MissingDependencyError, ModelError
-from r1sgg.inference.endpoint import EndpointEngine
-from r1sgg.inference.endpoint_settings import Endpoint, Prices
 from r1sgg.inference.engine import Sampling, batches_by_size, describe
 from r1sgg.inference.engines import ENGINES, Opening, parse_engine
-from r1sgg.inference.remote import remote
 from r1sgg.models.prompts import AnswerSettings
 
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 from PIL import Image
 
-from r1sgg.data.scenes import SMALL, scene, split_seeds
 from r1sgg.errors import ConfigError, ImageError
 from r1sgg.graph.text import parse
 from r1sgg.graph.vocabulary import VG150
@@ -14,6 +13,7 @@ from r1sgg.inference.choosing import Chooser
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.inference.pieces import pieces_of
+from r1sgg.miniature.scenes import SMALL, scene, split_seeds
 from r1sgg.models.families import LoadedModel, load_model
 from r1sgg.models.prompts import with_image
 

@@ -13,12 +13,12 @@ from PIL import Image
 import r1sgg
 from r1sgg.cli import main
 from r1sgg.cli.predict import output_names
+from r1sgg.endpoint.remote import remote
 from r1sgg.errors import ImageError, ModelError
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.inference.engine import Completion, Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.inference.reader import Reader
-from r1sgg.inference.remote import remote
 from r1sgg.models.families import LoadedModel
 from r1sgg.models.prompts import Message
 

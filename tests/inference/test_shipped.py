@@ -2,9 +2,9 @@
 
 from r1sgg import load
 from r1sgg.data.base import Prediction
-from r1sgg.data.scenes import SMALL, scene, split_seeds
 from r1sgg.graph.text import render
 from r1sgg.metrics import evaluate
+from r1sgg.miniature.scenes import SMALL, scene, split_seeds
 
 SCENES = 30
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 
 from r1sgg.graph.text import parse, render
-from r1sgg.matching.labels import load_similarity
+from r1sgg.judging.labels import load_similarity
 from r1sgg.metrics.triplets import NEVER, match_triplets
 from r1sgg.rewards.rubric import Rubric
 

@@ -13,12 +13,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
 from transformers import PreTrainedConfig
 
+from r1sgg.bulk.run import fingerprint
 from r1sgg.errors import ImageError, ModelError
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import parse, render
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.hf import TransformersEngine
-from r1sgg.inference.run import fingerprint
 from r1sgg.models.families import (
     LoadedModel,
     family_of,

@@ -43,8 +43,8 @@ from transformers import (
     T5Config,
 )
 
-from r1sgg.models.tiny import CHAT_TEMPLATE, build_tiny, vision_token_ids
-from r1sgg.models.tokenizer import build_tokenizer
+from r1sgg.miniature.tiny import CHAT_TEMPLATE, build_tiny, vision_token_ids
+from r1sgg.miniature.tokenizer import build_tokenizer
 
 SIDE, PATCH = 56, 14
 LAYERS = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from r1sgg.data.scenes import SMALL, write_scenes
 from r1sgg.inference.engine import Completion, Sampling
+from r1sgg.miniature.scenes import SMALL, write_scenes
 from r1sgg.models.families import Checkpoint, load_checkpoint
 from r1sgg.models.prompts import Message
 

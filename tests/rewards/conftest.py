@@ -13,7 +13,7 @@ import pytest
 
 from r1sgg.data.base import example_of_record
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.matching.labels import Array
+from r1sgg.judging.labels import Array
 
 
 class ToySimilarity:

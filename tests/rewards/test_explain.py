@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from r1sgg.cli import PARTLY_FAILED, app
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import render
-from r1sgg.matching.labels import load_similarity
+from r1sgg.judging.labels import load_similarity
 from r1sgg.rewards.explain import explain_answer
 from r1sgg.rewards.rubric import Rubric
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from r1sgg.matching.labels import LabelSimilarity, load_similarity
+from r1sgg.judging.labels import LabelSimilarity, load_similarity
 from r1sgg.rewards.rubric import DEFAULT_WEIGHTS, Rubric, Score
 
 # Cases where we decide otherwise than the oracle, and why (docs/rewards.md has the table).

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import number_ids, parse, render
-from r1sgg.matching.labels import load_similarity
+from r1sgg.judging.labels import load_similarity
 from r1sgg.rewards.answers import answers_of, read_answers
 from r1sgg.rewards.rubric import REWARD_SETS, Rubric
 from r1sgg.rewards.terms import TERMS

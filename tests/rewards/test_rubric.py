@@ -8,7 +8,7 @@ import pytest
 from r1sgg.errors import ConfigError
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import render
-from r1sgg.matching.labels import load_similarity
+from r1sgg.judging.labels import load_similarity
 from r1sgg.rewards import rubric as module
 from r1sgg.rewards.adapters import trl_rewards
 from r1sgg.rewards.rubric import DEFAULT_WEIGHTS, REWARD_SETS, Rubric

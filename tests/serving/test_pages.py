@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from r1sgg.data.scenes import SMALL, scene
 from r1sgg.exports.files import read_graphs
+from r1sgg.miniature.scenes import SMALL, scene
 
 from ..browser import OpenPage
 from .server import serving

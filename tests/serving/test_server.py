@@ -183,7 +183,7 @@ def test_settings_that_make_no_sense() -> None:
 
 
 def test_the_embedded_model_answers_the_same_as_without_a_server(tmp_path: Path) -> None:
-    from r1sgg.data.scenes import SMALL, scene
+    from r1sgg.miniature.scenes import SMALL, scene
 
     reader = load("tiny", device="cpu")
     image: Image.Image = scene(5, SMALL).image

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from r1sgg.cli import app
-from r1sgg.models.tiny import build_tiny
+from r1sgg.miniature.tiny import build_tiny
 
 Command = Callable[..., Result]
 

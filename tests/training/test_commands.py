@@ -17,9 +17,9 @@ from typer.testing import Result
 
 from r1sgg.cli import main
 from r1sgg.data.provenance import read_trained_on
-from r1sgg.data.scenes import SMALL, write_scenes
 from r1sgg.data.sources import open_data
 from r1sgg.data.splits import describe
+from r1sgg.miniature.scenes import SMALL, write_scenes
 from r1sgg.models.families import load_model
 
 Command = Callable[..., Result]

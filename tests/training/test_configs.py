@@ -18,7 +18,7 @@ from trl import GRPOConfig, SFTConfig
 from typer.testing import Result
 
 from r1sgg.errors import ConfigError, MissingDependencyError
-from r1sgg.models.tiny import build_tiny
+from r1sgg.miniature.tiny import build_tiny
 from r1sgg.training.parts import PartOptions
 from r1sgg.training.recipe import Recipe, RewardOptions, RunOptions, TargetOptions, read_recipe
 

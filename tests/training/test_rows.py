@@ -15,10 +15,10 @@ from PIL import Image
 
 from r1sgg.data.base import example_of_record, read_ground_truth
 from r1sgg.data.dataset import Subset
-from r1sgg.data.scenes import SMALL, write_scenes
 from r1sgg.errors import ConfigError, InputError
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import parse
+from r1sgg.miniature.scenes import SMALL, write_scenes
 from r1sgg.models.families import load_checkpoint
 from r1sgg.training.recipe import TargetOptions
 from r1sgg.training.rows import TrainingRows, left_out, open_source

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from PIL import Image
 
-from r1sgg.data.scenes import SMALL, scene
 from r1sgg.inference.hf import TransformersEngine
+from r1sgg.miniature.scenes import SMALL, scene
 from r1sgg.models.families import load_model
 from r1sgg.models.prompts import Message
 

@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
+from r1sgg.endpoint.engine import Endpoint, EndpointEngine
 from r1sgg.graph.text import parse
 from r1sgg.guiding.spec import GuideSpec
-from r1sgg.inference.endpoint import Endpoint, EndpointEngine
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.models.families import load_model

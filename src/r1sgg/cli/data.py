@@ -30,12 +30,12 @@ def scenes(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from r1sgg.data.procedural.annotation import ANNOTATIONS
     from r1sgg.data.provenance import write_description
-    from r1sgg.data.scenes import PRESETS, split_seeds, write_scenes
     from r1sgg.data.sources import open_data
     from r1sgg.data.splits import describe
     from r1sgg.errors import InputError
+    from r1sgg.miniature.procedural.annotation import ANNOTATIONS
+    from r1sgg.miniature.scenes import PRESETS, split_seeds, write_scenes
 
     if preset not in PRESETS:
         raise InputError("--preset", expected=f"one of {', '.join(PRESETS)}", found=repr(preset))

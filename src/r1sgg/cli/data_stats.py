@@ -1,4 +1,4 @@
-"""`r1sgg data stats`: what is in a data set. Counting is `r1sgg.data.stats`, the page `r1sgg.viz.statistics`."""
+"""`r1sgg data stats`: what is in a data set. Counting is `r1sgg.data.stats`, the page `r1sgg.pages.statistics`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def stats(
     from r1sgg.data.stats import collect, outside, readable, record
     from r1sgg.graph.vocabulary import Vocabulary, load_vocabulary
     from r1sgg.metrics.frequency import TrainingStatistics, predicate_groups
-    from r1sgg.viz.statistics import write_page
+    from r1sgg.pages.statistics import write_page
 
     names = load_vocabulary(vocabulary)
     opened = open_data(data, strict=False)

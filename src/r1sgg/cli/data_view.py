@@ -1,4 +1,4 @@
-"""`r1sgg data view`: images of a data set with their graphs drawn. The page is `r1sgg.viz.examples`."""
+"""`r1sgg data view`: images of a data set with their graphs drawn. The page is `r1sgg.pages.examples`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def view(
     """
     from r1sgg.cli.loading import progress_bar
     from r1sgg.data.sources import open_data
-    from r1sgg.viz.examples import choose, write_page
+    from r1sgg.pages.examples import choose, write_page
 
     opened = open_data(data, strict=False)
     numbers = list(choose(opened, count, seed=seed, names=name or (), ids=id or ()))

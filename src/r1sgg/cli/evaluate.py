@@ -74,7 +74,7 @@ def evaluate(
             raise ConfigError(f"{option}: expected one of {', '.join(known)}, found {value!r}")
     settings: dict[str, Any] = {"mapping": mapping, "repair": repair, "task": task}
     if mapping == "full":
-        from r1sgg.matching.labels import load_similarity
+        from r1sgg.judging.labels import load_similarity
 
         settings["similarity"] = load_similarity(similarity)
     names = load_vocabulary(vocabulary)

@@ -57,9 +57,9 @@ def draw(
     import itertools
 
     from r1sgg.data.images import open_image
+    from r1sgg.drawing.draw import FORMATS, compose, save
     from r1sgg.errors import ConfigError, ImageError
     from r1sgg.exports.files import file_names, read_graphs
-    from r1sgg.viz.draw import FORMATS, compose, save
 
     if format not in FORMATS:
         raise ConfigError(f"--format: expected one of {', '.join(FORMATS)}, found {format!r}")

@@ -1,4 +1,4 @@
-"""`r1sgg generate`: predictions for many images. The work is in `r1sgg.inference.run`, or `.ray_data` on a cluster."""
+"""`r1sgg generate`: predictions for many images. The work is in `r1sgg.bulk.run`, or `.ray_data` on a cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from r1sgg.cli import PARTLY_FAILED, app, loading
 
 if TYPE_CHECKING:
-    from r1sgg.inference.stored import Inputs
+    from r1sgg.bulk.stored import Inputs
 
 
 @app.command()
@@ -59,11 +59,11 @@ def generate(
 
     Example: `r1sgg generate --images val/gt.jsonl --model runs/sft --out runs/sft/val.jsonl --batch-size 32`
     """
+    from r1sgg.bulk.inputs import open_inputs
+    from r1sgg.bulk.run import Job, run
     from r1sgg.errors import ConfigError
     from r1sgg.inference.engine import Sampling
     from r1sgg.inference.engines import Opening
-    from r1sgg.inference.inputs import open_inputs
-    from r1sgg.inference.run import Job, run
 
     if ray is None and workers is not None:
         raise ConfigError("--workers: expected --ray ADDRESS beside it; without Ray there is one model")
@@ -83,7 +83,7 @@ def generate(
     _say_notes(inputs)
     files: dict[str, Any] = {"limit": limit, "overwrite": overwrite}
     if ray is not None:
-        from r1sgg.inference.ray_data import Cluster, run_on_ray
+        from r1sgg.bulk.ray_data import Cluster, run_on_ray
 
         cluster = Cluster(ray, workers, shard_size, on_gpu=device is None or device.startswith("cuda"))
         with loading.progress_bar("generate") as progress:

@@ -49,11 +49,11 @@ def predict(
     from rich.console import Console
     from rich.table import Table
 
+    from r1sgg.drawing.draw import draw_graph
     from r1sgg.errors import ImageError
     from r1sgg.inference.engine import Sampling
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.reader import check_samples
-    from r1sgg.viz.draw import draw_graph
 
     sampling = Sampling(temperature, top_p, top_k, max_new_tokens, seed)
     check_samples(samples, sampling)

@@ -1,4 +1,4 @@
-"""`r1sgg report`: predictions, truth and training logs as an HTML page. The report itself is `r1sgg.viz.report`."""
+"""`r1sgg report`: predictions, truth and training logs as an HTML page. The report itself is `r1sgg.pages.report`."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def report(
     from r1sgg.errors import ConfigError
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.metrics.protocol import PROTOCOLS
-    from r1sgg.viz.report import RunRow, build_report
-    from r1sgg.viz.tables import COLUMNS
+    from r1sgg.pages.report import RunRow, build_report
+    from r1sgg.pages.tables import COLUMNS
 
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}")

@@ -42,7 +42,7 @@ def score(
     from rich.console import Console
 
     from r1sgg.cli.score_table import print_explanation, print_summary
-    from r1sgg.matching.labels import load_similarity
+    from r1sgg.judging.labels import load_similarity
     from r1sgg.rewards.explain import explain_answer
     from r1sgg.rewards.rubric import Rubric, Score
 

@@ -32,7 +32,7 @@ def tiny(
     require("transformers", "train")
     from transformers.utils import logging
 
-    from r1sgg.models.tiny import build_tiny
+    from r1sgg.miniature.tiny import build_tiny
 
     logging.disable_progress_bar()
     build_tiny(out, seed, max_pixels=max_pixels)

@@ -1,4 +1,4 @@
-"""`r1sgg web`: the demo page. The work is in `r1sgg.viz.web`."""
+"""`r1sgg web`: the demo page. The work is in `r1sgg.pages.web`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def web(
 
     require("gradio", "web")
     from r1sgg.inference.engines import Opening
-    from r1sgg.viz.web import build_demo, launch
+    from r1sgg.pages.web import build_demo, launch
 
     demo = build_demo(Opening(model, engine, device, dtype, max_pixels), max_new_tokens)
     typer.echo(f"r1sgg shows {model} on http://{host}:{port}", err=True)

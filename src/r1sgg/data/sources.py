@@ -30,7 +30,7 @@ from r1sgg.data.spec import Spec, parse_spec
 from r1sgg.errors import InputError
 
 if TYPE_CHECKING:
-    from r1sgg.data.scenes import Scene, SceneConfig
+    from r1sgg.miniature.scenes import Scene, SceneConfig
 
 __all__ = ["DataSet", "Fault", "JsonlData", "SceneData", "Subset", "open_data", "parse_spec", "with_images"]
 
@@ -142,7 +142,7 @@ HASHED_SCENES = 1000
 @functools.lru_cache(8)
 def _drawn(seed: int, config: SceneConfig) -> Scene:
     """A scene is asked for twice: as an example and as a picture."""
-    from r1sgg.data.scenes import scene
+    from r1sgg.miniature.scenes import scene
 
     return scene(seed, config)
 
@@ -154,8 +154,8 @@ class SceneData(DataSet):
     images_are_files = False
 
     def __init__(self, spec: Spec) -> None:
-        from r1sgg.data import scenes
-        from r1sgg.data.procedural.annotation import ANNOTATIONS
+        from r1sgg.miniature import scenes
+        from r1sgg.miniature.procedural.annotation import ANNOTATIONS
 
         super().__init__(spec.text, spec.choice("split", scenes.SPLITS, "train"))
         config = scenes.PRESETS[spec.choice("preset", tuple(scenes.PRESETS), "small")]
@@ -168,7 +168,7 @@ class SceneData(DataSet):
         return len(self.seeds)
 
     def read(self, k: int) -> tuple[Example, list[Fault]]:
-        from r1sgg.data.scenes import annotated
+        from r1sgg.miniature.scenes import annotated
 
         drawn = _drawn(self.seeds[k], self.config)
         if self.annotation is None:

@@ -1,6 +1,6 @@
 """What is in a set: counts of classes, predicates and triplets, sizes of graphs, boxes and images.
 
-One pass, an example at a time. It draws nothing (`r1sgg.viz.statistics` does) and opens no image.
+One pass, an example at a time. It draws nothing (`r1sgg.pages.statistics` does) and opens no image.
 """
 
 from __future__ import annotations

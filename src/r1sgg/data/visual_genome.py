@@ -35,7 +35,7 @@ from r1sgg.graph.mapping import Level, mapper
 from r1sgg.graph.scene import SceneGraph, normalize_name
 from r1sgg.graph.text import number_ids
 from r1sgg.graph.vocabulary import VG150, Vocabulary
-from r1sgg.matching.boxes import pairwise_iou
+from r1sgg.judging.boxes import pairwise_iou
 
 SAME_OBJECT_IOU = 0.9
 """Boxes of one class that overlap by this much or more are one object."""

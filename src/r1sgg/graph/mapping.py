@@ -32,7 +32,7 @@ GloVe vectors. Predicates share their function words, so that most of them are n
 
 
 class Similarity(Protocol):
-    """The part of a label similarity that mapping needs (see `r1sgg.matching.labels`)."""
+    """The part of a label similarity that mapping needs (see `r1sgg.judging.labels`)."""
 
     def __hash__(self) -> int:
         """Mappers are remembered by it."""

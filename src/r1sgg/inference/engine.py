@@ -1,7 +1,7 @@
 """What an engine is, how it samples, and how a list of images is cut into batches.
 
 Engines turn images and chats into completions; they know nothing of files. Writing predictions for a ground-truth file
-is `r1sgg.inference.run`; the transformers engine is `r1sgg.inference.hf`.
+is `r1sgg.bulk.run`; the transformers engine is `r1sgg.inference.hf`.
 """
 
 from __future__ import annotations

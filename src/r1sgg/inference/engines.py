@@ -3,10 +3,10 @@
     hf                                              transformers in this process
     vllm   vllm:tensor_parallel_size=2              vLLM in this process, with its engine arguments
     openai:http://127.0.0.1:8000/v1,server=vllm     any server that speaks OpenAI's chat completions; its options are
-                                                    the fields of `r1sgg.inference.endpoint_settings.Endpoint`
+                                                    the fields of `r1sgg.endpoint.settings.Endpoint`
 
 Of a server, `prices=0.15/0.6` is what a million tokens cost, read and written; `extra.NAME=VALUE` a further field of
-each request; `family=Qwen2.5-VL` whose coordinates the model speaks (`r1sgg.inference.remote`).
+each request; `family=Qwen2.5-VL` whose coordinates the model speaks (`r1sgg.endpoint.remote`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from r1sgg.guiding.spec import AnswerFormat
 from r1sgg.inference.reader import Reader
 
 if TYPE_CHECKING:
-    from r1sgg.inference.endpoint_settings import Endpoint
+    from r1sgg.endpoint.settings import Endpoint
     from r1sgg.models.families import Checkpoint
 
 
@@ -118,7 +118,7 @@ class Opening:
         from r1sgg.models.families import load_checkpoint
 
         if self.spec.kind == "openai":
-            from r1sgg.inference.remote import remote
+            from r1sgg.endpoint.remote import remote
 
             return self._asked(remote(self.model, self.spec.options.get("family"), self.max_pixels))
         return self._asked(load_checkpoint(self.model, max_pixels=self.max_pixels))
@@ -132,7 +132,7 @@ class Opening:
             MissingDependencyError: a package is not installed.
         """
         if self.spec.kind == "openai":
-            from r1sgg.inference.endpoint import EndpointEngine
+            from r1sgg.endpoint.engine import EndpointEngine
 
             return Reader(self.checkpoint(), EndpointEngine(self._endpoint()), self.guide_vocabulary)
         if self.spec.kind == "vllm":
@@ -154,7 +154,7 @@ class Opening:
         return dataclasses.replace(checkpoint, settings=dataclasses.replace(checkpoint.settings, **given))
 
     def _endpoint(self) -> Endpoint:
-        from r1sgg.inference.endpoint_settings import Endpoint, Prices
+        from r1sgg.endpoint.settings import Endpoint, Prices
 
         fields: dict[str, Any] = {"model": self.model, "extra": {}}
         if self.spec.address:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from r1sgg.graph.scene import EMPTY, SceneGraph
-from r1sgg.matching.boxes import IOU_SLACK, IOU_THRESHOLD, pairwise_iou
+from r1sgg.judging.boxes import IOU_SLACK, IOU_THRESHOLD, pairwise_iou
 
 Node = tuple[int, int]
 """A graph and an object of it."""

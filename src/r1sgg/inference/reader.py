@@ -5,7 +5,7 @@
     reader.read("photo.jpg", guide=True).graph.objects    with scores
     for reading in reader.stream("photo.jpg"): ...        what is written so far, again and again
 
-Predictions for many images, with resume, are `r1sgg.inference.run`.
+Predictions for many images, with resume, are `r1sgg.bulk.run`.
 """
 
 from __future__ import annotations

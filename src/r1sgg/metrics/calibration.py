@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.matching.boxes import IOU_SLACK, IOU_THRESHOLD, pairwise_iou
+from r1sgg.judging.boxes import IOU_SLACK, IOU_THRESHOLD, pairwise_iou
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

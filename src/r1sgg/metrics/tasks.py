@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.matching.boxes import IOU_SLACK, IOU_THRESHOLD, pairwise_iou
+from r1sgg.judging.boxes import IOU_SLACK, IOU_THRESHOLD, pairwise_iou
 
 Task = Literal["sgdet", "sgcls", "predcls"]
 TASKS: tuple[Task, ...] = get_args(Task)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.matching.boxes import IOU_SLACK, IOU_THRESHOLD
+from r1sgg.judging.boxes import IOU_SLACK, IOU_THRESHOLD
 from r1sgg.metrics.protocol import CUTOFFS, STRICT, Protocol
 
 NEVER = 1 << 30

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from r1sgg.errors import ModelError, require
 from r1sgg.graph.text import Frame
+from r1sgg.miniature.shipped import SHIPPED
 from r1sgg.models.adapters import merge
 from r1sgg.models.family import FAMILIES, ModelFamily
 from r1sgg.models.finding import adapter_base, config_of, first_line, is_local, resolve
 from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, Message, build_messages
-from r1sgg.models.shipped import SHIPPED
 
 if TYPE_CHECKING:
     import torch

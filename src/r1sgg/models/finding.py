@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from r1sgg.errors import ModelError, require
-from r1sgg.models.shipped import SHIPPED, unpack
+from r1sgg.miniature.shipped import SHIPPED, unpack
 
 ADAPTER = "adapter_config.json"
 

@@ -7,7 +7,7 @@
     OUT/summary.json              model, answering, hash of the questions, what follows from the figures
     OUT/figure.svg                accuracy by setting
 
-Windows and resuming are those of `r1sgg.inference.run`.
+Windows and resuming are those of `r1sgg.bulk.run`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any, Literal, get_args
 import orjson
 from PIL import Image
 
+from r1sgg.bulk.resume import RunLog, fingerprint
+from r1sgg.bulk.run import WINDOW
 from r1sgg.data.base import Example, data_hash, read_ground_truth
 from r1sgg.data.images import open_image
 from r1sgg.errors import ConfigError, ImageError, InputError
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
 from r1sgg.inference.engine import Engine, Sampling, batches_by_size, describe
-from r1sgg.inference.resume import RunLog, fingerprint
-from r1sgg.inference.run import WINDOW
 from r1sgg.metrics.frequency import collect
 from r1sgg.models.coordinates import Placement, placement
 from r1sgg.models.families import Checkpoint

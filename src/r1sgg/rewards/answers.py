@@ -17,7 +17,7 @@ import orjson
 from r1sgg.graph.compact import id_of_name, name_of_id, predicate_of, word_of
 from r1sgg.graph.scene import Boxes, label_of_id, normalize_name
 from r1sgg.graph.text import Frame, Issue, Parsed, parse
-from r1sgg.matching.assign import Ints
+from r1sgg.judging.assignment import Ints
 from r1sgg.rewards.formats import format_of
 
 

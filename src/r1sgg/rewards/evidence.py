@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import Frame
-from r1sgg.matching.assign import Array, Ints, MatchCost, Side, match, ragged_pairs, side_of, side_of_graphs
-from r1sgg.matching.boxes import IOU_SLACK, IOU_THRESHOLD
-from r1sgg.matching.labels import LabelTable
+from r1sgg.judging.assignment import Array, Ints, MatchCost, Side, match, ragged_pairs, side_of, side_of_graphs
+from r1sgg.judging.boxes import IOU_SLACK, IOU_THRESHOLD
+from r1sgg.judging.labels import LabelTable
 from r1sgg.rewards.answers import Answers
 
 Mask = npt.NDArray[np.bool_]

@@ -11,7 +11,7 @@ import numpy as np
 
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import POLICIES, Frame
-from r1sgg.matching.boxes import IOU_SLACK, IOU_THRESHOLD
+from r1sgg.judging.boxes import IOU_SLACK, IOU_THRESHOLD
 from r1sgg.rewards.answers import answers_of
 from r1sgg.rewards.evidence import Evidence, TripletPairs
 

@@ -18,8 +18,8 @@ import numpy as np
 from r1sgg.graph.document import find_document
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import Frame, Issue, Parsed
-from r1sgg.matching.assign import Array, MatchCost
-from r1sgg.matching.labels import LabelSimilarity
+from r1sgg.judging.assignment import Array, MatchCost
+from r1sgg.judging.labels import LabelSimilarity
 from r1sgg.rewards.answers import Answers, answers_of
 from r1sgg.rewards.evidence import Evidence
 from r1sgg.rewards.rubric import Rubric

@@ -1,6 +1,6 @@
 """A rubric: named, weighted terms over one parse and one match per answer.
 
-    >>> from r1sgg.matching.labels import load_similarity
+    >>> from r1sgg.judging.labels import load_similarity
     >>> rubric = Rubric(REWARD_SETS["paper-v4"].weights, load_similarity("exact"))
 
 The named sets are in `REWARD_SETS`. Deliberately no training here (trainers call `r1sgg.rewards.adapters`), and no
@@ -20,8 +20,8 @@ from r1sgg.errors import ConfigError
 from r1sgg.graph.document import find_document
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import Frame, Issue, Parsed, graph_of_document, parse
-from r1sgg.matching.assign import PAPER_COST, Array, MatchCost, keep_freed_memory
-from r1sgg.matching.labels import LabelSimilarity, LabelTable, load_similarity
+from r1sgg.judging.assignment import PAPER_COST, Array, MatchCost, keep_freed_memory
+from r1sgg.judging.labels import LabelSimilarity, LabelTable, load_similarity
 from r1sgg.rewards.answers import Answers, answers_of, read_answers
 from r1sgg.rewards.evidence import Evidence
 from r1sgg.rewards.terms import NEEDS_OBJECTS, NEEDS_RELATIONSHIPS, TERMS, edge_by_label

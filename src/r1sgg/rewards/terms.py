@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import AnswerFormat, Frame, render
-from r1sgg.matching.assign import Array, Ints, offsets
+from r1sgg.judging.assignment import Array, Ints, offsets
 from r1sgg.rewards.evidence import Evidence, Mask
 from r1sgg.rewards.formats import written_format
 

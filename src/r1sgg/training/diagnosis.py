@@ -13,7 +13,7 @@ import torch
 
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import Frame, parse
-from r1sgg.matching.boxes import pairwise_iou
+from r1sgg.judging.boxes import pairwise_iou
 from r1sgg.models.coordinates import resized_size
 
 

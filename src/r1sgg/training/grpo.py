@@ -18,7 +18,7 @@ from transformers import AutoConfig
 from trl import GRPOConfig, GRPOTrainer
 
 from r1sgg.errors import ConfigError, require
-from r1sgg.matching.labels import load_similarity
+from r1sgg.judging.labels import load_similarity
 from r1sgg.models.families import suppressed_token_ids
 from r1sgg.rewards.adapters import trl_rewards
 from r1sgg.rewards.rubric import Rubric

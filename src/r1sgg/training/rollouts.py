@@ -96,7 +96,7 @@ def hold_to_schema(arguments: Any, checkpoint: Checkpoint) -> None:
     Raises:
         ConfigError: the checkpoint's answers are more than JSON, or the recipe has a schema of its own.
     """
-    from r1sgg.inference.endpoint_guided import graph_schema
+    from r1sgg.endpoint.guided import graph_schema
 
     settings = checkpoint.settings
     if settings.think or settings.answer_format != "json":

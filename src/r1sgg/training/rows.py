@@ -22,11 +22,11 @@ from PIL import Image
 
 from r1sgg.data.base import Example
 from r1sgg.data.dataset import DataSet, Subset
-from r1sgg.data.instruct import Instruction, instruction
 from r1sgg.data.sources import SceneData, open_data, parse_spec, with_images
 from r1sgg.errors import ImageError, InputError
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import render
+from r1sgg.miniature.instruct import Instruction, instruction
 
 if TYPE_CHECKING:
     from r1sgg.models.families import Checkpoint
@@ -38,7 +38,7 @@ NAMED = 20
 
 
 class InstructSource(SceneData):
-    """Drawn scenes that are asked something else than a scene graph (see `r1sgg.data.instruct`); for pre-training."""
+    """Drawn scenes that are asked something else than a scene graph (see `r1sgg.miniature.instruct`); for pre-training."""
 
     def instruction(self, row: int, example: Example) -> Instruction:
         """What is asked about row `row`, and the answer."""

@@ -1,0 +1,205 @@
+"""Images inside other files: parquet columns and WebDataset shards. `r1sgg.bulk.inputs` says how they are named.
+
+A shard is an uncompressed tar file; files that follow each other and share the name up to its first dot are a sample:
+
+    000000.jpg  000000.json  000001.png  000001.json
+
+The sample's image is its first file with one ending, an image's; the rest is not read. A shard that is damaged costs
+what comes after the damage, and is named. Of parquet files the row group that is read, and the one before, are held.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from r1sgg.bulk.stored import IMAGE_ENDINGS, Place, StoredImages
+from r1sgg.data.jsonl import image_id_of
+from r1sgg.errors import ConfigError, ImageError, InputError, require
+
+_SAMPLE = re.compile(r"((?:.*/)?[^./][^./]*)(\.[^./]+)((?:\.[^./]+)*)")
+_GROUPS = 2  # row groups held
+
+
+class ShardImages(StoredImages):
+    """The images of WebDataset shards: one, a brace pattern, or a folder of them."""
+
+    def __init__(self, name: str, pattern: str) -> None:
+        self.paths = files_of(name, pattern, ".tar")
+        super().__init__(name)
+
+    def __iter__(self) -> Iterator[Place]:
+        self.notes = []
+        for number, path in enumerate(self.paths):
+            last, taken, without = "", False, 0
+            for member in self._members(path):
+                found = _SAMPLE.fullmatch(member.name.removeprefix("./"))
+                if not member.isfile() or found is None:
+                    continue
+                key, is_image = found[1], found[2].lower() in IMAGE_ENDINGS and not found[3]
+                if key != last:
+                    last, taken, without = key, False, without + 1
+                if is_image and not taken:
+                    taken, without = True, without - 1
+                    image_id = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+                    yield Place(image_id, (number, member.offset_data, member.size))
+            if without:
+                self.notes.append(f"{path}: {without} samples without an image were left out")
+
+    def _members(self, path: Path) -> Iterator[tarfile.TarInfo]:
+        """The entries of a tar file, one at a time; what is damaged ends it and goes to `notes`."""
+        try:
+            with tarfile.open(path, "r:") as tar:
+                while (member := tar.next()) is not None:
+                    tar.members = []  # type: ignore[attr-defined] # else it would keep them all
+                    yield member
+                end = tar.offset
+            with path.open("rb") as handle:
+                handle.seek(end)
+                if handle.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes a broken header for the end
+                    raise tarfile.ReadError(f"no entry at byte {end}")
+        except OSError as error:
+            raise InputError(str(path), expected="a tar file that can be read", found=str(error)) from error
+        except tarfile.TarError as error:
+            self.notes.append(f"{path}: expected a whole tar file, found damage ({error}); what follows is left out")
+
+    def source(self, place: Place) -> bytes:
+        number, offset, size = map(int, place.where)
+        with self.paths[number].open("rb") as handle:
+            handle.seek(offset)
+            return handle.read(size)
+
+    def called(self, place: Place) -> str:
+        return f"{self.paths[int(place.where[0])]}: {place.image_id}"
+
+
+class ParquetImages(StoredImages):
+    """A column of images: bytes, paths relative to the file, or {bytes, path} as `datasets` writes them.
+
+    An id is the column `image_id`, or, where there is none, the file's name and the row.
+    """
+
+    def __init__(self, name: str, pattern: str) -> None:
+        self._parquet = require("pyarrow.parquet", "train")
+        place, *parts = pattern.split(",")
+        options = dict(part.partition("=")[::2] for part in parts)
+        if unknown := sorted(options.keys() - {"image", "id"}):
+            raise ConfigError(f"{name!r}: expected options of image=COLUMN, id=COLUMN, found {unknown[0]!r}")
+        self.image_column, self.id_column = options.get("image", "image"), options.get("id", "image_id")
+        self.paths = files_of(name, place, ".parquet")
+        self._ends: list[list[int]] = []  # of each file the rows up to the end of each row group
+        self._numbered: list[bool] = []  # of each file whether its rows are the ids
+        for path in self.paths:
+            with self._open(path) as file:
+                columns = file.schema_arrow.names
+                for column in {self.image_column, options.get("id", self.image_column)}:
+                    if column not in columns:
+                        raise InputError(
+                            str(path),
+                            expected=f"a column {column!r}",
+                            found=", ".join(columns),
+                            hint="name another with parquet:PATH,image=COLUMN,id=COLUMN",
+                        )
+                self._numbered.append(self.id_column not in columns)
+                rows = (file.metadata.row_group(k).num_rows for k in range(file.num_row_groups))
+                self._ends.append(list(itertools.accumulate(rows)))
+        self._held: dict[tuple[int, int], Any] = {}
+        super().__init__(name)
+
+    def _open(self, path: Path) -> Any:
+        import pyarrow as pa
+
+        try:
+            return self._parquet.ParquetFile(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _damaged(path, error) from error
+
+    def __iter__(self) -> Iterator[Place]:
+        for number, path in enumerate(self.paths):
+            if self._numbered[number]:
+                rows = self._ends[number][-1] if self._ends[number] else 0
+                yield from (Place(f"{path.stem}/{row}", (number, row)) for row in range(rows))
+                continue
+            row = 0
+            with self._open(path) as file:
+                for batch in file.iter_batches(4096, columns=[self.id_column]):
+                    for value in batch.column(0).to_pylist():
+                        image_id = image_id_of({"image_id": value}, f"{path}: row {row}")
+                        yield Place(image_id, (number, row))
+                        row += 1
+
+    def source(self, place: Place) -> Path | bytes:
+        number, row = map(int, place.where)
+        cell = self._cell(number, row)
+        stored, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, cell)
+        if isinstance(stored, bytes) and stored:
+            return stored
+        if isinstance(path, str) and path:
+            return self.paths[number].parent / path
+        raise ImageError(self.called(place), expected="bytes or a path", found="none")
+
+    def _cell(self, number: int, row: int) -> Any:
+        import pyarrow as pa
+
+        ends = self._ends[number]
+        group = bisect.bisect_right(ends, row)
+        if (number, group) not in self._held:
+            try:
+                with self._open(self.paths[number]) as file:
+                    column = file.read_row_group(group, columns=[self.image_column]).column(0)
+            except (OSError, pa.ArrowInvalid) as error:
+                raise _damaged(self.paths[number], error) from error
+            self._held[number, group] = column
+            for old in list(self._held)[:-_GROUPS]:
+                del self._held[old]
+        return self._held[number, group][row - (ends[group - 1] if group else 0)].as_py()
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(str(path), expected="a parquet file", found=f"none that can be read ({error})")
+
+
+def files_of(name: str, pattern: str, ending: str) -> list[Path]:
+    """The files that a path, a brace pattern or a folder stands for, in order.
+
+    Args:
+        name: what messages call it.
+        pattern: a file, "shards/{000..127}.tar", "{train,val}.tar", or a folder with such files in it or below.
+        ending: of the files that count in a folder.
+
+    Raises:
+        InputError: one of them is missing, or it is compressed.
+    """
+    paths = [Path(text).expanduser() for text in expand(pattern)]
+    if len(paths) == 1 and paths[0].is_dir():
+        paths = sorted(paths[0].rglob(f"*{ending}"))
+        if not paths:
+            raise InputError(name, expected=f"a folder with {ending} files", found="none in it")
+    for path in paths:
+        if not path.is_file():
+            raise InputError(str(path), expected=f"a {ending} file", found="no such file", hint="check the path")
+        if path.suffix in (".gz", ".tgz", ".zst", ".bz2", ".xz"):
+            hint = "unpack it: images are found by their place in it"
+            raise InputError(str(path), expected=f"an uncompressed {ending} file", found=path.suffix, hint=hint)
+    return paths
+
+
+def expand(pattern: str) -> list[str]:
+    """A brace pattern written out: "{08..10}" is 08, 09, 10, and "{a,b}" is a, b."""
+    found = re.search(r"\{([^{}]*)\}", pattern)
+    if found is None:
+        return [pattern]
+    first, dots, last = found[1].partition("..")
+    if dots and first.isdecimal() and last.isdecimal() and int(first) <= int(last):
+        parts = [str(k).zfill(len(first)) for k in range(int(first), int(last) + 1)]
+    elif "," in found[1]:
+        parts = found[1].split(",")
+    else:
+        return [pattern]
+    before, after = pattern[: found.start()], pattern[found.end() :]
+    return [f"{before}{part}{rest}" for part in parts for rest in expand(after)]

@@ -1,0 +1,150 @@
+"""Images to answer, by position: a folder, JSON Lines, parquet, WebDataset shards, or any data set. One name for each.
+
+    photos/                              every image in the folder and below, in the order of their paths
+    val.jsonl                            ground truth, or just lines of {"image": "a.jpg"}; an "image_id" is optional
+    photos.parquet  parquet:DIR          a column `image` of bytes, paths or both; `image_id` is optional
+    "shards/{0000..0127}.tar"  webdataset:DIR      WebDataset; the id is the sample's key
+    vg150:DIR,split=test  psg:DIR  hub:NAME  scenes:1000  jsonl:FILE,split=val      see `r1sgg.data.sources`
+
+Names are gone through once when they are counted (no image is read): no id may be there twice, and `digest` sums them
+up, by which a run that is continued knows its images again. Nothing keeps a list: a million images cost eight bytes
+each while they are counted (and, of a folder, the names of one folder at a time). True graphs are not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from r1sgg.bulk.archives import ParquetImages, ShardImages
+from r1sgg.bulk.stored import IMAGE_ENDINGS, Inputs, Place, Size, StoredImages
+from r1sgg.data.dataset import DataSet
+from r1sgg.data.jsonl import image_id_of, read_jsonl, short
+from r1sgg.data.sources import open_data
+from r1sgg.data.spec import parse_spec
+from r1sgg.errors import ImageError, InputError
+
+
+def open_inputs(spec: str) -> Inputs:
+    """Open what a command line names (see the module's docstring).
+
+    Raises:
+        ConfigError: no such kind, option or value.
+        InputError: there is nothing there, or a file that is damaged as a whole.
+    """
+    kind, _, rest = spec.partition(":")
+    path = Path(spec).expanduser()
+    ending = path.suffix.lower()
+    if kind == "parquet" or ending == ".parquet":
+        return ParquetImages(spec, rest if kind == "parquet" else spec)
+    if kind == "webdataset" or ending in (".tar", ".tgz") or spec.lower().endswith(".tar.gz"):
+        return ShardImages(spec, rest if kind == "webdataset" else spec)
+    if path.is_dir():
+        return FolderImages(spec, path)
+    if ending in IMAGE_ENDINGS:
+        raise InputError(spec, expected=_EXPECTED, found="an image", hint="for single images: r1sgg predict")
+    data = parse_spec(spec)
+    if data.kind == "jsonl" and data.options.keys() <= {"split"}:
+        if not data.path.exists():
+            raise InputError(spec, expected=_EXPECTED, found="no such file or folder", hint="check the path")
+        return JsonlImages(spec, data.path, data.options.get("split"))
+    return DataImages(open_data(spec))
+
+
+_EXPECTED = "a folder of images, FILE.jsonl, FILE.parquet, SHARDS.tar, or a data set (vg150:DIR, scenes:COUNT, ...)"
+
+
+class FolderImages(StoredImages):
+    """Every image in a folder and in those below; an id is the path from there. Hidden files are left out."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.root = root
+        super().__init__(name)
+
+    def __iter__(self) -> Iterator[Place]:
+        others = 0
+        for path in _walk(str(self.root), "", ()):
+            if os.path.splitext(path)[1].lower() in IMAGE_ENDINGS:
+                # a name that is not UTF-8 can't stand in JSON as it is
+                yield Place(os.fsencode(path).decode("utf-8", "backslashreplace"), (path,))
+            else:
+                others += 1
+        self.notes = [f"{self.name}: {others} files that are no images were left out"] if others else []
+
+    def source(self, place: Place) -> Path:
+        return self.root / str(place.where[0])
+
+
+def _walk(folder: str, below: str, within: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """Paths of the files in a folder and below it, relative to the first, in the order of their parts."""
+    try:
+        status = os.stat(folder)
+        if (here := (status.st_dev, status.st_ino)) in within:  # a link back to a folder that we are in
+            return
+        with os.scandir(folder) as found:
+            entries = sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
+    except OSError as error:
+        raise InputError(
+            os.fsencode(folder).decode("utf-8", "backslashreplace"),
+            expected="a folder that can be read",
+            found=error.strerror or "an error",
+        ) from error
+    for name, is_folder in entries:
+        if is_folder:
+            yield from _walk(os.path.join(folder, name), f"{below}{name}/", (*within, here))
+        else:
+            yield below + name
+
+
+class JsonlImages(StoredImages):
+    """A ground-truth file, or lines that name images; paths are relative to the file."""
+
+    def __init__(self, name: str, path: Path, split: str | None = None) -> None:
+        self.path, self.split = path, split
+        super().__init__(name)
+
+    def __iter__(self) -> Iterator[Place]:
+        for number, row in read_jsonl(self.path):
+            if self.split is not None and row.get("split") != self.split:
+                continue
+            where = f"{self.path}:{number}"
+            image = row.get("image")
+            if image is not None and (not isinstance(image, str) or not image):
+                raise InputError(f"{where}: image", expected="a path, or no such key", found=short(image))
+            if "image_id" not in row and image is None:
+                raise InputError(where, expected='an "image" or an "image_id"', found="neither")
+            width, height = row.get("width"), row.get("height")
+            size = None
+            if type(width) is int and type(height) is int and width > 0 and height > 0:
+                size = width, height
+            image_id = image_id_of(row, where) if "image_id" in row else str(image)
+            yield Place(image_id, () if image is None else (image,), size)
+
+    def source(self, place: Place) -> Path:
+        if not place.where:
+            raise ImageError(place.image_id, expected='"image", the path of a file', found="none in its line")
+        return self.path.parent / str(place.where[0])
+
+    def called(self, place: Place) -> str:
+        return str(self.source(place))
+
+
+class DataImages(Inputs):
+    """The images of any data set (`r1sgg.data.sources`)."""
+
+    def __init__(self, data: DataSet) -> None:
+        self.data = data
+        super().__init__(data.name)
+        self.notes = [note.text for note in data.notes]
+
+    def __iter__(self) -> Iterator[Place]:
+        return (Place(image_id, (k,)) for k, image_id in enumerate(self.data.image_ids()))
+
+    def image(self, place: Place) -> Image.Image:
+        return self.data.draw(int(place.where[0]))[0]
+
+    def size(self, place: Place) -> Size:
+        return self.data.size(int(place.where[0]))

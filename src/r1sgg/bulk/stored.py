@@ -1,0 +1,128 @@
+"""Images by position, whatever holds them; `r1sgg.bulk.inputs` opens them by name."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from r1sgg.data.images import image_size, open_image
+from r1sgg.errors import InputError
+
+IMAGE_ENDINGS = frozenset(
+    (*(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+     *(".ppm", ".pgm", ".pnm", ".jp2", ".avif", ".tga"))
+)  # fmt: skip
+"""What a folder's or a shard's file must end with to be taken for an image."""
+
+Size = tuple[int, int]
+
+
+class Place(NamedTuple):
+    """Where one image is: its id, what its `Inputs` finds it by (plain values), and its size where that is known."""
+
+    image_id: str
+    where: tuple[str | int, ...]
+    size: Size | None = None
+
+
+class Inputs(ABC):
+    """Images by position.
+
+    Attributes:
+        name: what was opened, as it was written.
+        digest: 16 hex digits over ids and places in their order.
+        notes: what was left out, a sentence each, as far as the images were gone through.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.notes: list[str] = []
+
+    def __len__(self) -> int:
+        return self._scanned[0]
+
+    @property
+    def digest(self) -> str:
+        return self._scanned[1]
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Place]:
+        """All places, in the same order each time; no image is opened."""
+
+    @abstractmethod
+    def image(self, place: Place) -> Image.Image:
+        """The image, upright 8-bit RGB.
+
+        Raises:
+            InputError: it is missing, cut off or too large.
+        """
+
+    @abstractmethod
+    def size(self, place: Place) -> Size:
+        """Width and height, as far as a header or a record says; (0, 0) where there is no image."""
+
+    @functools.cached_property
+    def _scanned(self) -> tuple[int, str]:
+        """How many there are, and the digest; goes through all places once.
+
+        Raises:
+            InputError: there is none, or an id is there twice.
+        """
+        hashes, digest = array("Q"), hashlib.sha256()
+        for place in self:
+            digest.update(repr(place[:2]).encode("utf-8", "backslashreplace"))
+            hashes.append(_hash(place.image_id))
+        if not hashes:
+            left_out = f" ({self.notes[0]})" if self.notes else ""
+            raise InputError(self.name, expected="at least one image", found=f"none{left_out}")
+        self._refuse_repeated(np.frombuffer(hashes, dtype=np.uint64))
+        return len(hashes), digest.hexdigest()[:16]
+
+    def _refuse_repeated(self, hashes: np.ndarray) -> None:
+        ordered = np.sort(hashes)
+        again = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+        seen: set[str] = set()
+        for place in self if again else ():
+            if place.image_id in seen:
+                raise InputError(self.name, expected="image ids that differ", found=f"{place.image_id!r} again")
+            if _hash(place.image_id) in again:
+                seen.add(place.image_id)
+
+
+def _hash(image_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(image_id.encode("utf-8", "backslashreplace"), digest_size=8).digest())
+
+
+class StoredImages(Inputs):
+    """Images that are files, or bytes inside one."""
+
+    @abstractmethod
+    def source(self, place: Place) -> Path | bytes:
+        """The image's file, or its bytes.
+
+        Raises:
+            InputError: there is none.
+        """
+
+    def called(self, place: Place) -> str:
+        """What messages call the image."""
+        return f"{self.name}: {place.image_id}"
+
+    def image(self, place: Place) -> Image.Image:
+        return open_image(self.source(place), where=self.called(place))
+
+    def size(self, place: Place) -> Size:
+        if place.size is not None:
+            return place.size
+        try:
+            return image_size(self.source(place))
+        except InputError:  # `image` will say what is wrong
+            return 0, 0

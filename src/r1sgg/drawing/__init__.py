@@ -1,0 +1,1 @@
+"""Scene graphs as pictures (PNG and SVG)."""

@@ -1,0 +1,304 @@
+"""The endpoint engine: any server that speaks OpenAI's chat completions, near or far, paid or not.
+
+    engine = EndpointEngine(Endpoint(model="gpt-4o", requests_per_minute=500))
+    completions = engine.generate(images, chats, Sampling())
+
+Many images are asked about at a time; answers keep the images' order. An image that gets no answer has
+`Completion.error`, and the others go on; what every image would meet raises `ModelError` and stops at once. HTTP is
+`endpoint_http`, the format `endpoint_wire`, answers held to a `GuideSpec` `endpoint_guided`. It deliberately resizes no
+image (a frame in pixels would no longer hold) and keeps no answers. See docs/endpoint.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from PIL import Image
+
+from r1sgg.endpoint import guided
+from r1sgg.endpoint.http import Clock, Failure, Sleep, Transport
+from r1sgg.endpoint.settings import Endpoint, Prices, Usage
+from r1sgg.endpoint.wire import (
+    SERVERS,
+    Reply,
+    chat_with_image,
+    image_url,
+    read_reply,
+    read_tokens,
+    request_body,
+)
+from r1sgg.errors import ConfigError, ModelError, R1SGGError
+from r1sgg.guiding.spec import GuideSpec
+from r1sgg.inference.engine import Completion, LogProbs, Piece, Sampling
+from r1sgg.models.prompts import Message
+
+__all__ = ["Endpoint", "EndpointEngine", "Prices", "Usage"]
+
+
+class EndpointEngine:
+    """Answers chats through an endpoint; see `r1sgg.inference.engine.Engine`."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        clock: Clock = time.monotonic,
+        sleep: Sleep | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Take the key from the environment; no request is sent yet.
+
+        Args:
+            endpoint: where and how.
+            clock: see `Transport`, as `sleep` and `jitter`.
+            sleep: waits for seconds.
+            jitter: a number in [0, 1).
+
+        Raises:
+            ConfigError: no key where one was named.
+            MissingDependencyError: httpx is not installed.
+        """
+        self.endpoint = endpoint
+        self._server = SERVERS[endpoint.server]
+        base = endpoint.base_url.rstrip("/")
+        self.name = f"endpoint {base} {endpoint.model} ({endpoint.server}, {endpoint.image_format}"
+        self.name += "".join(f", {key}={value!r}" for key, value in sorted(endpoint.extra.items())) + ")"
+        self._transport = Transport(
+            f"{base}/chat/completions",
+            key_variable=endpoint.key_variable,
+            connections=endpoint.concurrency,
+            per_minute=endpoint.requests_per_minute,
+            timeout=endpoint.timeout,
+            most_retries=endpoint.retries,
+            back_off=endpoint.back_off,
+            clock=clock,
+            sleep=sleep,
+            jitter=jitter,
+        )
+        self._lock = threading.Lock()
+        self._used = Usage()
+        self._failed_in_a_row = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    @property
+    def usage(self) -> Usage:
+        """What has been used so far."""
+        used, prices = self._used, self.endpoint.prices
+        cost = None
+        if prices is not None:
+            cost = (used.input_tokens * prices.input + used.output_tokens * prices.output) / 1e6
+        return dataclasses.replace(used, retries=self._transport.retries, cost=cost)
+
+    def generate(
+        self,
+        images: Sequence[Image.Image],
+        messages: Sequence[list[Message]],
+        sampling: Sampling,
+        keys: Sequence[str] | None = None,
+        *,
+        guides: Sequence[GuideSpec] | None = None,
+        pieces: bool = False,
+    ) -> list[Completion]:
+        """Answer each chat about its image, `concurrency` at a time.
+
+        An image without an answer has `Completion.error`. Token counts are the server's, 0 where it gives none; a
+        guided answer's are the sum of its requests, and its `finish_reason` is "length" where one of them was cut.
+
+        Raises:
+            ConfigError: the server can't do what is asked (top_k, a compact guided answer).
+            ModelError: no further request can succeed: the key is refused, the model unknown, nobody there at the
+                first request, the budget spent, or `stop_after` images in a row had no answer.
+        """
+        if not images:
+            return []
+        specs: Sequence[GuideSpec | None] = [None] * len(images) if guides is None else guides
+        self._check(sampling, specs)
+        names = [str(k) for k in range(len(images))] if keys is None else keys
+        started = time.perf_counter()
+        stop = threading.Event()
+        with ThreadPoolExecutor(min(self.endpoint.concurrency, len(images)), "endpoint") as pool:
+            jobs = [
+                pool.submit(self._answer, image, chat, sampling, key, spec, pieces, stop)
+                for image, chat, key, spec in zip(images, messages, names, specs, strict=True)
+            ]
+            try:
+                completions = [job.result() for job in jobs]
+            finally:
+                stop.set()  # where one job raised, or the user interrupted, the others send nothing more
+                for job in jobs:
+                    job.cancel()
+        seconds = (time.perf_counter() - started) / len(images)
+        return [dataclasses.replace(completion, seconds=seconds) for completion in completions]
+
+    def _check(self, sampling: Sampling, specs: Sequence[GuideSpec | None]) -> None:
+        """Refuse what the server would silently do otherwise."""
+        kind = self.endpoint.server
+        if sampling.top_k and sampling.temperature > 0 and not self._server.own_sampling:
+            raise ConfigError(
+                f"top_k: expected 0 for a server of the kind {kind!r}, which can't limit it, found {sampling.top_k}"
+            )
+        if not self._server.guide and any(spec and spec.answer_format != "json" for spec in specs):
+            raise ConfigError(
+                f"answer format: expected json for guided answers from a server of the kind {kind!r}, found compact; "
+                "only a server with r1sgg's own guide (kind 'r1sgg') holds answers to it"
+            )
+
+    def _answer(
+        self,
+        image: Image.Image,
+        chat: list[Message],
+        sampling: Sampling,
+        key: str,
+        spec: GuideSpec | None,
+        pieces: bool,
+        stop: threading.Event,
+    ) -> Completion:
+        """One image's answer; a fault that stops the run also stops the other threads."""
+        try:
+            url = image_url(image, self.endpoint.image_format)
+            if isinstance(url, Failure):
+                outcome: Completion | Failure = url
+            else:
+                question = _Question(self, url, chat, sampling, sampling.generator_seed(key), pieces, stop)
+                outcome = question.free(spec) if spec is None or self._server.guide else question.guided(spec)
+            self._note(outcome)
+        except R1SGGError:
+            stop.set()
+            raise
+        return Completion("", 0, "error", error=outcome.reason) if isinstance(outcome, Failure) else outcome
+
+    def _note(self, outcome: Completion | Failure) -> None:
+        """Count failures in a row, but for those that are no fault of the server."""
+        with self._lock:
+            if isinstance(outcome, Completion):
+                self._failed_in_a_row = 0
+            elif outcome.counts:
+                self._failed_in_a_row += 1
+                if self._failed_in_a_row >= self.endpoint.stop_after:
+                    count, last = self._failed_in_a_row, outcome.reason
+                    raise ModelError(f"{count} images in a row without an answer; the last: {last}")
+
+    def ask(self, body: dict[str, Any], stop: threading.Event) -> Reply | Failure:
+        """Send one request and count what it used."""
+        spent, budget = self.usage.cost, self.endpoint.budget
+        if spent is not None and budget is not None and spent >= budget:
+            raise ModelError(f"the budget of {budget:g} is spent ({spent:g}); go on with a larger one")
+        outcome = self._transport.post(body, stop)
+        if isinstance(outcome, Failure):
+            return outcome
+        read, written = read_tokens(outcome)
+        with self._lock:
+            self._used = dataclasses.replace(
+                self._used,
+                answers=self._used.answers + 1,
+                input_tokens=self._used.input_tokens + (read or 0),
+                output_tokens=self._used.output_tokens + (written or 0),
+                uncounted=self._used.uncounted + (read is None or written is None),
+            )
+        reply = read_reply(outcome)
+        return reply._replace(reason=f"{self._transport.url}: {reply.reason}") if isinstance(reply, Failure) else reply
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One image and everything that is asked about it."""
+
+    engine: EndpointEngine
+    url: str
+    chat: Sequence[Message]
+    sampling: Sampling
+    seed: int
+    pieces: bool
+    stop: threading.Event
+
+    def free(self, spec: GuideSpec | None) -> Completion | Failure:
+        """One request; a guide, where there is one, is kept by the server."""
+        reply = self._ask(self.chat, guide=None if spec is None else spec.to_json())
+        return reply if isinstance(reply, Failure) else _completion([reply], reply.text, reply.pieces)
+
+    def guided(self, spec: GuideSpec) -> Completion | Failure:
+        """One or two requests, held to a schema where the server can do that, and the rule of `endpoint_guided`."""
+        two = self.engine.endpoint.stages == 2
+        *before, last = self.chat
+        chat = [*before, {**last, "content": f"{last['content']}\n\n{guided.OBJECTS_FIRST}"}] if two else self.chat
+        first = self._ask(chat, schema=guided.objects_schema(spec) if two else guided.graph_schema(spec))
+        if isinstance(first, Failure):
+            return first
+        if (rows := guided.read_rows(first.text, "objects")) is None:
+            return self._astray(first, "objects")
+        things = guided.keep_objects(rows, spec)
+        ids = {thing.id if two else thing.said: thing.id for thing in reversed(things)}  # of two, the first is meant
+        replies = [first]
+        left = self.sampling.max_new_tokens - (first.output_tokens or 0)
+        if two and len(things) > 1 and spec.max_relationships and left > 0:
+            asked = {"role": "user", "content": guided.THEN_RELATIONSHIPS}
+            chat = [*chat, {"role": "assistant", "content": guided.objects_text(things, spec)}, asked]
+            names = [thing.id for thing in things]
+            second = self._ask(chat, schema=guided.relationships_schema(spec, names), limit=left)
+            if isinstance(second, Failure):
+                return second
+            replies.append(second)
+        rows = guided.read_rows(replies[-1].text, "relationships") if len(replies) == 2 or not two else []
+        if rows is None and two and replies[-1].finish_reason == "stop":
+            return self._astray(replies[-1], "relationships")
+        answer = guided.write(things, guided.keep_relationships(rows or [], spec, ids), spec)
+        return _completion(replies, guided.joined(answer), guided.pieces_of(answer, replies))
+
+    def _ask(
+        self,
+        chat: Sequence[Message],
+        *,
+        schema: dict[str, Any] | None = None,
+        guide: str | None = None,
+        limit: int | None = None,
+    ) -> Reply | Failure:
+        endpoint, server = self.engine.endpoint, SERVERS[self.engine.endpoint.server]
+        sampling = self.sampling if limit is None else dataclasses.replace(self.sampling, max_new_tokens=limit)
+        body = request_body(
+            endpoint.model,
+            server,
+            chat_with_image(chat, self.url),
+            sampling,
+            self.seed,
+            schema=schema if server.schema else None,
+            guide=guide,
+            pieces=self.pieces,
+            extra=endpoint.extra,
+        )
+        return self.engine.ask(body, self.stop)
+
+    def _astray(self, reply: Reply, name: str) -> Failure:
+        found = repr(reply.text[:80]) + (" (cut at the length limit)" if reply.finish_reason == "length" else "")
+        return Failure(f'{self.engine.name}: expected JSON with a list "{name}" as the guide asks, found {found}')
+
+
+def _completion(replies: Sequence[Reply], text: str, pieces: tuple[Piece, ...] | None) -> Completion:
+    """Replies to one image as one completion."""
+    values = [value for reply in replies for value in reply.logprobs]
+    given = all(reply.logprobs for reply in replies)
+    return Completion(
+        text=text,
+        tokens=sum(reply.output_tokens or 0 for reply in replies),
+        finish_reason="length" if any(reply.finish_reason == "length" for reply in replies) else "stop",
+        logprobs=LogProbs(sum(values), sum(values) / len(values)) if given else None,
+        pieces=pieces,
+    )

@@ -1,0 +1,305 @@
+"""Guided answers from servers that know JSON schemas at most: objects first, then relationships between them.
+
+A schema can't say that a relationship names a declared object, so the declared ids become the enum of a second
+request. What no schema says is settled afterwards, by one rule, and the result is written anew as the paper's JSON:
+
+- an object is left out if its name is unusable or not in the vocabulary, if its box is not four numbers with x1 < x2
+  and y1 < y2 (after rounding and clipping to the frame), if it repeats an id with its box, or if it is one too many;
+- the others are numbered per class in order (`person.1`, `person.2`);
+- a relationship is left out if it names an object that is not there, or the same one twice, or a predicate that is
+  unusable or not in the vocabulary, if it stands there already, or if it is one too many.
+
+Nothing is ever added, and no box or name is exchanged for another.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from r1sgg.endpoint.wire import Reply, cut
+from r1sgg.graph.scene import NUMBER_SUFFIX, label_of_id, normalize_name
+from r1sgg.guiding.spec import GuideSpec
+from r1sgg.inference.engine import Piece
+
+# ---------------------------------------------------------------- schemas
+
+Schema = dict[str, Any]
+_OPEN = "[A-Za-z][A-Za-z0-9 '_-]{0,39}"  # as long as our guide's names
+_ESCAPED = re.compile(r"[.^$*+?()\[\]{}|\\/]")  # fewer than re.escape: a schema's regular expression knows no "\ "
+
+
+def objects_schema(spec: GuideSpec) -> Schema:
+    """{"objects": [{"id", "bbox"}, ...]}; the frame's longer side bounds all four numbers."""
+    return _object({"objects": _objects(spec)})
+
+
+def relationships_schema(spec: GuideSpec, ids: Sequence[str]) -> Schema:
+    """{"relationships": [{"subject", "predicate", "object"}, ...]} between the declared ids."""
+    return _object({"relationships": _relationships(spec, {"type": "string", "enum": list(ids)})})
+
+
+def graph_schema(spec: GuideSpec) -> Schema:
+    """Both lists in one; it can't tie a relationship's names to the objects."""
+    return _object({"objects": _objects(spec), "relationships": _relationships(spec, _identifier(spec))})
+
+
+def _objects(spec: GuideSpec) -> Schema:
+    number = {"type": "integer", "minimum": 0, "maximum": int(max(spec.frame))}
+    box = {"type": "array", "items": number, "minItems": 4, "maxItems": 4}
+    rows = _object({"id": _identifier(spec), "bbox": box})
+    return {"type": "array", "items": rows, "minItems": 1, "maxItems": spec.max_objects}
+
+
+def _relationships(spec: GuideSpec, end: Schema) -> Schema:
+    listed = {"enum": list(spec.predicates)} if spec.predicates else {"pattern": f"^{_OPEN}$"}
+    predicate: Schema = {"type": "string", **listed}
+    rows = _object({"subject": end, "predicate": predicate, "object": end})
+    return {"type": "array", "items": rows, "maxItems": spec.max_relationships}
+
+
+def _identifier(spec: GuideSpec) -> Schema:
+    """A name and its number, which has as many digits as it can need: some models write digits for ever."""
+    names = "|".join(_ESCAPED.sub(r"\\\g<0>", name) for name in spec.objects) or _OPEN
+    digits = "[0-9]?" * (len(str(spec.max_objects)) - 1)
+    return {"type": "string", "pattern": rf"^({names})\.[1-9]{digits}$"}
+
+
+def _object(properties: Mapping[str, Schema]) -> Schema:
+    """An object with exactly these keys, as strict schemas want it."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+# ---------------------------------------------------------------- what is asked
+
+OBJECTS_FIRST = (
+    'First give the objects only, as one JSON object of the shape {"objects": [{"id": "object_name.number", "bbox": '
+    "[x1, y1, x2, y2]}, ...]}."
+)
+THEN_RELATIONSHIPS = (
+    'Now give the relationships between these objects, as one JSON object of the shape {"relationships": [{"subject": '
+    '"object_name.number", "predicate": "relation", "object": "object_name.number"}, ...]}. Subject and object are ids '
+    "from your list. No object relates to itself, and no relationship is given twice."
+)
+
+# ---------------------------------------------------------------- reading with positions
+
+
+class Value(NamedTuple):
+    """A value of a row, and where it stands in the text."""
+
+    value: Any
+    start: int
+    end: int
+
+
+Row = dict[str, Value]
+_READER = json.JSONDecoder(parse_int=float)  # float: a run of 5,000 digits is infinity, not an error
+_SPACE = re.compile(r"\s*")
+
+
+def read_rows(text: str, name: str) -> list[Row] | None:
+    """The rows of the list `name` in an answer, those before a fault where it is broken or cut; None without a list."""
+    found = re.compile(rf'"{name}"\s*:\s*\[').search(text, max(0, text.rfind("</think>")))
+    if found is None:
+        return None
+    rows: list[Row] = []
+    position = found.end()
+    try:
+        while text[(position := _skip(text, position)) : position + 1] not in ("]", ""):
+            row, position = _row(text, position)
+            rows.append(row)
+            position = _skip(text, position)
+            if text[position : position + 1] != ",":
+                break
+            position += 1
+    except (json.JSONDecodeError, RecursionError):
+        pass  # what is whole is kept
+    return rows
+
+
+def _row(text: str, position: int) -> tuple[Row, int]:
+    """The object at a position and the position after it; an empty row for any other value."""
+    _, end = _READER.raw_decode(text, position)
+    row: Row = {}
+    if text[position] != "{":
+        return row, end
+    position = _skip(text, position + 1)
+    while text[position] == '"':
+        key, position = _READER.raw_decode(text, position)
+        start = _skip(text, _skip(text, position) + 1)  # after the colon
+        value, position = _READER.raw_decode(text, start)
+        row[key] = Value(value, start, position)
+        position = _skip(text, position)
+        if text[position] == ",":
+            position = _skip(text, position + 1)
+    return row, end
+
+
+def _skip(text: str, position: int) -> int:
+    found = _SPACE.match(text, position)
+    return found.end() if found else position
+
+
+# ---------------------------------------------------------------- the rule
+
+
+class Part(NamedTuple):
+    """JSON that goes into the answer, and the characters of the model's text that said it."""
+
+    text: str
+    start: int
+    end: int
+
+
+class Thing(NamedTuple):
+    """An object that stays: its id in the answer, the id that the model gave it, and both parts."""
+
+    id: str
+    said: str
+    parts: tuple[Part, Part]
+
+
+Link = tuple[Part, Part, Part]
+"""A relationship that stays: subject, predicate, object."""
+
+
+def keep_objects(rows: Iterable[Row], spec: GuideSpec) -> list[Thing]:
+    """The objects that stay, numbered per class."""
+    written = {normalize_name(name): name for name in spec.objects}
+    numbers: dict[str, int] = {}
+    seen: set[tuple[str, str]] = set()
+    things: list[Thing] = []
+    for row in rows:
+        name, box = row.get("id"), row.get("bbox")
+        if name is None or box is None or not isinstance(name.value, str) or len(things) == spec.max_objects:
+            continue
+        said = name.value.strip()
+        stem = NUMBER_SUFFIX.sub("", said)
+        if written:
+            stem = written.get(normalize_name(stem), "")
+        corners = _corners(box.value, spec)
+        coded = json.dumps(corners, separators=_separators(spec))
+        if corners is None or len(stem) > _LONGEST or not label_of_id(f"{stem}.1") or (said, coded) in seen:
+            continue
+        seen.add((said, coded))
+        numbers[stem] = numbers.get(stem, 0) + 1
+        identifier = f"{stem}.{numbers[stem]}"
+        parts = (Part(_json(identifier), name.start, name.end), Part(coded, box.start, box.end))
+        things.append(Thing(identifier, said, parts))
+    return things
+
+
+def keep_relationships(rows: Iterable[Row], spec: GuideSpec, ids: Mapping[str, str]) -> list[Link]:
+    """The relationships that stay; `ids` gives the answer's id for each that the model may name."""
+    written = {normalize_name(name): name for name in spec.predicates}
+    seen: set[tuple[str, str, str]] = set()
+    links: list[Link] = []
+    for row in rows:
+        values = [row.get(key) for key in ("subject", "predicate", "object")]
+        if len(links) == spec.max_relationships:
+            break
+        if not all(v is not None and isinstance(v.value, str) for v in values):
+            continue
+        (subject, predicate, target) = (v for v in values if v is not None)
+        s, o = ids.get(subject.value.strip()), ids.get(target.value.strip())
+        name = predicate.value.strip()
+        form = normalize_name(name)
+        if written:
+            name = written.get(form, "")
+        if s is None or o is None or s == o or not form or not name or len(name) > _LONGEST or (s, form, o) in seen:
+            continue
+        seen.add((s, form, o))
+        words = zip((s, name, o), (subject, predicate, target), strict=True)
+        first, second, third = (Part(_json(word), v.start, v.end) for word, v in words)
+        links.append((first, second, third))
+    return links
+
+
+_LONGEST = 240  # characters of a name; `parse` reads 256 of an id
+
+
+def _corners(box: Any, spec: GuideSpec) -> list[int] | None:
+    """Integers inside the frame with x1 < x2 and y1 < y2, or None."""
+    if type(box) is not list or len(box) != 4 or not all(type(v) is float and math.isfinite(v) for v in box):
+        return None
+    x1, y1, x2, y2 = (min(max(round(v), 0), int(spec.frame[k % 2])) for k, v in enumerate(box))
+    return [x1, y1, x2, y2] if x1 < x2 and y1 < y2 else None
+
+
+def _json(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _separators(spec: GuideSpec) -> tuple[str, str]:
+    return (",", ":") if spec.minify else (", ", ": ")
+
+
+# ---------------------------------------------------------------- writing
+
+Answer = list[str | tuple[Part, int]]
+"""An answer's text in order: glue, and parts with the number of the reply that said them."""
+
+
+def objects_text(things: Sequence[Thing], spec: GuideSpec) -> str:
+    """The objects alone, as the second request repeats them."""
+    comma, colon = _separators(spec)
+    return joined([f'{{"objects"{colon}[', *_rows([thing.parts for thing in things], _OBJECT, 0, comma, colon), "]}"])
+
+
+def write(things: Sequence[Thing], links: Sequence[Link], spec: GuideSpec) -> Answer:
+    """The whole answer; joined, it is what `r1sgg.graph.text.render` writes for the graph."""
+    comma, colon = _separators(spec)
+    return [
+        f'{"<think></think><answer>" if spec.think else ""}{{"objects"{colon}[',
+        *_rows([thing.parts for thing in things], _OBJECT, 0, comma, colon),
+        f']{comma}"relationships"{colon}[',
+        *_rows(links, _RELATIONSHIP, 1, comma, colon),
+        f"]}}{'</answer>' if spec.think else ''}",
+    ]
+
+
+_OBJECT, _RELATIONSHIP = ("id", "bbox"), ("subject", "predicate", "object")
+
+
+def _rows(rows: Sequence[Sequence[Part]], keys: Sequence[str], reply: int, comma: str, colon: str) -> Answer:
+    out: Answer = []
+    for k, parts in enumerate(rows):
+        for n, (key, part) in enumerate(zip(keys, parts, strict=True)):
+            before = comma if n else (comma if k else "") + "{"
+            out += [f'{before}"{key}"{colon}', (part, reply)]
+        out.append("}")
+    return out
+
+
+def joined(answer: Answer) -> str:
+    """The text of an answer."""
+    return "".join(item if isinstance(item, str) else item[0].text for item in answer)
+
+
+def pieces_of(answer: Answer, replies: Sequence[Reply]) -> tuple[Piece, ...] | None:
+    """The answer's pieces: a part has the log-probabilities of the tokens that said it, glue has 0.
+
+    None where a reply has none. A part that had to be renumbered, clipped or spaced otherwise is one piece.
+    """
+    pieces: list[Piece] = []
+    for item in answer:
+        if isinstance(item, str):
+            pieces.append(Piece(item, 0.0))
+            continue
+        part, reply = item[0], replies[min(item[1], len(replies) - 1)]
+        if reply.pieces is None:
+            return None
+        own = cut(reply.pieces, part.start, part.end)
+        if reply.text[part.start : part.end] != part.text:
+            own = (Piece(part.text, sum(piece.logprob for piece in own)),)
+        pieces += own
+    return tuple(pieces) if all(reply.pieces is not None for reply in replies) else None

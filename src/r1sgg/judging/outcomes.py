@@ -1,0 +1,169 @@
+"""What an answer got right on one image, in the form that pictures and the report need.
+
+Every decision is the evaluation's (`r1sgg.metrics`): this file only rearranges what was matched with what, and says of
+each true relationship that was missed how it was missed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import numpy as np
+
+from r1sgg.graph.scene import SceneGraph
+from r1sgg.judging.boxes import IOU_SLACK, IOU_THRESHOLD, pairwise_iou
+from r1sgg.metrics.triplets import NEVER, TripletMatch, match_triplets
+
+if TYPE_CHECKING:
+    from r1sgg.metrics.columns import ImageResult
+
+CUTOFF = 50
+"""Recall of an image is R@50, as in the paper's figures."""
+
+OUTCOMES = ("found", "predicate", "reversed", "unrelated", "object", "failure")
+"""What became of a true relationship: it was found; another predicate was predicted between its objects; it was
+predicted in the other direction only; nothing was predicted between them; an object was not found (its class and a box
+with an IoU of 1/2); the answer could not be read."""
+
+
+class Outcome(NamedTuple):
+    """One of `OUTCOMES`, and the predicted relationship that was taken for it (by index), where there is one."""
+
+    kind: str
+    predicted: int | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A predicted graph against the true one.
+
+    Attributes:
+        truth, graph: the two graphs, both in the vocabulary.
+        found: true relationships that some predicted one finds.
+        partners: for predicted relationships that are matched one to one, the true one.
+        recall: R@50; None where there is no relationship to find.
+        precision: share of the predicted relationships that are matched; None where there are none.
+        failure: why there is no predicted graph, or None.
+    """
+
+    truth: SceneGraph
+    graph: SceneGraph
+    found: frozenset[int]
+    partners: Mapping[int, int]
+    recall: float | None
+    precision: float | None
+    failure: str | None = None
+
+    @classmethod
+    def of(cls, result: ImageResult) -> Self:
+        """From an image as it was counted."""
+        return cls.of_match(result.truth, result.graph, result.match, result.failure)
+
+    @classmethod
+    def of_match(cls, truth: SceneGraph, graph: SceneGraph, match: TripletMatch, failure: str | None = None) -> Self:
+        """From two graphs and their match."""
+        total, made = len(truth.pairs), len(graph.pairs)
+        partners = {j: i for j, i in enumerate(match.partners) if i >= 0}
+        found = {i for i, rank in enumerate(match.ranks) if rank != NEVER} | set(partners.values())
+        return cls(
+            truth=truth,
+            graph=graph,
+            found=frozenset(found),
+            partners=partners,
+            recall=sum(rank < CUTOFF for rank in match.ranks) / total if total else None,
+            precision=match.true_positives / made if made else None,
+            failure=failure,
+        )
+
+    @property
+    def truth_statuses(self) -> list[str]:
+        """ "matched" or "missed", for each true relationship."""
+        return ["matched" if i in self.found else "missed" for i in range(len(self.truth.pairs))]
+
+    @property
+    def graph_statuses(self) -> list[str]:
+        """ "matched" or "spurious", for each predicted relationship."""
+        return ["matched" if j in self.partners else "spurious" for j in range(len(self.graph.pairs))]
+
+    @functools.cached_property
+    def object_partners(self) -> dict[int, int]:
+        """For predicted objects that are a true one (same class, IoU of 1/2 or more), the true one.
+
+        The ends of matched relationships first; then one to one, each in turn (the best scored first) with what it
+        overlaps most of what is left, as AP does.
+        """
+        partners: dict[int, int] = {}
+        for j, i in self.partners.items():
+            for made, true in zip(self.graph.pairs[j], self.truth.pairs[i], strict=True):
+                partners.setdefault(made, true)
+        overlaps = np.where(self._same, self._iou, 0.0)
+        taken = set(partners.values())
+        overlaps[:, sorted(taken)] = 0.0
+        scores = self.graph.object_scores
+        order = range(len(self.graph)) if scores is None else np.argsort(-scores, kind="stable").tolist()
+        for made in order:
+            if made not in partners and overlaps.shape[1] and overlaps[made].max() > 0:
+                partners[made] = int(overlaps[made].argmax())
+                overlaps[:, partners[made]] = 0.0
+        return partners
+
+    @functools.cached_property
+    def true_object_statuses(self) -> list[str]:
+        """ "matched" or "missed", for each true object."""
+        found = set(self.object_partners.values())
+        found |= {end for i in self.found for end in self.truth.pairs[i]}
+        return ["matched" if k in found else "missed" for k in range(len(self.truth))]
+
+    @property
+    def object_statuses(self) -> list[str]:
+        """ "matched" or "spurious", for each predicted object."""
+        return ["matched" if k in self.object_partners else "spurious" for k in range(len(self.graph))]
+
+    def outcomes(self) -> list[Outcome]:
+        """What became of each true relationship."""
+        if self.failure is not None:
+            return [Outcome("failure")] * len(self.truth.pairs)
+        back = {i: j for j, i in self.partners.items()}
+        standing = [set(np.flatnonzero(column).tolist()) for column in self._same.T]
+        out = []
+        for i, (s, o) in enumerate(self.truth.pairs):
+            subjects, objects = standing[s], standing[o]
+            if i in self.found:
+                out.append(Outcome("found", back.get(i)))
+            elif not subjects or not objects:
+                out.append(Outcome("object"))
+            elif (j := self._first(subjects, objects, self.truth.predicates[i])) is not None:
+                out.append(Outcome("predicate", j))
+            elif (j := self._first(objects, subjects)) is not None:
+                out.append(Outcome("reversed", j))
+            else:
+                out.append(Outcome("unrelated"))
+        return out
+
+    def _first(self, subjects: set[int], objects: set[int], but: str | None = None) -> int | None:
+        """The first predicted relationship from one set to the other, those that are matched with none preferred.
+
+        Not one with the predicate `but`: a true triplet that stands there twice is found once.
+        """
+        rows = enumerate(zip(self.graph.pairs, self.graph.predicates, strict=True))
+        between = [j for j, ((s, o), predicate) in rows if s in subjects and o in objects and predicate != but]
+        free = [j for j in between if j not in self.partners]
+        return next(iter(free or between), None)
+
+    @functools.cached_property
+    def _iou(self) -> np.ndarray:
+        return pairwise_iou(self.graph.boxes, self.truth.boxes)
+
+    @functools.cached_property
+    def _same(self) -> np.ndarray:
+        """(predicted, true): whether an object is the other by class and box."""
+        labels = np.array(self.graph.labels)[:, None] == np.array(self.truth.labels)[None]
+        return np.asarray(labels.reshape(self._iou.shape) & (self._iou >= IOU_THRESHOLD - IOU_SLACK))
+
+
+def compare(truth: SceneGraph, graph: SceneGraph) -> Judgement:
+    """Match two graphs of one image, whatever names they use."""
+    return Judgement.of_match(truth, graph, match_triplets(truth, graph))

@@ -1,0 +1,1 @@
+"""HTML pages: the report with its error browser, the data pages, the web demo."""

@@ -1,0 +1,199 @@
+"""The web demo: drop a photo, watch its graph appear, point at a triplet, take the graph away. Run by `r1sgg web`.
+
+Runs on loopback and loads nothing from elsewhere (no fonts, no analytics). One model is held at a time; another one is
+loaded when its name is entered. It is for one person looking, not for serving: `r1sgg serve` is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+import orjson
+from PIL import Image
+
+from r1sgg.data.images import upright_rgb
+from r1sgg.errors import R1SGGError
+from r1sgg.exports.files import FORMATS, write_export
+from r1sgg.exports.record import GraphRecord
+from r1sgg.graph.scene import SceneGraph
+from r1sgg.graph.vocabulary import load_vocabulary
+from r1sgg.inference.engine import Sampling
+from r1sgg.inference.engines import Opening
+from r1sgg.inference.reader import Reader, Reading
+from r1sgg.miniature.scenes import SMALL, scene, split_seeds
+from r1sgg.pages.stage import stage
+
+PROMPTS = ("as the model was trained", "open", "closed")
+EXAMPLES = 4
+_EMPTY = "<p style='opacity:.7'>The graph appears here.</p>"
+
+
+class Models:
+    """The reader of the model that was asked for last."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._opening, self._reader = opening, opening.open()
+        self._lock = threading.Lock()
+
+    def reader(self, model: str, prompt: str, vocabulary: str | None) -> Reader:
+        """The model, asked in this way; it is loaded if it is another one.
+
+        Raises:
+            ConfigError, InputError, ModelError: it does not load, or there is no such vocabulary.
+        """
+        if vocabulary is not None:
+            load_vocabulary(vocabulary)
+        with self._lock:
+            if model != self._opening.model:
+                opening = replace(self._opening, model=model)
+                self._opening, self._reader = opening, opening.open()
+            reader = self._reader
+        listed = {"open": "open", "closed": vocabulary or "vg150"}.get(prompt, reader.checkpoint.settings.vocabulary)
+        settings = replace(reader.checkpoint.settings, vocabulary=listed)
+        return replace(reader, checkpoint=replace(reader.checkpoint, settings=settings), guide_vocabulary=vocabulary)
+
+
+def examples(folder: Path) -> list[str]:
+    """A few drawn scenes, for a first look."""
+    paths: list[str] = []
+    for seed in split_seeds("test", 9, EXAMPLES):
+        path = folder / f"scene-{len(paths) + 1}.png"
+        scene(seed, SMALL).image.save(path)
+        paths.append(str(path))
+    return paths
+
+
+def build_demo(opening: Opening, max_new_tokens: int = 1024) -> Any:
+    """The page, as gradio's Blocks.
+
+    Args:
+        opening: the model that is loaded at the start.
+        max_new_tokens: longest answer.
+
+    Raises:
+        ConfigError, ModelError: the model does not load.
+    """
+    models = Models(opening)
+    work = tempfile.TemporaryDirectory(prefix="r1sgg-web-")
+    folder = Path(work.name)
+
+    def read(
+        image: Image.Image | None,
+        model: str,
+        prompt: str,
+        names: str,
+        guide: bool,
+        temperature: float,
+        threshold: float,
+    ) -> Iterator[tuple[str, Reading | None, str]]:
+        if image is None:
+            raise gr.Error("Drop an image first, or pick an example.", print_exception=False)
+        try:
+            reader = models.reader(model.strip() or opening.model, prompt, _vocabulary(names, folder))
+            reading: Reading | None = None
+            sampling = Sampling(temperature, max_new_tokens=max_new_tokens)
+            for reading in reader.stream(upright_rgb(image), sampling, guide=guide):
+                yield stage(reading.image, reading.graph, "writing ..."), None, reading.completion.text
+            if reading is not None:
+                yield show(reading, threshold), reading, reading.completion.text
+        except R1SGGError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    def export(reading: Reading | None, kind: str, threshold: float) -> str:
+        if reading is None:
+            raise gr.Error("There is no graph to export yet.", print_exception=False)
+        record = GraphRecord(_above(reading, threshold), "image", reading.image.size)
+        target = Path(tempfile.mkdtemp(dir=folder)) / f"graph{FORMATS[kind].ending}"
+        try:
+            (path,) = write_export([record], kind, target if FORMATS[kind].all else target.parent)
+        except R1SGGError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        return str(path)
+
+    with gr.Blocks(title="r1sgg", analytics_enabled=False) as demo:
+        demo.work = work  # lives as long as the page
+        reading = gr.State(None)
+        gr.Markdown("# r1sgg\nAn image as a scene graph. Point at a triplet, or reach it with Tab, to light its boxes.")
+        with gr.Row():
+            with gr.Column(scale=1, min_width=280):
+                image = gr.Image(
+                    type="pil", label="Image", sources=["upload", "clipboard"], elem_id="image", height=260
+                )
+                gr.Examples(examples(folder), image, label="Drawn scenes", elem_id="examples")
+                go = gr.Button("Read the graph", variant="primary", elem_id="go")
+                guide = gr.Checkbox(True, label="Guide: only valid graphs")
+                threshold = gr.Slider(0, 1, 0, step=0.05, label="Threshold: drop what is scored lower")
+                with gr.Accordion("Model, prompt and names", open=False):
+                    model = gr.Textbox(
+                        opening.model, label="Model: tiny, a checkpoint folder, or owner/name of the Hub"
+                    )
+                    prompt = gr.Radio(PROMPTS, value=PROMPTS[0], label="Prompt (closed lists the names)")
+                    names = gr.Textbox(
+                        "",
+                        label="Names: vg150, psg, or your own",
+                        placeholder="man, horse, tree; riding, near",
+                        info="Objects, then a semicolon, then predicates. Empty: any name.",
+                    )
+                    temperature = gr.Slider(0, 1.5, 0, step=0.1, label="Temperature")
+            with gr.Column(scale=2, min_width=320):
+                view = gr.HTML(_EMPTY, elem_id="graph")
+                with gr.Row():
+                    kind = gr.Dropdown(list(FORMATS), value="json", label="Export as", scale=1)
+                    make = gr.Button("Make the file", elem_id="export", scale=1)
+                file = gr.File(label="Exported graph", elem_id="file")
+                with gr.Accordion("What the model wrote", open=False):
+                    raw = gr.Textbox("", lines=6, label="Answer", elem_id="answer")
+        options = [image, model, prompt, names, guide, temperature, threshold]
+        go.click(read, options, [view, reading, raw])
+        threshold.release(
+            lambda found, least: _EMPTY if found is None else show(found, least), [reading, threshold], view
+        )
+        make.click(export, [reading, kind, threshold], file)
+    return demo
+
+
+def show(reading: Reading, threshold: float) -> str:
+    """A finished reading as HTML."""
+    graph = _above(reading, threshold)
+    failed = f"no graph in the answer: {reading.parsed.failure}" if reading.parsed.failure else ""
+    hidden = len(reading.graph) - len(graph)
+    return stage(reading.image, graph, failed or (f"{hidden} objects below the threshold" if hidden else ""))
+
+
+def _above(reading: Reading, threshold: float) -> SceneGraph:
+    return (reading.above(threshold) if threshold > 0 else reading).graph
+
+
+def _vocabulary(names: str, folder: Path) -> str | None:
+    """A vocabulary's name, or the file that holds the names that were typed."""
+    text = names.strip()
+    if not text or text in ("vg150", "psg"):
+        return text or None
+    objects, _, predicates = text.partition(";")
+
+    def listed(part: str) -> Sequence[str]:
+        return [name.strip() for name in part.replace("\n", ",").split(",") if name.strip()]
+
+    content = orjson.dumps({"objects": listed(objects), "predicates": listed(predicates)})
+    path = folder / f"names-{hashlib.sha256(content).hexdigest()[:12]}.json"
+    path.write_bytes(content)
+    return str(path)
+
+
+def launch(demo: Any, host: str, port: int | None, **options: Any) -> Any:
+    """Show the page; fonts are those of the system, so nothing is fetched."""
+    system = ["system-ui", "sans-serif"]
+    theme = gr.themes.Default(font=system, font_mono=["ui-monospace", "monospace"])
+    return demo.queue().launch(
+        server_name=host, server_port=port, share=False, theme=theme, quiet=True, footer_links=[], **options
+    )

@@ -1,0 +1,317 @@
+"""Guided answers from servers that know JSON schemas at most, and from one that has the guide."""
+
+import json
+import random
+import re
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from r1sgg.endpoint.engine import EndpointEngine
+from r1sgg.errors import ConfigError
+from r1sgg.graph.text import parse, render
+from r1sgg.guiding.spec import GuideSpec
+from r1sgg.inference.engine import Completion, Sampling
+
+from .fake_server import Said, Site, fails, says
+
+CLOSED = GuideSpec(
+    (1000, 800), ("man", "traffic-light", "dog"), ("riding", "next to"), max_objects=6, max_relationships=5
+)
+MAN = {"id": "man.1", "bbox": [10, 10, 200, 300]}
+DOG = {"id": "dog.1", "bbox": [300, 20, 400, 90]}
+
+
+def ask(engine: EndpointEngine, spec: GuideSpec, **more: Any) -> Completion:
+    sampling = more.pop("sampling", Sampling())
+    chat = [{"role": "user", "content": "graph?"}]
+    return engine.generate([Image.new("RGB", (8, 8))], [chat], sampling, guides=[spec], **more)[0]
+
+
+def objects(*rows: Any) -> Said:
+    return says(json.dumps({"objects": rows}))
+
+
+def relationships(*rows: tuple[str, str, str]) -> Said:
+    named = [dict(zip(("subject", "predicate", "object"), row, strict=True)) for row in rows]
+    return says(json.dumps({"relationships": named}))
+
+
+def test_objects_first_then_relationships_between_them(site: Site) -> None:
+    site.in_turn(objects(MAN, DOG), relationships(("man.1", "riding", "dog.1")))
+    answer = ask(site.engine(), CLOSED, sampling=Sampling(max_new_tokens=100))
+    assert json.loads(answer.text) == {
+        "objects": [MAN, DOG],
+        "relationships": [{"subject": "man.1", "predicate": "riding", "object": "dog.1"}],
+    }
+    assert (answer.tokens, answer.finish_reason) == (6, "stop")
+    first, second = site.server.asked
+    row = first.schema["objects"]["items"]["properties"]
+    number = {"type": "integer", "minimum": 0, "maximum": 1000}
+    assert row["bbox"] == {"type": "array", "items": number, "minItems": 4, "maxItems": 4}
+    assert first.schema["objects"]["maxItems"] == 6
+    assert first.body["response_format"]["json_schema"]["strict"] is True
+    assert first.schema["objects"]["minItems"] == 1
+    assert re.search(row["id"]["pattern"], "traffic-light.6")
+    assert not any(
+        re.search(row["id"]["pattern"], bad) for bad in ("cat.1", "man", "man.0", "a man.1", "manX1", "man.12")
+    )
+    row = second.schema["relationships"]["items"]["properties"]
+    assert row["subject"] == row["object"] == {"type": "string", "enum": ["man.1", "dog.1"]}
+    assert row["predicate"]["enum"] == ["riding", "next to"]
+    assert second.schema["relationships"]["maxItems"] == 5
+    user, assistant, then = second.body["messages"]
+    assert [part["type"] for part in user["content"]] == ["image_url", "text"]
+    assert assistant == {"role": "assistant", "content": json.dumps({"objects": [MAN, DOG]})}
+    assert then["role"] == "user"
+    assert (first.body["max_completion_tokens"], second.body["max_completion_tokens"]) == (100, 97)
+
+
+def test_open_names_are_bounded(site: Site) -> None:
+    """No string and no number without an end: a small model would write it until its tokens are gone."""
+    site.in_turn(objects(MAN, DOG), relationships())
+    ask(site.engine(), GuideSpec((1000, 1000), max_objects=50))
+    first, second = site.server.asked
+    name = first.schema["objects"]["items"]["properties"]["id"]["pattern"]
+    predicate = second.schema["relationships"]["items"]["properties"]["predicate"]["pattern"]
+    assert all(re.search(name, good) for good in ("man.1", "traffic light.50", "T-shirt.9"))
+    assert not any(re.search(name, bad) for bad in ("man.100", "1.1", f"{'a' * 41}.1", 'a".1', "man"))
+    assert re.search(predicate, "in front of")
+    assert not any(re.search(predicate, bad) for bad in ("", "a" * 41, 'on"'))
+
+
+def every_object(schema: Any) -> list[dict[str, Any]]:
+    found = [schema] if isinstance(schema, dict) and schema.get("type") == "object" else []
+    for part in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        found += every_object(part)
+    return found
+
+
+def test_schemas_are_strict(site: Site) -> None:
+    """OpenAI's strict mode: every key required, no others."""
+    site.in_turn(objects(MAN, DOG), relationships())
+    ask(site.engine(), CLOSED)
+    for asked in site.server.asked:
+        schemas = every_object(asked.body["response_format"]["json_schema"]["schema"])
+        assert len(schemas) == 2
+        assert all(s["additionalProperties"] is False and s["required"] == list(s["properties"]) for s in schemas)
+
+
+def test_the_rule_for_objects(site: Site) -> None:
+    rows = [
+        {"id": "man.4", "bbox": [10, 20, 30, 40]},  # renumbered
+        {"id": "man.4", "bbox": [10, 20, 30, 40]},  # the same again
+        {"id": "man.4", "bbox": [50, 20.4, 60, 40]},  # another under the same id; rounded
+        {"id": "dog.1", "bbox": [30, 20, 10, 40]},  # inverted
+        {"id": "dog.2", "bbox": [30, 20, 30, 40]},  # empty
+        {"id": "cat.1", "bbox": [1, 2, 3, 4]},  # not in the vocabulary
+        {"id": "Traffic light.1", "bbox": [-5, 700, 90, 950]},  # clipped; written as the vocabulary does
+        {"id": "dog.3", "bbox": [1, 2, 3]},
+        {"id": "dog.3", "bbox": [1, 2, 3, "4"]},
+        {"id": 7, "bbox": [1, 2, 3, 4]},
+        "dog",
+        {"id": "dog.9", "bbox": [1, 810, 3, 890]},  # nothing of it inside
+    ]
+    site.in_turn(objects(*rows), relationships())
+    answer = ask(site.engine(), CLOSED)
+    kept = {"man.1": [10, 20, 30, 40], "man.2": [50, 20, 60, 40], "traffic-light.1": [0, 700, 90, 800]}
+    assert json.loads(answer.text)["objects"] == [{"id": i, "bbox": b} for i, b in kept.items()]
+    assert site.server.asked[1].schema["relationships"]["items"]["properties"]["subject"]["enum"] == list(kept)
+
+
+def test_the_rule_for_relationships(site: Site) -> None:
+    said = [
+        ("man.1", "riding", "dog.1"),
+        ("man.1", "Riding", "dog.1"),  # the same again
+        ("man.1", "riding", "man.1"),  # itself
+        ("man.1", "eating", "dog.1"),  # not in the vocabulary
+        ("man.1", "riding", "cat.1"),  # not there
+        ("dog.1", "next_to", "man.1"),
+    ]
+    site.in_turn(objects(MAN, DOG), relationships(*said))
+    rows = json.loads(ask(site.engine(), CLOSED).text)["relationships"]
+    assert [tuple(row.values()) for row in rows] == [("man.1", "riding", "dog.1"), ("dog.1", "next to", "man.1")]
+
+
+def test_at_most_so_many(site: Site) -> None:
+    spec = GuideSpec((1000, 1000), max_objects=2, max_relationships=1)
+    rows = [{"id": f"thing.{k}", "bbox": [k, 0, k + 5, 9]} for k in range(5)]
+    said = relationships(("thing.1", "on", "thing.2"), ("thing.2", "under", "thing.1"))
+    site.in_turn(objects(*rows), said)
+    answer = json.loads(ask(site.engine(), spec).text)
+    assert [len(answer[key]) for key in ("objects", "relationships")] == [2, 1]
+
+
+def obey(schema: dict[str, Any], draw: random.Random) -> Any:
+    """A random document that a schema allows, with as many faults as it leaves room for."""
+    if "enum" in schema:
+        return draw.choice(schema["enum"])
+    if schema["type"] == "object":
+        return {key: obey(part, draw) for key, part in schema["properties"].items()}
+    if schema["type"] == "array":
+        count = draw.randint(schema.get("minItems", 0), schema["maxItems"])
+        rows = [obey(schema["items"], draw) for _ in range(count)]
+        if schema["items"]["type"] == "integer" and draw.random() < 0.7:  # most boxes are right
+            (x1, x2), (y1, y2) = sorted(rows[::2]), sorted(rows[1::2])
+            return [x1, y1, x2, y2]
+        return rows
+    if schema["type"] == "integer":
+        return draw.choice((0, 1, 400, 500, 799, 800, 801, 1000))
+    names = ["a", "B_b", "é ü", ".", "7", "x.1"]  # where any name goes, worse ones than the pattern lets through
+    if "|" in schema["pattern"]:
+        names = schema["pattern"][2:].partition(")")[0].split("|")
+    return f"{draw.choice(names)}.{draw.randint(1, 2)}"
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+@pytest.mark.parametrize(
+    "spec",
+    [CLOSED, GuideSpec((1000, 800), max_objects=9, max_relationships=20, minify=True, think=5)],
+    ids=["closed", "open"],
+)
+def test_whatever_a_schema_allows_becomes_a_valid_graph(site: Site, spec: GuideSpec, stages: int) -> None:
+    """200 random documents: no issue, references and geometry right, numbered per class, nothing twice."""
+    site.answer = lambda asked: says(
+        json.dumps(obey(asked.body["response_format"]["json_schema"]["schema"], random.Random(asked.number)))
+    )
+    images = [Image.new("RGB", (8, 8))] * 200
+    chats: list[Any] = [[{"role": "user", "content": "graph?"}]] * 200
+    answers = site.engine(stages=stages).generate(images, chats, Sampling(), guides=[spec] * 200)
+    count = {"objects": 0, "relationships": 0}
+    for answer in answers:
+        parsed = parse(answer.text, spec.frame)
+        document = json.loads(re.sub("</?(think|answer)>", "", answer.text))
+        for key in count:
+            count[key] += len(document[key])
+        if not document["objects"]:
+            assert [issue.kind for issue in parsed.issues] == ["empty"]
+            continue
+        assert not parsed.issues
+        graph = parsed.graph
+        assert ((graph.boxes >= 0) & (graph.boxes <= 1)).all()
+        assert (graph.boxes[:, :2] < graph.boxes[:, 2:]).all()
+        assert all(s != o for s, o in graph.pairs)
+        assert len(set(zip(graph.pairs, graph.predicates, strict=True))) == len(graph.pairs)
+        stems: dict[str, list[int]] = {}
+        for name in graph.ids:
+            stem, _, number = name.rpartition(".")
+            stems.setdefault(stem, []).append(int(number))
+        assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in stems.values())
+        if spec.objects:
+            assert set(stems) <= set(spec.objects)
+            assert answer.text == render(graph, spec.frame, minify=spec.minify, think=spec.think > 0)
+    assert count["objects"] > 200
+    assert count["relationships"] > 20
+
+
+def test_one_request_does_for_half_the_price(site: Site) -> None:
+    document = {
+        "objects": [{**MAN, "id": "man.3"}, DOG],
+        "relationships": [
+            {"subject": "man.3", "predicate": "riding", "object": "dog.1"},
+            {"subject": "man.1", "predicate": "riding", "object": "dog.1"},  # not declared by that name
+        ],
+    }
+    site.in_turn(says(json.dumps(document)))
+    answer = json.loads(ask(site.engine(stages=1), CLOSED).text)
+    assert answer["objects"] == [MAN, DOG]
+    assert answer["relationships"] == [{"subject": "man.1", "predicate": "riding", "object": "dog.1"}]
+    (asked,) = site.server.asked
+    assert list(asked.schema) == ["objects", "relationships"]
+    assert asked.body["messages"][0]["content"][1]["text"] == "graph?"
+
+
+def test_a_server_without_schemas_is_asked_in_words(site: Site) -> None:
+    site.in_turn(
+        says('<think>"objects" hm</think>Here:\n```json\n{ "objects" : [{"bbox": [1,2,30,40] , "id": "man.1"}, '
+             '{"id": "dog.1", "bbox": [5, 5, 9, 9]}]}\n```\nDone.'),
+        says('{"relationships": [{"object": "dog.1", "subject": "man.1", "predicate": "riding"}, {"subject": "ma'),
+    )  # fmt: skip
+    answer = ask(site.engine(server="plain"), CLOSED)
+    assert parse(answer.text, CLOSED.frame).graph.triplets == (("man", "riding", "dog"),)
+    assert not parse(answer.text, CLOSED.frame).issues
+    assert not any("response_format" in asked.body for asked in site.server.asked)
+    assert "man.1" in site.server.asked[1].body["messages"][1]["content"]
+
+
+@pytest.mark.parametrize(
+    "rows", [[], [MAN], [{"id": "man.1", "bbox": [9, 9, 1, 1]}]], ids=["none", "one", "none that stays"]
+)
+def test_there_is_no_second_request_without_two_objects(site: Site, rows: list[Any]) -> None:
+    site.in_turn(objects(*rows))
+    answer = ask(site.engine(), CLOSED)
+    assert json.loads(answer.text)["relationships"] == []
+    assert answer.error is None
+    assert len(site.server.asked) == 1
+
+
+def test_cut_answers_keep_what_is_whole(site: Site) -> None:
+    text = json.dumps({"objects": [MAN, DOG, DOG]})
+    site.in_turn(says(text[:-9], finish="length", tokens=(5, 40)), relationships(("man.1", "riding", "dog.1")))
+    answer = ask(site.engine(), CLOSED, sampling=Sampling(max_new_tokens=50))
+    assert parse(answer.text, CLOSED.frame).graph.triplets == (("man", "riding", "dog"),)
+    assert answer.finish_reason == "length"
+    assert site.server.asked[1].body["max_completion_tokens"] == 10
+    site.server.asked.clear()
+    answer = ask(site.engine(), CLOSED, sampling=Sampling(max_new_tokens=40))  # nothing left for a second request
+    assert len(site.server.asked) == 1
+    assert len(parse(answer.text, CLOSED.frame).graph) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ([says("I see a man.")], "expected JSON with a list \"objects\" as the guide asks, found 'I see a man.'"),
+        ([objects(MAN, DOG), says("no")], "expected JSON with a list \"relationships\" as the guide asks, found 'no'"),
+        ([objects(MAN, DOG), fails(400, "enum too long")], "status 400 (enum too long)"),
+    ],
+)
+def test_an_answer_that_goes_astray_is_the_images_failure(site: Site, said: list[Said], sentence: str) -> None:
+    site.in_turn(*said)
+    assert sentence in (ask(site.engine(), CLOSED).error or "")
+
+
+def tokens(text: str, step: int, cost: float) -> dict[str, Any]:
+    """Log-probabilities of a text cut into tokens of so many characters."""
+    parts = [text[k : k + step] for k in range(0, len(text), step)]
+    return {"content": [{"token": part, "logprob": -cost * len(part), "bytes": list(part.encode())} for part in parts]}
+
+
+def test_pieces_of_both_requests_become_the_answers(site: Site) -> None:
+    """Every character of the first reply costs 1, of the second 100; glue costs nothing."""
+    first = json.dumps({"objects": [MAN, {**DOG, "id": "dog.7"}]})
+    second = json.dumps({"relationships": [{"subject": "man.1", "predicate": "riding", "object": "dog.1"}]})
+    site.in_turn(says(first, logprobs=tokens(first, 1, 1.0)), says(second, logprobs=tokens(second, 1, 100.0)))
+    answer = ask(site.engine(), CLOSED, pieces=True)
+    assert answer.pieces is not None
+    assert "".join(piece.text for piece in answer.pieces) == answer.text
+    costs = {p.text: p.logprob for p in answer.pieces if p.text == '"dog.1"'}
+    assert costs == {'"dog.1"': -7.0}  # renumbered: one piece, the seven characters of "dog.7"
+    said = len(str(MAN["bbox"])) + len(str(DOG["bbox"])) + len('"man.1""dog.7"')
+    named = len('"man.1""riding""dog.1"')
+    assert sum(p.logprob for p in answer.pieces) == -(said + 100 * named)
+    assert answer.logprobs is not None
+    assert answer.logprobs.sum == -(len(first) + 100 * len(second))
+    site.server.asked.clear()
+    site.in_turn(says(first, logprobs=tokens(first, 4, 1.0)), says(second))
+    assert ask(site.engine(), CLOSED, pieces=True).pieces is None  # the second reply has none
+
+
+def test_a_server_with_the_guide_gets_it_and_is_believed(site: Site) -> None:
+    text = "man.1 10 10 200 300\n"
+    site.in_turn(says(text))
+    spec = GuideSpec((1000, 1000), ("man",), answer_format="compact")
+    assert ask(site.engine(server="r1sgg"), spec).text == text
+    (asked,) = site.server.asked
+    assert "response_format" not in asked.body
+    sent = json.loads(asked.body["vllm_xargs"]["r1sgg"])
+    assert (sent["frame"], sent["objects"], sent["answer_format"]) == ([1000, 1000], ["man"], "compact")
+
+
+@pytest.mark.parametrize("kind", ["openai", "vllm", "plain"])
+def test_compact_answers_need_the_guide(site: Site, kind: str) -> None:
+    spec = GuideSpec((1000, 1000), answer_format="compact")
+    with pytest.raises(ConfigError, match=r"expected json for guided answers .*, found compact; only .* 'r1sgg'"):
+        ask(site.engine(server=kind), spec)
+    assert site.server.asked == []
