@@ -50,7 +50,7 @@ def test_specifications(text: str, kind: str, place: str, options: dict[str, str
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("vg105:dir", "expected one of scenes:, jsonl:, vg150:, psg:, coco:, hub:, found 'vg105:'"),
+        ("vg105:dir", "expected one of jsonl:, vg150:, psg:, coco:, hub:, instruct:, scenes:, found 'vg105:'"),
         ("psg:dir,scale=512", "expected options of split=, images=, panoptic=, empty=, found 'scale=512'"),
         ("vg150:dir,scale=", "found 'scale='"),
         ("vg150:dir,scale=1024,more", "found 'more'"),
@@ -170,7 +170,7 @@ def test_scenes_are_those_that_the_command_writes(tmp_path: Path) -> None:
 
 
 def test_a_large_drawn_set_says_that_its_hash_is_of_the_first_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("r1sgg.data.sources.HASHED_SCENES", 2)
+    monkeypatch.setattr("r1sgg.miniature.sources.HASHED_SCENES", 2)
     two, three = open_data("scenes:2").hashes(), open_data("scenes:3").hashes()
     assert three["annotations"] == f"{two['annotations']}-first2"
     assert two["images"] != three["images"]

@@ -99,8 +99,8 @@ def test_another_set_or_vocabulary_is_said_aloud(files):
 
 
 def test_any_data_is_a_ground_truth_and_a_split_of_the_same_is_nothing_to_say(files):
-    from r1sgg.data.sources import SceneData
     from r1sgg.data.spec import parse_spec
+    from r1sgg.miniature.sources import SceneData
 
     data = SceneData(parse_spec("scenes:2,split=test"))
     lines = [{"image_id": e.image_id, "completion": render(e.graph, FRAME), "frame": FRAME} for e in data]

@@ -60,7 +60,7 @@ def test_scenes_drawn_on_the_fly_are_those_that_are_written(tmp_path: Path) -> N
 
 
 def test_the_hash_of_a_large_drawn_set_does_not_draw_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("r1sgg.data.sources.HASHED_SCENES", 3)
+    monkeypatch.setattr("r1sgg.miniature.sources.HASHED_SCENES", 3)
     assert open_source("scenes:200000").hashes()["annotations"].endswith("-first3")
 
 

@@ -9,6 +9,8 @@ import typer
 from r1sgg.cli import app
 from r1sgg.cli.loading import Device, Dtype, Engine, MaxNewTokens, MaxPixels, Model
 
+_EXAMPLES = 4  # drawn scenes on the page
+
 
 @app.command()
 def web(
@@ -30,9 +32,11 @@ def web(
 
     require("gradio", "web")
     from r1sgg.inference.engines import Opening
+    from r1sgg.miniature.scenes import SMALL, scene, split_seeds
     from r1sgg.pages.web import build_demo, launch
 
-    demo = build_demo(Opening(model, engine, device, dtype, max_pixels), max_new_tokens)
+    examples = [scene(seed, SMALL).image for seed in split_seeds("test", 9, _EXAMPLES)]
+    demo = build_demo(Opening(model, engine, device, dtype, max_pixels), max_new_tokens, examples)
     typer.echo(f"r1sgg shows {model} on http://{host}:{port}", err=True)
     try:
         launch(demo, host, port, inbrowser=browser)

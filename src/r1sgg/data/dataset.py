@@ -43,6 +43,14 @@ def fault(kind: str, where: str, expected: str, found: str, done: str = "left ou
     return Fault(kind, str(InputError(where, expected=expected, found=found, hint=done)))
 
 
+class Instructions(ABC):
+    """What a data set adds that teaches questions other than the scene graph (SFT only)."""
+
+    @abstractmethod
+    def instruction(self, row: int, example: Example) -> tuple[str, str]:
+        """What row `row` asks about its image, and the right answer."""
+
+
 class DataSet(ABC):
     """Examples by number.
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from r1sgg.data.spec import KINDS, parse_spec
+from r1sgg.data.spec import is_kind, parse_spec
 from r1sgg.data.splits import difference
 from r1sgg.errors import InputError
 
@@ -74,7 +74,7 @@ def at_source(described: Mapping[str, Any]) -> dict[str, Any]:
         InputError: that file is broken.
     """
     name = str(described["name"])
-    if name.partition(":")[0] not in KINDS:
+    if not is_kind(name.partition(":")[0]):
         folder = Path(name).expanduser().parent
     else:
         spec = parse_spec(name)

@@ -1,7 +1,6 @@
 """One way to name any data: `open_data` takes what stands behind --data.
 
-    scenes:50000,seed=1,preset=small,split=train    drawn on the fly, as `r1sgg data scenes` writes them
-    scenes:50000,seed=1,preset=small,annotation=vg  the same, annotated as sparsely as Visual Genome
+    scenes:50000,seed=1,preset=small,split=train    drawn on the fly (see `r1sgg.miniature.sources`)
     train.jsonl   jsonl:train.jsonl,split=val       your own ground truth, images relative to the file
     vg150:DIR,split=train,scale=1024                VG-SGG.h5, its dictionary and image_data.json
     psg:DIR,split=test                              psg.json and COCO's images
@@ -13,26 +12,18 @@ Further options are in the docstring of each reader. It deliberately downloads n
 
 from __future__ import annotations
 
-import functools
-import importlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from r1sgg.data.base import Example, example_digest, example_of_record, hash_of_digests
 from r1sgg.data.dataset import DataSet, Fault, Subset, hash_of_ids, with_images
 from r1sgg.data.jsonl import record_of_line
-from r1sgg.data.spec import Spec, parse_spec
+from r1sgg.data.spec import kind_of, parse_spec
 from r1sgg.errors import InputError
 
-if TYPE_CHECKING:
-    from r1sgg.miniature.scenes import Scene, SceneConfig
-
-__all__ = ["DataSet", "Fault", "JsonlData", "SceneData", "Subset", "open_data", "parse_spec", "with_images"]
+__all__ = ["DataSet", "Fault", "JsonlData", "Subset", "open_data", "parse_spec", "with_images"]
 
 
 def open_data(spec: str, *, strict: bool = True) -> DataSet:
@@ -51,10 +42,8 @@ def open_data(spec: str, *, strict: bool = True) -> DataSet:
     data: DataSet
     if parts.kind == "jsonl":
         data = JsonlData(parts.path, parts.options.get("split"), name=spec, strict=strict)
-    elif parts.kind == "scenes":
-        data = SceneData(parts)
-    else:  # a reader is imported when it is asked for: h5py and datasets are large
-        data = getattr(importlib.import_module(f"r1sgg.data.{parts.kind}"), f"open_{parts.kind}")(parts)
+    else:
+        data = kind_of(parts.kind).open(parts)
     if "open" in parts.options or "part" in parts.options:
         from r1sgg.data.splits import MODES, PARTS, open_vocabulary
 
@@ -131,66 +120,3 @@ def _lines(path: Path) -> Iterator[bytes]:
         ) from error
     with handle:
         yield from handle
-
-
-# ---------------------------------------------------------------- drawn scenes
-
-HASHED_SCENES = 1000
-"""Scenes whose annotations go into the hash of a drawn set; a larger one says so in the hash itself."""
-
-
-@functools.lru_cache(8)
-def _drawn(seed: int, config: SceneConfig) -> Scene:
-    """A scene is asked for twice: as an example and as a picture."""
-    from r1sgg.miniature.scenes import scene
-
-    return scene(seed, config)
-
-
-class SceneData(DataSet):
-    """Scenes drawn when asked for. Options: seed (0), preset (small, standard), split (train, validation, test),
-    annotation (full, vg)."""
-
-    images_are_files = False
-
-    def __init__(self, spec: Spec) -> None:
-        from r1sgg.miniature import scenes
-        from r1sgg.miniature.procedural.annotation import ANNOTATIONS
-
-        super().__init__(spec.text, spec.choice("split", scenes.SPLITS, "train"))
-        config = scenes.PRESETS[spec.choice("preset", tuple(scenes.PRESETS), "small")]
-        count = Spec(spec.text, spec.kind, "", {"COUNT": spec.place}).whole("COUNT", 0)
-        self.seeds = scenes.split_seeds(str(self.split), spec.whole("seed", 0), count)
-        self.config: SceneConfig = config
-        self.annotation = ANNOTATIONS[spec.choice("annotation", tuple(ANNOTATIONS), "full")]
-
-    def __len__(self) -> int:
-        return len(self.seeds)
-
-    def read(self, k: int) -> tuple[Example, list[Fault]]:
-        from r1sgg.miniature.scenes import annotated
-
-        drawn = _drawn(self.seeds[k], self.config)
-        if self.annotation is None:
-            return replace(drawn.example, split=self.split), []
-        return replace(annotated(drawn, self.seeds[k], self.config, self.annotation), split=self.split), []
-
-    def image_ids(self) -> Iterator[str]:
-        return (f"scene-{seed}" for seed in self.seeds)
-
-    def size(self, k: int) -> tuple[int, int]:
-        return self.config.sizes[0] if len(self.config.sizes) == 1 else super().size(k)
-
-    def image(self, example: Example) -> Image.Image:
-        return _drawn(int(example.image_id.removeprefix("scene-")), self.config).image.copy()
-
-    def image_fault(self, example: Example) -> Fault | None:
-        return None
-
-    def hashes(self) -> dict[str, str]:
-        if self._hashes is None:
-            images = hash_of_ids([f"scene-{seed}" for seed in self.seeds])
-            first = hash_of_digests(example_digest(self.read(k)[0]) for k in range(min(len(self), HASHED_SCENES)))
-            more = f"-first{HASHED_SCENES}" if len(self) > HASHED_SCENES else ""
-            self._hashes = {"images": images, "annotations": first + more}
-        return dict(self._hashes)

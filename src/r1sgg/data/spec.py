@@ -1,16 +1,26 @@
-"""What stands behind --data, taken apart: KIND:PATH[,OPTION=VALUE]...; it opens nothing."""
+"""What follows --data, taken apart: KIND:PATH[,OPTION=VALUE]...; it opens nothing.
+
+The kinds of this package are in `KINDS`. Another package (and `r1sgg.miniature`) registers a `SourceKind` as an entry
+point of the group "r1sgg.data"; see docs/howto.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from r1sgg.errors import ConfigError
 
+if TYPE_CHECKING:
+    from r1sgg.data.dataset import DataSet
+
 KINDS: dict[str, tuple[str, ...]] = {
-    "scenes": ("count", "seed", "preset", "split", "annotation"),
     "jsonl": ("split", "open", "part"),
     "vg150": (
         *("split", "open", "part", "images", "scale", "splits", "val_images", "empty"),
@@ -20,7 +30,42 @@ KINDS: dict[str, tuple[str, ...]] = {
     "coco": ("split", "images", "empty", "open", "part"),
     "hub": ("split", "stream", "open", "part"),
 }
-"""The kinds of data, and the options that each takes."""
+"""The kinds of data in this package, and the options that each takes."""
+
+
+class SourceKind(NamedTuple):
+    """A kind of data: the options it takes, how it is opened, and what its place is called in messages."""
+
+    options: tuple[str, ...]
+    open: Callable[[Spec], DataSet]
+    place: str = "PATH"
+
+
+def is_kind(name: str) -> bool:
+    """Whether there is a kind of data of that name."""
+    return name in KINDS or name in registered()
+
+
+def kind_of(name: str) -> SourceKind:
+    """The kind of that name, any but "jsonl"; its module is imported now (h5py and datasets are large).
+
+    Raises:
+        KeyError: there is no such kind.
+    """
+    if name in KINDS:
+        module = importlib.import_module(f"r1sgg.data.{name}")
+        return SourceKind(KINDS[name], getattr(module, f"open_{name}"), "NAME" if name == "hub" else "PATH")
+    kind = registered()[name].load()
+    if not isinstance(kind, SourceKind):
+        raise TypeError(f"entry point {name!r} of r1sgg.data: expected a SourceKind, found {type(kind).__name__}")
+    return kind
+
+
+@functools.cache
+def registered() -> dict[str, EntryPoint]:
+    """The kinds that installed packages register."""
+    return {point.name: point for point in entry_points(group="r1sgg.data")}
+
 
 _OPTION = re.compile(r"\s*([A-Za-z_]+)=(.*)", re.DOTALL)
 
@@ -90,25 +135,26 @@ def parse_spec(text: str) -> Spec:
         ConfigError: no such kind or option.
     """
     kind, colon, rest = text.partition(":")
-    if kind not in KINDS:
+    if not colon or not is_kind(kind):
         if colon and re.fullmatch("[a-z0-9]{2,12}", kind) and not Path(text).exists():
-            raise ConfigError(f"{text!r}: expected one of {', '.join(f'{k}:' for k in KINDS)}, found {kind + ':'!r}")
+            known = ", ".join(f"{k}:" for k in (*KINDS, *registered()))
+            raise ConfigError(f"{text!r}: expected one of {known}, found {kind + ':'!r}")
         kind, rest = "jsonl", text
+    allowed, called = (KINDS[kind], "NAME" if kind == "hub" else "PATH") if kind in KINDS else kind_of(kind)[::2]
     place, *parts = rest.split(",")
     options: dict[str, str] = {}
-    if kind == "scenes" and (found := _OPTION.fullmatch(place)):  # scenes:count=1000 is scenes:1000
+    if "count" in allowed and (found := _OPTION.fullmatch(place)):  # scenes:count=1000 is scenes:1000
         place, parts = "", [place, *parts]
     for part in parts:
         found = _OPTION.fullmatch(part)
         if found is None and not options:
             place += f",{part}"
             continue
-        if found is None or found[1] not in KINDS[kind] or not found[2].strip():
-            expected = ", ".join(f"{k}=" for k in KINDS[kind])
+        if found is None or found[1] not in allowed or not found[2].strip():
+            expected = ", ".join(f"{k}=" for k in allowed)
             raise ConfigError(f"{text!r}: expected options of {expected}, found {part!r}")
         options[found[1]] = found[2].strip()
     place = place.strip() or options.get("count", "")
     if not place:
-        wanted = {"scenes": "COUNT", "hub": "NAME"}.get(kind, "PATH")
-        raise ConfigError(f"{text!r}: expected {kind}:{wanted}, found nothing there")
+        raise ConfigError(f"{text!r}: expected {kind}:{called}, found nothing there")
     return Spec(text, kind, place, options)

@@ -28,7 +28,7 @@ import numpy as np
 
 from r1sgg.data.base import Example
 from r1sgg.data.dataset import DataSet, Subset, fault
-from r1sgg.data.spec import KINDS, parse_spec
+from r1sgg.data.spec import is_kind, parse_spec
 from r1sgg.errors import ConfigError, InputError
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import number_ids
@@ -86,7 +86,7 @@ _DEFAULTS = {"preset": "small"}
 
 def _source(name: str) -> tuple[str, ...]:
     """What two splits of one source have in common."""
-    if name.partition(":")[0] not in KINDS:
+    if not is_kind(name.partition(":")[0]):
         return ("jsonl", name)
     spec = parse_spec(name)
     return (

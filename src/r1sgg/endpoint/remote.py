@@ -15,10 +15,10 @@ from types import SimpleNamespace
 from PIL import Image
 
 from r1sgg.errors import ConfigError
-from r1sgg.miniature.shipped import SHIPPED
 from r1sgg.models.coordinates import pad_to_square
 from r1sgg.models.families import Checkpoint, family_of, resolve
 from r1sgg.models.family import FAMILIES, ModelFamily
+from r1sgg.models.finding import shipped
 from r1sgg.models.prompts import AnswerSettings
 
 TOLD = ModelFamily("0-1000", (), "thousandths", max_pixels=None)
@@ -74,7 +74,7 @@ def remote(model: str, family: str | None = None, max_pixels: int | None = None)
         raise ConfigError("--model: expected the server's name of a model, found nothing")
     path, settings = model, AnswerSettings()
     known = {f.name.lower(): f for f in (*FAMILIES, TOLD)}
-    if model in SHIPPED or Path(model).expanduser().is_dir():
+    if model in shipped() or Path(model).expanduser().is_dir():
         if family is not None:
             raise ConfigError(f"family={family}: {model} is a checkpoint folder, which says its family itself")
         path = resolve(model)

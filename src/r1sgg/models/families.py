@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from r1sgg.errors import ModelError, require
 from r1sgg.graph.text import Frame
-from r1sgg.miniature.shipped import SHIPPED
 from r1sgg.models.adapters import merge
 from r1sgg.models.family import FAMILIES, ModelFamily
 from r1sgg.models.finding import adapter_base, config_of, first_line, is_local, resolve
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAMILIES",
-    "SHIPPED",
     "Checkpoint",
     "LoadedModel",
     "ModelFamily",

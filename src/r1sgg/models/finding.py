@@ -5,16 +5,26 @@ A folder that training with LoRA wrote holds an adapter and no config.json; its 
 
 from __future__ import annotations
 
+import functools
 import os
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from r1sgg.errors import ModelError, require
-from r1sgg.miniature.shipped import SHIPPED, unpack
 
 ADAPTER = "adapter_config.json"
+
+
+@functools.cache
+def shipped() -> dict[str, EntryPoint]:
+    """Checkpoints that installed packages register by name: entry points of the group "r1sgg.checkpoints".
+
+    Each is a function that takes the name and returns the checkpoint's folder.
+    """
+    return {point.name: point for point in entry_points(group="r1sgg.checkpoints")}
 
 
 def resolve(name: str | Path) -> str:
@@ -23,8 +33,8 @@ def resolve(name: str | Path) -> str:
     Raises:
         ModelError: it is neither an existing folder nor of the form owner/name.
     """
-    if str(name) in SHIPPED:  # also where a folder of that name exists, which is ./tiny
-        return str(unpack(str(name)))
+    if (point := shipped().get(str(name))) is not None:  # also where a folder of that name exists, which is ./tiny
+        return str(point.load()(str(name)))
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file() and not (path / ADAPTER).is_file():

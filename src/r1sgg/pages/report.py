@@ -21,7 +21,6 @@ import orjson
 from r1sgg import __version__
 from r1sgg.data.base import Example, read_ground_truth
 from r1sgg.data.predictions import Prediction, read_predictions
-from r1sgg.pages import curves, reliability
 from r1sgg.errors import ConfigError, ImageError, InputError
 from r1sgg.graph.mapping import Change, map_graph
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
@@ -31,6 +30,7 @@ from r1sgg.metrics.intervals import compare
 from r1sgg.metrics.protocol import STRICT, Protocol
 from r1sgg.metrics.report import Evaluation, record
 from r1sgg.metrics.report import run as evaluate
+from r1sgg.pages import curves, reliability
 from r1sgg.pages.evidence import Columns, run_detail, truth_detail
 from r1sgg.pages.pictures import open_picture, thumbnail
 from r1sgg.pages.samples import read_samples, read_warnings

@@ -30,11 +30,9 @@ from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.engines import Opening
 from r1sgg.inference.reader import Reader, Reading
-from r1sgg.miniature.scenes import SMALL, scene, split_seeds
 from r1sgg.pages.stage import stage
 
 PROMPTS = ("as the model was trained", "open", "closed")
-EXAMPLES = 4
 _EMPTY = "<p style='opacity:.7'>The graph appears here.</p>"
 
 
@@ -63,22 +61,13 @@ class Models:
         return replace(reader, checkpoint=replace(reader.checkpoint, settings=settings), guide_vocabulary=vocabulary)
 
 
-def examples(folder: Path) -> list[str]:
-    """A few drawn scenes, for a first look."""
-    paths: list[str] = []
-    for seed in split_seeds("test", 9, EXAMPLES):
-        path = folder / f"scene-{len(paths) + 1}.png"
-        scene(seed, SMALL).image.save(path)
-        paths.append(str(path))
-    return paths
-
-
-def build_demo(opening: Opening, max_new_tokens: int = 1024) -> Any:
+def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[Image.Image] = ()) -> Any:
     """The page, as gradio's Blocks.
 
     Args:
         opening: the model that is loaded at the start.
-        max_new_tokens: longest answer.
+        max_new_tokens: longest completion.
+        examples: images offered for a first look.
 
     Raises:
         ConfigError, ModelError: the model does not load.
@@ -129,7 +118,8 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024) -> Any:
                 image = gr.Image(
                     type="pil", label="Image", sources=["upload", "clipboard"], elem_id="image", height=260
                 )
-                gr.Examples(examples(folder), image, label="Drawn scenes", elem_id="examples")
+                if examples:
+                    gr.Examples(_saved(examples, folder), image, label="Drawn scenes", elem_id="examples")
                 go = gr.Button("Read the graph", variant="primary", elem_id="go")
                 guide = gr.Checkbox(True, label="Guide: only valid graphs")
                 threshold = gr.Slider(0, 1, 0, step=0.05, label="Threshold: drop what is scored lower")
@@ -160,6 +150,13 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024) -> Any:
         )
         make.click(export, [reading, kind, threshold], file)
     return demo
+
+
+def _saved(images: Sequence[Image.Image], folder: Path) -> list[str]:
+    paths = [folder / f"scene-{k}.png" for k in range(1, len(images) + 1)]
+    for image, path in zip(images, paths, strict=True):
+        image.save(path)
+    return list(map(str, paths))
 
 
 def show(reading: Reading, threshold: float) -> str:

@@ -2,15 +2,11 @@
 
 SFT and GRPO take their rows from here, so both ask with one prompt and expect one answer layout. Rows are made when
 they are asked for; nothing is decoded or drawn ahead. An image that cannot be used is named once and left out.
-
-Data is named as everywhere (`r1sgg.data.sources`), and one kind exists only here:
-
-    instruct:50000,seed=1,preset=small  the scenes of scenes:50000,..., each with a visual instruction (SFT only)
+Data is named as everywhere (`r1sgg.data.sources`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,12 +17,11 @@ import torch
 from PIL import Image
 
 from r1sgg.data.base import Example
-from r1sgg.data.dataset import DataSet, Subset
-from r1sgg.data.sources import SceneData, open_data, parse_spec, with_images
+from r1sgg.data.dataset import DataSet, Instructions, Subset
+from r1sgg.data.sources import open_data, with_images
 from r1sgg.errors import ImageError, InputError
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import render
-from r1sgg.miniature.instruct import Instruction, instruction
 
 if TYPE_CHECKING:
     from r1sgg.models.families import Checkpoint
@@ -35,14 +30,6 @@ _log = logging.getLogger(__name__)
 
 NAMED = 20
 """Images and records left out of a set that are named in the log; `r1sgg data check` names all."""
-
-
-class InstructSource(SceneData):
-    """Drawn scenes that are asked something else than a scene graph (see `r1sgg.miniature.instruct`); for pre-training."""
-
-    def instruction(self, row: int, example: Example) -> Instruction:
-        """What is asked about row `row`, and the answer."""
-        return instruction(example.graph, self.seeds[row])
 
 
 class Target(Protocol):
@@ -58,9 +45,10 @@ def open_source(spec: str) -> DataSet:
         ConfigError: no such kind of data, option or value.
         InputError: a file that is missing, wrong, or has no usable image.
     """
-    if spec.startswith("instruct:"):
-        return InstructSource(dataclasses.replace(parse_spec(spec.replace("instruct:", "scenes:", 1)), text=spec))
-    source = with_images(open_data(spec))
+    source = open_data(spec)
+    if isinstance(source, Instructions):
+        return source
+    source = with_images(source)
     for note in source.notes[:NAMED]:
         _log.warning("%s", note.text)
     if len(source.notes) > NAMED:
@@ -151,7 +139,7 @@ class TrainingRows(datasets.Dataset):  # type: ignore[misc]
                 image, example = self.source.draw(place)
                 taught = self.target(example.graph, epoch=self.epoch) if self.target and self.completion else None
                 made = training_row(self.checkpoint, image, example, taught)
-                if isinstance(self.source, InstructSource):
+                if isinstance(self.source, Instructions):
                     ask, answer = self.source.instruction(place, example)
                     made["prompt"] = [{"role": "user", "content": ask}]
                     made["completion"] = [{"role": "assistant", "content": answer}]

@@ -20,7 +20,7 @@ from typing import Any
 import transformers
 from transformers import TrainerCallback
 
-from r1sgg.data.dataset import DataSet
+from r1sgg.data.dataset import DataSet, Instructions
 from r1sgg.data.provenance import Stage, at_source, read_trained_on, write_trained_on
 from r1sgg.data.splits import describe
 from r1sgg.errors import ConfigError
@@ -33,7 +33,7 @@ from r1sgg.training.checkpoints import STATE_FILE, finish, last_checkpoint, tidy
 from r1sgg.training.guards import Guards
 from r1sgg.training.logs import MetricsLog
 from r1sgg.training.recipe import Recipe, RunOptions, TargetOptions, read_recipe, versions
-from r1sgg.training.rows import InstructSource, TrainingRows, left_out, open_source
+from r1sgg.training.rows import TrainingRows, left_out, open_source
 from r1sgg.training.trackers import same_trackers
 
 _log = logging.getLogger(__name__)
@@ -156,10 +156,10 @@ def prepare(
     checkpoint = load_checkpoint(options.model, max_pixels=options.max_pixels)
     checkpoint = dataclasses.replace(checkpoint, settings=_settings(options, checkpoint.settings))
     source = open_source(options.data)
-    if isinstance(source, InstructSource) and stage != "sft":
+    if isinstance(source, Instructions) and stage != "sft":
         raise ConfigError(f"data: {options.data!r} holds instructions, which have no reward; expected scenes or a file")
     taught = next((more for more in recipe.options if isinstance(more, TargetOptions)), None)
-    if isinstance(source, InstructSource) and taught != TargetOptions():
+    if isinstance(source, Instructions) and taught != TargetOptions():
         raise ConfigError(f"data: {options.data!r} holds instructions; object_order and limits are for scene graphs")
     target = None if taught is None else taught.bind(args.seed)
     log = MetricsLog(folder, stage)

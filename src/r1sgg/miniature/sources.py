@@ -1,0 +1,87 @@
+"""Drawn scenes as data sources: `scenes:` and, for pre-training, `instruct:` (registered in pyproject.toml).
+
+scenes:50000,seed=1,preset=small,split=train    drawn on the fly, as `r1sgg data scenes` writes them
+scenes:50000,seed=1,preset=small,annotation=vg  the same, annotated as sparsely as Visual Genome
+instruct:50000,seed=1,preset=small              the same scenes, each with a visual instruction (SFT only)
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+
+from PIL import Image
+
+from r1sgg.data.base import Example, example_digest, hash_of_digests
+from r1sgg.data.dataset import DataSet, Fault, Instructions, hash_of_ids
+from r1sgg.data.spec import SourceKind, Spec
+from r1sgg.miniature.instruct import Instruction, instruction
+from r1sgg.miniature.procedural.annotation import ANNOTATIONS
+from r1sgg.miniature.scenes import PRESETS, SPLITS, Scene, SceneConfig, annotated, scene, split_seeds
+
+HASHED_SCENES = 1000
+"""Scenes whose annotations go into the hash of a drawn set; a larger one says so in the hash itself."""
+
+
+@functools.lru_cache(8)
+def _drawn(seed: int, config: SceneConfig) -> Scene:
+    """A scene is asked for twice: as an example and as a picture."""
+    return scene(seed, config)
+
+
+class SceneData(DataSet):
+    """Scenes drawn when asked for. Options: seed (0), preset (small, standard), split (train, validation, test),
+    annotation (full, vg)."""
+
+    images_are_files = False
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec.text, spec.choice("split", SPLITS, "train"))
+        config = PRESETS[spec.choice("preset", tuple(PRESETS), "small")]
+        count = Spec(spec.text, spec.kind, "", {"COUNT": spec.place}).whole("COUNT", 0)
+        self.seeds = split_seeds(str(self.split), spec.whole("seed", 0), count)
+        self.config: SceneConfig = config
+        self.annotation = ANNOTATIONS[spec.choice("annotation", tuple(ANNOTATIONS), "full")]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def read(self, k: int) -> tuple[Example, list[Fault]]:
+        drawn = _drawn(self.seeds[k], self.config)
+        if self.annotation is None:
+            return replace(drawn.example, split=self.split), []
+        return replace(annotated(drawn, self.seeds[k], self.config, self.annotation), split=self.split), []
+
+    def image_ids(self) -> Iterator[str]:
+        return (f"scene-{seed}" for seed in self.seeds)
+
+    def size(self, k: int) -> tuple[int, int]:
+        return self.config.sizes[0] if len(self.config.sizes) == 1 else super().size(k)
+
+    def image(self, example: Example) -> Image.Image:
+        return _drawn(int(example.image_id.removeprefix("scene-")), self.config).image.copy()
+
+    def image_fault(self, example: Example) -> Fault | None:
+        return None
+
+    def hashes(self) -> dict[str, str]:
+        if self._hashes is None:
+            images = hash_of_ids([f"scene-{seed}" for seed in self.seeds])
+            first = hash_of_digests(example_digest(self.read(k)[0]) for k in range(min(len(self), HASHED_SCENES)))
+            more = f"-first{HASHED_SCENES}" if len(self) > HASHED_SCENES else ""
+            self._hashes = {"images": images, "annotations": first + more}
+        return dict(self._hashes)
+
+
+class InstructData(SceneData, Instructions):
+    """Drawn scenes with a question other than the scene graph (see `r1sgg.miniature.instruct`)."""
+
+    def instruction(self, row: int, example: Example) -> Instruction:
+        """See `Instructions`."""
+        return instruction(example.graph, self.seeds[row])
+
+
+_OPTIONS = ("count", "seed", "preset", "split", "annotation")
+SCENES = SourceKind(_OPTIONS, SceneData, place="COUNT")
+INSTRUCT = SourceKind(_OPTIONS, InstructData, place="COUNT")
