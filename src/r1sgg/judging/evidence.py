@@ -21,7 +21,7 @@ from r1sgg.judging.batch import Batch, Ints, ragged_pairs
 from r1sgg.judging.boxes import Array, Mask, overlapping
 from r1sgg.judging.claims import Claims, Things, claim, things
 from r1sgg.judging.labels import LabelTable
-from r1sgg.judging.twins import settle
+from r1sgg.judging.twins import Pairs, settle
 
 NEVER = 1 << 30
 """The rank of a true triplet that no prediction finds."""
@@ -174,8 +174,9 @@ class Evidence:
         Objects of one class and one box can be matched either way at the same cost; what earns most is taken.
         """
         assigned = self.matched.assigned
-        if self.rules.settle_twins and (self.true_things.twins or self.predicted_things.twins):
-            assigned = settle(self, assigned)
+        twins = self.true_things.twins, self.predicted_things.twins
+        if self.rules.settle_twins and any(twins):
+            assigned = settle(self.cells, *twins, Pairs(self.left, self.right, self.products), assigned)
         subjects, objects = self._end_cells
         ends = assigned[subjects] & assigned[objects]
         return ends & self._last_on_pair[self.right] if self.rules.last_predicate else ends

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from r1sgg.judging.boxes import Mask
-
-if TYPE_CHECKING:
-    from r1sgg.judging.evidence import Evidence
+from r1sgg.judging.assignment import Cells
+from r1sgg.judging.batch import Ints
+from r1sgg.judging.boxes import Array, Mask
 
 _MOST_WAYS = 1000
 """Ways of matching the twins of a graph that are all tried; of more, groups are settled one after the other."""
 
+Twins = list[tuple[int, int]]
+"""Pairs of rows of one side with one class and one box."""
 Cell = tuple[int, int]
 """A true and a predicted object of one graph, each counted from the graph's first."""
 
@@ -32,22 +33,33 @@ class _Group(NamedTuple):
     ways: list[tuple[Cell, ...]]
 
 
-def settle(evidence: Evidence, assigned: Mask) -> Mask:
+class Pairs(NamedTuple):
+    """The pairs of true and predicted triplets, (P,) columns: their rows, and what each earns if its ends match."""
+
+    left: Ints
+    right: Ints
+    products: Array
+
+
+def settle(cells: Cells, true_twins: Twins, predicted_twins: Twins, pairs: Pairs, assigned: Mask) -> Mask:
     """Return the assignment with twins matched so that the relationships between matched objects earn most.
 
     With very many twins (`_MOST_WAYS`) each group is settled to the best beside the others, which earns no less than
     the assignment itself.
 
     Args:
-        evidence: with matched objects.
+        cells: all pairs of objects.
+        true_twins: of the true objects.
+        predicted_twins: of the predicted objects.
+        pairs: all pairs of triplets.
         assigned: (K,) cells of the assignment; not changed.
     """
     assigned = assigned.copy()
-    true, predicted = evidence.true, evidence.predicted
-    true_groups, predicted_groups = _twins(evidence.true_things.twins), _twins(evidence.predicted_things.twins)
+    true, predicted = cells.true, cells.predicted
+    true_groups, predicted_groups = _twins(true_twins), _twins(predicted_twins)
     graphs = {int(true.owners[r]) for r in true_groups} | {int(predicted.owners[r]) for r in predicted_groups}
     for graph in sorted(graphs):
-        n, m, start = int(true.counts[graph]), int(predicted.counts[graph]), int(evidence.cells.first[graph])
+        n, m, start = int(true.counts[graph]), int(predicted.counts[graph]), int(cells.first[graph])
         if not n * m:
             continue
         block = assigned[start : start + n * m].reshape(n, m)  # a view: what is written here is written there
@@ -56,7 +68,7 @@ def settle(evidence: Evidence, assigned: Mask) -> Mask:
         right = [sorted(x - column for x in predicted_groups.get(column + j, {column + j})) for j in range(m)]
         groups = _groups(block, left, right)
         if groups:
-            _settle_graph(block, groups, _relations(evidence, graph))
+            _settle_graph(block, groups, _relations(cells, pairs, graph))
     return assigned
 
 
@@ -86,14 +98,14 @@ class _Relation(NamedTuple):
     product: float
 
 
-def _relations(evidence: Evidence, graph: int) -> list[_Relation]:
-    t, p = evidence.true, evidence.predicted
+def _relations(cells: Cells, pairs: Pairs, graph: int) -> list[_Relation]:
+    t, p = cells.true, cells.predicted
     found = []
-    for k in np.flatnonzero((t.triplet_owners[evidence.left] == graph) & (evidence.products > 0)).tolist():
-        g, r = int(evidence.left[k]), int(evidence.right[k])
+    for k in np.flatnonzero((t.triplet_owners[pairs.left] == graph) & (pairs.products > 0)).tolist():
+        g, r = int(pairs.left[k]), int(pairs.right[k])
         ends = ((int(t.subjects[g]), int(p.subjects[r])), (int(t.objects[g]), int(p.objects[r])))
-        cells = [(a - int(t.first[graph]), b - int(p.first[graph])) for a, b in ends]
-        found.append(_Relation(g, cells[0], cells[1], float(evidence.products[k])))
+        own = [(a - int(t.first[graph]), b - int(p.first[graph])) for a, b in ends]
+        found.append(_Relation(g, own[0], own[1], float(pairs.products[k])))
     return found
 
 
@@ -123,7 +135,7 @@ def _earned(block: Mask, groups: list[_Group], ways: tuple[tuple[Cell, ...], ...
     return round(sum(best.values()), 9)
 
 
-def _twins(pairs: list[tuple[int, int]]) -> dict[int, set[int]]:
+def _twins(pairs: Twins) -> dict[int, set[int]]:
     """For each row that has a twin all rows of its group."""
     groups: dict[int, set[int]] = {}
     for a, b in pairs:
