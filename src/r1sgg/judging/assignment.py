@@ -13,7 +13,6 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.judging.labels import LabelTable
@@ -154,6 +153,8 @@ def _geometry(a: Array, b: Array, width: Ints, right: Ints, giou: bool) -> tuple
 
 def _assign(costs: Array, n: Ints, m: Ints, first: Ints) -> tuple[Ints, Ints]:
     """The cells of the cheapest one-to-one assignment of each group, and the groups they belong to."""
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     left: list[Ints] = []
     right: list[Ints] = []
     start = 0

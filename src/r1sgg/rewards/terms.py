@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import AnswerFormat, Frame, render
@@ -57,6 +56,8 @@ def edge(evidence: Evidence) -> Array:
 
 def edge_by_label(evidence: Evidence) -> Array:
     """`edge` where the objects are given (task "cls"): triplets paired one to one by their labels, boxes ignored."""
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     pairs, true, predicted = evidence.pairs, evidence.truth_triplets, evidence.predicted_triplets
     sums = np.zeros(len(evidence))
     starts = offsets(true.counts * predicted.counts)
@@ -186,6 +187,8 @@ def _harmonic(evidence: Evidence, sums: Array) -> Array:
 
 def _one_to_one(evidence: Evidence, allowed: Mask, values: Array) -> Array:
     """(B,) largest sum of `values` over allowed triplet pairs such that no triplet is used twice."""
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     pairs = evidence.pairs
     cells = np.flatnonzero(allowed)
     left, right, values = pairs.left[cells], pairs.right[cells], values[cells]
