@@ -15,7 +15,7 @@ from r1sgg.endpoint.remote import remote
 from r1sgg.endpoint.settings import Endpoint, Prices
 from r1sgg.errors import ConfigError, MissingDependencyError, ModelError
 from r1sgg.inference.engine import Sampling, batches_by_size, describe
-from r1sgg.inference.engines import ENGINES, Opening, parse_engine
+from r1sgg.inference.engines import Habits, Opening, parse_engine
 from r1sgg.models.prompts import AnswerSettings
 
 
@@ -65,7 +65,7 @@ def test_an_engine_s_name_is_taken_apart() -> None:
     assert (spec.address, spec.options, spec.habits) == (
         "http://127.0.0.1:8000/v1",
         {"server": "vllm"},
-        ENGINES["openai"],
+        Habits(64, 1),
     )
     assert parse_engine("openai:server=plain")[1:] == ("", {"server": "plain"})
     assert parse_engine("openai")[1:] == ("", {})

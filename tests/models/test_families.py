@@ -17,6 +17,7 @@ from r1sgg.bulk.run import fingerprint
 from r1sgg.errors import ImageError, ModelError
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import parse, render
+from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.models.families import (
@@ -26,7 +27,6 @@ from r1sgg.models.families import (
     load_model,
     load_processor,
     resolve,
-    suppressed_token_ids,
 )
 from r1sgg.models.prompts import AnswerSettings
 

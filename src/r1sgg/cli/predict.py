@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, app, loading
+from r1sgg.cli import loading
+from r1sgg.cli.root import PARTLY_FAILED, app
 
 if TYPE_CHECKING:
     from r1sgg.inference.reader import Reading
