@@ -32,6 +32,7 @@ from r1sgg.models.prompts import AnswerSettings
 
 from .tiny_families import BUILDERS
 
+pytestmark = pytest.mark.matrix(loaded=6)
 NAMES = {
     "qwen2_vl": "Qwen2-VL",
     "qwen2_5_vl": "Qwen2.5-VL",

@@ -164,7 +164,7 @@ class Opening:
         spec = self.spec
         for name in ("device", "dtype"):
             if (value := getattr(self, name)) is not None and name not in engine_kind(spec.kind).takes:
-                kinds = " or ".join(kind for kind in _engines() if name in engine_kind(kind).takes)
+                kinds = " or ".join(kind for kind in _OWN if name in engine_kind(kind).takes)
                 raise ConfigError(f"--{name} {value}: this option is for --engine {kinds}, not {spec.kind}")
 
     @property
