@@ -128,7 +128,7 @@ def test_another_package_s_engine_says_what_it_takes(monkeypatch: pytest.MonkeyP
         assert Opening("gpt", "mine", dtype="auto").spec.habits == Habits(8, 4)
         with pytest.raises(ConfigError, match="--engine mine:sped=3: expected options of speed=, depth=, found 'sped'"):
             parse_engine("mine:sped=3")
-        with pytest.raises(ConfigError, match="--dtype auto: .* for --engine hf or vllm, not openai"):
+        with pytest.raises(ConfigError, match=r"--dtype auto: .* for --engine hf or vllm, not openai"):
             Opening("gpt", "openai", dtype="auto")
         with pytest.raises(ConfigError, match="expected one of hf, vllm, openai, mine, wrong, found 'yours'"):
             parse_engine("yours")

@@ -58,10 +58,10 @@ def evaluate(
     from r1sgg.errors import ConfigError
     from r1sgg.graph.mapping import LEVELS
     from r1sgg.graph.vocabulary import load_vocabulary
+    from r1sgg.judging.protocol import PROTOCOLS
     from r1sgg.metrics.columns import Evaluator
     from r1sgg.metrics.frequency import collect
     from r1sgg.metrics.intervals import compare as compare_figures
-    from r1sgg.metrics.protocol import PROTOCOLS
     from r1sgg.metrics.report import record, run, run_baseline
     from r1sgg.metrics.tasks import TASKS
 

@@ -49,7 +49,7 @@ def report(
 
     from r1sgg.errors import ConfigError
     from r1sgg.graph.vocabulary import load_vocabulary
-    from r1sgg.metrics.protocol import PROTOCOLS
+    from r1sgg.judging.protocol import PROTOCOLS
     from r1sgg.pages.report import RunRow, build_report
     from r1sgg.pages.tables import COLUMNS
 

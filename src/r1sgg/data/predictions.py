@@ -17,7 +17,7 @@ import numpy.typing as npt
 from r1sgg.data.jsonl import check_keys, frame_of, image_id_of, read_jsonl, short
 from r1sgg.errors import InputError
 from r1sgg.graph.scene import EMPTY
-from r1sgg.graph.text import Frame, Issue, Parsed, parse, read_document
+from r1sgg.graph.text import Frame, Parsed, parse, parse_document
 
 PREDICTION_KEYS = frozenset(
     [
@@ -57,17 +57,16 @@ class Prediction:
         """
         if self.document is None:
             return parse(self.completion or "", self.frame, repair=repair)
-        issues: list[Issue] = []
-        graph, objects, relationships = read_document(dict(self.document), self.frame, issues)
+        rows = parse_document(dict(self.document), self.frame)
         graph = replace(
-            graph,
-            object_scores=_scores(self.document["objects"], objects),
-            relationship_scores=_scores(self.document.get("relationships"), relationships),
+            rows.graph,
+            object_scores=_scores(self.document["objects"], rows.object_rows),
+            relationship_scores=_scores(self.document.get("relationships"), rows.relationship_rows),
         )
         if self.completion is None:
-            return Parsed(graph, tuple(issues), objects, relationships)
+            return Parsed(graph, rows.issues, rows.object_rows, rows.relationship_rows)
         said = parse(self.completion, self.frame, repair=repair)
-        return Parsed(EMPTY if said.failure else graph, said.issues, objects, relationships)
+        return Parsed(EMPTY if said.failure else graph, said.issues, rows.object_rows, rows.relationship_rows)
 
 
 def _scores(rows: Any, kept: Sequence[int]) -> npt.NDArray[np.float64] | None:

@@ -66,6 +66,7 @@ def find_answer(text: str, issues: list[Issue], *, repair: bool = False) -> Foun
 
 # ---------------------------------------------------------------- the tags
 
+_AS_ASKED = re.compile(r"<think>[^<]*+</think>\s*+<answer>")  # what the template asks for; needs no search
 _TAGS = re.compile(r"<(/?)(think|answer)>", re.IGNORECASE)
 
 
@@ -75,6 +76,8 @@ def _answer(text: str, issues: list[Issue]) -> str:
     A </think> without its <think> ends thoughts that began in the prompt. A <think> that is never closed counts as
     text, since what follows may be the answer.
     """
+    if (whole := _AS_ASKED.match(text)) and text.count("<") == 4 and text.endswith("</answer>"):
+        return text[whole.end() : -len("</answer>")]
     if "<" not in text or not (tags := list(_TAGS.finditer(text))):
         return text
     last_think_end = max((m.end() for m in tags if m.group().lower() == "</think>"), default=0)

@@ -166,6 +166,34 @@ class SceneGraph:
             scores = scores * self.object_scores[np.array(self.pairs)].prod(1)
         return scores
 
+    def take(self, objects: Sequence[int], relationships: Sequence[int] | None = None) -> Self:
+        """Return the objects at these places, in this order, and the relationships between them.
+
+        Ids, labels, boxes and scores are carried along. A relationship that loses an end is left out.
+
+        Args:
+            objects: places of the objects to keep, from 0, each once.
+            relationships: places of the relationships to keep, in this order; all of them where None.
+
+        Raises:
+            ValueError: a place is negative, too large or repeated.
+        """
+        new = {old: place for place, old in enumerate(objects)}  # where each kept object is now
+        if len(new) != len(objects) or any(not 0 <= k < len(self) for k in new):
+            raise ValueError(f"expected different places from 0 to {len(self) - 1}, found {list(objects)}")
+        pairs = self.pairs
+        rows = range(len(pairs)) if relationships is None else relationships
+        rows = [r for r in rows if pairs[r][0] in new and pairs[r][1] in new]
+        return type(self)(
+            tuple(self.ids[k] for k in objects),
+            tuple(self.labels[k] for k in objects),
+            self.boxes[list(objects)],
+            tuple((new[pairs[r][0]], new[pairs[r][1]]) for r in rows),
+            tuple(self.predicates[r] for r in rows),
+            None if self.object_scores is None else self.object_scores[list(objects)],
+            None if self.relationship_scores is None else self.relationship_scores[rows],
+        )
+
     def above(self, threshold: float) -> Self:
         """The objects scored `threshold` or higher, and the relationships whose `triplet_scores` are.
 

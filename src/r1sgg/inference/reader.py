@@ -250,7 +250,7 @@ def _opened(image: Picture) -> Image.Image:
 def _parsed(answer: Completion, frame: Frame) -> Parsed:
     """An answer's graph and issues, with scores where the engine gave its tokens' probabilities."""
     parsed = parse(answer.text, frame)
-    return parsed if answer.pieces is None else dataclasses.replace(parsed, graph=scored(parsed, answer))
+    return parsed if answer.pieces is None else parsed.with_graph(scored(parsed, answer))
 
 
 def check_samples(samples: int, sampling: Sampling) -> None:

@@ -20,16 +20,16 @@ import orjson
 
 from r1sgg import __version__
 from r1sgg.data.base import Example, read_ground_truth
-from r1sgg.data.predictions import Prediction, read_predictions
+from r1sgg.data.predictions import read_predictions
 from r1sgg.errors import ConfigError, ImageError, InputError
 from r1sgg.graph.mapping import Change, map_graph
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
 from r1sgg.judging.outcomes import Judgement
+from r1sgg.judging.protocol import STRICT, Protocol
 from r1sgg.metrics.columns import Evaluator, ImageResult
 from r1sgg.metrics.intervals import compare
-from r1sgg.metrics.protocol import STRICT, Protocol
-from r1sgg.metrics.report import Evaluation, record
-from r1sgg.metrics.report import run as evaluate
+from r1sgg.metrics.report import Evaluation, finish, record
+from r1sgg.metrics.streams import join
 from r1sgg.pages import curves, reliability
 from r1sgg.pages.evidence import Columns, run_detail, truth_detail
 from r1sgg.pages.pictures import open_picture, thumbnail
@@ -105,9 +105,12 @@ def build_report(
     watched: list[_Watched] = []
     for place, run in enumerate(runs):
         assert truth is not None
-        watcher = _Watched(vocabulary, protocol, columns, first=watched[0] if place else None)
-        where = str(run.predictions)
-        evaluations.append(evaluate(read_ground_truth(truth), read_predictions(run.predictions), watcher, where))
+        evaluator = Evaluator(vocabulary, protocol)
+        watcher = _Watched(evaluator, columns, first=not place)
+        pairs = join(read_ground_truth(truth), read_predictions(run.predictions), str(run.predictions))
+        for number, result in evaluator.results(pairs):
+            watcher.keep(number, result)
+        evaluations.append(finish(evaluator))
         watched.append(watcher)
     results = [record(found, bootstrap=bootstrap) for found in evaluations]
     facts = []
@@ -163,33 +166,28 @@ def _environment() -> jinja2.Environment:
     )
 
 
-class _Watched(Evaluator):
-    """An evaluator that keeps what the browser shows of each image; the first run's keeps the truth as well."""
+class _Watched:
+    """What the browser shows of each image of a run; of the first run the truth as well."""
 
-    def __init__(
-        self, vocabulary: Vocabulary, protocol: Protocol, columns: Columns, first: _Watched | None = None
-    ) -> None:
-        super().__init__(vocabulary, protocol)
-        self._columns = columns
-        self._first = first
+    def __init__(self, evaluator: Evaluator, columns: Columns, *, first: bool) -> None:
+        self.evaluator, self._columns, self._first = evaluator, columns, first
         self.examples: dict[int, Example] = {}
         self.truths: dict[int, bytes] = {}
         self.rows: dict[int, dict[str, Any]] = {}
         self.details: dict[int, bytes] = {}
 
-    def add(self, number: int, example: Example, prediction: Prediction | None) -> ImageResult:
-        """See `Evaluator.add`."""
-        result = super().add(number, example, prediction)
-        judgement = Judgement.of(result)
+    def keep(self, number: int, result: ImageResult) -> None:
+        """Add an image as it was counted."""
+        prediction, vocabulary = result.prediction, self.evaluator.vocabulary
+        judgement = Judgement.of_match(result.truth, result.graph, result.match, result.failure)
         changes: tuple[Change, ...] = ()
-        if prediction is not None and not self.vocabulary.covers(raw := prediction.read().graph):
-            changes = map_graph(raw, self.vocabulary, self.mapping).changes
-        if self._first is None:
-            self.examples[number] = example
+        if prediction is not None and not vocabulary.covers(raw := prediction.read().graph):
+            changes = map_graph(raw, vocabulary, self.evaluator.mapping).changes
+        if self._first:
+            self.examples[number] = result.example
             self.truths[number] = orjson.dumps(truth_detail(judgement.truth))
         self.rows[number] = self._columns.row_of(judgement)
         self.details[number] = orjson.dumps(run_detail(judgement, prediction, changes))
-        return result
 
 
 def _write_details(shards: Shards, columns: Columns, watched: Sequence[_Watched], limit: int | None) -> int:
@@ -210,7 +208,7 @@ def _write_details(shards: Shards, columns: Columns, watched: Sequence[_Watched]
             missing += 1
             if missing == 1:
                 _LOG.warning("shown without its image: %s", error)
-        columns.add_truth(example.image_id, (example.width, example.height), first.restrict(example.graph))
+        columns.add_truth(example.image_id, (example.width, example.height), first.evaluator.restrict(example.graph))
         for place, watcher in enumerate(watched):
             columns.add_row(place, watcher.rows[number])
         detail = {

@@ -5,15 +5,16 @@ Pure functions and sums; what is said about them, and when, is in `r1sgg.trainin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from r1sgg.graph.parsed import Parsed
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.graph.text import Frame, parse
-from r1sgg.judging.boxes import pairwise_iou
+from r1sgg.judging.claims import class_overlaps
 from r1sgg.models.coordinates import resized_size
 
 
@@ -59,29 +60,25 @@ class FrameCheck:
         self.objects = self.named = 0
         self._overlaps: dict[str, float] = {}
 
-    def add(self, text: str, truth: SceneGraph, frame: Frame, size: tuple[int, int]) -> None:
-        """Take one answer into account.
+    def add(self, parsed: Parsed, truth: SceneGraph, size: tuple[int, int]) -> None:
+        """Take one completion into account.
 
         Args:
-            text: the answer.
+            parsed: what was read, in the frame that its boxes are taken to be relative to.
             truth: the annotated graph.
-            frame: what the answer's boxes are taken to be relative to.
             size: width and height of the image in pixels.
         """
-        written = parse(text, (1.0, 1.0)).graph
-        frames = {"": frame, "fractions (0..1)": (1.0, 1.0), "thousandths (0..1000)": (1000.0, 1000.0)}
+        columns, graph = parsed.columns, parsed.graph
+        written = np.array(columns.boxes, dtype=np.float64).reshape(-1, 4)
+        frames = {"": columns.frame, "fractions (0..1)": (1.0, 1.0), "thousandths (0..1000)": (1000.0, 1000.0)}
         frames["pixels of the image"] = (float(size[0]), float(size[1]))
         if hasattr(self.processor.image_processor, "merge_size"):
             frames["pixels of the resized image"] = resized_size(size, self.processor)
-        labels = np.array(written.labels, dtype=object)
         self.objects += len(truth)
-        for label in set(truth.labels) & set(written.labels):
-            true = truth.boxes[[k for k, name in enumerate(truth.labels) if name == label]]
-            self.named += len(true)
-            for unit, (width, height) in frames.items():
-                boxes = written.boxes[labels == label] / (width, height, width, height)
-                best = pairwise_iou(true, boxes).max(1)
-                self._overlaps[unit] = self._overlaps.get(unit, 0.0) + float(best.sum())
+        for unit, (width, height) in frames.items():
+            best = class_overlaps(truth, replace(graph, boxes=written / (width, height, width, height)))
+            self._overlaps[unit] = self._overlaps.get(unit, 0.0) + float(best.sum())
+        self.named += len(best)
 
     @property
     def overlap(self) -> float:
@@ -100,8 +97,3 @@ def image_token_of(processor: Any) -> int | None:
     """Id of the token that stands for a piece of an image; None where the family has none."""
     token = getattr(processor, "image_token", None)
     return None if token is None else int(processor.tokenizer.convert_tokens_to_ids(str(token)))
-
-
-def texts_of(completions: Sequence[Any]) -> list[str]:
-    """Completions as TRL passes them to rewards (texts, or chats whose last message counts) as texts."""
-    return [c if isinstance(c, str) else str(c[-1]["content"]) for c in completions]

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
 from accelerate.utils import send_to_device
 from transformers import AutoConfig
 from trl import GRPOConfig, GRPOTrainer
@@ -87,21 +86,28 @@ def train_grpo(config: Path | None, arguments: Sequence[str]) -> int:
     settle_correction(run.arguments, run.recipe.chosen)
     wanted = run.recipe.option(RewardOptions)
     parts = prepare_parts(run.recipe.option(PartOptions), run.checkpoint, run.arguments.optim)
-    rubric = rubric_of(wanted.rewards, wanted.similarity, clamp=wanted.clamp)
-    functions, weights = trl_rewards(rubric)
+    rubric = Rubric.of(wanted.rewards, load_similarity(wanted.similarity), clamp=wanted.clamp)
     if run.arguments.reward_weights is None:
-        run.arguments.reward_weights = weights
+        run.arguments.reward_weights = list(rubric.weights.values())
+    elif len(run.arguments.reward_weights) != len(rubric.weights):
+        raise ConfigError(
+            f"reward_weights: expected one for each of {', '.join(rubric.weights)}, "
+            f"found {len(run.arguments.reward_weights)}"
+        )
+    samples = CompletionsLog(
+        run.folder, run.options.samples, dict(zip(rubric.weights, run.arguments.reward_weights, strict=True))
+    )
+    functions, _ = trl_rewards(rubric, (run.guards.sampled, samples.sampled))
     model_config = AutoConfig.from_pretrained(run.checkpoint.path)
     suppressed = suppressed_token_ids(model_config, run.checkpoint.processor.tokenizer)
     run.arguments.generation_kwargs = without_images(
         run.arguments.generation_kwargs, suppressed, vllm=run.arguments.use_vllm
     )
-    samples = CompletionsLog(run.folder, run.options.samples)
     trainer = GraphTrainer(
         model=run.checkpoint.path,
         args=run.arguments,
         processing_class=run.checkpoint.processor,
-        reward_funcs=run.guards.watch(samples.watch(functions, run.arguments.reward_weights)),
+        reward_funcs=functions,
         train_dataset=run.rows,
         eval_dataset=run.validation_rows,
         callbacks=[samples, *run.callbacks],
@@ -112,34 +118,6 @@ def train_grpo(config: Path | None, arguments: Sequence[str]) -> int:
         tokens = run.arguments.max_completion_length
         trainer.guided = GuidedRollouts(run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed)
     return run.train(trainer)
-
-
-def rubric_of(rewards: str | Mapping[str, float], similarity: str, *, clamp: bool | None) -> Rubric:
-    """The rubric that a recipe asks for.
-
-    Args:
-        rewards: a reward set's name, a mapping of terms to weights, or JSON text of one.
-        similarity: how labels are compared, see `load_similarity`.
-        clamp: whether negative cosines count as 0; None leaves it to the reward set.
-
-    Raises:
-        ConfigError: an unknown set or term, or a weight that is not a number.
-    """
-    labels = load_similarity(similarity)
-    options: dict[str, Any] = {} if clamp is None else {"clamp": clamp}
-    if isinstance(rewards, str) and not rewards.lstrip().startswith("{"):
-        return Rubric.named(rewards, labels, **options)
-    if isinstance(rewards, str):
-        try:
-            rewards = orjson.loads(rewards)
-        except orjson.JSONDecodeError as error:
-            raise ConfigError(f'rewards: expected terms and weights like {{"format": 1}}, found {rewards!r}') from error
-    if not isinstance(rewards, Mapping) or not rewards:
-        raise ConfigError(f"rewards: expected a reward set or terms and weights, found {rewards!r}")
-    for term, weight in rewards.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise ConfigError(f"rewards: {term}: expected a number, found {weight!r}")
-    return Rubric({str(term): float(weight) for term, weight in rewards.items()}, labels, **options)
 
 
 def without_images(kwargs: Mapping[str, Any] | None, tokens: Sequence[int], *, vllm: bool) -> dict[str, Any]:

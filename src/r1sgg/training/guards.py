@@ -7,22 +7,19 @@ table in docs/training.md is `TROUBLES`. Nothing here changes what is trained.
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
 from transformers import TrainerCallback
 
-from r1sgg.data.base import example_of_record
 from r1sgg.errors import TrainingError
-from r1sgg.graph.scene import SceneGraph
-from r1sgg.rewards.answers import read_answers
-from r1sgg.training.diagnosis import FrameCheck, image_token_of, missing_images, texts_of
-from r1sgg.training.logs import MetricsLog, Reward, StepFile, begin
+from r1sgg.graph.text import parse
+from r1sgg.rewards.adapters import ScoredBatch
+from r1sgg.training.diagnosis import FrameCheck, image_token_of, missing_images
+from r1sgg.training.logs import MetricsLog, StepFile, begin
 from r1sgg.training.trends import Enumeration, Fall, Rivalry
 from r1sgg.training.validation import Answer, validations
 
@@ -163,29 +160,17 @@ class Guards(TrainerCallback):  # type: ignore[misc]
 
         return checked
 
-    def watch(self, functions: Sequence[Reward]) -> list[Reward]:
-        """The same rewards; the first also has its answers looked at, and two more numbers logged."""
-        first = functions[0]
-
-        @functools.wraps(first)  # TRL logs a reward under its function's name
-        def watched(completions: Sequence[Any], **columns: Any) -> list[float | None]:
-            self._sampled_answers(texts_of(completions), columns)
-            return first(completions=completions, **columns)
-
-        return [watched, *functions[1:]]
-
-    def _sampled_answers(self, texts: list[str], columns: Mapping[str, Any]) -> None:
-        frames = [(float(width), float(height)) for width, height in columns["frame"]]
-        truths = [_truth(record) for record in columns["ground_truth"]]
-        answers = read_answers(texts, frames)
-        self._true = sum(len(graph.pairs) for graph, _ in truths) / len(truths)
-        if log := columns.get("log_metric"):
-            log("completions/relations_per_image", sum(answers.triplets) / len(texts))
-            log("completions/failure_rate", answers.counts.count(0) / len(texts))
-        stride = max(len(texts) // _SAMPLE, 1)
-        for k in range(0, len(texts), stride):
-            if answers.counts[k]:
-                self.boxes.add(texts[k], truths[k][0], frames[k], truths[k][1])
+    def sampled(self, batch: ScoredBatch) -> None:
+        """Look at sampled completions, and log two more numbers; an observer of `trl_rewards`."""
+        count = len(batch.texts)
+        self._true = sum(len(example.graph.pairs) for example in batch.examples) / count
+        if log := batch.columns.get("log_metric"):
+            log("completions/relations_per_image", sum(len(p.columns.predicates) for p in batch.parsed) / count)
+            log("completions/failure_rate", sum(p.failure is not None for p in batch.parsed) / count)
+        for k in range(0, count, max(count // _SAMPLE, 1)):
+            if batch.parsed[k].failure is None:
+                example = batch.examples[k]
+                self.boxes.add(batch.parsed[k], example.graph, (example.width, example.height))
         self._judge_boxes("sampled answers")
 
     def _judge_boxes(self, where: str) -> None:
@@ -232,7 +217,7 @@ class Guards(TrainerCallback):  # type: ignore[misc]
         self._validated(state.global_step, numbers, true)
         kept, self.boxes = self.boxes, FrameCheck(self.processor)
         for answer in answers:
-            self.boxes.add(answer.text, answer.example.graph, answer.frame, answer.size)
+            self.boxes.add(parse(answer.text, answer.frame), answer.example.graph, answer.size)
         self._judge_boxes("answers to the validation set")
         self.boxes = kept
 
@@ -284,9 +269,3 @@ class Guards(TrainerCallback):  # type: ignore[misc]
 
 
 _RECALLS = ("rewards/hard_recall/mean", "rewards/hard_recall_relax/mean", "rewards/edge/mean")
-
-
-@functools.lru_cache(maxsize=1024)
-def _truth(record: str) -> tuple[SceneGraph, tuple[int, int]]:
-    example = example_of_record(orjson.loads(record), "ground_truth", Path())
-    return example.graph, (example.width, example.height)

@@ -16,11 +16,10 @@ which goes on in the same run of the same place (`same_trackers`).
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
 from r1sgg.errors import TrainingError
-
-Reward = Callable[..., list[float | None]]
+from r1sgg.rewards.adapters import ScoredBatch
 
 
 class StepFile:
@@ -124,37 +122,25 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
 
 
 class CompletionsLog(TrainerCallback):  # type: ignore[misc]
-    """Writes a few sampled completions with their rewards to completions.jsonl at each log.
+    """Writes a few sampled completions with their rewards to completions.jsonl at each log."""
 
-    Pass the reward functions through `watch` before they go to the trainer.
-    """
-
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, weights: Mapping[str, float]) -> None:
         self.file = StepFile(folder / "completions.jsonl")
         self.count = count
-        self._weights: dict[str, float] = {}
+        self._weights = weights
         self._rows: list[dict[str, Any]] = []
 
-    def watch(self, functions: Sequence[Reward], weights: Sequence[float]) -> list[Reward]:
-        """The same functions; what they return for the latest batch is remembered."""
-        self._weights = {f.__name__: w for f, w in zip(functions, weights, strict=True)}
-        return [self._watched(function) for function in functions]
-
-    def _watched(self, function: Reward) -> Reward:
-        @functools.wraps(function)  # TRL logs a reward under its function's name
-        def watched(completions: Sequence[Any], image_id: Sequence[str], **columns: Any) -> list[float | None]:
-            values = function(completions=completions, image_id=image_id, **columns)
-            if function.__name__ == next(iter(self._weights)):
-                texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions[: self.count]]
-                self._rows = [
-                    {"image_id": name, "completion": text, "terms": {}}
-                    for name, text in zip(image_id[: self.count], texts, strict=True)
-                ]
-            for row, value in zip(self._rows, values[: self.count], strict=True):
-                row["terms"][function.__name__] = value
-            return values
-
-        return watched
+    def sampled(self, batch: ScoredBatch) -> None:
+        """Remember the first completions of the latest batch; an observer of `trl_rewards`."""
+        rows = zip(batch.examples[: self.count], batch.texts, batch.scores, strict=False)
+        self._rows = [
+            {
+                "image_id": example.image_id,
+                "completion": text,
+                "terms": {name: score.terms[name] for name in self._weights},
+            }
+            for example, text, score in rows
+        ]
 
     def progress(self) -> list[dict[str, Any]]:
         """What waits for the next log, for a checkpoint to keep."""

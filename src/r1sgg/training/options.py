@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from r1sgg.data.targets import Order, target
 from r1sgg.graph.scene import EMPTY, SceneGraph
+from r1sgg.rewards.rubric import DEFAULT_SET
 
 
 @dataclass
@@ -89,10 +90,13 @@ class TargetOptions:
 
 @dataclass
 class RewardOptions:
-    """What GRPO pays for."""
+    """What GRPO rewards."""
 
-    rewards: str = field(
-        default="paper-v4", metadata={"help": 'A reward set, or terms and weights: {"format": 1, "hard_recall": 5}.'}
+    rewards: str = field(  # a recipe may also hold a mapping
+        default=DEFAULT_SET,
+        metadata={
+            "help": 'A reward set, FILE.py:FUNCTION, or terms and weights: {"format": 1, "my_rewards.py:my_term": 2}.'
+        },
     )
     similarity: str = field(default="glove", metadata={"help": "Label similarity: glove, exact or spacy:MODEL."})
     clamp: bool | None = field(default=None, metadata={"help": "Negative cosines count as 0; None: as the set says."})
