@@ -56,7 +56,7 @@ class EngineKind(NamedTuple):
     """An engine that `--engine` can name.
 
     Attributes:
-        open: returns how the model is asked and the engine that answers; heavy imports belong into it.
+        open: returns how the model is asked and the engine that answers; heavy imports go inside it.
         checkpoint: returns how the model is asked, without loading weights.
         habits: how its images are batched.
         takes: which of `Opening.device` and `Opening.dtype` it uses; another that is given is an error.
