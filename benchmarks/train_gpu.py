@@ -321,7 +321,7 @@ def grpo(shape: Shape, device: str, steps: int, work: Path) -> dict[str, float]:
     model, checkpoint = build(shape, device, "float32" if shape.full or device == "cpu" else "bfloat16")
     parts = prepare_parts(PartOptions(use_peft=not shape.full), checkpoint, "adamw_torch_fused")
     photos = Photos(shape.answers * (steps + 1))
-    functions, weights = trl_rewards(Rubric.named("paper-v4", load_similarity("glove")))
+    functions, weights = trl_rewards(Rubric.of("paper-v4", load_similarity("glove")))
     truths = [render(photos.draw(k)[1].graph, (1000, 1000), think=True) for k in range(8)]
     clock = Clock(device)
 

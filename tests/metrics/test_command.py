@@ -115,8 +115,16 @@ def test_any_data_is_a_ground_truth_and_a_split_of_the_same_is_nothing_to_say(fi
 
 def test_both_protocols_side_by_side(files):
     got, shown = call(files, "--compare")
-    assert got["compare"][0]["protocol"] == "reference"
+    claims, reference = got["compare"]
+    assert (claims["protocol"], claims["claims"]["convention"], reference["protocol"]) == (
+        "strict",
+        "none",
+        "reference",
+    )
     assert "good (reference)" in shown
+    assert "good (claims" in shown
+    assert got["claims"] == {"convention": "completions", "images": got["images"]}
+    assert call(files, "--claims", "none")[0]["claims"] == {"convention": "none", "images": 0}
 
 
 def test_two_files_are_compared_in_pairs(files):

@@ -6,33 +6,46 @@ The edge reward depends on it, because relationships name one of the twins. Here
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING
+import itertools
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from r1sgg.judging.boxes import Array, Mask
+from r1sgg.judging.boxes import Mask
 
 if TYPE_CHECKING:
     from r1sgg.judging.evidence import Evidence
 
+_MOST_WAYS = 1000
+"""Ways of matching the twins of a graph that are all tried; of more, groups are settled one after the other."""
+
+Cell = tuple[int, int]
+"""A true and a predicted object of one graph, each counted from the graph's first."""
+
+
+class _Group(NamedTuple):
+    """Twins on either side, and the ways in which as many of them as before can be matched."""
+
+    rows: list[int]
+    columns: list[int]
+    ways: list[tuple[Cell, ...]]
+
 
 def settle(evidence: Evidence, assigned: Mask) -> Mask:
-    """The assignment with twins matched in the way that the relationships between them earn most.
+    """Return the assignment with twins matched so that the relationships between matched objects earn most.
 
-    Exact where no relationship holds between two groups of twins; otherwise each group is settled by what its
-    relationships could earn at most.
+    With very many twins (`_MOST_WAYS`) each group is settled to the best beside the others, which earns no less than
+    the assignment itself.
 
     Args:
         evidence: with matched objects.
         assigned: (K,) cells of the assignment; not changed.
     """
     assigned = assigned.copy()
-    true_groups = _groups(evidence.true_things.twins)
-    predicted_groups = _groups(evidence.predicted_things.twins)
     true, predicted = evidence.true, evidence.predicted
+    true_groups, predicted_groups = _twins(evidence.true_things.twins), _twins(evidence.predicted_things.twins)
     graphs = {int(true.owners[r]) for r in true_groups} | {int(predicted.owners[r]) for r in predicted_groups}
-    worth = _Worth(evidence)
     for graph in sorted(graphs):
         n, m, start = int(true.counts[graph]), int(predicted.counts[graph]), int(evidence.cells.first[graph])
         if not n * m:
@@ -41,74 +54,79 @@ def settle(evidence: Evidence, assigned: Mask) -> Mask:
         row, column = int(true.first[graph]), int(predicted.first[graph])
         left = [sorted(x - row for x in true_groups.get(row + i, {row + i})) for i in range(n)]
         right = [sorted(x - column for x in predicted_groups.get(column + j, {column + j})) for j in range(m)]
-        pairs = {(left[i][0], right[j][0]) for i, j in np.argwhere(block).tolist()}
-        for i, j in sorted(pairs):
-            if len(left[i]) * len(right[j]) > 1:
-                _settle_group(block, left[i], right[j], worth, row, column)
+        groups = _groups(block, left, right)
+        if groups:
+            _settle_graph(block, groups, _relations(evidence, graph))
     return assigned
 
 
-def _settle_group(block: Mask, rows: list[int], columns: list[int], worth: _Worth, row: int, column: int) -> None:
-    """Match the twins of one group with those of another anew, as many as before."""
-    from scipy.optimize import linear_sum_assignment  # slow to import
-
-    inside = block[np.ix_(rows, columns)]
-    count = int(inside.sum())
-    # twins that are matched outside of these two groups stay there
-    rows = [i for k, i in enumerate(rows) if block[i].sum() == inside[k].sum()]
-    columns = [j for k, j in enumerate(columns) if block[:, j].sum() == inside[:, k].sum()]
-    values = np.array([[worth(row + i, column + j) for j in columns] for i in rows])
-    i, j = linear_sum_assignment(values, maximize=True)
-    best = np.argsort(-values[i, j], kind="stable")[:count]
-    block[np.ix_(rows, columns)] = False
-    block[np.array(rows)[i[best]], np.array(columns)[j[best]]] = True
-
-
-class _Worth:
-    """What a true and a predicted object could earn with their relationships if they were matched."""
-
-    def __init__(self, evidence: Evidence) -> None:
-        t, p, e = evidence.true, evidence.predicted, evidence
-        self.ends = [
-            (t.subjects[e.left], p.subjects[e.right], t.objects[e.left], p.objects[e.right]),
-            (t.objects[e.left], p.objects[e.right], t.subjects[e.left], p.subjects[e.right]),
-        ]
-        self.evidence = evidence
-
-    def __call__(self, true: int, predicted: int) -> float:
-        e = self.evidence
-        total = 0.0
-        for here, there, other_true, other_predicted in self.ends:
-            mine = np.flatnonzero((here == true) & (there == predicted))
-            if not len(mine):
-                continue
-            others = e.cells.cell(other_true[mine], other_predicted[mine])
-            mine = mine[self._may_match(others)]
-            best: dict[int, float] = {}
-            products: Array = e.products[mine]
-            for triplet, product in zip(e.left[mine].tolist(), products.tolist(), strict=True):
-                best[triplet] = max(best.get(triplet, 0.0), product)
-            total += sum(best.values())
-        return total
-
-    def _may_match(self, cells: np.ndarray) -> Mask:
-        """Cells that are assigned, or whose twins may be."""
-        return np.asarray(self.evidence.matched.assigned[cells] | self._twin_cells[cells])
-
-    @cached_property
-    def _twin_cells(self) -> Mask:
-        e = self.evidence
-        true = np.zeros(len(e.true.labels), dtype=np.bool_)
-        true[[r for pair in e.true_things.twins for r in pair]] = True
-        predicted = np.zeros(len(e.predicted.labels), dtype=np.bool_)
-        predicted[[r for pair in e.predicted_things.twins for r in pair]] = True
-        return true[e.cells.left] | predicted[e.cells.right]
+def _groups(block: Mask, left: list[list[int]], right: list[list[int]]) -> list[_Group]:
+    """The groups of twins of a graph that can be matched in several ways."""
+    groups = []
+    for i, j in sorted({(left[i][0], right[j][0]) for i, j in np.argwhere(block).tolist()}):
+        inside = block[np.ix_(left[i], right[j])]
+        # twins that are matched outside of these two groups stay there
+        rows = [r for k, r in enumerate(left[i]) if block[r].sum() == inside[k].sum()]
+        columns = [c for k, c in enumerate(right[j]) if block[:, c].sum() == inside[:, k].sum()]
+        count = int(inside.sum())
+        if math.comb(len(rows), count) * math.perm(len(columns), count) > 1:
+            now = tuple((r, c) for r in rows for c in columns if block[r, c])
+            chosen = itertools.product(itertools.combinations(rows, count), itertools.permutations(columns, count))
+            others = (tuple(zip(a, b, strict=True)) for a, b in itertools.islice(chosen, _MOST_WAYS))
+            groups.append(_Group(rows, columns, [now, *others]))  # first, so that it stays where nothing earns more
+    return groups
 
 
-def _groups(twins: list[tuple[int, int]]) -> dict[int, set[int]]:
+class _Relation(NamedTuple):
+    """A true and a predicted triplet, the cells that their ends must be matched in, and what that earns."""
+
+    triplet: int
+    subjects: Cell
+    objects: Cell
+    product: float
+
+
+def _relations(evidence: Evidence, graph: int) -> list[_Relation]:
+    t, p = evidence.true, evidence.predicted
+    found = []
+    for k in np.flatnonzero((t.triplet_owners[evidence.left] == graph) & (evidence.products > 0)).tolist():
+        g, r = int(evidence.left[k]), int(evidence.right[k])
+        ends = ((int(t.subjects[g]), int(p.subjects[r])), (int(t.objects[g]), int(p.objects[r])))
+        cells = [(a - int(t.first[graph]), b - int(p.first[graph])) for a, b in ends]
+        found.append(_Relation(g, cells[0], cells[1], float(evidence.products[k])))
+    return found
+
+
+def _settle_graph(block: Mask, groups: list[_Group], relations: list[_Relation]) -> None:
+    few = math.prod(len(group.ways) for group in groups) <= _MOST_WAYS
+    together = [groups] if few else [[group] for group in groups]
+    for some in together:
+        earned = ((_earned(block, some, ways, relations), ways) for ways in itertools.product(*(g.ways for g in some)))
+        _write(block, some, max(earned, key=lambda found: found[0])[1])
+
+
+def _write(block: Mask, groups: list[_Group], ways: tuple[tuple[Cell, ...], ...]) -> None:
+    for group, way in zip(groups, ways, strict=True):
+        block[np.ix_(group.rows, group.columns)] = False
+        for cell in way:
+            block[cell] = True
+
+
+def _earned(block: Mask, groups: list[_Group], ways: tuple[tuple[Cell, ...], ...], relations: list[_Relation]) -> float:
+    """The sum over true triplets of the best product whose ends are matched; rounded, so that equal ways are equal."""
+    settled = block.copy()
+    _write(settled, groups, ways)
+    best: dict[int, float] = {}
+    for triplet, subjects, objects, product in relations:
+        if settled[subjects] and settled[objects]:
+            best[triplet] = max(best.get(triplet, 0.0), product)
+    return round(sum(best.values()), 9)
+
+
+def _twins(pairs: list[tuple[int, int]]) -> dict[int, set[int]]:
     """For each row that has a twin all rows of its group."""
     groups: dict[int, set[int]] = {}
-    for a, b in twins:
+    for a, b in pairs:
         group = groups.setdefault(a, {a}) | groups.setdefault(b, {b})
         for row in group:
             groups[row] = group

@@ -9,6 +9,7 @@ guessing: what to score against, and in which frame a completion's boxes are, is
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -156,6 +157,12 @@ class Rubric:
                 f"found {rewards!r}"
             )
         return cls(weights_of(rewards), similarity, **options)
+
+    @classmethod
+    def named(cls, name: str, similarity: LabelSimilarity | None = None, **options: Any) -> Rubric:
+        """The former name of `of`; it goes with version 0.3."""
+        warnings.warn("Rubric.named is now Rubric.of, which also takes terms", DeprecationWarning, stacklevel=2)
+        return cls.of(name, similarity, **options)
 
     def score(self, completions: Sequence[str], truths: Sequence[SceneGraph], frames: Sequence[Frame]) -> list[Score]:
         """Score a batch: completion k against truths[k], its boxes relative to frames[k].
