@@ -310,8 +310,8 @@ def grpo(shape: Shape, device: str, steps: int, work: Path) -> dict[str, float]:
     from trl import GRPOConfig
 
     from r1sgg.graph.text import render
+    from r1sgg.guiding.table import suppressed_token_ids
     from r1sgg.judging.labels import load_similarity
-    from r1sgg.models.families import suppressed_token_ids
     from r1sgg.rewards.adapters import trl_rewards
     from r1sgg.rewards.rubric import Rubric
     from r1sgg.training.grpo import GraphTrainer, without_images

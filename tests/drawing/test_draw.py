@@ -12,7 +12,7 @@ from PIL import Image
 
 from r1sgg.data.base import example_of_record
 from r1sgg.data.images import open_image
-from r1sgg.drawing.draw import MIN_SIDE, compose, draw_graph, save
+from r1sgg.drawing.draw import MIN_SIDE, compose, draw, save
 from r1sgg.drawing.layout import DOT, lay_out
 from r1sgg.drawing.node_link import Edge, arrange
 from r1sgg.drawing.raster import dashes
@@ -51,12 +51,12 @@ def holds(image: Image.Image, colour: str) -> bool:
 
 
 def test_an_empty_graph_leaves_the_picture_as_it_is() -> None:
-    assert np.array_equal(np.asarray(draw_graph(GREY, EMPTY)), np.asarray(GREY))
+    assert np.array_equal(np.asarray(draw(GREY, EMPTY)), np.asarray(GREY))
 
 
 def test_a_box_is_painted_where_it_is_and_its_inside_is_left_alone() -> None:
     graph = SceneGraph.build([SceneObject("dog.1", "dog", (0.25, 0.25, 0.75, 0.75))])
-    pixels = np.asarray(draw_graph(GREY, graph)).astype(int)
+    pixels = np.asarray(draw(GREY, graph)).astype(int)
     changed = (pixels != 0x80).any(axis=-1)
     assert changed[400, 245:255].any()
     assert changed[400, 745:755].any()
@@ -66,7 +66,7 @@ def test_a_box_is_painted_where_it_is_and_its_inside_is_left_alone() -> None:
 
 
 def test_relations_add_a_legend_and_leave_out_nothing() -> None:
-    drawn = draw_graph(GREY, graph_of(30))
+    drawn = draw(GREY, graph_of(30))
     assert drawn.size != GREY.size
     assert drawn.width >= GREY.width
     assert all(holds(drawn, colour) for colour in PALETTE[:30])
@@ -74,18 +74,18 @@ def test_relations_add_a_legend_and_leave_out_nothing() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 1), (37, 21), (3000, 2000)])
 def test_any_size_of_image_gives_a_readable_one(size: tuple[int, int]) -> None:
-    drawn = draw_graph(Image.new("RGB", size), graph_of(5))
+    drawn = draw(Image.new("RGB", size), graph_of(5))
     assert max(drawn.size) >= MIN_SIDE
 
 
 def test_the_longer_side_is_bounded() -> None:
-    assert max(draw_graph(Image.new("RGB", (3000, 2000)), EMPTY, max_side=1200).size) == 1200
-    assert max(draw_graph(Image.new("RGB", (90, 60)), EMPTY, max_side=300).size) == 300
+    assert max(draw(Image.new("RGB", (3000, 2000)), EMPTY, max_side=1200).size) == 1200
+    assert max(draw(Image.new("RGB", (90, 60)), EMPTY, max_side=300).size) == 300
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
 def test_any_mode_of_image_is_drawn_on(mode: str) -> None:
-    assert draw_graph(Image.new(mode, (50, 50)), graph_of(2)).mode == "RGB"
+    assert draw(Image.new(mode, (50, 50)), graph_of(2)).mode == "RGB"
 
 
 def test_a_graph_that_a_model_made_up_does_not_stop_it() -> None:
@@ -106,19 +106,19 @@ def test_a_graph_that_a_model_made_up_does_not_stop_it() -> None:
     )
     graph = parse(text, (1000, 1000)).graph
     assert len(graph) >= 4
-    assert draw_graph(GREY, graph, truth=graph_of(3)).width >= GREY.width
+    assert draw(GREY, graph, truth=graph_of(3)).width >= GREY.width
 
 
 def test_truth_colours_what_was_matched_missed_and_made_up() -> None:
     objects = [SceneObject("a.1", "a", (0.1, 0.1, 0.4, 0.4)), SceneObject("b.1", "b", (0.6, 0.6, 0.9, 0.9))]
     truth = SceneGraph.build(objects, [Relationship(0, "on", 1), Relationship(1, "has", 0)])
     graph = SceneGraph.build(objects, [Relationship(0, "on", 1), Relationship(0, "near", 1)])
-    assert all(holds(draw_graph(GREY, graph, truth=truth), c) for c in STATUS_COLOURS.values())
-    perfect = draw_graph(GREY, truth, truth=truth)
+    assert all(holds(draw(GREY, graph, truth=truth), c) for c in STATUS_COLOURS.values())
+    perfect = draw(GREY, truth, truth=truth)
     assert holds(perfect, STATUS_COLOURS["matched"])
     assert not holds(perfect, STATUS_COLOURS["missed"])
     assert not holds(perfect, STATUS_COLOURS["spurious"])
-    assert not any(holds(draw_graph(GREY, truth), c) for c in (STATUS_COLOURS["matched"], STATUS_COLOURS["missed"]))
+    assert not any(holds(draw(GREY, truth), c) for c in (STATUS_COLOURS["matched"], STATUS_COLOURS["missed"]))
 
 
 def test_tags_keep_inside_the_picture_and_apart() -> None:
@@ -268,6 +268,6 @@ def test_real_photos_with_many_objects(shared: Path) -> None:
         photo = open_image(folder / "images" / f"{name}.jpg")
         row = {**rows[name], "width": photo.width, "height": photo.height}
         example = example_of_record(row, f"image {name}", folder)
-        drawn = draw_graph(photo, example.graph)
+        drawn = draw(photo, example.graph)
         assert drawn.width >= MIN_SIDE
         assert drawn.height > drawn.width * photo.height // photo.width  # the legend is below

@@ -17,6 +17,7 @@ from r1sgg.bulk.run import fingerprint
 from r1sgg.errors import ImageError, ModelError
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import parse, render
+from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.models.families import (
@@ -26,12 +27,12 @@ from r1sgg.models.families import (
     load_model,
     load_processor,
     resolve,
-    suppressed_token_ids,
 )
 from r1sgg.models.prompts import AnswerSettings
 
 from .tiny_families import BUILDERS
 
+pytestmark = pytest.mark.matrix(loaded=6)
 NAMES = {
     "qwen2_vl": "Qwen2-VL",
     "qwen2_5_vl": "Qwen2.5-VL",

@@ -26,6 +26,7 @@ from ..models.tiny_families import BUILDERS
 
 Command = Callable[..., Result]
 NEEDS_A_PACKAGE = pytest.mark.skipif(not find_spec("num2words"), reason="SmolVLM2's processor needs num2words")
+pytestmark = pytest.mark.matrix(name=6)
 FAMILIES = [pytest.param(name, marks=NEEDS_A_PACKAGE if name == "smolvlm" else ()) for name in BUILDERS]
 
 

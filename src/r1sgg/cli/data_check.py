@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, data_app
+from r1sgg.cli.root import PARTLY_FAILED, data_app
 
 if TYPE_CHECKING:
     from r1sgg.data.check import Report

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, data_app
+from r1sgg.cli.root import PARTLY_FAILED, data_app
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import orjson
 import typer
 
-from r1sgg.cli import app
+from r1sgg.cli.root import app
 
 if TYPE_CHECKING:
     from r1sgg.data.base import Example

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, app
+from r1sgg.cli.root import PARTLY_FAILED, app
 
 _FILE = "Ground truth or predictions (JSON Lines), or a JSON file of `r1sgg predict`."
 _TRUTH = "Ground truth of predictions: their images and sizes"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli import app
+from r1sgg.cli.root import app
 
 _ON_TERMINAL = ("failure_rate", "AP50", "R@50", "mR@50", "precision", "relations_per_image")
 """Columns that fit a terminal of 80 characters beside the files' names; the page has them all."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, app
+from r1sgg.cli.root import PARTLY_FAILED, app
 
 _BATCH = 256
 

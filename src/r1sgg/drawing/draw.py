@@ -41,7 +41,7 @@ MIN_SIDE = 896
 FORMATS = ("png", "svg")
 
 
-def draw_graph(
+def draw(
     image: Image.Image,
     graph: SceneGraph,
     *,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from r1sgg.judging.batch import Batch, Ints, offsets, ragged_pairs
 from r1sgg.judging.boxes import Array, BoxPairs, Mask
@@ -79,6 +78,8 @@ def match(pairs: Cells, table: LabelTable, *, giou: bool = False) -> Matched:
 
 def _assign(costs: Array, n: Ints, m: Ints, first: Ints) -> tuple[Ints, Ints]:
     """The cells of the cheapest one-to-one assignment of each graph, and the graphs they belong to."""
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     left: list[Ints] = []
     right: list[Ints] = []
     start = 0
@@ -106,6 +107,8 @@ def one_to_one(left: Ints, right: Ints, values: Array, owners: Ints) -> Ints:
     Returns:
         Places of the chosen pairs, ascending.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     if not len(left):
         return np.zeros(0, dtype=np.intp)
     contested = (np.bincount(left)[left] > 1) | (np.bincount(right)[right] > 1)

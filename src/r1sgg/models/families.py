@@ -23,7 +23,7 @@ from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, Message, build_m
 if TYPE_CHECKING:
     import torch
     from PIL import Image
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+    from transformers import PreTrainedModel, ProcessorMixin
 
 __all__ = [
     "FAMILIES",
@@ -35,7 +35,6 @@ __all__ = [
     "load_model",
     "load_processor",
     "resolve",
-    "suppressed_token_ids",
 ]
 
 PLAIN_TEMPLATE = (
@@ -218,16 +217,6 @@ def load_model(
         model = merge(model, checkpoint.path)
     prepared = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
     return LoadedModel(**prepared, model=model.to(target).eval())
-
-
-def suppressed_token_ids(config: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids that an answer must not hold: vision tokens, and rows of the embedding that stand for no token.
-
-    A sampled image token makes the next model pass fail ("image features and image tokens do not match").
-    """
-    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-    vision = {i for i in (getattr(config, name, None) for name in names) if i is not None}
-    return sorted(vision | set(range(len(tokenizer), config.get_text_config().vocab_size)))
 
 
 def _settings(path: str) -> AnswerSettings:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from r1sgg.graph.parsed import Frame
 from r1sgg.graph.scene import SceneGraph
@@ -160,6 +159,8 @@ NEEDS_OBJECTS = frozenset(("node", "node_label", "node_box", "node_f1"))
 
 def edge_by_label(evidence: CompletionEvidence) -> Array:
     """`edge` where the objects are given (task "cls"): triplets paired one to one by their labels, boxes ignored."""
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     true, predicted = evidence.true.triplet_counts, evidence.predicted.triplet_counts
     sums = np.zeros(len(evidence))
     starts = offsets(true * predicted)

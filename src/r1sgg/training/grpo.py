@@ -17,8 +17,8 @@ from transformers import AutoConfig
 from trl import GRPOConfig, GRPOTrainer
 
 from r1sgg.errors import ConfigError, require
+from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.judging.labels import load_similarity
-from r1sgg.models.families import suppressed_token_ids
 from r1sgg.rewards.adapters import trl_rewards
 from r1sgg.rewards.rubric import Rubric
 from r1sgg.training.checkpoints import KeepsWork
