@@ -249,7 +249,9 @@ def test_curves_of_figure_2_and_of_every_reward(folder: Path) -> None:
     write_lines(folder / "other" / "metrics.jsonl", [{"step": k, "eval_R@50": k / 12, "loss": 1.0} for k in (6, 12)])
     runs = ["--runs", str(folder / "run"), "--runs", str(folder / "other")]
     text = report(folder, str(folder / "good.jsonl"), *runs).read_text()
-    charts = dict(re.findall(r'<figure class="chart">\s*<figcaption>(.*?)</figcaption>(.*?)</figure>', text, re.DOTALL))
+    charts = dict(
+        re.findall(r'<figure class="chart \w+">\s*<figcaption>(.*?)</figcaption>(.*?)</figure>', text, re.DOTALL)
+    )
     assert list(charts) == ["Failure rate (%)", "AP50 (%)", "R@50 (%)", "reward", "edge", "loss"]
     assert "run, step 5: 12.5 %" in charts["R@50 (%)"]
     assert "other, step 12: 100.0 %" in charts["R@50 (%)"]

@@ -49,7 +49,7 @@ def predict(
     from rich.console import Console
     from rich.table import Table
 
-    from r1sgg.drawing.draw import draw_graph
+    from r1sgg.drawing.draw import draw
     from r1sgg.errors import ImageError
     from r1sgg.inference.engine import Sampling
     from r1sgg.inference.engines import Opening
@@ -78,7 +78,7 @@ def predict(
             reading = reading.above(threshold)
         record = reading.to_record(path.stem, path, model)
         (out / f"{name}.json").write_bytes(orjson.dumps(record, option=orjson.OPT_INDENT_2) + b"\n")
-        draw_graph(reading.image, reading.graph).save(out / f"{name}.overlay.png")
+        draw(reading.image, reading.graph).save(out / f"{name}.overlay.png")
         table.add_row(path.name, str(len(reading.graph)), _in_words(reading), f"{name}.json, {name}.overlay.png")
     reader.close()
     Console().print(table)
