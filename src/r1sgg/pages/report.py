@@ -2,7 +2,7 @@
 
 The page needs nothing from a network: what is small is in it, what is large lies in a folder beside it
 (`r1sgg.pages.shards`), and a content security policy enforces that. Numbers come from `r1sgg.metrics`; this file
-arranges them. Markup, style and scripts are `report.html.j2`, `report.css`, `browser.css` and `browser/*.js`.
+arranges them. Markup, style and scripts are `report.html.j2`, `page.css`, `browser.css` and `browser/*.js`.
 
     r1sgg report predictions.jsonl --ground-truth gt.jsonl --runs runs/sft --out report.html
 """

@@ -57,7 +57,7 @@ def stage(image: Image.Image, graph: SceneGraph, note: str = "") -> str:
     for row, words, score, parts in rows:
         active = f".r1:has(.{row}:hover,.{row}:focus) svg"
         lit = ",".join(f"{active} .{part}" for part in parts)
-        rules.append(f"{active} [class]{{opacity:.12}}{lit}{{opacity:1}}")
+        rules.append(f"{active} [class]{{opacity:.1}}{lit}{{opacity:1}}")
         shown = "" if score is None else f" <small>{score:.2f}</small>"
         items.append(f'<li class="{row}" tabindex="0">{html.escape(words)}{shown}</li>')
     if note:
