@@ -96,14 +96,17 @@ class Chart:
     summary: str
 
 
-def read_series(folders: Sequence[Path]) -> list[Series]:
-    """Read the curves of run folders (or of metrics files themselves); a run with several stages gives several series.
+def read_series(folders: Sequence[Path], names: Sequence[str]) -> list[Series]:
+    """Read the curves of runs; a run with several stages gives a series for each.
+
+    Args:
+        folders: run folders, or metrics files themselves.
+        names: what the runs are called.
 
     Raises:
         InputError: no metrics file, a broken line, or a line without a number under "step".
     """
     series: list[Series] = []
-    names = distinct_names(folders)
     for folder, name in zip(folders, names, strict=True):
         path = folder if folder.is_file() else folder / METRICS_FILE
         stages: dict[str, dict[str, dict[float, float]]] = {}
@@ -122,7 +125,7 @@ def read_series(folders: Sequence[Path]) -> list[Series]:
 
 
 def charts(series: Sequence[Series]) -> list[Chart]:
-    """A chart for each key that some series holds: Fig. 2's three, then rewards, then every other that varies."""
+    """Return a chart for each key of the series: the three of Fig. 2, then rewards, then every other that varies."""
     keys = list(dict.fromkeys(key for s in series for key in s.values))
     rewards = sorted((k for k in keys if _REWARD.fullmatch(k)), key=lambda k: (k != "reward", keys.index(k)))
     rest = [k for k in keys if k not in FIGURE_2 and k not in rewards and _varies(series, k)]
@@ -186,7 +189,7 @@ def _spread_ends(lines: Sequence[Line], floor: float) -> tuple[Line, ...]:
 
 
 def _ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
-    """Round (or whole) numbers that enclose [low, high], some `about` of them; at least two."""
+    """Return round (or whole) numbers that enclose [low, high], roughly `about` of them, and at least two."""
     if high <= low:
         pad = abs(low) or 1.0
         low, high = (low, low + pad) if low >= 0 else (low - pad, low)
@@ -199,7 +202,7 @@ def _ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[
 
 
 def _number(value: float, step: float | None = None) -> str:
-    """A value in three figures or one decimal; on an axis with as many decimals as its step needs."""
+    """Return a value in three figures or one decimal; on an axis, with as many decimals as its step needs."""
     if not (value == 0 or 0.001 <= abs(value) < 1e5):
         return f"{value:.1e}"
     if step is not None:
@@ -214,13 +217,13 @@ def _varies(series: Sequence[Series], key: str) -> bool:
 
 
 def _canonical(key: str) -> str:
-    """Evaluation during training may prefix its keys: "eval_R@50" is R@50 (but "eval_loss" is not "loss")."""
+    """Return the name of a figure without the prefix of evaluation: "eval_R@50" is R@50, "eval_loss" is not "loss"."""
     bare = _EVALUATION_PREFIX.sub("", key)
     return bare if _PERCENT.fullmatch(bare) else key
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:
-    """The folder's name, with as many parents as it takes to tell them apart."""
+    """Return the names of folders, with as many parents as it takes to tell them apart."""
     paths = [(p.parent if p.is_file() else p).resolve() for p in folders]
     for depth in range(1, max((len(p.parts) for p in paths), default=1) + 1):
         names = ["/".join(p.parts[-depth:]) for p in paths]

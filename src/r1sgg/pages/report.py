@@ -30,7 +30,7 @@ from r1sgg.metrics.intervals import compare
 from r1sgg.metrics.protocol import STRICT, Protocol
 from r1sgg.metrics.report import Evaluation, record
 from r1sgg.metrics.report import run as evaluate
-from r1sgg.pages import curves
+from r1sgg.pages.curves import charts, distinct_names, read_series
 from r1sgg.pages.evidence import Columns, graph_detail, run_detail
 from r1sgg.pages.page import write_page
 from r1sgg.pages.pictures import thumbnail
@@ -88,8 +88,8 @@ def build_report(
     """
     if not runs and not training:
         raise ConfigError("report: expected predictions or run folders, found neither; name a file, or use --runs")
-    series = curves.read_series(training)
-    run_names, names = [name for name, _ in runs], curves.distinct_names(training)
+    run_names, names = [name for name, _ in runs], distinct_names(training)
+    series = read_series(training, names)
     samples, warnings = read_samples(training, names), read_warnings(training, names)
     columns, images = Columns(), dict[int, tuple[Example, SceneGraph]]()
     watched: list[_Watched] = []
@@ -125,7 +125,7 @@ def build_report(
         failures=[(name, kinds) for name, r in zip(run_names, results, strict=True) if (kinds := failure_kinds(r))],
         bootstrap=bootstrap,
         diagrams=diagrams(run_names, results),
-        charts=curves.charts(series),
+        charts=charts(series),
         series=[s.name for s in series],
         warnings=warnings,
         samples=script_json(samples) if samples else "",

@@ -1,4 +1,4 @@
-"""The report's tables: figures with their intervals, differences between runs, and recall by predicate.
+"""The tables of the report: figures with intervals, differences between runs, and recall by predicate.
 
 Numbers come from `r1sgg.metrics`; here they become text.
 """
