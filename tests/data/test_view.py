@@ -70,7 +70,7 @@ def test_nothing_to_show_is_one_sentence(tmp_path, capsys, arguments, words):
     assert error.count("\n") == 1
 
 
-def test_images_that_are_missing_or_of_another_size_are_said(tmp_path):
+def test_images_that_are_missing_or_of_another_size_are_noted(tmp_path):
     truth = write_scenes(tmp_path / "scenes", 2, 0, SMALL)
     (truth.parent / "images/scene-0.png").unlink()
     truth.write_text(truth.read_text().replace('"width":112', '"width":120'))

@@ -134,7 +134,7 @@ def test_tags_keep_inside_the_picture_and_apart() -> None:
     assert (cover > 1).sum() < 0.03 * area
 
 
-def test_where_there_is_no_room_a_number_stands_for_the_predicate_and_the_legend_has_it() -> None:
+def test_a_number_replaces_a_predicate_that_has_no_room() -> None:
     crowd = graph_of(40)
     small = lay_out(crowd, (300, 200), 13.0, numbers=True)
     assert small.numbered
@@ -144,7 +144,7 @@ def test_where_there_is_no_room_a_number_stands_for_the_predicate_and_the_legend
     assert not lay_out(graph_of(4), (900, 600), 13.0, numbers=True).numbered
 
 
-def test_dots_of_boxes_that_share_a_centre_stand_apart_and_arrows_end_at_them() -> None:
+def test_dots_of_boxes_that_share_a_centre_are_apart_and_arrows_end_at_them() -> None:
     boxes = [(0.1, 0.1, 0.9, 0.9), (0.2, 0.2, 0.8, 0.8), (0.3, 0.3, 0.7, 0.7)]
     objects = [SceneObject(f"a.{k}", "a", box) for k, box in enumerate(boxes)]
     graph = SceneGraph.build(objects, [Relationship(0, "on", 1), Relationship(1, "on", 2), Relationship(2, "on", 2)])
@@ -266,7 +266,7 @@ def test_the_same_graph_gives_the_same_files(tmp_path: Path) -> None:
 def test_a_file_is_drawn_like_its_image(tmp_path: Path) -> None:
     GREY.save(tmp_path / "grey.png")
     graph = graph_of(2)
-    assert draw(tmp_path / "grey.png", graph).to_svg() == draw(GREY, graph).to_svg()
+    assert draw(tmp_path / "grey.png", graph).to_svg() == draw(GREY, graph)._repr_svg_()
     with pytest.raises(ImageError, match=r"no\.png"):
         draw(str(tmp_path / "no.png"), graph)
 

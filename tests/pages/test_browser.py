@@ -177,7 +177,7 @@ def test_a_triplet_lights_its_parts_in_both_pictures(browser_page: OpenPage, pag
     assert page.locator("[data-k].on").count() == 0
 
 
-def test_two_runs_stand_side_by_side(browser_page: OpenPage, page_file: Path) -> None:
+def test_two_runs_are_side_by_side(browser_page: OpenPage, page_file: Path) -> None:
     page = browser_page(page_file.as_uri() + "#other=1&image=scene-0")
     page.wait_for_selector('dialog[data-ready="scene-0"]')
     assert page.locator("#panels figcaption strong").all_inner_texts() == ["Truth", "good", "other"]

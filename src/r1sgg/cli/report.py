@@ -72,7 +72,7 @@ def report(
         json.parent.mkdir(parents=True, exist_ok=True)
         json.write_bytes(orjson.dumps(built.results, option=orjson.OPT_INDENT_2) + b"\n")
     if built.table:
-        shown = Table(title=title, caption="percent, but for relations per image")
+        shown = Table(title=title, caption="percent, except relations per image")
         shown.add_column("", no_wrap=True)
         kept = [k for k, column in enumerate(COLUMNS) if column.key in _ON_TERMINAL]
         for k in kept:

@@ -56,7 +56,7 @@ class Arrow:
         indices: the relationships in the graph.
         curve: start, control point and tip; it ends at the rim of the object's dot.
         colour: the subject's.
-        status: what the caller said about them ("" if nothing).
+        status: of these relationships, as the caller gave it ("" for none).
         tag: shows `number` instead of the predicates where those have no room.
         number: its place among the arrows, from 1.
     """

@@ -82,7 +82,7 @@ def _line(row: LegendRow) -> Drawing:
     shapes: list[Shape] = []
     x, y = 0.0, _STEP / 2
     if row.status:
-        shapes += _mark(row.status, 0.45 * EM, y, 0.4 * EM)
+        shapes += _mark(row.status, 0.5 * EM, y, 0.4 * EM)
         x += 1.4 * EM
     if row.number:
         paper, rect = STATUS_COLOURS.get(row.status, PREDICATE_PAPER), (x, y - 0.6 * EM, x + 1.8 * EM, y + 0.6 * EM)

@@ -1,7 +1,7 @@
 """The drawing of a graph without its image: names in boxes, predicates on the arrows between them.
 
 Objects begin where they are in the image; then distances are pulled towards path lengths (stress majorisation, Gansner
-et al. 2004) and names are pushed apart. Objects without relations stand in rows at the foot.
+et al. 2004) and names are pushed apart. Objects without relations are in rows at the foot.
 
 networkx places nodes as well (`kamada_kawai_layout` minimises the same stress) but only as points, and for connected
 graphs. Drawn with matplotlib, names hid each other, predicates and arrow heads lay under names, and parts of a graph
@@ -58,12 +58,15 @@ def arrange(places: Array, sizes: Sequence[tuple[float, float]], edges: Sequence
     extents = np.array(sizes, dtype=np.float64).reshape(-1, 2)
     distances = _distances(len(sizes), edges)
     parts = [np.flatnonzero(row) for row in np.unique(np.isfinite(distances), axis=0)]
-    together = sorted((p for p in parts if len(p) > 1), key=lambda part: (-len(part), part[0]))
-    alone = sorted((p for p in parts if len(p) == 1), key=lambda part: part[0])
+    related = {end for e in edges for end in (e.subject, e.object)}
+    together = sorted((p for p in parts if p[0] in related), key=lambda part: (-len(part), part[0]))
+    alone = sorted((p for p in parts if p[0] not in related), key=lambda part: part[0])
     centres = np.zeros((len(sizes), 2))
     for part in together:
-        centres[part] = _spread(places[part], extents[part], distances[np.ix_(part, part)], width - 2 * GAP)
-    bottom = _pack(together, centres, extents, GAP, width, 3 * GAP)
+        if len(part) > 1:
+            centres[part] = _spread(places[part], extents[part], distances[np.ix_(part, part)], width - 2 * GAP)
+    loops = any(e.subject == e.object for e in edges)  # they rise 35 pixels above their node
+    bottom = _pack(together, centres, extents, 3 * GAP if loops else GAP, width, 3 * GAP)
     if len(together) == 1:  # put it in the middle
         spans = centres[together[0], 0, None] + extents[together[0], 0, None] * (-0.5, 0.5)
         centres[together[0], 0] += max(0.0, (width - spans.min() - spans.max()) / 2)

@@ -20,7 +20,7 @@ def overlay(
 ) -> tuple[Drawing, Layout]:
     """Draw a graph without its image, which the caller puts under it.
 
-    The class attribute of an SVG element says what it belongs to: "box b3" and "tag b3" to object 3; "arrow r0 r4" to
+    The class attribute of an SVG element tells what it belongs to: "box b3" and "tag b3" to object 3; "arrow r0 r4" to
     relationships 0 and 4; "arrow b3" is the dot at which the arrows of object 3 begin and end.
 
     Args:

@@ -43,7 +43,7 @@ _ANCHORS = {"start": "lm", "middle": "mm"}  # SVG's text-anchor as Pillow names 
 class Rectangle:
     """A rectangle, with round corners where `radius` is given.
 
-    In every shape, `part` says what it belongs to: the class attribute of the SVG element, for styles and scripts.
+    In every shape, `part` is the class attribute of its SVG element: it tells styles and scripts what it belongs to.
     """
 
     rect: Rect

@@ -7,7 +7,7 @@ from collections import Counter
 
 from r1sgg.graph.scene import SceneGraph
 
-PAPER, INK, QUIET = "#ffffff", "#1d2129", "#6b7280"
+INK, QUIET = "#1d2129", "#6b7280"
 STATUS_COLOURS = {"matched": "#1a7f4b", "missed": "#b45309", "spurious": "#c0262d"}
 PREDICATE_PAPER, PREDICATE_INK = "#16181d", "#ffffff"
 
@@ -54,12 +54,6 @@ def display_names(graph: SceneGraph) -> list[str]:
 def colour_of(index: int) -> str:
     """Return the colour of the object with this index, "#rrggbb"."""
     return PALETTE[index % len(PALETTE)]
-
-
-def class_colours(*graphs: SceneGraph) -> list[list[str]]:
-    """Return for each graph a colour for each object, which all objects of a class share in all graphs."""
-    classes = {label: k for k, label in enumerate(dict.fromkeys(label for g in graphs for label in g.labels))}
-    return [[colour_of(classes[label]) for label in g.labels] for g in graphs]
 
 
 def ink_on(colour: str) -> str:

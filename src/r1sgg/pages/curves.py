@@ -84,7 +84,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A line chart; ticks are (position, text), `summary` says in words what is drawn."""
+    """A line chart; ticks are (position, text), `summary` describes the chart in words."""
 
     title: str
     group: str

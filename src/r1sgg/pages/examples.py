@@ -57,7 +57,7 @@ def choose(
         limit: how many at most.
         seed: None for the set's order, else a random one.
         names: only images that show all of these classes and predicates.
-        ids: only these images, and all of them, whatever `limit` says.
+        ids: only these images, and all of them, whatever `limit` is.
 
     Raises:
         InputError: no image has all the names, or an image is not in the set.

@@ -72,19 +72,19 @@ def build_report(
 
     Args:
         out: the HTML file; what is large goes into a folder beside it, named after it.
-        truth: ground-truth file; the images that it names are shown (a missing one is said to be missing).
+        truth: ground-truth file; the images that it names are shown, or a note that one is missing.
         runs: names and predictions files of the same images, in the order of the table.
         training: run folders with a `metrics.jsonl`, and `completions.jsonl` where there is one.
         title: its heading.
         vocabulary: names that count.
         protocol: how predictions are counted.
-        limit: most images that can be opened, bad ones first; all where None.
+        limit: how many images can be opened at most, bad ones first; None for all.
         bootstrap: resamples for the 95 % intervals; 0: none.
-        embed: everything in the page (True), in the folder (False), or as the size has it (None).
+        embed: everything in the page (True) or in the folder (False); None lets the size decide.
 
     Raises:
         ConfigError: there is nothing to report, or predictions without ground truth.
-        InputError: a file that is not what it should be.
+        InputError: a file cannot be read, or is not what it should be.
     """
     if not runs and not training:
         raise ConfigError("report: expected predictions or run folders, found neither; name a file, or use --runs")

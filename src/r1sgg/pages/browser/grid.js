@@ -77,7 +77,7 @@ const drawMore = () => {
   byId("more").hidden = drawn >= images.length;
 };
 
-// Apply the filters and draw the images anew. `performance.measure` says how long it took (docs/report.md).
+// Apply the filters and draw the images anew. `performance.measure` records the time (docs/report.md).
 const refresh = () => {
   performance.mark("filter");
   writeAddress();
