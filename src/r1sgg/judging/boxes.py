@@ -80,11 +80,6 @@ class BoxPairs:
         return np.asarray(sums)
 
 
-def intersections(a_N4: Array, b_M4: Array) -> Array:
-    """Areas of overlap of all pairs: (N, 4), (M, 4) -> (N, M)."""
-    return BoxPairs(a_N4.T[:, :, None], b_M4.T[:, None, :]).intersection
-
-
 def pairwise_iou(a_N4: Array, b_M4: Array) -> Array:
     """Intersection over union of all pairs: (N, 4), (M, 4) -> (N, M) in [0, 1]; 0 if both are empty."""
     return BoxPairs(a_N4.T[:, :, None], b_M4.T[:, None, :]).iou
