@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from r1sgg.cli.root import PARTLY_FAILED, app
+from r1sgg.files import writing
 
 _BATCH = 256
 
@@ -56,8 +57,7 @@ def score(
     console = Console()
     done: list[Score] = []
     failed = 0
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("wb") as handle:
+    with writing(out) as handle:
         for batch in _batches(cases):
             good = [item for item in batch if "error" not in item]
             scores = rubric.score(

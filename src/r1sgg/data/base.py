@@ -31,6 +31,7 @@ import orjson
 from r1sgg.data.jsonl import check_keys, frame_of, image_id_of, read_jsonl, short
 from r1sgg.data.predictions import Prediction, prediction_of_record, read_predictions
 from r1sgg.errors import InputError
+from r1sgg.files import writing
 from r1sgg.graph.scene import Boxes, SceneGraph, label_of_id, normalize_name
 
 __all__ = [
@@ -224,23 +225,11 @@ def write_ground_truth(path: Path, examples: Iterable[Example]) -> int:
     Raises:
         InputError: the file can't be written.
     """
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = part.open("wb")
-    except OSError as error:
-        raise InputError(
-            str(path), expected="a place to write a file", found=error.strerror or "an error", hint="choose another"
-        ) from error
     count = 0
-    try:
-        with handle:
-            for example in examples:
-                handle.write(orjson.dumps(example.to_record(path.parent)) + b"\n")
-                count += 1
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with writing(path) as handle:
+        for example in examples:
+            handle.write(orjson.dumps(example.to_record(path.parent)) + b"\n")
+            count += 1
     return count
 
 

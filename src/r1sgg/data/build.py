@@ -26,16 +26,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from r1sgg import __version__
 from r1sgg.data.base import Example, example_digest, hash_of_digests, write_ground_truth
 from r1sgg.data.dataset import DataSet, hash_of_ids
+from r1sgg.data.provenance import write_description
 from r1sgg.data.shards import ImageMode, ShardWriter, read_examples, read_footer, row_of
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import parse_spec
-from r1sgg.data.writing import WholeFile
 from r1sgg.errors import InputError, R1SGGError
+from r1sgg.files import locked, write_lines, writing
 
 SHARD_SIZE = 1000
 """Images of a shard: VG150's training split makes 57, enough to share among many machines."""
@@ -108,6 +107,14 @@ def build(
     split = re.sub(r"\W+", "_", data.split or "train")
     plan = _Plan(spec, out, images, shard_size, len(data))
     tasks = list(_tasks(plan, split))
+    with locked(out):
+        return _build(plan, data, tasks, split, workers, advance)
+
+
+def _build(
+    plan: _Plan, data: DataSet, tasks: list[_Task], split: str, workers: int, advance: Callable[[int, int], object]
+) -> Built:
+    out = plan.out
     try:
         _check_folder(plan, tasks)
         (out / "data").mkdir(parents=True, exist_ok=True)
@@ -271,10 +278,11 @@ def _finish(plan: _Plan, data: DataSet, tasks: list[_Task], split: str, kept: in
     if parse_spec(plan.spec).kind == "jsonl":  # the notes of the other readers say what a split does not take
         errors = [row for row in lost if row["kind"] in _LOST] + errors
         lost = [row for row in lost if row["kind"] not in _LOST]
-    with WholeFile(plan.out / "errors.jsonl") as file:
-        file.write([*errors, *lost, *left_out])
-    if not (errors or lost or left_out):
-        (plan.out / "errors.jsonl").unlink()
+    if errors or lost or left_out:
+        with writing(plan.out / "errors.jsonl") as handle:
+            write_lines(handle, (*errors, *lost, *left_out))
+    else:
+        (plan.out / "errors.jsonl").unlink(missing_ok=True)  # of an earlier attempt
     counts = {"images": 0, "objects": 0, "relationships": 0}
     ids: list[str] = []
     digests: list[bytes] = []
@@ -311,8 +319,5 @@ def _finish(plan: _Plan, data: DataSet, tasks: list[_Task], split: str, kept: in
         "shards": [task.target.relative_to(plan.out).as_posix() for task in tasks],
         "r1sgg": __version__,
     }
-    path = plan.out / "dataset.json"
-    part = path.with_name("dataset.json.part")
-    part.write_bytes(orjson.dumps(description, option=orjson.OPT_INDENT_2) + b"\n")
-    part.replace(path)
+    write_description(plan.out, description)
     return Built(description, len(tasks), kept, len(errors), len(lost) + len(left_out))

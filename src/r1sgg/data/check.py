@@ -27,8 +27,8 @@ from r1sgg.data.jsonl import record_of_line
 from r1sgg.data.mend import Mender
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import Spec, parse_spec
-from r1sgg.data.writing import WholeFile
 from r1sgg.errors import ConfigError, ImageError, InputError
+from r1sgg.files import write_lines, writing
 from r1sgg.graph.mapping import mapper
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
 
@@ -114,8 +114,6 @@ def check(
     closed = vocabulary.objects or vocabulary.predicates
     mender = Mender(mapper(vocabulary, "normal") if closed else None, ignore, images=looking != "none")
     parts = parse_spec(spec)
-    if fix is not None and parts.kind == "jsonl" and fix.resolve() == parts.path.resolve():
-        raise InputError(f"--fix {fix}", expected="another file than --data", found="the same")
     report = Report()
     if parts.kind == "jsonl" and not parts.options.keys() - {"split"}:
         total, records = _lines_of(parts), _of_file(parts, looking)
@@ -126,8 +124,8 @@ def check(
         notes = [Finding("left_out", note.text, "left out") for note in data.notes if "left_out" not in ignore]
         report.add(spec, notes)
     with contextlib.ExitStack() as files:
-        kept_file = files.enter_context(WholeFile(fix)) if fix else None
-        log_file = files.enter_context(WholeFile(log)) if log else None
+        kept_file = files.enter_context(writing(fix)) if fix else None
+        log_file = files.enter_context(writing(log)) if log else None
         files.enter_context(warnings.catch_warnings())  # once for all threads: each of them would undo the others'
         warnings.simplefilter("ignore")
         for record, size in _looked_at(records, workers):
@@ -139,12 +137,12 @@ def check(
             report.add(record.where, findings)
             report.like_sizes += sum(f.found.endswith(LIKE_SIZES) for f in findings)
             if log_file:
-                log_file.write({"where": record.where, **f._asdict()} for f in findings)
+                write_lines(log_file, ({"where": record.where, **f._asdict()} for f in findings))
             if row is not None:
                 report.kept += 1
                 report.changed += any(f.kind != "left_out" for f in findings)
-                if kept_file:
-                    kept_file.write([_rebased(row, parts, kept_file.path)])
+                if kept_file and fix:
+                    write_lines(kept_file, [_rebased(row, parts, fix)])
             advance(report.lines, total)
     return report
 

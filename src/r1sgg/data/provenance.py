@@ -21,6 +21,7 @@ import orjson
 from r1sgg.data.spec import is_kind, parse_spec
 from r1sgg.data.splits import difference
 from r1sgg.errors import InputError
+from r1sgg.files import write_json
 
 TRAINED_ON = "trained_on.json"
 DESCRIPTION = "dataset.json"
@@ -41,7 +42,7 @@ def read_trained_on(folder: Path) -> list[Stage]:
 
 def write_trained_on(folder: Path, stages: Sequence[Stage]) -> None:
     """Put the stages beside a checkpoint's other files."""
-    (folder / TRAINED_ON).write_bytes(orjson.dumps(list(stages), option=orjson.OPT_INDENT_2) + b"\n")
+    write_json(folder / TRAINED_ON, list(stages))
 
 
 def trained_on_of(predictions: Path) -> list[Stage]:
@@ -61,7 +62,7 @@ def trained_on_of(predictions: Path) -> list[Stage]:
 
 def write_description(folder: Path, described: Mapping[str, Any]) -> None:
     """Say beside a gt.jsonl of which set it is a copy."""
-    (folder / DESCRIPTION).write_bytes(orjson.dumps(dict(described), option=orjson.OPT_INDENT_2) + b"\n")
+    write_json(folder / DESCRIPTION, dict(described))
 
 
 def at_source(described: Mapping[str, Any]) -> dict[str, Any]:

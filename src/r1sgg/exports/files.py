@@ -25,6 +25,7 @@ from r1sgg.exports.linked import to_jsonld
 from r1sgg.exports.network import to_graphml
 from r1sgg.exports.record import GraphRecord
 from r1sgg.exports.table import to_csv
+from r1sgg.files import refuse_inputs, write_file
 from r1sgg.metrics.streams import join
 
 _UNSAFE = re.compile(r"[^\w.\-]+")
@@ -159,28 +160,22 @@ def write_export(records: Iterable[GraphRecord], name: str, out: Path) -> list[P
     if name not in FORMATS:
         raise ConfigError(f"--format: expected one of {', '.join(FORMATS)}, found {name!r}")
     format_ = FORMATS[name]
-    try:
-        if format_.all is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(format_.all(records), encoding="utf-8", newline="")
-            return [out]
-        assert format_.one is not None
-        held = list(records)
-        if out.suffix == format_.ending:
-            if len(held) != 1:
-                found = f"{len(held)} images"
-                raise InputError(str(out), expected="one image", found=found, hint="name a folder, or one --id")
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(format_.one(held[0]), encoding="utf-8", newline="")
-            return [out]
-        out.mkdir(parents=True, exist_ok=True)
-        paths = [out / f"{stem}{format_.ending}" for stem in file_names([r.image_id for r in held])]
-        for record, path in zip(held, paths, strict=True):
-            path.write_text(format_.one(record), encoding="utf-8", newline="")
-        return paths
-    except OSError as error:
-        found = error.strerror or "an error"
-        raise InputError(str(out), expected="a place to write to", found=found, hint="choose another") from error
+    if format_.all is not None:
+        write_file(out, format_.all(records))
+        return [out]
+    assert format_.one is not None
+    held = list(records)
+    if out.suffix == format_.ending:
+        if len(held) != 1:
+            found = f"{len(held)} images"
+            raise InputError(str(out), expected="one image", found=found, hint="name a folder, or one --id")
+        write_file(out, format_.one(held[0]))
+        return [out]
+    paths = [out / f"{stem}{format_.ending}" for stem in file_names([r.image_id for r in held])]
+    refuse_inputs(paths)
+    for record, path in zip(held, paths, strict=True):
+        write_file(path, format_.one(record), sync=False)
+    return paths
 
 
 def file_names(ids: Iterable[str]) -> list[str]:

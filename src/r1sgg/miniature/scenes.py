@@ -21,9 +21,8 @@ It does not imitate photos: it is a yardstick with a known truth, small enough t
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from PIL import Image
 
 from r1sgg.data.base import Example, write_ground_truth
 from r1sgg.errors import ConfigError, InputError
+from r1sgg.files import writing
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import number_ids
 from r1sgg.miniature.procedural.annotation import Annotation, annotate
@@ -269,20 +269,15 @@ def write_scenes(
         for number in seeds:
             drawn = scene(number, config)
             path = images / f"{drawn.example.image_id}.png"
-            drawn.image.save(path, compress_level=1)
+            with writing(path, sync=False) as handle:
+                drawn.image.save(handle, "PNG", compress_level=1)
             yield replace(drawn.example, image=path, split=split)
             if annotation is not None:
                 written.append(replace(annotated(drawn, number, config, annotation), image=path, split=split))
             advance()
 
     truth, target = out / ("gt.jsonl" if annotation is None else "full.jsonl"), out / "gt.jsonl"
-    _write_whole(truth, examples())
+    write_ground_truth(truth, examples())
     if annotation is not None:
-        _write_whole(target, written)
+        write_ground_truth(target, written)
     return target
-
-
-def _write_whole(path: Path, examples: Iterable[Example]) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    write_ground_truth(unfinished, examples)
-    os.replace(unfinished, path)

@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from r1sgg.errors import InputError
+from r1sgg.files import write_json
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import AnswerFormat, Frame, number_ids, render
 
@@ -85,7 +86,7 @@ class AnswerSettings:
 
     def write(self, folder: Path) -> None:
         """Put the settings beside a checkpoint's other files."""
-        (folder / SETTINGS_FILE).write_bytes(orjson.dumps(dataclasses.asdict(self), option=orjson.OPT_INDENT_2) + b"\n")
+        write_json(folder / SETTINGS_FILE, dataclasses.asdict(self))
 
 
 SHORT_PROMPT = "Scene graph of the image as JSON."
