@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,13 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("old")
-    with pytest.raises(ZeroDivisionError), writing(tmp_path / "x") as handle:
-        handle.write(b"half")
+
+    def half() -> Iterator[bytes]:
+        yield b"half"
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), writing(tmp_path / "x") as handle:
+        handle.writelines(half())
     assert (tmp_path / "x").read_text() == "old"
     assert names(tmp_path) == ["x"]
 
@@ -77,8 +82,20 @@ def test_a_command_whose_file_grows_too_large_keeps_the_old_one(tmp_path: Path) 
     (tmp_path / "out.csv").write_text("old")
     commands = (
         ["export", "gt.jsonl", "--format", "json", "--out", "out.csv"],
-        ["data", "check", "--data", "gt.jsonl", "--images", "none", "--ignore", "no_image", "--ignore", "empty_graph"]
-        + ["--fix", "out.csv", "--log", "new.jsonl"],
+        [
+            "data",
+            "check",
+            "--data",
+            "gt.jsonl",
+            "--images",
+            "none",
+            "--ignore",
+            "empty_graph",
+            "--fix",
+            "out.csv",
+            "--log",
+            "new.jsonl",
+        ],
         ["data", "stats", "--data", "gt.jsonl", "--out", "out.csv"],
     )
     for command in commands:

@@ -150,7 +150,7 @@ def test_an_output_that_is_an_input_is_refused_and_the_input_stays(
     assert (stop.value.code, said.count("\n")) == (2, 1), said
     assert "expected an output that the command does not read, found its input" in said
     assert kept.read_bytes() == b"precious\n"
-    assert not [p for p in tmp_path.rglob("*.part")]
+    assert not list(tmp_path.rglob("*.part"))
 
 
 @pytest.mark.parametrize(
