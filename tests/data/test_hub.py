@@ -124,7 +124,7 @@ def test_a_stream_has_no_length_and_no_going_back(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a stream is read in order"):
         stream.read(0)
     first, second, *_ = stream
-    with pytest.raises(ImageError, match="take the image before the next example"):
+    with pytest.raises(ImageError, match="read the image before the next example"):
         stream.image(first)
     del second
 
@@ -185,7 +185,7 @@ def test_relations_to_undeclared_objects_and_repeated_ids_are_named(tmp_path: Pa
     assert read.graph.ids == ("man.1", "man.2")
     assert not read.graph.pairs
     assert [fault.kind for fault in faults] == ["id", "relation", "name"]
-    assert "'man.1' again; kept; relations mean the first" in faults[0].text
+    assert "'man.1' again; kept; relations refer to the first" in faults[0].text
 
 
 def test_images_by_path(tmp_path: Path) -> None:
