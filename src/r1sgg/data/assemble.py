@@ -17,11 +17,9 @@ import numpy as np
 
 from r1sgg.data.dataset import Fault, fault
 from r1sgg.errors import short
+from r1sgg.graph.records import MARGIN
 from r1sgg.graph.scene import Boxes, SceneGraph, normalize_name
 from r1sgg.graph.text import number_ids
-
-MARGIN = 1.0
-"""Pixels by which a box may reach outside its image without a fault: that much is rounding."""
 
 
 def assemble(

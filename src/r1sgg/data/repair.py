@@ -15,7 +15,7 @@ from r1sgg.data.base import TRUTH_KEYS
 from r1sgg.data.findings import LIKE_SIZES, Finding
 from r1sgg.errors import ImageError, short
 from r1sgg.graph.mapping import Mapper
-from r1sgg.graph.records import OBJECT_KEYS, RELATIONSHIP_KEYS, are_numbers
+from r1sgg.graph.records import OBJECT_KEYS, RELATIONSHIP_KEYS, are_numbers, clip_box
 from r1sgg.graph.scene import NUMBER_SUFFIX, label_of_id, normalize_name
 
 _SAME_SHAPE = 0.01
@@ -183,12 +183,11 @@ class _LineRepair:
             fits = x1 >= -1 and y1 >= -1 and x2 > 0 and y2 > 0 and x1 + x2 <= width + 1 and y1 + y2 <= height + 1
             self.note("degenerate_box", f"{where} is {short(box)}{LIKE_SIZES if fits else ''}", "object dropped")
             return None
-        inside = [max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)]
-        gone = not (inside[0] < inside[2] and inside[1] < inside[3])
-        if gone or x1 < -1 or y1 < -1 or x2 > width + 1 or y2 > height + 1:
-            done = "object dropped" if gone else f"clipped to {inside}"
+        inside, far = clip_box(box, width, height)
+        if far or inside is None:
+            done = "object dropped" if inside is None else f"clipped to {inside}"
             self.note("box_outside", f"{where} is {short(box)}, the image {width}x{height}", done)
-            return None if gone else inside
+            return inside
         return list(box)
 
     def _class(self, label: str, where: str) -> str | None:

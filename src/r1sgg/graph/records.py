@@ -25,6 +25,9 @@ from r1sgg.graph.scene import Boxes, SceneGraph, label_of_id, normalize_name, sc
 OBJECT_KEYS = frozenset(("id", "bbox"))
 RELATIONSHIP_KEYS = frozenset(("subject", "predicate", "object"))
 
+MARGIN = 1.0
+"""Pixels by which a box may reach outside its image: that much is rounding, and is clipped without a message."""
+
 Rows = list[dict[str, Any]]
 Size = tuple[float, float]
 """Width and height that the boxes of rows are relative to."""
@@ -108,7 +111,7 @@ def graph_of_rows(
     flat: list[float] = []
     for k, row in enumerate(objects):
         here = f"{where}: objects[{k}]"
-        reference, name, label, box = _exported(row, here, key) if exported else _true(row, here, *size)
+        reference, name, label, box = _exported_object(row, here, key) if exported else _true_object(row, here, *size)
         if reference in index:
             raise InputError(f"{here}.{key}", expected="ids that differ", found=f"{short(reference)} again")
         index[reference] = k
@@ -174,7 +177,7 @@ def number(value: Any, where: str) -> float:
     """
     try:
         found = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
         raise InputError(where, expected="a finite number", found=short(value))
@@ -186,7 +189,7 @@ _Object = tuple[Hashable, str, str, Sequence[float]]
 """What relationships call an object, its id, its class, and its box in the unit of the rows."""
 
 
-def _true(row: Mapping[str, Any], where: str, width: float, height: float) -> _Object:
+def _true_object(row: Mapping[str, Any], where: str, width: float, height: float) -> _Object:
     """An object of ground truth."""
     name = row.get("id")
     if not isinstance(name, str) or not (label := label_of_id(name)):
@@ -198,11 +201,23 @@ def _true(row: Mapping[str, Any], where: str, width: float, height: float) -> _O
     x1, y1, x2, y2 = box
     if not (x1 < x2 and y1 < y2):
         raise InputError(where, expected="x1 < x2 and y1 < y2", found=short(box), hint="boxes are corners, not sizes")
-    inside = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)  # a pixel outside is rounding
-    if x1 < -1 or y1 < -1 or x2 > width + 1 or y2 > height + 1 or not (inside[0] < inside[2] and inside[1] < inside[3]):
+    inside, far = clip_box(box, width, height)
+    if far or inside is None:
         expected = f"a box inside the image of {width}x{height}"
         raise InputError(where, expected=expected, found=short(box), hint="boxes are pixels of this image")
     return name, name, label, inside
+
+
+def clip_box(box: Sequence[float], width: float, height: float) -> tuple[list[float] | None, bool]:
+    """Clip a box (xyxy in pixels) to its image.
+
+    Returns:
+        The clipped box, or None if it has no area; and whether it reached outside by more than `MARGIN` pixels.
+    """
+    x1, y1, x2, y2 = box
+    inside = [max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)]
+    far = x1 < -MARGIN or y1 < -MARGIN or x2 > width + MARGIN or y2 > height + MARGIN
+    return (inside if inside[0] < inside[2] and inside[1] < inside[3] else None), far
 
 
 def are_numbers(value: Any, count: int) -> bool:
@@ -210,10 +225,10 @@ def are_numbers(value: Any, count: int) -> bool:
     return type(value) is list and len(value) == count and all(type(v) in _NUMBERS and math.isfinite(v) for v in value)
 
 
-def _exported(row: Mapping[str, Any], where: str, key: str) -> _Object:
+def _exported_object(row: Mapping[str, Any], where: str, key: str) -> _Object:
     """An object of an export."""
     name, box, reference = row.get("id"), row.get("bbox"), row.get(key)
-    if not isinstance(name, str) or not isinstance(reference, Hashable):
+    if not isinstance(name, str) or reference is None or not isinstance(reference, Hashable):
         raise InputError(where, expected=f'an object with an "id" and a "{key}"', found=short(row))
     if not isinstance(box, list) or len(box) != 4:
         raise InputError(f"{where}.bbox", expected="[x1, y1, x2, y2]", found=short(box))
