@@ -140,7 +140,7 @@ def test_shards_share_nothing_and_leave_nothing(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- rows that are wrong
 
 ROWS: list[tuple[dict[str, Any], str]] = [
-    ({"objects": "[{"}, "image_id 2: objects: expected a JSON list, found broken JSON"),
+    ({"objects": "[{"}, "image_id 2: objects: expected JSON, found broken JSON"),
     ({"objects": '{"id": 1}'}, "objects: expected a list of JSON objects"),
     ({"relationships": "null"}, "relationships: expected a list of JSON objects, found None"),
     ({"image_id": ""}, "row 1: image_id: expected a string, found ''"),

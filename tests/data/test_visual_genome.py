@@ -192,7 +192,7 @@ def test_odd_entries_are_named_and_skipped(tmp_path):
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"{", ":1: expected JSON, found broken JSON"),
+        (b"{", "o.json: expected JSON, found broken JSON (unexpected end of data, line 1)"),
         (b"{}", "expected a list of images, found a JSON dict"),
         (gzip.compress(b"[]" * 999, mtime=0)[:-9], "found damaged data"),
         (None, "found No such file"),

@@ -33,7 +33,7 @@ from r1sgg.graph.vocabulary import OPEN, Vocabulary
 
 Looking = Literal["decode", "header", "none"]
 LOOKING: tuple[Looking, ...] = get_args(Looking)
-Size = tuple[int, int] | ImageError | None
+ImageSize = tuple[int, int] | ImageError | None
 """Width and height of an image, why it cannot be read, or None if it was not opened."""
 
 
@@ -79,7 +79,7 @@ class _CheckedLine(NamedTuple):
     where: str
     row: dict[str, Any] | None
     findings: list[Finding]
-    image: Path | Size = None
+    image: Path | ImageSize = None
 
 
 def check(
@@ -188,7 +188,7 @@ def _of_data(data: DataSet, looking: Looking) -> Iterator[_CheckedLine]:
         except InputError as error:
             yield _CheckedLine(f"{data.name}: record {k}", None, [Finding("left_out", str(error), "left out")])
             continue
-        image: Path | Size = example.image
+        image: Path | ImageSize = example.image
         if image is None and looking == "decode":  # inside another file, whose reader need not be safe for threads
             try:
                 image = data.image(example).size
@@ -198,10 +198,12 @@ def _of_data(data: DataSet, looking: Looking) -> Iterator[_CheckedLine]:
         yield _CheckedLine(f"{data.name}: image_id {example.image_id!r}", example.to_record(), findings, image)
 
 
-def _with_sizes(lines: Iterator[_CheckedLine], looking: Looking, workers: int) -> Iterator[tuple[_CheckedLine, Size]]:
+def _with_sizes(
+    lines: Iterator[_CheckedLine], looking: Looking, workers: int
+) -> Iterator[tuple[_CheckedLine, ImageSize]]:
     """Yield lines in their order with the sizes of their images; threads decode a few images ahead."""
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        ahead: deque[tuple[_CheckedLine, Future[Size] | None, Size]] = deque()
+        ahead: deque[tuple[_CheckedLine, Future[ImageSize] | None, ImageSize]] = deque()
         for line in lines:
             if isinstance(line.image, Path):
                 ahead.append((line, pool.submit(_look, line.image, looking) if looking != "none" else None, None))
@@ -214,7 +216,7 @@ def _with_sizes(lines: Iterator[_CheckedLine], looking: Looking, workers: int) -
             yield line, future.result() if future else size
 
 
-def _look(path: Path, looking: Looking) -> Size:
+def _look(path: Path, looking: Looking) -> ImageSize:
     try:
         return image_size(path) if looking == "header" else open_image(path).size
     except ImageError as error:

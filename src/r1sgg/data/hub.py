@@ -39,6 +39,7 @@ from r1sgg.data.dataset import DataSet, Fault, fault, size_fault
 from r1sgg.data.images import image_size, open_image
 from r1sgg.data.spec import Spec
 from r1sgg.errors import ConfigError, ImageError, InputError, require, short
+from r1sgg.graph.records import json_value
 from r1sgg.graph.scene import label_of_id
 
 _SPLITS = {"JosephZ/vg150_val_sgg_prompt": "val", "JosephZ/psg_test_sg": "test"}
@@ -251,10 +252,7 @@ def _numbered_rows(row: Mapping[str, Any], names: ClassNames | None, where: str)
 def _list(value: Any, where: str) -> list[dict[str, Any]]:
     """Return a list of objects, which may be written as JSON, or as an object of lists (`datasets` makes these)."""
     if isinstance(value, str | bytes):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError as error:
-            raise InputError(where, expected="a JSON list", found=f"broken JSON ({error.msg})") from error
+        value = json_value(value, where)
     if isinstance(value, dict) and value and all(isinstance(part, list) for part in value.values()):
         value = [dict(zip(value, items, strict=False)) for items in zip(*value.values(), strict=False)]
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from r1sgg.errors import InputError, os_errors, short
+from r1sgg.graph.records import json_value
 from r1sgg.graph.text import Frame
 
 _MARK = b"\xef\xbb\xbf"  # some editors open a UTF-8 file with it
@@ -84,11 +85,7 @@ def read_json(path: Path) -> Any:
     """
     with os_errors(path, "a readable JSON file", "check the path"):
         content = path.read_bytes()
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        found = f"broken JSON ({error.msg})"
-        raise InputError(f"{path}:{error.lineno}", expected="JSON", found=found, hint="fetch it again") from error
+    return json_value(content, str(path), "write or fetch it again")
 
 
 # ---------------------------------------------------------------- writing

@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from r1sgg.data.base import Example
 from r1sgg.data.images import image_size
 from r1sgg.errors import ImageError, InputError
 from r1sgg.graph.forms import bare_predicate, singular
 from r1sgg.graph.mapping import Level, mapper
+from r1sgg.graph.records import json_value
 from r1sgg.graph.scene import SceneGraph, normalize_name
 from r1sgg.graph.text import number_ids
 from r1sgg.graph.vocabulary import VG150, Vocabulary
@@ -50,7 +50,7 @@ class Conversion:
     notes: list[str] = field(default_factory=list)
 
 
-Box = tuple[float, float, float, float]
+_Box = tuple[float, float, float, float]
 """Corners xyxy in pixels."""
 
 
@@ -163,7 +163,7 @@ class _Objects:
 
     def __init__(self, log: Conversion, where: str) -> None:
         self.log, self.where = log, where
-        self.rows: list[tuple[list[str], Box]] = []
+        self.rows: list[tuple[list[str], _Box]] = []
         self.row_of: dict[Any, int] = {}
 
     def add(self, row: Any) -> None:
@@ -198,7 +198,7 @@ def _graph(source: _Objects, relations: list[Any], size: tuple[int, int], names:
     log, (width, height) = source.log, size
     rows: list[int] = []  # of `source`, for each object so far
     labels: list[str] = []
-    boxes: list[Box] = []
+    boxes: list[_Box] = []
     for k, (raw, box) in enumerate(source.rows):
         label = names.object(raw)
         x1, y1, x2, y2 = clipped = (max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height))
@@ -287,12 +287,7 @@ def _load(path: Path) -> list[Any]:
         found = getattr(error, "strerror", None) or f"damaged data ({error})"
         expected = "a readable JSON file (or .gz)"
         raise InputError(str(path), expected=expected, found=found, hint="check the path") from error
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise InputError(
-            f"{path}:{error.lineno}", expected="JSON", found=f"broken JSON ({error.msg})", hint="fetch it again"
-        ) from error
+    document = json_value(data, str(path), "fetch it again")
     if not isinstance(document, list):
         raise InputError(str(path), expected="a list of images", found=f"a JSON {type(document).__name__}")
     return document
@@ -331,7 +326,7 @@ def _sizes(path: Path, log: Conversion) -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def _box_of(row: Mapping[str, Any]) -> Box | None:
+def _box_of(row: Mapping[str, Any]) -> _Box | None:
     x, y, w, h = (row.get(k) for k in "xywh")
     values = [v for v in (x, y, w, h) if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(values) != 4 or not all(abs(v) < 1e6 for v in values) or values[2] <= 0 or values[3] <= 0:

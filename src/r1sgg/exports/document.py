@@ -18,7 +18,7 @@ import orjson
 from r1sgg.data.jsonl import frame_of
 from r1sgg.errors import InputError, short
 from r1sgg.exports.record import GraphRecord
-from r1sgg.graph.records import graph_of_rows, graph_to_rows
+from r1sgg.graph.records import graph_of_rows, graph_to_rows, json_value
 from r1sgg.graph.scene import SceneGraph
 
 
@@ -53,10 +53,7 @@ def read_object(text: str | bytes, where: str) -> dict[str, Any]:
     Raises:
         InputError: it is something else.
     """
-    try:
-        document = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InputError(where, expected="JSON", found=f"something else ({error.msg})") from error
+    document = json_value(text, where)
     if not isinstance(document, dict):
         raise InputError(where, expected="a JSON object", found=short(document))
     return document

@@ -18,6 +18,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 
 from r1sgg.errors import InputError, short
 from r1sgg.graph.scene import Boxes, SceneGraph, label_of_id, normalize_name, score_column
@@ -134,6 +135,19 @@ def graph_of_rows(
     if exported:
         scores = _scores(objects, f"{where}: objects"), _scores(relationships, f"{where}: relationships")
     return SceneGraph(tuple(ids), tuple(labels), boxes, tuple(pairs), tuple(predicates), *scores)
+
+
+def json_value(content: bytes | str, where: str, hint: str = "") -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        InputError: it is no JSON.
+    """
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        found = f"broken JSON ({error.msg}, line {error.lineno})"
+        raise InputError(where, expected="JSON", found=found, hint=hint) from error
 
 
 def rows_of(value: Any, where: str) -> Rows:

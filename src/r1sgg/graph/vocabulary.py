@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import orjson
-
 from r1sgg.errors import InputError, os_errors, short
+from r1sgg.graph.records import json_value
 from r1sgg.graph.scene import SceneGraph, normalize_name
 
 
@@ -72,10 +71,7 @@ def load_vocabulary(spec: str) -> Vocabulary:
     path = Path(spec)
     with os_errors(f"vocabulary {spec!r}", f"one of {', '.join(_NAMED)}, or a readable JSON file"):
         content = path.read_bytes()
-    try:
-        document = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise InputError(spec, expected="JSON", found=f"broken JSON ({error})") from error
+    document = json_value(content, spec)
     if not isinstance(document, dict):
         raise InputError(spec, expected=_FILE, found=f"a JSON {type(document).__name__}")
     if unknown := sorted(set(document) - {"name", "objects", "predicates"}):
