@@ -204,8 +204,8 @@ class _LineRepair:
         for k, item in enumerate(self.row["relationships"]):
             where = f"relationships[{k}]"
             fields = [item.get(key) for key in ("subject", "predicate", "object")] if isinstance(item, dict) else [None]
-            start, said, end = cast(list[str], fields) if all(isinstance(v, str) for v in fields) else ("", "", "")
-            if start not in names or end not in names or not (predicate := normalize_name(said)):
+            start, given, end = cast(list[str], fields) if all(isinstance(v, str) for v in fields) else ("", "", "")
+            if start not in names or end not in names or not (predicate := normalize_name(given)):
                 self.note("bad_relationship", f"{where} is {short(item)}", "dropped")
                 continue
             self._remove_unknown(item, RELATIONSHIP_KEYS, where)
@@ -213,14 +213,14 @@ class _LineRepair:
             if subject is None or target is None:
                 self.note("lost_end", f"{where} is {short(item)}", "dropped")
                 continue
-            written, predicate, swap = self._predicate(said, predicate, where)
+            written, predicate, swap = self._predicate(given, predicate, where)
             if not predicate:
                 continue
             if swap:
                 subject, target = target, subject
             if subject == target and self.note("self_relation", f"{where} is {short(item)}", "dropped"):
                 continue
-            triplet = (subject, predicate, target, 0)
+            triplet = (subject, predicate, target, 0)  # the last number tells repeats apart where they are allowed
             if triplet in kept:
                 if self.note("repeated_triplet", f"{where} is {short(item)}", "dropped"):
                     continue

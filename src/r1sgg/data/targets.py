@@ -70,6 +70,7 @@ def target(
 
 
 def _most_connected(graph: SceneGraph, limit: int) -> list[int]:
+    """Return the objects with the most relationships; of equally connected ones the larger."""
     degree = [0] * len(graph)
     for subject, target_object in graph.pairs:
         degree[subject] += 1
@@ -79,7 +80,7 @@ def _most_connected(graph: SceneGraph, limit: int) -> list[int]:
 
 
 def _most_informative(graph: SceneGraph, limit: int) -> list[int]:
-    """The relationships with the fewest earlier ones on their pair; repeated triplets come last."""
+    """Return the relationships with the fewest earlier ones on their pair; repeated triplets come last."""
     ranks: list[int] = []
     earlier: dict[tuple[int, int], set[str]] = {}  # pair -> its predicates so far
     for pair, predicate in zip(graph.pairs, graph.predicates, strict=True):

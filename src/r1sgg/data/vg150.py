@@ -267,6 +267,7 @@ def _touching(columns: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
 def _has_relation(data: VG150Data) -> npt.NDArray[np.bool_]:
     """Return for each image in `rows` whether one of its relations is left, or it had none."""
     total = np.concatenate(([0], np.cumsum(data.kept)))  # kept relations before each relation
+    # Kept relations of an image are total[last + 1] - total[first]; first is -1, which clip makes 0, for none.
     first, last = data.columns["img_to_first_rel"][data.rows], data.columns["img_to_last_rel"][data.rows]
     left: npt.NDArray[np.bool_] = (first < 0) | (total[last + 1] > total[first.clip(0)])
     return left
@@ -274,6 +275,7 @@ def _has_relation(data: VG150Data) -> npt.NDArray[np.bool_]:
 
 def _one_per_pair(ends: Indices, kept: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.bool_]:
     """Return for each of R relations whether it is the one that was drawn of its ordered pair, all equally likely."""
+    # np.unique returns the first of equal rows, and the rows are in random order: each is equally likely.
     order = np.random.default_rng(seed).permutation(np.flatnonzero(kept))
     _, first = np.unique(ends[order], axis=0, return_index=True)
     chosen = np.zeros(len(ends), dtype=bool)

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from r1sgg.data.base import Example
+from r1sgg.data.columns import four_numbers
 from r1sgg.data.images import image_size
 from r1sgg.errors import ImageError, InputError
 from r1sgg.graph.forms import bare_predicate, singular
@@ -327,11 +328,9 @@ def _sizes(path: Path, log: Conversion) -> dict[str, tuple[int, int]]:
 
 
 def _box_of(row: Mapping[str, Any]) -> _Box | None:
-    x, y, w, h = (row.get(k) for k in "xywh")
-    values = [v for v in (x, y, w, h) if isinstance(v, int | float) and not isinstance(v, bool)]
-    if len(values) != 4 or not all(abs(v) < 1e6 for v in values) or values[2] <= 0 or values[3] <= 0:
-        return None
-    return values[0], values[1], values[0] + values[2], values[1] + values[3]
+    x, y, w, h = four_numbers([row.get(key) for key in "xywh"])
+    far = max(abs(x), abs(y), w, h) >= 1e6
+    return (x, y, x + w, y + h) if w > 0 and h > 0 and not far else None  # NaN, for what is no number, is not above 0
 
 
 def _names_of(row: Mapping[str, Any]) -> list[str]:

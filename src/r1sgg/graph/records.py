@@ -204,7 +204,7 @@ _Object = tuple[Hashable, str, str, Sequence[float]]
 
 
 def _true_object(row: Mapping[str, Any], where: str, width: float, height: float) -> _Object:
-    """An object of ground truth."""
+    """Read an object of ground truth."""
     name = row.get("id")
     if not isinstance(name, str) or not (label := label_of_id(name)):
         raise InputError(where, expected='an object with an "id" like "person.1"', found=short(row))
@@ -240,7 +240,7 @@ def are_numbers(value: Any, count: int) -> bool:
 
 
 def _exported_object(row: Mapping[str, Any], where: str, key: str) -> _Object:
-    """An object of an export."""
+    """Read an object of an export."""
     name, box, reference = row.get("id"), row.get("bbox"), row.get(key)
     if not isinstance(name, str) or reference is None or not isinstance(reference, Hashable):
         raise InputError(where, expected=f'an object with an "id" and a "{key}"', found=short(row))
@@ -251,14 +251,14 @@ def _exported_object(row: Mapping[str, Any], where: str, key: str) -> _Object:
 
 
 def _name(value: Any, where: str) -> str:
-    """A class or predicate, normalised."""
+    """Return a class or predicate, normalised."""
     if not isinstance(value, str) or not (name := normalize_name(value)):
         raise InputError(where, expected="a name with a letter or digit in it", found=short(value))
     return name
 
 
 def _end(row: Mapping[str, Any], end: str, index: Mapping[Hashable, int], where: str) -> int:
-    """The place of a relationship's subject or object."""
+    """Return the place of a relationship's subject or object."""
     try:
         return index[row[end]]
     except (KeyError, TypeError) as error:  # missing, unknown, or a list
@@ -267,7 +267,7 @@ def _end(row: Mapping[str, Any], end: str, index: Mapping[Hashable, int], where:
 
 
 def _scores(rows: Rows, where: str) -> Boxes | None:
-    """The scores of exported rows; an empty text, as a table has it, is none."""
+    """Return the scores of exported rows; an empty text (a table's empty cell) is no score."""
     given = [row.get("score") for row in rows]
     return score_column(
         [None if v is None or v == "" else number(v, f"{where}[{k}].score") for k, v in enumerate(given)]

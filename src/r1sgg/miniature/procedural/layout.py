@@ -161,7 +161,7 @@ def _join(rng: random.Random, canvas: Canvas, group: Group, k: int, recipe: Reci
     top = y2 - height if recipe.predicate == "under" else _snap(at_y - own_y * height, canvas.step)
     new = replace(new, box=(left, top, left + width, top + height))
     at = len(group.parts) if recipe.over else k
-    if not recipe.over:
+    if not recipe.over:  # painted before its base: part k and all later ones move up by one place
         group.links = [(s + (s >= k), p, o + (o >= k)) for s, p, o in group.links]
         k += 1
     group.parts.insert(at, new)
@@ -217,9 +217,9 @@ def _place(
             continue
         if not overlaps and any(overlap(p.box, q.box) for p in moved for q in parts):
             continue
-        at = sum(p.base <= bottom + dy for p in parts)
+        at = sum(p.base <= bottom + dy for p in parts)  # painter's order is that of the ground lines
         together = parts[:at] + moved + parts[at:]
-        count = len(moved)
+        count = len(moved)  # the group goes between parts: links behind it move up by its size, its own by its place
         shifted = [(s + count * (s >= at), p, o + count * (o >= at)) for s, p, o in links]
         joined = shifted + [(s + at, p, o + at) for s, p, o in group.links]
         try:

@@ -163,7 +163,7 @@ def visible_shares(parts: Sequence[Part]) -> list[float]:
             continue
         seen = part.mask.copy()
         total = int(np.count_nonzero(seen))
-        for other in over:
+        for other in over:  # masks start at their own corner: cut both to the area in common
             u1, v1, u2, v2 = other.box
             left, top, right, bottom = max(x1, u1), max(y1, v1), min(x2, u2), min(y2, v2)
             seen[top - y1 : bottom - y1, left - x1 : right - x1] &= ~other.mask[
