@@ -12,6 +12,7 @@ Further options are in the docstring of each reader. Only `hub:` downloads anyth
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ class JsonlData(DataSet):
     def __init__(self, path: Path, split: str | None = None, *, name: str | None = None, strict: bool = True) -> None:
         super().__init__(name or str(path), split)
         self.path = path
-        places: list[tuple[int, int]] = []  # offset and number of each line of this split
+        places = array("q")  # offset and number of each line of this split
         seen: set[str] = set()
         chosen: list[str] = []
         digests: list[bytes] = []
@@ -76,7 +77,7 @@ class JsonlData(DataSet):
                 continue
             splits.add(example.split)
             if split is None or example.split == split:
-                places.append((offset, number))
+                places.extend((offset, number))
                 chosen.append(example.image_id)
                 digests.append(example_digest(example))
         if empty:
@@ -86,7 +87,7 @@ class JsonlData(DataSet):
             raise InputError(str(path), expected=f"lines of split {split!r}" if split else "a right line", found=found)
         if split is None and len(splits) == 1:
             self.split = splits.pop()
-        self._places = np.array(places, dtype=np.int64)
+        self._places = np.array(places).reshape(-1, 2)
         self._hashes = {"images": hash_of_ids(chosen), "annotations": hash_of_digests(digests)}
 
     def __len__(self) -> int:

@@ -213,6 +213,8 @@ def _true_object(row: Mapping[str, Any], where: str, width: float, height: float
     if not are_numbers(box, 4):
         raise InputError(where, expected="[x1, y1, x2, y2] in pixels", found=short(box))
     x1, y1, x2, y2 = box
+    if 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height:  # as nearly all are
+        return name, name, label, box
     if not (x1 < x2 and y1 < y2):
         raise InputError(where, expected="x1 < x2 and y1 < y2", found=short(box), hint="boxes are corners, not sizes")
     inside, far = clip_box(box, width, height)
