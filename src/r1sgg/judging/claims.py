@@ -44,7 +44,7 @@ def things(batch: Batch, plus_one: float = 0.0) -> Things:
     """Find the objects that were declared again, in the order of rank."""
     rows, ranks = np.arange(len(batch.labels)), batch.object_ranks
     key = batch.owners * (int(batch.labels.max(initial=0)) + 1) + batch.labels
-    order = np.lexsort((ranks, key))
+    order = np.argsort(key, kind="stable") if batch.object_scores is None else np.lexsort((ranks, key))
     grouped = key[order]
     close: list[tuple[int, int, int, int]] = []  # rank and row of the later, of the earlier
     twins: list[tuple[int, int]] = []
