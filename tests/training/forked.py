@@ -3,8 +3,8 @@
     python -m tests.training.forked                      jobs as lines of JSON on standard input, see `Job`
     torchrun ... -m tests.training.forked sft --...      one command in this process, with the same patches
 
-GRPO is paid by `vowels`, because a random model never writes a graph; and its rollouts are sampled alike whatever the
-number of processes: each process samples those of all, with one seed, and takes its own.
+GRPO uses the reward `vowels`, because a random model never writes a graph. Its rollouts do not depend on the number of
+processes: each process samples those of all, with one seed, and takes its own.
 
 accelerate shards a model (FSDP) on accelerators only and on CPUs quietly does not. `shard` lifts that, so that what is
 done about sharded weights runs here.

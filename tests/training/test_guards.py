@@ -163,7 +163,7 @@ def test_relations_that_grow_without_recall(guards: Guards) -> None:
     measured(guards, 20, relations=8.0, recall=0.33)
     assert seen(guards) == [(20, "enumeration")]
     assert (
-        "8.0 relations per image (3.0 are annotated) in place of 4.0"
+        "8.0 relations per image (3.0 are annotated) instead of 4.0"
         in warnings_of(guards.file.path.parent)[0]["message"]
     )
 
@@ -190,7 +190,9 @@ def test_answers_that_can_no_longer_be_read(guards: Guards) -> None:
     for step, failed in enumerate((0.9, 0.4, 0.1, 0.3, 0.7, 0.9), 1):
         logged(guards, step, completions__failure_rate=failed)
     assert seen(guards) == [(5, "format_collapse")]
-    assert "70% of the sampled answers cannot be read, after 10%" in warnings_of(guards.file.path.parent)[0]["message"]
+    assert (
+        "70% of the sampled completions cannot be read, after 10%" in warnings_of(guards.file.path.parent)[0]["message"]
+    )
 
 
 def test_a_model_that_never_could_write_graphs_has_not_collapsed(guards: Guards) -> None:
@@ -231,7 +233,7 @@ def test_a_prompt_that_is_cut_stops_the_run(
     assert stopped.value.code == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "a batch has" in said
-    assert "image tokens beside image grids that are worth" in said
+    assert "image tokens, but image grids of" in said
     assert "max_length" in said
 
 
@@ -260,11 +262,9 @@ def test_images_that_are_missing(mini: Path) -> None:
     lost[1] = 0
     assert missing_images(lost, batch, token, 2) == "1 of 2 prompts hold no image token"
     more = torch.cat([ids, torch.full_like(ids[:, :1], token)], 1)
-    assert (
-        missing_images(more, batch, token, 2) == f"{count + 2} image tokens beside image grids that are worth {count}"
-    )
+    assert missing_images(more, batch, token, 2) == f"{count + 2} image tokens, but image grids of {count}"
     fewer = {**batch, "pixel_values": batch["pixel_values"][:-4]}
-    assert "patches beside image grids of" in str(missing_images(ids, fewer, token, 2))
+    assert "patches, but image grids of" in str(missing_images(ids, fewer, token, 2))
     assert missing_images(ids, {"pixel_values": torch.zeros(2, 3, 8, 8)}, token, None) is None  # a family without grids
 
 

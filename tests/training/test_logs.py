@@ -14,13 +14,13 @@ def lines(path: Path) -> list[dict[str, object]]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def test_cut_drops_later_steps_and_a_line_that_was_cut_off(tmp_path: Path) -> None:
+def test_a_resumed_run_drops_later_steps_and_a_line_that_was_cut_off(tmp_path: Path) -> None:
     file = StepFile(tmp_path / "metrics.jsonl")
-    assert file.cut(3) == []
+    assert file.begin(3) == []
     file.append([{"step": step} for step in (1, 2, 2, 3)])
     with file.path.open("ab") as handle:
         handle.write(b'{"step": 1, "lo')
-    assert file.cut(2) == [{"step": 1}, {"step": 2}, {"step": 2}]
+    assert file.begin(2) == [{"step": 1}, {"step": 2}, {"step": 2}]
     assert lines(file.path) == [{"step": 1}, {"step": 2}, {"step": 2}]
 
 

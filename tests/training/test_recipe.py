@@ -11,8 +11,9 @@ from trl import GRPOConfig
 
 from r1sgg.cli import main
 from r1sgg.errors import ConfigError
-from r1sgg.training.grpo import rubric_of, without_images
-from r1sgg.training.recipe import Recipe, RewardOptions, RunOptions, TargetOptions, read_recipe
+from r1sgg.training.grpo import rubric_of, without_tokens
+from r1sgg.training.options import RewardOptions, RunOptions, TargetOptions
+from r1sgg.training.recipe import Recipe, read_recipe
 
 CPU = {"bf16": False, "use_cpu": True, "activation_checkpointing": False}
 
@@ -110,8 +111,8 @@ def test_rewards_by_set_by_mapping_and_by_json() -> None:
 
 
 def test_image_tokens_join_what_a_recipe_suppresses() -> None:
-    assert without_images({"suppress_tokens": [1], "min_p": 0.1}, [5, 4], vllm=False) == {
+    assert without_tokens({"suppress_tokens": [1], "min_p": 0.1}, [5, 4], vllm=False) == {
         "suppress_tokens": [1, 4, 5],
         "min_p": 0.1,
     }
-    assert without_images(None, [5], vllm=True) == {"logit_bias": {5: -100.0}}
+    assert without_tokens(None, [5], vllm=True) == {"logit_bias": {5: -100.0}}
