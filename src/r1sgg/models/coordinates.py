@@ -52,10 +52,6 @@ class Placement:
         """Convert boxes xyxy from fractions of the image to the model's coordinates, rounded to its digits."""
         return np.round(boxes_N4 * (self.image * 2) + self.offset * 2, self.decimals)
 
-    def read(self, boxes_N4: Boxes) -> Boxes:
-        """Convert boxes from the model's coordinates to fractions of the image; outside [0, 1] in the padding."""
-        return (boxes_N4 - self.offset * 2) / (self.image * 2)
-
 
 def placement(convention: Convention, image_size: tuple[int, int], processor: ProcessorMixin) -> Placement:
     """Place an image of that size (width, height in pixels) in a family's coordinates.

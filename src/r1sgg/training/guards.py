@@ -240,35 +240,28 @@ class Guards(TrainerCallback):  # type: ignore[misc]
 
     def _logged(self, row: Mapping[str, Any]) -> None:
         clipped, failed = row.get("completions/clipped_ratio"), row.get("completions/failure_rate")
-        if clipped is not None and clipped >= CLIPPED:
-            self._say("clipped", f"{clipped:.0%} of the sampled completions reach the length limit")
-        if failed is not None and (before := self._failures.add("sampled", failed)) is not None:
-            self._say("format_collapse", f"{failed:.0%} of the sampled completions cannot be read, after {before:.0%}")
         relations = row.get("completions/relations_per_image")
         recall = next((row[name] for name in _RECALLS if row.get(name) is not None), None)
+        self._check_answers("sampled completions", clipped, failed)
         if relations is not None and recall is not None:
-            self._say_enumeration(self._sampled.add(relations, recall, self._true), "sampled completions")
+            self._say("enumeration", self._sampled.add(relations, recall, self._true), "sampled completions")
         if row.get("reward") is not None:
             self._reward_and_recall.add_reward(row["step"], row["reward"])
 
     def _validated(self, step: int, numbers: Mapping[str, float], true: float | None) -> None:
-        if numbers.get("clipped_ratio", 0) >= CLIPPED and step:
-            self._say("clipped", f"{numbers['clipped_ratio']:.0%} of the evaluated completions reach validate_tokens")
-        if (before := self._failures.add("validation", failed := numbers["failure_rate"])) is not None:
-            self._say(
-                "format_collapse", f"{failed:.0%} of the evaluated completions cannot be read, after {before:.0%}"
-            )
-        recall = numbers.get("R@50")
-        if recall is None:
+        clipped = numbers.get("clipped_ratio") if step else None  # an untrained model may never end a completion
+        self._check_answers("evaluated completions", clipped, numbers["failure_rate"])
+        if (recall := numbers.get("R@50")) is None:
             return
-        relations = numbers["relations_per_image"]
-        self._say_enumeration(self._enumerates.add(relations, recall, true), "completions for the validation set")
-        if (seen := self._reward_and_recall.add_recall(step, recall)) is not None:
-            self._say("reward_without_recall", seen)
+        seen = self._enumerates.add(numbers["relations_per_image"], recall, true)
+        self._say("enumeration", seen, "evaluated completions")
+        self._say("reward_without_recall", self._reward_and_recall.add_recall(step, recall))
 
-    def _say_enumeration(self, seen: str | None, where: str) -> None:
-        if seen is not None:
-            self._say("enumeration", f"{where}: {seen}")
+    def _check_answers(self, kind: str, clipped: float | None, failed: float | None) -> None:
+        if clipped is not None and clipped >= CLIPPED:
+            self._say("clipped", f"{clipped:.0%} of the {kind} reach the length limit")
+        if failed is not None and (before := self._failures.add(kind, failed)) is not None:
+            self._say("format_collapse", f"{failed:.0%} of the {kind} cannot be read, after {before:.0%}")
 
     # ---------------------------------------------------------------- messages
 
@@ -276,11 +269,12 @@ class Guards(TrainerCallback):  # type: ignore[misc]
         trouble = TROUBLES[name]
         return f"step {self._step}: {seen}. Usually {trouble.means}. To do: {trouble.do} (docs/training.md: {name})"
 
-    def _say(self, name: str, seen: str) -> None:
-        if name in self.said or not self._speaks:
+    def _say(self, name: str, seen: str | None, where: str = "") -> None:
+        """Report a kind of trouble, unless nothing was seen or it was reported before."""
+        if seen is None or name in self.said or not self._speaks:
             return
         self.said.add(name)
-        message = self._message(name, seen)
+        message = self._message(name, f"{where}: {seen}" if where else seen)
         _log.warning("%s", message)
         self.file.append([{"step": self._step, "trouble": name, "message": message}])
 
