@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from trl import GRPOConfig
 
 from r1sgg.cli import main
 from r1sgg.errors import ConfigError
-from r1sgg.training.grpo import rubric_of, without_images
-from r1sgg.training.recipe import Recipe, RewardOptions, RunOptions, TargetOptions, read_recipe
+from r1sgg.training.grpo import without_tokens
+from r1sgg.training.options import RewardOptions, RunOptions, TargetOptions
+from r1sgg.training.recipe import Recipe, read_recipe
 
 CPU = {"bf16": False, "use_cpu": True, "activation_checkpointing": False}
 
@@ -98,20 +100,19 @@ def test_a_saved_recipe_gives_the_same_options_again(tmp_path: Path) -> None:
     assert (again.options[1].max_steps, again.options[1].top_k, again.options[0].resume) == (4, 3, False)
 
 
-def test_rewards_by_set_by_mapping_and_by_json() -> None:
-    assert rubric_of("paper-v4", "exact", clamp=None).weights == {"format": 1.0, "hard_recall": 5.0}
-    assert rubric_of("original", "exact", clamp=None).clamp is False
-    assert rubric_of("original", "exact", clamp=True).clamp is True
-    for given in ({"node": 2}, '{"node": 2}'):
-        assert rubric_of(given, "exact", clamp=None).weights == {"node": 2.0}
-    for bad in ("paper-v9", "{", {}, {"node": "x"}, {"nodes": 1}):
-        with pytest.raises(ConfigError):
-            rubric_of(bad, "exact", clamp=None)
+def test_rewards_in_a_recipe_are_a_set_terms_or_a_mapping(tmp_path: Path) -> None:
+    for written in ("paper-v4", '{"node": 2}', {"node": 2, "my_rewards.py:my_term": 1}):
+        (tmp_path / "recipe.yaml").write_text(json.dumps({"rewards": written}))
+        recipe = read_recipe((RewardOptions,), tmp_path / "recipe.yaml", [], {})
+        assert recipe.option(RewardOptions).rewards == written
+    recipe = read_recipe((RewardOptions,), None, ["--rewards", "my_rewards.py:my_term"], {})
+    assert recipe.option(RewardOptions).rewards == "my_rewards.py:my_term"
+    assert read_recipe((RewardOptions,), None, [], {}).option(RewardOptions).rewards == "paper-v1"
 
 
 def test_image_tokens_join_what_a_recipe_suppresses() -> None:
-    assert without_images({"suppress_tokens": [1], "min_p": 0.1}, [5, 4], vllm=False) == {
+    assert without_tokens({"suppress_tokens": [1], "min_p": 0.1}, [5, 4], vllm=False) == {
         "suppress_tokens": [1, 4, 5],
         "min_p": 0.1,
     }
-    assert without_images(None, [5], vllm=True) == {"logit_bias": {5: -100.0}}
+    assert without_tokens(None, [5], vllm=True) == {"logit_bias": {5: -100.0}}
