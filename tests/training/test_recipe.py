@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,31 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_what_it_includes(
 def test_an_older_name_is_not_overruled_by_a_default(tmp_path: Path) -> None:
     assert read(recipe(tmp_path, "gradient_checkpointing: true")).options[1].activation_checkpointing is True
     assert read(None).options[1].activation_checkpointing is False
+
+
+@dataclass
+class Before523:
+    """The option as transformers before 5.23 has it."""
+
+    gradient_checkpointing: bool = True
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "wanted"),
+    [
+        ("", [], False),
+        ("activation_checkpointing: true", [], True),
+        ("gradient_checkpointing: true", [], True),
+        ("activation_checkpointing: true", ["--activation_checkpointing", "false"], False),
+        ("activation_checkpointing: false", ["--gradient_checkpointing", "true"], True),
+    ],
+)
+def test_an_older_transformers_understands_both_names(
+    tmp_path: Path, text: str, arguments: list[str], wanted: bool
+) -> None:
+    defaults = {"activation_checkpointing": False}  # as `machine_defaults` says
+    found = read_recipe((RunOptions, Before523), recipe(tmp_path, text), arguments, defaults)
+    assert found.option(Before523).gradient_checkpointing is wanted
 
 
 def test_every_trl_option_is_an_option(tmp_path: Path) -> None:

@@ -68,19 +68,17 @@ def read_recipe(
         ConfigError: an unknown key or option, or a value of the wrong type.
     """
     parser = _parser(dataclasses)
+    actions = _actions(parser)
     given = _parse(parser, arguments)
     chosen: dict[str, Any] = {}
     for path in ([config] if config else []) + given.pop("include"):
-        found = _load(path)
-        _check(parser, found, path)
+        found = _renamed(_load(path), actions)
+        _check(actions, found, path)
         chosen.update(found)
-    chosen.update(given)
-    values = {**defaults, **chosen}
-    for old, new in _RENAMED.items():
-        if chosen.get(old) is not None and new not in chosen:  # otherwise a default under the new name would win
-            values[new] = values.pop(old)
+    chosen.update(_renamed(given, actions))
+    values = {**_renamed(defaults, actions), **chosen}
     if (wanted := chosen.get("global_batch_size")) is not None:
-        each = values.get("per_device_train_batch_size") or _actions(parser)["per_device_train_batch_size"].default
+        each = values.get("per_device_train_batch_size") or actions["per_device_train_batch_size"].default
         values["gradient_accumulation_steps"] = _accumulation(wanted, each, chosen)
     parser.set_defaults_with_config(**values)
     try:
@@ -105,7 +103,20 @@ _RENAMED = {
     "gradient_checkpointing": "activation_checkpointing",
     "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
 }
-"""Names of transformers 4, which most published recipes use, and their names in transformers 5."""
+"""Names of transformers before 5.23, which published recipes use, and after; ours use the later ones.
+
+vLLM 0.33 needs transformers 5.20, so both have to work.
+"""
+
+
+def _renamed(values: Mapping[str, Any], actions: Mapping[str, argparse.Action]) -> dict[str, Any]:
+    """Use the names of the installed transformers. It may know both; then a default of the later name would win."""
+    result = dict(values)
+    for old, new in _RENAMED.items():
+        name, other = (new, old) if new in actions else (old, new)
+        if result.get(other) is not None and name not in result:
+            result[name] = result.pop(other)
+    return result
 
 
 def _parser(dataclasses: Sequence[type]) -> Any:
@@ -118,6 +129,10 @@ def _parser(dataclasses: Sequence[type]) -> Any:
 
     parser = Parser(dataclass_types=list(dataclasses), allow_abbrev=False)
     parser.add_argument("--include", nargs="+", action="extend", type=Path, default=[])
+    actions = _actions(parser)
+    for old, new in _RENAMED.items():
+        if old in actions and new not in actions:
+            parser.add_argument(f"--{new}", dest=old, type=actions[old].type)
     return parser
 
 
@@ -163,9 +178,8 @@ def _actions(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
     return {a.dest: a for a in reversed(parser._actions) if a.nargs != 0 and a.dest != "include"}
 
 
-def _check(parser: argparse.ArgumentParser, values: dict[str, Any], path: Path) -> None:
+def _check(actions: Mapping[str, argparse.Action], values: dict[str, Any], path: Path) -> None:
     """Check a recipe's keys and convert its values in place (YAML reads 1e-5 as a string)."""
-    actions = _actions(parser)
     for key, value in values.items():
         if (action := actions.get(key)) is None:
             raise ConfigError(f"{path}: {key!r} is not an option that anything reads{_near(key, actions)}")
