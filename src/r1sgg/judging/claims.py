@@ -126,6 +126,26 @@ def same_objects(first: SceneGraph, second: SceneGraph) -> list[tuple[int, int, 
     return [(i, j, float(iou[i, j])) for i, j in found.tolist()]
 
 
+def linked_objects(graph: SceneGraph, truth: SceneGraph) -> list[int | None]:
+    """For each predicted object the true one that a model was told about: by id, or else by box, whatever the class.
+
+    An object whose id is not a true one takes the free true object that it overlaps most, by at least one half.
+    """
+    index = {name: k for k, name in enumerate(truth.ids)}
+    links = [index.get(name) for name in graph.ids]
+    free = set(range(len(truth))) - {t for t in links if t is not None}
+    if None in links and free:
+        iou = pairwise_iou(graph.boxes, truth.boxes)
+        enough = overlapping(iou)
+        for k, t in enumerate(links):
+            if t is None and free:
+                best = max(sorted(free), key=lambda j: iou[k, j])
+                if enough[k, best]:
+                    links[k] = best
+                    free.discard(best)
+    return links
+
+
 def class_overlaps(truth: SceneGraph, graph: SceneGraph) -> Array:
     """For each true object whose class was predicted, the largest IoU with a predicted object of that class."""
     iou, alike = pairwise_iou(truth.boxes, graph.boxes), equal_labels(truth, graph)
