@@ -160,14 +160,20 @@ def test_a_resumed_grpo_run_ends_with_the_same_weights(
     assert lines(whole / "completions.jsonl") == lines(resumed / "completions.jsonl")
 
 
-def test_grpo_moves_the_weights_where_rewards_differ(
-    r1sgg: Command, mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use("vowels", monkeypatch)
+def test_grpo_moves_the_weights_by_a_term_of_a_users_file(r1sgg: Command, mini: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    done = r1sgg("grpo", folder, max_steps=2, num_generations=4, max_completion_length=12, learning_rate=1e-3)
+    term = f"{Path(__file__).with_name('vowels.py')}:vowels"
+    (tmp_path / "recipe.yaml").write_text(f'rewards: {{format: 1, "{term}": 2}}\n')
+    options = {"max_steps": 2, "num_generations": 4, "max_completion_length": 12, "learning_rate": 1e-3}
+    done = r1sgg("grpo", folder, "--config", str(tmp_path / "recipe.yaml"), **options)
     assert done.exit_code == 0, done.output
-    assert all(row["grad_norm"] > 0 for row in lines(folder / "metrics.jsonl"))
+    rows = lines(folder / "metrics.jsonl")
+    assert all(row["grad_norm"] > 0 for row in rows)
+    assert all(row["rewards/vowels/mean"] > 0 and row["completions/failure_rate"] == 1 for row in rows)
+    sampled = lines(folder / "completions.jsonl")
+    assert all(set(row["terms"]) == {"format", "vowels"} for row in sampled)
+    assert all(row["total"] == pytest.approx(row["terms"]["format"] + 2 * row["terms"]["vowels"]) for row in sampled)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["rewards"] == {"format": 1, term: 2}
     before, after = weights(mini), weights(folder)
     assert any(not torch.equal(before[name].float(), after[name].float()) for name in before)
 
