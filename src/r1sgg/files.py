@@ -155,10 +155,9 @@ def write_json(path: Path, value: Any) -> None:
     write_file(path, orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
 
 
-def write_lines(handle: BinaryIO, rows: Iterable[Any]) -> None:
-    """Add a line of JSON for each row."""
-    for row in rows:
-        handle.write(orjson.dumps(row) + b"\n")
+def write_lines(handle: BinaryIO, rows: Iterable[Any]) -> int:
+    """Add a line of JSON for each row and return how many."""
+    return sum(handle.write(orjson.dumps(row) + b"\n") > 0 for row in rows)
 
 
 def move(written: Path, target: Path) -> None:

@@ -44,7 +44,7 @@ def things(batch: Batch, plus_one: float = 0.0) -> Things:
     """Find the objects that were declared again, in the order of rank."""
     rows, ranks = np.arange(len(batch.labels)), batch.object_ranks
     key = batch.owners * (int(batch.labels.max(initial=0)) + 1) + batch.labels
-    order = np.lexsort((ranks, key))
+    order = np.argsort(key, kind="stable") if batch.object_scores is None else np.lexsort((ranks, key))
     grouped = key[order]
     close: list[tuple[int, int, int, int]] = []  # rank and row of the later, of the earlier
     twins: list[tuple[int, int]] = []
@@ -124,6 +124,26 @@ def same_objects(first: SceneGraph, second: SceneGraph) -> list[tuple[int, int, 
     iou = pairwise_iou(first.boxes, second.boxes)
     found = np.argwhere(overlapping(iou) & equal_labels(first, second))
     return [(i, j, float(iou[i, j])) for i, j in found.tolist()]
+
+
+def linked_objects(graph: SceneGraph, truth: SceneGraph) -> list[int | None]:
+    """For each predicted object the true one that a model was told about: by id, or else by box, whatever the class.
+
+    An object whose id is not a true one takes the free true object that it overlaps most, by at least one half.
+    """
+    index = {name: k for k, name in enumerate(truth.ids)}
+    links = [index.get(name) for name in graph.ids]
+    free = set(range(len(truth))) - {t for t in links if t is not None}
+    if None in links and free:
+        iou = pairwise_iou(graph.boxes, truth.boxes)
+        enough = overlapping(iou)
+        for k, t in enumerate(links):
+            if t is None and free:
+                best = max(sorted(free), key=lambda j: iou[k, j])
+                if enough[k, best]:
+                    links[k] = best
+                    free.discard(best)
+    return links
 
 
 def class_overlaps(truth: SceneGraph, graph: SceneGraph) -> Array:
