@@ -30,13 +30,15 @@ def read_lines(path: Path) -> Iterator[NumberedLine]:
     """Yield the lines of a JSON Lines file that are not blank.
 
     Raises:
-        InputError: the file cannot be opened.
+        InputError: the file cannot be opened, or is compressed or UTF-16.
     """
     with os_errors(path, "a readable JSON Lines file", "check the path"):
         handle = path.open("rb")
     offset = 0
     with handle:
         for number, content in enumerate(handle, 1):
+            if number == 1:
+                _check_beginning(content, path)
             if content.strip():
                 yield NumberedLine(number, offset, content)
             offset += len(content)
@@ -85,7 +87,26 @@ def read_json(path: Path) -> Any:
     """
     with os_errors(path, "a readable JSON file", "check the path"):
         content = path.read_bytes()
-    return json_value(content, str(path), "write or fetch it again")
+    _check_beginning(content, path)
+    return json_value(content.removeprefix(_MARK), str(path), "write or fetch it again")
+
+
+_NOT_TEXT = {
+    b"\x1f\x8b": ("a gzip file", "unpack it: gunzip FILE"),
+    b"PK\x03\x04": ("a zip file", "unpack it: unzip FILE"),
+    b"\x28\xb5\x2f\xfd": ("a zstd file", "unpack it: unzstd FILE"),
+    **dict.fromkeys(
+        (b"\xff\xfe", b"\xfe\xff", b"{\x00", b"\x00{"),
+        ("UTF-16 text", "save it as UTF-8: iconv -f UTF-16 -t UTF-8 FILE"),
+    ),
+}
+"""First bytes of files that are taken for JSON by mistake: what they are, and what to do."""
+
+
+def _check_beginning(content: bytes, path: Path) -> None:
+    for beginning, (found, hint) in _NOT_TEXT.items():
+        if content.startswith(beginning):
+            raise InputError(str(path), expected="JSON as UTF-8 text", found=found, hint=hint)
 
 
 # ---------------------------------------------------------------- fields
