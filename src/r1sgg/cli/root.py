@@ -44,7 +44,7 @@ class Command(TyperCommand):
 def inputs_of(values: dict[str, Any]) -> Iterator[Path]:
     """The files and folders that a command's options may name, by the options' names; not all of them exist."""
     for name, value in values.items():
-        if name not in OUTPUTS:
+        if name not in OUTPUTS and name != "config":  # a recipe may be the record of the run that it continues
             yield from _paths(value)
         if name in SOURCES and isinstance(value, str):
             yield from (Path(text).expanduser() for text in _named(name, value) if text)
