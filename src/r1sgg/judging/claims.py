@@ -72,7 +72,7 @@ def things(batch: Batch, plus_one: float = 0.0) -> Things:
 
 
 def _declared_in_turn(batch: Batch, members: Ints, first: Ints, twins: list[tuple[int, int]], plus_one: float) -> None:
-    """The same for a large group, each object beside the first ones before it: no more pairs than there are first ones.
+    """Do the same for a large group: compare each object with the first declarations before it only.
 
     Args:
         batch: the objects.
@@ -159,7 +159,7 @@ def same_objects(first: SceneGraph, second: SceneGraph) -> list[tuple[int, int, 
 
 
 def linked_objects(graph: SceneGraph, truth: SceneGraph) -> list[int | None]:
-    """For each predicted object the true one that a model was told about: by id, or else by box, whatever the class.
+    """Return for each predicted object the true one that the prompt gave: by id, or else by box, whatever the class.
 
     An object whose id is not a true one takes the free true object that it overlaps most, by at least one half.
     """

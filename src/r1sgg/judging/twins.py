@@ -46,8 +46,8 @@ class Pairs(NamedTuple):
 def settle(cells: Cells, true_twins: Twins, predicted_twins: Twins, pairs: Pairs, assigned: Mask) -> Mask:
     """Return the assignment with twins matched so that the relationships between matched objects earn most.
 
-    With very many twins (`_MOST_WAYS`) each group is settled to the best beside the others, which earns no less than
-    the assignment itself.
+    With very many twins (`_MOST_WAYS`) each group is settled by itself, the others fixed, which earns no less than the
+    assignment itself.
 
     Args:
         cells: all pairs of objects.
