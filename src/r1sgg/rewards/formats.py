@@ -16,7 +16,7 @@ _NOT_AN_OBJECT = frozenset(("no_json", "invalid_json", "truncated", "surrounding
 def format_of(text: str, parsed: Parsed) -> float:
     """1 for <think>..</think><answer>..</answer> and the keywords in the answer, 0.5 for a bare answer, else 0.
 
-    The tags must be the whole text, in lower case; the keywords stand in both answer formats. Bare is a JSON object or
+    The tags must be the whole text, in lower case; both answer formats contain the keywords. Bare is a JSON object or
     a compact answer, alone in a code fence or an <answer> too.
     """
     text = text.strip()
