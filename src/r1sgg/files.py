@@ -215,9 +215,19 @@ def locked(path: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
+def remove_leftover(path: Path) -> None:
+    """Remove what a killed process left beside `path`; for a process that has locked it."""
+    real = Path(os.path.realpath(path))
+    _steady(real).unlink(missing_ok=True)
+
+
+def _steady(real: Path) -> Path:
+    return real.with_name(f".{real.name[:200]}.part")
+
+
 def _temporary(real: Path) -> tuple[Path, int]:
     """A file beside `real`, open and empty: what a killed process left, unless another is writing to it now."""
-    steady = real.with_name(f".{real.name[:200]}.part")
+    steady = _steady(real)
     if sys.platform != "win32" and _identity(steady) not in _inputs:
         descriptor = os.open(steady, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         with contextlib.suppress(OSError):  # it is taken, or this file system has no locks

@@ -105,7 +105,7 @@ def test_nothing_changed_is_the_same_run_and_one_part(r1sgg: Command, half: Path
         ({"freeze_vision": True}, "freeze_vision False -> True (the optimizer's state belongs to the other weights)"),
         ({"per_device_train_batch_size": 2}, "4 -> 2 (the place in the data is counted in such steps)"),
         ({"weight_decay": 0.5}, "weight_decay 0.0 -> 0.5 (the steps before and after would not be one run)"),
-        ({"lr_scheduler_type": "greedy", "use_peft": True}, "lr_scheduler_type constant -> greedy"),
+        ({"lr_scheduler_type": "greedy", "eval_strategy": "steps"}, "lr_scheduler_type constant -> greedy"),
     ],
 )
 def test_what_may_not_change_is_refused_with_its_reason_and_nothing_is_touched(

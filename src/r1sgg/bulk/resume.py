@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from r1sgg.errors import InputError
-from r1sgg.files import refuse_inputs, write_json, writing
+from r1sgg.files import refuse_inputs, remove_leftover, write_json, writing
 
 AGAIN = "name another file, or start anew with --overwrite"
 
@@ -88,6 +88,8 @@ class RunLog:
         if out.is_dir():
             raise InputError(str(out), expected="a file to write predictions to", found="a folder")
         refuse_inputs([out, self._side.path])
+        for path in (out, self._side.path):
+            remove_leftover(path)
         if overwrite:
             out.unlink(missing_ok=True)
             self._side.path.unlink(missing_ok=True)
