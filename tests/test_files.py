@@ -14,7 +14,7 @@ import pytest
 
 from r1sgg import files
 from r1sgg.errors import InputError
-from r1sgg.files import append, locked, protected, refuse_inputs, write_file, write_json, writing
+from r1sgg.files import append, locked, new_folder, protected, refuse_inputs, write_file, write_json, writing
 
 
 def names(folder: Path) -> list[str]:
@@ -171,6 +171,22 @@ def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
         assert (tmp_path / "x").read_bytes() == b"second, and longer"
     assert (tmp_path / "x").read_bytes() == b"first"
     assert names(tmp_path) == ["x"]
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with pytest.raises(ZeroDivisionError), new_folder(folder) as part:
+        (part / "x").write_text(str(1 / 0))
+    assert names(tmp_path) == []
+    folder.mkdir()
+    with new_folder(folder) as part:
+        (part / "x").write_text("1")
+        assert names(folder) == []
+        with pytest.raises(InputError, match="another process"), new_folder(folder):
+            pass
+    assert names(tmp_path) == ["out", "x"]
+    with pytest.raises(InputError, match="out: expected a new or empty folder"), new_folder(folder):
+        pass
 
 
 HOLDER = """

@@ -17,6 +17,7 @@ import errno
 import logging
 import os
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -135,13 +136,44 @@ def writing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
             temporary.chmod(stat.S_IMODE(mode))
         temporary.replace(real)
         if sync:
-            _sync_folder(real.parent)
+            _sync(real.parent)
     except OSError as error:
         if error.errno not in _NO_ROOM and not _is_about(error, temporary):
             raise  # of what the block reads
         _refuse(path, error)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `path` when the block ends without an error; else nothing is left.
+
+    Raises:
+        InputError: `path` is an input of the command, is no new or empty folder, or another process makes it.
+    """
+    refuse_inputs([path])
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(str(path), expected="a new or empty folder", found="one with files in it")
+    real = Path(os.path.realpath(path))
+    part = _steady(real)
+    with locked(path):
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+        try:
+            part.mkdir(parents=True)
+            yield part
+            for written in part.rglob("*"):
+                _sync(written)
+            if real.is_dir():
+                real.rmdir()
+            part.rename(real)
+            _sync(real.parent)
+        except OSError as error:
+            if error.errno not in _NO_ROOM and not _is_about(error, part):
+                raise
+            _refuse(path, error, kept="nothing half-written is left")
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def write_file(path: Path, content: bytes | str, *, sync: bool = True) -> None:
@@ -171,7 +203,7 @@ def move(written: Path, target: Path) -> None:
         os.fsync(handle.fileno())
     target.parent.mkdir(parents=True, exist_ok=True)
     written.replace(target)
-    _sync_folder(target.parent)
+    _sync(target.parent)
 
 
 def append(path: Path, content: bytes) -> None:
@@ -299,11 +331,11 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def _sync_folder(folder: Path) -> None:
-    """Wait until the disk knows a new name."""
+def _sync(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
     if sys.platform == "win32":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

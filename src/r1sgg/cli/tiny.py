@@ -25,15 +25,15 @@ def tiny(
 
     Example: `r1sgg tiny --out runs/tiny --seed 0`
     """
-    from r1sgg.errors import InputError, require
+    from r1sgg.errors import require
+    from r1sgg.files import new_folder
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(str(out), expected="a new or empty folder", found="one with files in it")
-    require("transformers", "train")
-    from transformers.utils import logging
+    with new_folder(out) as folder:
+        require("transformers", "train")
+        from transformers.utils import logging
 
-    from r1sgg.miniature.tiny import build_tiny
+        from r1sgg.miniature.tiny import build_tiny
 
-    logging.disable_progress_bar()
-    build_tiny(out, seed, max_pixels=max_pixels)
+        logging.disable_progress_bar()
+        build_tiny(folder, seed, max_pixels=max_pixels)
     typer.echo(f"{out}: a Qwen2-VL with random weights (seed {seed})")

@@ -10,7 +10,7 @@ from typing import Any
 
 from r1sgg.data.provenance import read_trained_on, write_trained_on
 from r1sgg.errors import InputError, ModelError, require
-from r1sgg.files import write_file
+from r1sgg.files import new_folder, write_file
 from r1sgg.models.card import card, read_results, read_run
 from r1sgg.models.families import load_model
 from r1sgg.models.finding import first_line, resolve
@@ -37,21 +37,23 @@ def publish(
         InputError: `out` has files in it, or the results are another model's.
         ModelError: the checkpoint cannot be loaded, or its adapter does not fit.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(str(out), expected="a new or empty folder", found="one with files in it")
+    with new_folder(out) as written:
+        _write(source, written, name or out.name, results, dtype)
+    return out
+
+
+def _write(source: str, out: Path, name: str, results: Path | None, dtype: str) -> None:
     folder = Path(resolve(source))
     trained_on = read_trained_on(folder)
     measured = None if results is None else read_results(results, trained_on)
     loaded = load_model(source, device="cpu", dtype=dtype)
-    out.mkdir(parents=True, exist_ok=True)
     loaded.model.save_pretrained(out)
     loaded.processor.save_pretrained(out)
     loaded.settings.write(out)
     if trained_on:
         write_trained_on(out, trained_on)
-    text = card(name or out.name, loaded.settings, read_run(folder), trained_on, measured)
+    text = card(name, loaded.settings, read_run(folder), trained_on, measured)
     write_file(out / CARD, text)
-    return out
 
 
 def push(folder: Path, name: str, *, private: bool = True) -> str:
