@@ -8,13 +8,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from r1sgg.metrics.ratios import RATIOS
 from r1sgg.metrics.report import RECALLS
 
-_PERCENT = (
-    *("failure_rate", "AP", "AP50", "AP75", *RECALLS, "precision", "f1"),
-    *("duplicate_rate", "redeclared_rate", "self_loop_rate"),
+_PLAIN = tuple(name for name, ratio in RATIOS.items() if not ratio.percent)
+_PERCENT = tuple(
+    dict.fromkeys(
+        ("failure_rate", "AP", "AP50", "AP75", *RECALLS, *(name for name, ratio in RATIOS.items() if ratio.percent))
+    )
 )
-_PLAIN = ("relations_per_image", "objects_per_image")
 
 
 def show(columns: Sequence[tuple[str, Mapping[str, Any]]], against: Iterable[Mapping[str, Any]] = ()) -> None:

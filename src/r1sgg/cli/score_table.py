@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def print_summary(console: Console, scores: Sequence[Score], rubric: Rubric, failed: int) -> None:
     """Mean of every term over the answers it applies to, and the issues by kind."""
     table = Table(
-        title=f"{len(scores)} answers, similarity {rubric.similarity.name}" + (f", {failed} bad" if failed else "")
+        title=f"{len(scores)} completions, similarity {rubric.similarity.name}" + (f", {failed} bad" if failed else "")
     )
-    for column in ("term", "weight", "mean", "answers"):
+    for column in ("term", "weight", "mean", "completions"):
         table.add_column(column, justify="left" if column == "term" else "right")
     for name in rubric.names:
         values = [v for s in scores if (v := s.terms[name]) is not None]

@@ -27,6 +27,7 @@ from r1sgg.judging.protocol import STRICT, Protocol
 from r1sgg.judging.triplets import Judged, TripletMatch, blocks, judge
 from r1sgg.metrics.frequency import TrainingStatistics
 from r1sgg.metrics.objects import BoxColumns, average_precision
+from r1sgg.metrics.ratios import COUNTS, image_columns
 from r1sgg.metrics.tasks import Task, give
 
 Ints = npt.NDArray[np.int64]
@@ -72,7 +73,8 @@ class Columns:
 
     Attributes:
         image_ids: N names.
-        images: N rows of `IMAGE_COLUMNS`.
+        columns: names of the columns of `images` (see `r1sgg.metrics.ratios.image_columns`).
+        images: N rows, one per image.
         triplets: T rows, one a true triplet: image, predicate, rank, rank without constraint, unseen in training.
         predicates: names that `triplets` numbers.
         failures: images of each kind of failure.
@@ -85,6 +87,7 @@ class Columns:
     """
 
     image_ids: tuple[str, ...]
+    columns: tuple[str, ...]
     images: Ints
     triplets: Ints
     predicates: tuple[str, ...]
@@ -96,22 +99,9 @@ class Columns:
     data_hash: str
     models: tuple[str, ...]
 
-
-IMAGE_COLUMNS = (
-    "true_objects",
-    "objects",
-    "true_relations",
-    "relations",
-    "true_positives",
-    "repeats",
-    "self_loops",
-    "distinct_true",
-    "counted",
-    "declared_again",
-    "claiming",
-    "failed",
-    "skipped",
-)
+    def counts(self) -> dict[str, Ints]:
+        """Return the columns of `images` by name, (N,) each."""
+        return dict(zip(self.columns, self.images.T, strict=True))
 
 
 Numbered = tuple[int, Example, Prediction | None]
@@ -160,6 +150,7 @@ class Evaluator:
         """
         self.vocabulary, self.protocol, self.task = vocabulary, protocol, task
         self.mapping, self.similarity, self.repair, self.statistics = mapping, similarity, repair, statistics
+        self._columns = image_columns()
         self._names: list[str] = []
         self._numbers = array("q")
         self._images = array("i")
@@ -245,12 +236,8 @@ class Evaluator:
         e, row = judged.evidence, len(self._names)
         self._names += [image.example.image_id for image in images]
         self._numbers.extend([image.number for image in images])
-        columns = [
-            *(e.true.counts, e.predicted.counts, e.true.triplet_counts, e.predicted.triplet_counts),
-            *(judged.true_positives, judged.repeats, judged.self_loops, e.distinct_counts, e.counted),
-            *(judged.declared_again, e.claiming),
-            *([image.failure is not None for image in images], skipped),
-        ]
+        counts = [COUNTS[name](judged) for name in self._columns[:-2]]
+        columns = [*counts, [image.failure is not None for image in images], skipped]
         self._images.frombytes(np.array(columns, dtype=np.int32).T.tobytes())
         known = self.statistics.triplets if self.statistics is not None else None
         words = [triplet for image in images for triplet in image.truth.triplets]
@@ -287,7 +274,7 @@ class Evaluator:
         order = np.argsort(np.frombuffer(self._numbers, dtype=np.int64), kind="stable")
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
-        images = np.frombuffer(self._images, dtype=np.int32).reshape(-1, len(IMAGE_COLUMNS)).astype(np.int64)
+        images = np.frombuffer(self._images, dtype=np.int32).reshape(-1, len(self._columns)).astype(np.int64)
         triplets = np.frombuffer(self._triplets, dtype=np.int32).reshape(-1, 5).astype(np.int64)
         triplets[:, 0] = place[triplets[:, 0]]
         triplets = triplets[np.argsort(triplets[:, 0], kind="stable")]
@@ -296,6 +283,7 @@ class Evaluator:
         hidden = None if self.protocol.first_box_counts else self._first_box(order)
         return Columns(
             image_ids=tuple(self._names[k] for k in order.tolist()),
+            columns=self._columns,
             images=images[order],
             triplets=triplets,
             predicates=tuple(self._predicates),

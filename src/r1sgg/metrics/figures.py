@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from r1sgg.judging.protocol import CUTOFFS, Protocol
-from r1sgg.metrics.columns import IMAGE_COLUMNS, Columns
+from r1sgg.metrics.columns import Columns
+from r1sgg.metrics.ratios import RATIOS
 
 Array = npt.NDArray[np.float64]
 Values = dict[str, float | None]
@@ -42,21 +43,13 @@ class Figures:
         """
         self.columns, self.count = columns, len(columns.image_ids)
         self._divide_by_all = closed and protocol.absent_predicates == "zero"
-        image = dict(zip(IMAGE_COLUMNS, columns.images.T.astype(np.float64), strict=True))
+        counts = {name: column.astype(np.float64) for name, column in columns.counts().items()}
+        image: dict[str, Array] = {**counts, "images": np.ones(self.count)}
         row, predicate, rank, rank_ng, unseen = columns.triplets.T
-        ones = np.ones(self.count)
         true = image["true_relations"]
         counted = (true > 0) & (image["skipped"] == 0)
         self._ratios: dict[str, tuple[Array, Array]] = {
-            "failure_rate": (image["failed"], ones),
-            "precision": (image["true_positives"], image["counted"]),
-            "recall": (image["true_positives"], image["distinct_true"]),
-            "f1": (2 * image["true_positives"], image["counted"] + image["distinct_true"]),
-            "relations_per_image": (image["relations"], ones),
-            "objects_per_image": (image["objects"], ones),
-            "duplicate_rate": (image["repeats"], image["counted"]),
-            "redeclared_rate": (image["declared_again"], image["objects"]),
-            "self_loop_rate": (image["self_loops"], image["relations"]),
+            name: (_sum(image, ratio.over), _sum(image, ratio.under)) for name, ratio in RATIOS.items()
         }
         found = {
             f"{prefix}R@{k}": (ranks < k).astype(np.float64)
@@ -147,6 +140,11 @@ class Figures:
         if not there.any():
             return None
         return float(recall.sum() / (len(recall) if self._divide_by_all else there.sum()))
+
+
+def _sum(columns: Mapping[str, Array], names: tuple[str, ...]) -> Array:
+    """(N,) the sum of the named counts of each image."""
+    return np.asarray(np.sum([columns[name] for name in names], axis=0), dtype=np.float64)
 
 
 def _ratio(a: float, b: float) -> float | None:

@@ -19,10 +19,11 @@ from r1sgg.graph.mapping import Level, Similarity
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
 from r1sgg.judging.protocol import CUTOFFS, PROTOCOLS, STRICT, Protocol
 from r1sgg.metrics.calibration import summary
-from r1sgg.metrics.columns import IMAGE_COLUMNS, Columns, Evaluator
+from r1sgg.metrics.columns import Columns, Evaluator
 from r1sgg.metrics.figures import Figures
 from r1sgg.metrics.frequency import TrainingStatistics, most_frequent, predicate_groups
 from r1sgg.metrics.intervals import intervals
+from r1sgg.metrics.ratios import RATIOS
 from r1sgg.metrics.streams import join
 from r1sgg.metrics.tasks import Task
 
@@ -129,29 +130,15 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
     evaluator, columns, figures = evaluation.evaluator, evaluation.columns, evaluation.figures
     values = figures.values()
     groups = predicate_groups(evaluator.vocabulary, evaluator.statistics)
-    totals = dict(zip(IMAGE_COLUMNS, columns.images.sum(axis=0).tolist(), strict=True))
+    totals = {name: int(column.sum()) for name, column in columns.counts().items()}
     changes = sorted(columns.changes.items(), key=lambda item: (-item[1], item[0].kind, item[0].name))
     mean_names = [n for n in RECALLS if "mR@" in n]
     return {
         "images": figures.count,
         "protocol": evaluator.protocol.name,
-        "failure_rate": values["failure_rate"],
         "failures": columns.failures,
         **columns.precision,
-        **{name: values[name] for name in RECALLS},
-        **{
-            name: values[name]
-            for name in (
-                "precision",
-                "recall",
-                "f1",
-                "relations_per_image",
-                "objects_per_image",
-                "duplicate_rate",
-                "redeclared_rate",
-                "self_loop_rate",
-            )
-        },
+        **{name: values[name] for name in (*RECALLS, *RATIOS)},
         "pooled": {n.removeprefix("pooled "): v for n, v in values.items() if n.startswith("pooled ")},
         "zero_shot": {n: v for n, v in values.items() if n.startswith("z")} or None,
         "groups": {
@@ -162,7 +149,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         "calibration": calibration(columns),
         "intervals": intervals(figures, bootstrap, seed) if bootstrap else None,
         "counts": {
-            "images_with_relations": int((columns.images[:, IMAGE_COLUMNS.index("true_relations")] > 0).sum()),
+            "images_with_relations": int((columns.counts()["true_relations"] > 0).sum()),
             "images_skipped": totals["skipped"],
             "true_objects": totals["true_objects"],
             "true_relations": totals["true_relations"],
@@ -173,7 +160,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         },
         "claims": {
             "convention": evaluator.protocol.claims,
-            "images": int(columns.images[:, IMAGE_COLUMNS.index("claiming")].sum()),
+            "images": totals["claiming"],
         },
         "task": evaluator.task,
         "repair": evaluator.repair,
@@ -193,7 +180,7 @@ def calibration(columns: Columns) -> dict[str, Any] | None:
 
     None where no prediction has scores.
     """
-    totals = dict(zip(IMAGE_COLUMNS, columns.images.sum(axis=0).tolist(), strict=True))
+    totals = {name: int(column.sum()) for name, column in columns.counts().items()}
     found = {
         kind: summary(*columns.confidences[kind], totals[total])
         for kind, total in (("objects", "true_objects"), ("triplets", "true_relations"))

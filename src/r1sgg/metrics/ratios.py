@@ -1,0 +1,66 @@
+"""What is counted on each image, and the figures that are ratios of these counts, summed over images.
+
+To add a figure, add its row to `RATIOS`, and to `COUNTS` what isn't counted yet. The evaluator keeps every count, the
+results list every ratio with its bootstrap interval, and the terminal shows it. Recalls are not here: they are means
+of each image's own ratio, or of each predicate's (`r1sgg.metrics.figures`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from r1sgg.judging.batch import Ints
+from r1sgg.judging.triplets import Judged
+
+COUNTS: dict[str, Callable[[Judged], Ints]] = {
+    "true_objects": lambda judged: judged.evidence.true.counts,
+    "objects": lambda judged: judged.evidence.predicted.counts,
+    "true_relations": lambda judged: judged.evidence.true.triplet_counts,
+    "relations": lambda judged: judged.evidence.predicted.triplet_counts,
+    "true_positives": lambda judged: judged.true_positives,
+    "repeats": lambda judged: judged.repeats,
+    "self_loops": lambda judged: judged.self_loops,
+    "distinct_true": lambda judged: judged.evidence.distinct_counts,
+    "counted": lambda judged: judged.evidence.counted,
+    "declared_again": lambda judged: judged.declared_again,
+    "claiming": lambda judged: judged.evidence.claiming.astype(np.intp),
+}
+"""Counts of B judged images, (B,) each. `counted` and `distinct_true` are predicted and true triplets without those
+that repeat what the annotation repeats; `claiming` is 1 where claims hold."""
+
+
+class Ratio(NamedTuple):
+    """A figure that is a ratio of sums over images.
+
+    Attributes:
+        over: names of the counts whose sum is divided; a name may be given twice.
+        under: names of the counts that it is divided by. Beside those of `COUNTS` there are "images" (1 for each),
+            "failed" and "skipped".
+        percent: whether the terminal shows it as percent.
+    """
+
+    over: tuple[str, ...]
+    under: tuple[str, ...]
+    percent: bool = True
+
+
+RATIOS: dict[str, Ratio] = {
+    "failure_rate": Ratio(("failed",), ("images",)),
+    "precision": Ratio(("true_positives",), ("counted",)),
+    "recall": Ratio(("true_positives",), ("distinct_true",)),
+    "f1": Ratio(("true_positives", "true_positives"), ("counted", "distinct_true")),
+    "relations_per_image": Ratio(("relations",), ("images",), percent=False),
+    "objects_per_image": Ratio(("objects",), ("images",), percent=False),
+    "duplicate_rate": Ratio(("repeats",), ("counted",)),
+    "redeclared_rate": Ratio(("declared_again",), ("objects",)),
+    "self_loop_rate": Ratio(("self_loops",), ("relations",)),
+}
+"""Ratios by the name they have in results; `docs/metrics.md` defines each."""
+
+
+def image_columns() -> tuple[str, ...]:
+    """Return the names of the numbers that are kept for each image: `COUNTS`, then "failed" and "skipped"."""
+    return (*COUNTS, "failed", "skipped")
