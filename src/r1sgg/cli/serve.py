@@ -1,4 +1,4 @@
-"""`r1sgg serve`: the HTTP API. The work is in `r1sgg.serving`."""
+"""`r1sgg serve`: the HTTP API of `r1sgg.serving`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from r1sgg.cli.root import app
 def serve(
     model: Model = "tiny",
     engine: Engine = "hf",
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Most images answered together.")] = 16,
-    queue: Annotated[int, typer.Option(min=1, help="Most images that wait; then 429.")] = 64,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Largest request.")] = 20_000_000,
-    max_image_pixels: Annotated[int, typer.Option(min=1, help="Largest image that is decoded.")] = 40_000_000,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for an answer; then 504.")] = 60.0,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all addresses.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = 8000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of images per batch.")] = 16,
+    queue: Annotated[int, typer.Option(min=1, help="Maximum number of waiting images; more get status 429.")] = 64,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Maximum size of a request.")] = 20_000_000,
+    max_image_pixels: Annotated[int, typer.Option(min=1, help="Maximum number of pixels of an image.")] = 40_000_000,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds per request; then status 504.")] = 60.0,
     max_new_tokens: MaxNewTokens = 1024,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="Host that images may be fetched from; .DOMAIN for all of one.")
+        list[str] | None,
+        typer.Option(help="Host that images may be fetched from, .DOMAIN for all hosts of a domain; may be repeated."),
     ] = None,
     api_key: Annotated[
         str | None, typer.Option(help="Name of the environment variable that holds the API key.", metavar="VARIABLE")
@@ -39,8 +40,8 @@ def serve(
 ) -> None:
     """Serve scene graphs over HTTP: POST an image to /v1/graph; the API page is at /docs.
 
-    What waits while the model is busy is answered as one batch. Without --api-key anybody who reaches the address may
-    ask, so by default only this machine does.
+    Requests that arrive while the model is busy form the next batch. Without --api-key anyone who can reach the address
+    may use the API; the default address is reachable from this machine only.
 
     Example: `r1sgg serve --model tiny --port 8000`
     """
@@ -52,7 +53,7 @@ def serve(
     if api_key is not None:
         key = os.environ.get(api_key, "").strip()
         if not key:
-            raise ConfigError(f"--api-key {api_key}: expected the key in this environment variable, found nothing")
+            raise ConfigError(f"--api-key {api_key}: expected the API key in this environment variable, found nothing")
     from r1sgg.cli.loading import asking, open_quietly
     from r1sgg.inference.engines import Opening
     from r1sgg.serving.app import ServerSettings, build_app
@@ -77,7 +78,7 @@ def serve(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """An open socket, before anything is said to be served.
+    """Open the socket, so that an address in use is an error before the server announces itself.
 
     Raises:
         ConfigError: the address can't be used.

@@ -1,4 +1,4 @@
-"""`r1sgg web`: the demo page. The work is in `r1sgg.pages.web`."""
+"""`r1sgg web`: the demo page of `r1sgg.pages.web`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def web(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Open a page on which photos become scene graphs while you watch.
+    """Serve a web page that reads photos as scene graphs and shows each graph while it is generated.
 
     Example: `r1sgg web --model tiny --browser`
     """

@@ -1,8 +1,8 @@
-"""What is counted on each image, and the figures that are ratios of these counts, summed over images.
+"""The counts of each image, and the figures that are ratios of their sums over images.
 
-To add a figure, add its row to `RATIOS`, and to `COUNTS` what isn't counted yet. The evaluator keeps every count, the
-results list every ratio with its bootstrap interval, and the terminal shows it. Recalls are not here: they are means
-of each image's own ratio, or of each predicate's (`r1sgg.metrics.figures`).
+To add a figure, add a row to `RATIOS`, and to `COUNTS` if it needs another count. The evaluator keeps every count, and
+the results and the terminal show every ratio, with its bootstrap interval. Recalls are not here: they are means of
+ratios per image or per predicate (`r1sgg.metrics.figures`).
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ COUNTS: dict[str, Callable[[Judged], Ints]] = {
     "declared_again": lambda judged: judged.declared_again,
     "claiming": lambda judged: judged.evidence.claiming.astype(np.intp),
 }
-"""Counts of B judged images, (B,) each. `counted` and `distinct_true` are predicted and true triplets without those
-that repeat what the annotation repeats; `claiming` is 1 where claims hold."""
+"""Counts of B judged images, (B,) each. `distinct_true` counts the true triplets without repeated ones,
+`counted` the predicted ones without those that repeat a triplet as often as the annotation; `claiming` is 1 if claims
+apply."""
 
 
 class Ratio(NamedTuple):
     """A figure that is a ratio of sums over images.
 
     Attributes:
-        over: names of the counts whose sum is divided; a name may be given twice.
-        under: names of the counts that it is divided by. Beside those of `COUNTS` there are "images" (1 for each),
-            "failed" and "skipped".
-        percent: whether the terminal shows it as percent.
+        over: names of the counts whose sum is the numerator; a name that occurs twice counts twice.
+        under: names of the counts whose sum is the denominator. In addition to `COUNTS` there are "images" (1 for each
+            image), "failed" and "skipped".
+        percent: whether the terminal shows the figure in percent.
     """
 
     over: tuple[str, ...]
@@ -58,7 +59,7 @@ RATIOS: dict[str, Ratio] = {
     "redeclared_rate": Ratio(("declared_again",), ("objects",)),
     "self_loop_rate": Ratio(("self_loops",), ("relations",)),
 }
-"""Ratios by the name they have in results; `docs/metrics.md` defines each."""
+"""Ratios by their names in results; `docs/metrics.md` defines each."""
 
 
 def image_columns() -> tuple[str, ...]:
