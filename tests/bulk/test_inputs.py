@@ -155,7 +155,7 @@ def test_parquet_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected the options image=COLUMN, id=COLUMN, found 'size'"):
         open_inputs(f"parquet:{path},size=3")
     path.write_bytes(b"PAR1 no parquet")
-    with pytest.raises(InputError, match="expected a parquet file, found none that can be read"):
+    with pytest.raises(InputError, match="expected a readable parquet file, found an error"):
         open_inputs(str(path))
     with pytest.raises(InputError, match=r"expected a \.parquet file, found no such file"):
         open_inputs("parquet:nowhere")
