@@ -105,7 +105,7 @@ def test_rewards_metrics_and_loops_agree(seed: int) -> None:
     predictions = [Prediction(str(k), FRAME, text) for k, text in enumerate(texts)]
     results = dict(evaluator.results(zip(range(len(pairs)), examples, predictions, strict=True)))
     columns = evaluator.finish()
-    rows = [dict(zip(columns.columns, row, strict=True)) for row in columns.images.tolist()]
+    rows = [dict(zip(columns.count_names, row, strict=True)) for row in columns.images.tolist()]
     figures = Figures(columns, STRICT, closed=False)
     assert columns.counts()["claiming"].all()
 

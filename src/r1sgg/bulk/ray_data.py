@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from r1sgg.bulk import parts
 from r1sgg.bulk.inputs import open_inputs
 from r1sgg.bulk.resume import AGAIN, RunLog, SideFile
-from r1sgg.bulk.run import Job, Summary, answers, settings_of
+from r1sgg.bulk.run import Job, Summary, generate_windows, settings_of
 from r1sgg.bulk.stored import Inputs, Place
 from r1sgg.errors import ConfigError, InputError, ModelError, R1SGGError, require
 
@@ -251,7 +251,7 @@ class Worker:
         rows: list[dict[str, Any]] = []
         seconds = 0.0
         places = iter(self._work.places(shard))
-        for made, spent in answers(places, self._inputs, self._reader, self._work.job):
+        for made, spent in generate_windows(places, self._inputs, self._reader, self._work.job):
             rows += made
             seconds += spent
         parts.write_part(path, rows, shard.start)

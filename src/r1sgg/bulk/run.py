@@ -121,7 +121,9 @@ def run(
     done = resumed
     places = itertools.islice(inputs, resumed, total)
     with out.open("ab") as handle:
-        for rows, seconds in answers(places, inputs, reader, job, lambda count: progress(resumed + count, total)):
+        for rows, seconds in generate_windows(
+            places, inputs, reader, job, lambda count: progress(resumed + count, total)
+        ):
             handle.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
             handle.flush()
             os.fsync(handle.fileno())
@@ -134,16 +136,16 @@ def run(
         )
     wrong = log.failed(resumed) if failed else []
     if wrong:
-        failed += _ask_again(wrong, inputs, reader, job, log) - len(wrong)
+        failed += _retry(wrong, inputs, reader, job, log) - len(wrong)
     return Summary(total, failed, resumed)
 
 
-def _ask_again(wrong: list[int], inputs: Inputs, reader: Reader, job: Job, log: RunLog) -> int:
+def _retry(wrong: list[int], inputs: Inputs, reader: Reader, job: Job, log: RunLog) -> int:
     """Try the images again whose lines are an error; return how many failed again."""
     chosen, failed = set(wrong), 0
     places = (place for k, place in enumerate(itertools.islice(inputs, wrong[-1] + 1)) if k in chosen)
     numbers = iter(wrong)
-    for rows, seconds in answers(places, inputs, reader, job):
+    for rows, seconds in generate_windows(places, inputs, reader, job):
         log.replace({next(numbers): orjson.dumps(row) + b"\n" for row in rows})
         failed += sum("error" in row for row in rows)
         log.add(seconds)
@@ -187,7 +189,7 @@ class Batch(NamedTuple):
     window: int
 
 
-def answers(
+def generate_windows(
     places: Iterator[Place],
     inputs: Inputs,
     reader: Reader,
@@ -210,7 +212,7 @@ def answers(
     for batch in _one_ahead(_batches(places, inputs, reader.checkpoint, job)):
         if not left:
             rows, left, seconds = [{}] * batch.window, batch.window, 0.0
-        seconds += _ask(batch, reader, job)
+        seconds += _generate(batch, reader, job)
         for k, row in zip(batch.places, batch.rows, strict=True):
             rows[k] = row
         done, left = done + len(batch.rows), left - len(batch.rows)
@@ -244,17 +246,17 @@ def _batches(places: Iterator[Place], inputs: Inputs, checkpoint: Checkpoint, jo
             yield Batch(rows, images, chosen, len(window))
 
 
-def _ask(batch: Batch, reader: Reader, job: Job) -> float:
+def _generate(batch: Batch, reader: Reader, job: Job) -> float:
     """Complete the lines of a batch; return the seconds that generation took."""
-    asked = [row for row in batch.rows if "error" not in row]
+    pending = [row for row in batch.rows if "error" not in row]
     readings = reader.read_batch(
         batch.images,
         job.sampling,
-        keys=[row["image_id"] for row in asked],
+        keys=[row["image_id"] for row in pending],
         guide=job.guide,
         samples=job.samples,
         scores=job.scores,
     )
-    for row, reading in zip(asked, readings, strict=True):
+    for row, reading in zip(pending, readings, strict=True):
         row |= prediction_line(reading, reader.checkpoint.name, logprobs=job.logprobs)
     return sum(reading.completion.seconds for reading in readings)

@@ -72,7 +72,7 @@ def generate(
 
     if ray is None and workers is not None:
         raise ConfigError("--workers: expected --ray ADDRESS too, because without Ray there is one model")
-    options = loading.asking(prompt, vocabulary, answer_format, guide=guide)
+    options = loading.prompt_options(prompt, vocabulary, answer_format, guide=guide)
     opening = Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, **options)
     habits = opening.spec.habits
     job = Job(
@@ -97,7 +97,7 @@ def generate(
         reader = loading.open_quietly(opening)
         with contextlib.closing(reader), loading.progress_bar("generate") as progress:
             summary = run(inputs, out, reader, job, **files, progress=progress)
-        if (used := loading.usage_in_words(reader)) is not None:
+        if (used := loading.describe_usage(reader)) is not None:
             typer.echo(used)
     done = f", {summary.resumed} of them from an earlier run" if summary.resumed else ""
     typer.echo(f"{out}: {summary.images} images{done}; {summary.failed} failed")

@@ -53,7 +53,7 @@ Dtype = Annotated[
 ]
 
 
-class Asking(TypedDict):
+class PromptOptions(TypedDict):
     """Fields of `r1sgg.inference.engines.Opening`."""
 
     prompt_vocabulary: str | None
@@ -61,7 +61,9 @@ class Asking(TypedDict):
     answer_format: AnswerFormat | None
 
 
-def asking(prompt: str | None, vocabulary: str | None, answer_format: str | None = None, *, guide: bool) -> Asking:
+def prompt_options(
+    prompt: str | None, vocabulary: str | None, answer_format: str | None = None, *, guide: bool
+) -> PromptOptions:
     """Return the options of prompt and guide; None means that the checkpoint's setting is used.
 
     Raises:
@@ -104,7 +106,7 @@ def open_quietly(opening: Opening) -> Reader:
     return opening.open()
 
 
-def usage_in_words(reader: Reader) -> str | None:
+def describe_usage(reader: Reader) -> str | None:
     """Describe the requests to a server and their cost; None for an engine in this process."""
     used = getattr(reader.engine, "usage", None)
     if used is None:

@@ -59,7 +59,7 @@ def predict(
 
     sampling = Sampling(temperature, top_p, top_k, max_new_tokens, seed)
     check_samples(samples, sampling)
-    options = loading.asking(prompt, vocabulary, answer_format, guide=guide)
+    options = loading.prompt_options(prompt, vocabulary, answer_format, guide=guide)
     scores = scores or threshold is not None
     reader = loading.open_quietly(Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, **options))
     out.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def predict(
         record = reading.to_record(path.stem, path, model)
         (out / f"{name}.json").write_bytes(orjson.dumps(record, option=orjson.OPT_INDENT_2) + b"\n")
         draw(reading.image, reading.graph).save(out / f"{name}.overlay.png")
-        table.add_row(path.name, str(len(reading.graph)), _in_words(reading), f"{name}.json, {name}.overlay.png")
+        table.add_row(path.name, str(len(reading.graph)), _describe(reading), f"{name}.json, {name}.overlay.png")
     reader.close()
     Console().print(table)
     if failed:
@@ -105,7 +105,7 @@ def output_names(images: list[Path], out: Path) -> list[str]:
     return names
 
 
-def _in_words(reading: Reading, most: int = 5) -> str:
+def _describe(reading: Reading, most: int = 5) -> str:
     """Describe the relationships for the table, or why there are none."""
     if failure := reading.parsed.failure:
         return f"no graph in the completion ({failure})"

@@ -54,7 +54,7 @@ def serve(
         key = os.environ.get(api_key, "").strip()
         if not key:
             raise ConfigError(f"--api-key {api_key}: expected the API key in this environment variable, found nothing")
-    from r1sgg.cli.loading import asking, open_quietly
+    from r1sgg.cli.loading import open_quietly, prompt_options
     from r1sgg.inference.engines import Opening
     from r1sgg.serving.app import ServerSettings, build_app
 
@@ -68,8 +68,8 @@ def serve(
         hosts=tuple(allow_host or ()),
         max_new_tokens=max_new_tokens,
     )
-    asked = asking(prompt, vocabulary, answer_format, guide=True)
-    reader = open_quietly(Opening(model, engine, device, dtype, max_pixels, **asked))
+    options = prompt_options(prompt, vocabulary, answer_format, guide=True)
+    reader = open_quietly(Opening(model, engine, device, dtype, max_pixels, **options))
     application = build_app(reader, settings, model)
     listening = _listen(host, port)
     typer.echo(f"r1sgg serves {model} on http://{host}:{listening.getsockname()[1]}/docs", err=True)

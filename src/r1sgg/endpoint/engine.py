@@ -248,7 +248,7 @@ class _Question:
             return self._unreadable(first, "objects")
         things = guided.keep_objects(rows, spec)
         ids = {
-            thing.id if two else thing.said: thing.id for thing in reversed(things)
+            thing.id if two else thing.written_id: thing.id for thing in reversed(things)
         }  # relationships refer to the first of two equal ids
         replies = [first]
         left = self.sampling.max_new_tokens - (first.output_tokens or 0)

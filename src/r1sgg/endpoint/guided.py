@@ -160,49 +160,49 @@ class Part(NamedTuple):
     end: int
 
 
-class Thing(NamedTuple):
+class KeptObject(NamedTuple):
     """An object that is kept: its final id, the id in the model's text, and both parts."""
 
     id: str
-    said: str
+    written_id: str
     parts: tuple[Part, Part]
 
 
-Link = tuple[Part, Part, Part]
+KeptRelationship = tuple[Part, Part, Part]
 """A relationship that is kept: subject, predicate, object."""
 
 
-def keep_objects(rows: Iterable[Row], spec: GuideSpec) -> list[Thing]:
+def keep_objects(rows: Iterable[Row], spec: GuideSpec) -> list[KeptObject]:
     """Return the objects that the rule keeps, numbered per class."""
     written = {normalize_name(name): name for name in spec.objects}
     numbers: dict[str, int] = {}
     seen: set[tuple[str, str]] = set()
-    things: list[Thing] = []
+    things: list[KeptObject] = []
     for row in rows:
         name, box = row.get("id"), row.get("bbox")
         if name is None or box is None or not isinstance(name.value, str) or len(things) == spec.max_objects:
             continue
-        said = name.value.strip()
-        stem = NUMBER_SUFFIX.sub("", said)
+        written_id = name.value.strip()
+        stem = NUMBER_SUFFIX.sub("", written_id)
         if written:
             stem = written.get(normalize_name(stem), "")
         corners = _corners(box.value, spec)
         coded = json.dumps(corners, separators=_separators(spec))
-        if corners is None or len(stem) > _LONGEST or not label_of_id(f"{stem}.1") or (said, coded) in seen:
+        if corners is None or len(stem) > _LONGEST or not label_of_id(f"{stem}.1") or (written_id, coded) in seen:
             continue
-        seen.add((said, coded))
+        seen.add((written_id, coded))
         numbers[stem] = numbers.get(stem, 0) + 1
         identifier = f"{stem}.{numbers[stem]}"
         parts = (Part(_json(identifier), name.start, name.end), Part(coded, box.start, box.end))
-        things.append(Thing(identifier, said, parts))
+        things.append(KeptObject(identifier, written_id, parts))
     return things
 
 
-def keep_relationships(rows: Iterable[Row], spec: GuideSpec, ids: Mapping[str, str]) -> list[Link]:
+def keep_relationships(rows: Iterable[Row], spec: GuideSpec, ids: Mapping[str, str]) -> list[KeptRelationship]:
     """Return the relationships that the rule keeps; `ids` maps ids in the model's text to final ids."""
     written = {normalize_name(name): name for name in spec.predicates}
     seen: set[tuple[str, str, str]] = set()
-    links: list[Link] = []
+    links: list[KeptRelationship] = []
     for row in rows:
         values = [row.get(key) for key in ("subject", "predicate", "object")]
         if len(links) == spec.max_relationships:
@@ -249,13 +249,13 @@ Answer = list[str | tuple[Part, int]]
 """The final text in order: strings written here, and parts with the number of the reply they come from."""
 
 
-def objects_text(things: Sequence[Thing], spec: GuideSpec) -> str:
+def objects_text(things: Sequence[KeptObject], spec: GuideSpec) -> str:
     """Render the objects alone, for the second request."""
     comma, colon = _separators(spec)
     return joined([f'{{"objects"{colon}[', *_rows([thing.parts for thing in things], _OBJECT, 0, comma, colon), "]}"])
 
 
-def write(things: Sequence[Thing], links: Sequence[Link], spec: GuideSpec) -> Answer:
+def write(things: Sequence[KeptObject], links: Sequence[KeptRelationship], spec: GuideSpec) -> Answer:
     """Render the whole graph; joined, it equals `r1sgg.graph.text.render` of the graph."""
     comma, colon = _separators(spec)
     return [

@@ -66,7 +66,9 @@ def find_answer(text: str, issues: list[Issue], *, repair: bool = False) -> Foun
 
 # ---------------------------------------------------------------- the tags
 
-_AS_ASKED = re.compile(r"<think>[^<]*+</think>\s*+<answer>")  # the layout that the prompt asks for: no search needed
+_PROMPTED_LAYOUT = re.compile(
+    r"<think>[^<]*+</think>\s*+<answer>"
+)  # needs no search for tags
 _TAGS = re.compile(r"<(/?)(think|answer)>", re.IGNORECASE)
 
 
@@ -76,7 +78,7 @@ def _answer(text: str, issues: list[Issue]) -> str:
     A </think> without <think> ends a block that began in the prompt. A <think> that is never closed is treated as text,
     because the graph may follow it.
     """
-    if (whole := _AS_ASKED.match(text)) and text.count("<") == 4 and text.endswith("</answer>"):
+    if (whole := _PROMPTED_LAYOUT.match(text)) and text.count("<") == 4 and text.endswith("</answer>"):
         return text[whole.end() : -len("</answer>")]
     if "<" not in text or not (tags := list(_TAGS.finditer(text))):
         return text

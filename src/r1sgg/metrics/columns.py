@@ -28,7 +28,7 @@ from r1sgg.judging.triplets import Judged, TripletMatch, blocks, judge
 from r1sgg.metrics.frequency import TrainingStatistics
 from r1sgg.metrics.objects import BoxColumns, average_precision
 from r1sgg.metrics.ratios import COUNTS, image_columns
-from r1sgg.metrics.tasks import Task, give
+from r1sgg.metrics.tasks import Task, apply_task
 
 Ints = npt.NDArray[np.int64]
 
@@ -74,7 +74,7 @@ class Columns:
 
     Attributes:
         image_ids: ids of N images.
-        columns: names of the columns of `images` (see `r1sgg.metrics.ratios.image_columns`).
+        count_names: names of the columns of `images` (see `r1sgg.metrics.ratios.image_columns`).
         images: N rows, one per image.
         triplets: T rows, one per true triplet: image, predicate, rank, rank without constraint, unseen in training.
         predicates: names of the predicates in `triplets`.
@@ -88,7 +88,7 @@ class Columns:
     """
 
     image_ids: tuple[str, ...]
-    columns: tuple[str, ...]
+    count_names: tuple[str, ...]
     images: Ints
     triplets: Ints
     predicates: tuple[str, ...]
@@ -102,7 +102,7 @@ class Columns:
 
     def counts(self) -> dict[str, Ints]:
         """Return the columns of `images` by name, (N,) each."""
-        return dict(zip(self.columns, self.images.T, strict=True))
+        return dict(zip(self.count_names, self.images.T, strict=True))
 
 
 Numbered = tuple[int, Example, Prediction | None]
@@ -151,7 +151,7 @@ class Evaluator:
         """
         self.vocabulary, self.protocol, self.task = vocabulary, protocol, task
         self.mapping, self.similarity, self.repair, self.statistics = mapping, similarity, repair, statistics
-        self._columns = image_columns()
+        self._count_names = image_columns()
         self._names: list[str] = []
         self._numbers = array("q")
         self._images = array("i")
@@ -194,7 +194,7 @@ class Evaluator:
         graph, failure = self._parse(prediction)
         truth = self.restrict(example.graph)
         if failure is None and self.task != "sgdet":
-            graph = give(graph, truth, self.task)
+            graph = apply_task(graph, truth, self.task)
             failure = None if len(graph) else "nothing_tied"
         if failure is None:
             graph = self._map(graph)
@@ -237,7 +237,7 @@ class Evaluator:
         e, row = judged.evidence, len(self._names)
         self._names += [image.example.image_id for image in images]
         self._numbers.extend([image.number for image in images])
-        counts = [COUNTS[name](judged) for name in self._columns[:-2]]
+        counts = [COUNTS[name](judged) for name in self._count_names[:-2]]
         columns = [*counts, [image.failure is not None for image in images], skipped]
         self._images.frombytes(np.array(columns, dtype=np.int32).T.tobytes())
         known = self.statistics.triplets if self.statistics is not None else None
@@ -275,7 +275,7 @@ class Evaluator:
         order = np.argsort(np.frombuffer(self._numbers, dtype=np.int64), kind="stable")
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
-        images = np.frombuffer(self._images, dtype=np.int32).reshape(-1, len(self._columns)).astype(np.int64)
+        images = np.frombuffer(self._images, dtype=np.int32).reshape(-1, len(self._count_names)).astype(np.int64)
         triplets = np.frombuffer(self._triplets, dtype=np.int32).reshape(-1, 5).astype(np.int64)
         triplets[:, 0] = place[triplets[:, 0]]
         triplets = triplets[np.argsort(triplets[:, 0], kind="stable")]
@@ -284,7 +284,7 @@ class Evaluator:
         hidden = None if self.protocol.first_box_counts else self._first_box(order)
         return Columns(
             image_ids=tuple(self._names[k] for k in order.tolist()),
-            columns=self._columns,
+            count_names=self._count_names,
             images=images[order],
             triplets=triplets,
             predicates=tuple(self._predicates),

@@ -18,7 +18,7 @@ Task = Literal["sgdet", "sgcls", "predcls"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 
-def give(graph: SceneGraph, truth: SceneGraph, task: Task) -> SceneGraph:
+def apply_task(graph: SceneGraph, truth: SceneGraph, task: Task) -> SceneGraph:
     """Replace what the task gives by the ground truth: boxes (SGCLS), boxes and classes (PREDCLS), nothing (SGDET)."""
     if task == "sgdet" or not len(graph):
         return graph
