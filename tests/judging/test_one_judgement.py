@@ -188,3 +188,15 @@ def ratio(a, b):
 
 def close(value):
     return None if value is None else pytest.approx(value, abs=1e-12)
+
+
+def test_a_completion_in_a_loop_is_judged_as_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large groups of objects of one class are compared in turn, small ones all at once: to the same end."""
+    pairs = drawn_pairs(400, 13, scored=True)
+    truths, graphs = [t for t, _ in pairs], [g for _, g in pairs]
+    want = judge(truths, graphs)
+    monkeypatch.setattr("r1sgg.judging.claims._LARGE", 1)
+    found = judge(truths, graphs)
+    for k in range(len(pairs)):
+        assert found.image(k) == want.image(k)
+    assert np.array_equal(found.evidence.claims.unit, want.evidence.claims.unit)

@@ -85,7 +85,7 @@ def test_results_carry_the_hashes_of_the_set(files):
 def test_images_that_were_trained_on_are_said_aloud(files):
     remember(files, describe(open_data(str(files / "gt.jsonl"))))
     got, shown = call(files)
-    assert [r.count("holds the very images that the model was trained on") for r in got["remarks"]] == [1]
+    assert [r.count("has the same images that the model was trained on") for r in got["remarks"]] == [1]
     assert shown.count(got["remarks"][0]) == 1
     assert got["trained_on"][0]["command"] == "sft"
 

@@ -209,7 +209,7 @@ def test_an_adapter_is_a_checkpoint(adapter: Path, folders: dict[str, Path]) -> 
     [
         ({"base_model_name_or_path": None}, "expected base_model_name_or_path, the model that the adapter changes"),
         ({"base_model_name_or_path": "./gone"}, "the base model of this adapter is missing"),
-        ({"target_modules": ["nothing"]}, "the adapter does not go into"),
+        ({"target_modules": ["nothing"]}, "found one that does not fit"),
     ],
 )
 def test_an_adapter_that_fits_nothing_is_one_sentence(

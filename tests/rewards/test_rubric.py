@@ -182,14 +182,17 @@ def test_huge_and_repetitive_answers_are_scored() -> None:
     truth = scene((0, "riding", 1), (1, "near", 2))
     many = [{"id": f"man.{k}", "bbox": [k % 900, 0, k % 900 + 50, 90]} for k in range(1500)]
     relations = [{"subject": "man.0", "predicate": f"p{k}", "object": f"man.{k % 7}"} for k in range(500)]
+    alike = [{"id": f"man.{k}", "bbox": [100, 100, 300, 500]} for k in range(1500)]
     same = [{"id": "man", "bbox": [k % 900, 0, k % 900 + 50, 90]} for k in range(1500)]
     texts = [
         json.dumps({"objects": many, "relationships": relations}),
         json.dumps({"objects": same, "relationships": [{"subject": "man", "predicate": "on", "object": "man"}] * 500}),
+        json.dumps({"objects": alike, "relationships": relations}),
+        json.dumps({"objects": alike, "relationships": relations * 4}),
         "</think><answer>" * 4000,
         "<think>" * 9000,
         '{"objects": [' * 5000,
     ]
     for name in REWARD_SETS:
-        for score in Rubric.of(name, GLOVE).score(texts, [truth] * 5, [FRAME] * 5):
+        for score in Rubric.of(name, GLOVE).score(texts, [truth] * 7, [FRAME] * 7):
             assert all(v is None or -1 <= v <= 1 for v in score.terms.values())

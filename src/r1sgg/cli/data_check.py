@@ -10,7 +10,7 @@ import typer
 from r1sgg.cli.root import PARTLY_FAILED, data_app
 
 if TYPE_CHECKING:
-    from r1sgg.data.check import Report
+    from r1sgg.data.check import CheckReport
 
 
 @data_app.command("check")
@@ -78,7 +78,7 @@ def check(
         raise typer.Exit(PARTLY_FAILED)
 
 
-def _show(data: str, report: Report) -> None:
+def _show(data: str, report: CheckReport) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

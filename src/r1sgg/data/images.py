@@ -1,6 +1,6 @@
-"""Opening images as any camera or archive left them: rotated, CMYK, 16 bit, palette, cut off or far too large.
+"""Open images of any kind: rotated, CMYK, 16 bit, palette, cut off or far too large.
 
-It deliberately doesn't resize: what a model needs is the business of its processor.
+They are not resized: a model's processor does that.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from r1sgg.errors import ImageError
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded (a 20,000 x 20,000 file of a few kilobytes takes 1.2 GB)."""
 
-_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
+_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 are rotated by 90 degrees
 
 
 def open_image(source: Path | bytes, *, where: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Read an image as 8-bit RGB, turned upright by its EXIF orientation; transparency is put on white.
+    """Read an image as 8-bit RGB, turned upright by its EXIF orientation; transparent parts become white.
 
-    Of several frames the first is read. 16-bit greys are scaled from 0..65535.
+    The first of several frames is read. 16-bit greys are scaled from 0..65535.
 
     Args:
         source: a file, or the bytes of one.
-        where: how messages call the image; by default the path.
+        where: the name of the image in messages; the path if None.
         max_pixels: larger images are refused.
 
     Raises:
@@ -45,12 +45,12 @@ def open_image(source: Path | bytes, *, where: str | None = None, max_pixels: in
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """A decoded image of any mode as 8-bit RGB, turned upright by its EXIF orientation; transparency becomes white."""
+    """Return a decoded image of any mode as `open_image` does."""
     return _rgb(ImageOps.exif_transpose(image))
 
 
 def image_size(source: Path | bytes, *, where: str | None = None, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Width and height that `open_image` gives, read from the header.
+    """Return width and height of the image that `open_image` would return, from the header alone.
 
     Raises:
         ImageError: the file is missing, not an image, or has more than `max_pixels`.
@@ -70,7 +70,7 @@ def _named(source: Path | bytes, where: str | None) -> tuple[str, Path | io.Byte
 
 @contextlib.contextmanager
 def _named_faults(where: str, max_pixels: int) -> Iterator[None]:
-    """Turn whatever Pillow raises on a bad file into one ImageError; its warnings on odd metadata are not ours."""
+    """Turn whatever Pillow raises on a bad file into one ImageError; ignore its warnings about odd metadata."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -93,7 +93,7 @@ def _named_faults(where: str, max_pixels: int) -> Iterator[None]:
         ) from error
 
 
-# What Pillow's decoders were seen to raise on files with flipped and missing bytes.
+# What Pillow's decoders raised when they were tried on files with flipped and missing bytes.
 _DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, struct.error, zlib.error
 )  # fmt: skip
@@ -121,7 +121,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _white(mode: str, values: np.ndarray) -> float:
-    """The value that stands for white: fixed where the mode says so, else the smallest usual range that holds all."""
+    """Return the value of white: fixed for some modes, else the end of the smallest usual range that has all values."""
     if mode.startswith("I;16"):
         return 65535.0
     top = float(values.max(initial=0))

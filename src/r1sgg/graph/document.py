@@ -23,7 +23,10 @@ _READER = json.JSONDecoder(parse_int=float)  # float: a run of 5,000 digits is i
 
 def find_document(text: str, issues: list[Issue], *, repair: bool = False) -> dict[str, Any] | None:
     """Return the graph as a JSON object (compact lines converted), or None after adding the failure to `issues`."""
-    found = find_answer(text, issues, repair=repair)
+    body = _answer(text, issues).strip()
+    if (document := _whole(body)) is not None:
+        return document
+    found = _find(body, issues, repair)
     return None if found is None else found.document
 
 
@@ -40,11 +43,24 @@ class Found(NamedTuple):
 def find_answer(text: str, issues: list[Issue], *, repair: bool = False) -> Found | None:
     """Return the document with its position, or None after adding the failure to `issues`."""
     body = _answer(text, issues).strip()
-    if body[:1] == "{":
-        try:
-            return Found(orjson.loads(body), body, (0, len(body)))
-        except orjson.JSONDecodeError:
-            pass  # a closing fence, prose after it, an error, or NaN, which only Python's reader accepts
+    if (document := _whole(body)) is not None:
+        return Found(document, body, (0, len(body)))
+    return _find(body, issues, repair)
+
+
+def _whole(body: str) -> dict[str, Any] | None:
+    """Read a text that is one JSON object and nothing else; None for any other text."""
+    if body[:1] != "{":
+        return None
+    try:
+        document: dict[str, Any] = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None  # a closing fence, prose after it, an error, or NaN, which only Python's reader accepts
+    return document
+
+
+def _find(body: str, issues: list[Issue], repair: bool) -> Found | None:
+    """Find the graph in a text that is not just one JSON object."""
     body = without_surrogates(body)
     found, failure = _search(body, issues)
     if found is not None:
@@ -66,9 +82,7 @@ def find_answer(text: str, issues: list[Issue], *, repair: bool = False) -> Foun
 
 # ---------------------------------------------------------------- the tags
 
-_PROMPTED_LAYOUT = re.compile(
-    r"<think>[^<]*+</think>\s*+<answer>"
-)  # needs no search for tags
+_PROMPTED_LAYOUT = re.compile(r"<think>[^<]*+</think>\s*+<answer>")  # needs no search for tags
 _TAGS = re.compile(r"<(/?)(think|answer)>", re.IGNORECASE)
 
 

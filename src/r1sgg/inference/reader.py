@@ -22,7 +22,8 @@ from PIL import Image
 from r1sgg.data.base import Example
 from r1sgg.data.images import open_image, upright_rgb
 from r1sgg.errors import ConfigError, ModelError
-from r1sgg.graph.scene import SceneGraph
+from r1sgg.graph.records import graph_to_rows
+from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import Frame, Parsed, parse, render
 from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.guiding.spec import GuideSpec
@@ -86,12 +87,8 @@ class Reading:
 
     def to_record(self, image_id: str, image: Path, model: str) -> dict[str, Any]:
         """A ground-truth-like record, boxes in pixels of the upright image, with scores and the raw answer."""
-        graph = self.graph
-        record = Example(image_id, *self.image.size, graph, image).to_record()
-        for key, scores in (("objects", graph.object_scores), ("relationships", graph.relationship_scores)):
-            for row, score in zip(record[key], () if scores is None else scores.tolist(), strict=False):
-                row["score"] = round(score, 6)
-        record |= {
+        record = Example(image_id, *self.image.size, self.graph, image).to_record()
+        record |= graph_to_rows(self.graph, self.image.size) | {
             "model": model,
             "completion": self.completion.text,
             "frame": list(self.frame),
@@ -226,7 +223,7 @@ class Reader:
         given = [answer for answer in answers if answer.error is None]
         parsed = [_parsed(answer, frame) for answer in given]
         if len(answers) == 1 or not given:
-            first = parsed[0] if parsed else Parsed(SceneGraph((), (), np.zeros((0, 4))))
+            first = parsed[0] if parsed else Parsed(EMPTY)
             return Reading(picture, frame, answers[0], first)
         graph = merge([p.graph for p in parsed])
         settings = self.checkpoint.settings

@@ -35,7 +35,8 @@ class Cells:
         self.width, self.right = ragged_pairs(true.counts, predicted.counts)
         self.left = np.repeat(np.arange(len(true.labels)), self.width)
         self.first = offsets(true.counts * predicted.counts)
-        self.boxes = BoxPairs(np.repeat(true.boxes, self.width, axis=1), predicted.boxes[:, self.right], plus_one)
+        right = np.take(predicted.boxes, self.right, axis=1)  # four times faster than boxes[:, right]
+        self.boxes = BoxPairs(np.repeat(true.boxes, self.width, axis=1), right, plus_one)
 
     def cell(self, rows: Ints, columns: Ints) -> Ints:
         """The cells of true rows and predicted rows of the same graphs."""

@@ -25,6 +25,7 @@ from r1sgg.graph.scene import SceneGraph
 from r1sgg.judging.batch import Batch, Ints
 from r1sgg.judging.boxes import SAME_OBJECT, Array, BoxPairs, Mask, overlapping, pairwise_iou
 
+_LARGE = 32  # objects of one class and graph that are compared pair by pair
 _DIGITS = 9  # overlaps that differ by less are equal, so that the first of them counts on every machine
 
 
@@ -44,14 +45,18 @@ def things(batch: Batch, plus_one: float = 0.0) -> Things:
     """Find the objects that were declared again, in the order of rank."""
     rows, ranks = np.arange(len(batch.labels)), batch.object_ranks
     key = batch.owners * (int(batch.labels.max(initial=0)) + 1) + batch.labels
-    order = np.lexsort((ranks, key))
+    order = np.argsort(key, kind="stable") if batch.object_scores is None else np.lexsort((ranks, key))
     grouped = key[order]
+    first, twins = rows.copy(), list[tuple[int, int]]()
+    starts = np.flatnonzero(np.concatenate(([True], grouped[1:] != grouped[:-1]))) if len(order) else rows
+    sizes = np.diff(np.append(starts, len(order)))
+    for start in starts[sizes > _LARGE].tolist():  # completions in a loop; the rest is compared all at once
+        members = order[start : start + int(sizes[np.searchsorted(starts, start)])]
+        _declared_in_turn(batch, members, first, twins, plus_one)
+    small = np.repeat(sizes <= _LARGE, sizes)
     close: list[tuple[int, int, int, int]] = []  # rank and row of the later, of the earlier
-    twins: list[tuple[int, int]] = []
-    for lag in range(1, len(order)):  # within a group of equal keys, each object beside the one `lag` places before
-        places = np.flatnonzero(grouped[lag:] == grouped[:-lag])
-        if not len(places):
-            break
+    for lag in range(1, int(sizes[sizes <= _LARGE].max(initial=0))):  # each object, and the one `lag` places before it
+        places = np.flatnonzero((grouped[lag:] == grouped[:-lag]) & small[lag:])
         earlier, later = order[places], order[places + lag]
         a, b = batch.boxes[:, earlier], batch.boxes[:, later]
         same = overlapping(BoxPairs(a, b, plus_one).iou, SAME_OBJECT)
@@ -60,11 +65,38 @@ def things(batch: Batch, plus_one: float = 0.0) -> Things:
             close += zip(ranks[j].tolist(), ranks[i].tolist(), j.tolist(), i.tolist(), strict=True)
             exact = (a[:, same] == b[:, same]).all(0)
             twins += zip(i[exact].tolist(), j[exact].tolist(), strict=True)
-    first = rows.copy()
     for _, _, later_row, earlier_row in sorted(close):
         if first[later_row] == later_row and first[earlier_row] == earlier_row:  # no chains: only a first one counts
             first[later_row] = earlier_row
     return Things(first, twins)
+
+
+def _declared_in_turn(batch: Batch, members: Ints, first: Ints, twins: list[tuple[int, int]], plus_one: float) -> None:
+    """Do the same for a large group: compare each object with the first declarations before it only.
+
+    Args:
+        batch: the objects.
+        members: rows of one class and graph, best ranked first.
+        first: is filled in.
+        twins: gets a pair for each object whose very box an earlier one has.
+        plus_one: see `BoxPairs`.
+    """
+    kept = np.empty(len(members), dtype=np.intp)
+    count = 0
+    seen: dict[bytes, int] = {}
+    for row in members.tolist():
+        box = batch.boxes[:, row]
+        if (twin := seen.setdefault(box.tobytes(), row)) != row:
+            twins.append((twin, row))
+            first[row] = first[twin]
+            continue
+        iou = BoxPairs(batch.boxes[:, kept[:count]], box[:, None], plus_one).iou
+        same = np.flatnonzero(overlapping(iou, SAME_OBJECT))
+        if len(same):
+            first[row] = kept[same[0]]
+        else:
+            kept[count] = row
+            count += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +156,26 @@ def same_objects(first: SceneGraph, second: SceneGraph) -> list[tuple[int, int, 
     iou = pairwise_iou(first.boxes, second.boxes)
     found = np.argwhere(overlapping(iou) & equal_labels(first, second))
     return [(i, j, float(iou[i, j])) for i, j in found.tolist()]
+
+
+def linked_objects(graph: SceneGraph, truth: SceneGraph) -> list[int | None]:
+    """Return for each predicted object the true one that the prompt gave: by id, or else by box, whatever the class.
+
+    An object whose id is not a true one takes the free true object that it overlaps most, by at least one half.
+    """
+    index = {name: k for k, name in enumerate(truth.ids)}
+    links = [index.get(name) for name in graph.ids]
+    free = set(range(len(truth))) - {t for t in links if t is not None}
+    if None in links and free:
+        iou = pairwise_iou(graph.boxes, truth.boxes)
+        enough = overlapping(iou)
+        for k, t in enumerate(links):
+            if t is None and free:
+                best = max(sorted(free), key=lambda j: iou[k, j])
+                if enough[k, best]:
+                    links[k] = best
+                    free.discard(best)
+    return links
 
 
 def class_overlaps(truth: SceneGraph, graph: SceneGraph) -> Array:

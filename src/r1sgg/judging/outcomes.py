@@ -111,10 +111,10 @@ class Judgement:
         if self.failure is not None:
             return [Outcome("failure")] * len(self.truth.pairs)
         back = {i: j for j, i in self.partners.items()}
-        standing = [set(np.flatnonzero(column).tolist()) for column in self._same.T]
+        same = [set(np.flatnonzero(column).tolist()) for column in self._same.T]
         out = []
         for i, (s, o) in enumerate(self.truth.pairs):
-            subjects, objects = standing[s], standing[o]
+            subjects, objects = same[s], same[o]
             if i in self.found:
                 out.append(Outcome("found", back.get(i)))
             elif not subjects or not objects:
@@ -130,7 +130,7 @@ class Judgement:
     def _first(self, subjects: set[int], objects: set[int], but: str | None = None) -> int | None:
         """The first predicted relationship from one set to the other, those that are matched with none preferred.
 
-        Not one with the predicate `but`: a true triplet that stands there twice is found once.
+        Not one with the predicate `but`: a true triplet that is annotated twice is found once.
         """
         rows = enumerate(zip(self.graph.pairs, self.graph.predicates, strict=True))
         between = [j for j, ((s, o), predicate) in rows if s in subjects and o in objects and predicate != but]

@@ -181,19 +181,19 @@ def _padded(evidence: Evidence, ranks: Ints, predicates: Ints) -> Ints:
     ends = np.flatnonzero(evidence.ends_claimed)
     for g, r in zip(evidence.left[ends].tolist(), evidence.right[ends].tolist(), strict=True):
         graph = int(predicted.triplet_owners[r])
-        said = int(predicted.triplet_counts[graph])
+        count = int(predicted.triplet_counts[graph])
         wanted, own = int(true.predicates[g]), int(predicted.predicates[r])
         place = np.flatnonzero(predicates == wanted)
-        if said >= room or wanted == own or not len(place):
+        if count >= room or wanted == own or not len(place):
             continue
         # the predicates of the pairs before this one, each pair's own left out, then those before `wanted`
         order = int(predicted.triplet_ranks[r] - first[graph])
-        before = predicted.predicates[first[graph] : first[graph] + said][
-            np.argsort(predicted.triplet_ranks[first[graph] : first[graph] + said])[:order]
+        before = predicted.predicates[first[graph] : first[graph] + count][
+            np.argsort(predicted.triplet_ranks[first[graph] : first[graph] + count])[:order]
         ]
         listed = np.isin(before, predicates).sum()
         filled = order * len(predicates) - int(listed) + int(place[0]) - int(own in predicates[: place[0]])
-        if said + filled < room:
-            ranks[g] = min(int(ranks[g]), said + filled)
+        if count + filled < room:
+            ranks[g] = min(int(ranks[g]), count + filled)
     # beyond the first hundred nothing is listed under this convention
     return np.where(ranks < room, ranks, NEVER)

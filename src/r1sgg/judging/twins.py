@@ -18,6 +18,8 @@ from r1sgg.judging.boxes import Array, Mask
 
 _MOST_WAYS = 1000
 """Ways of matching the twins of a graph that are all tried; of more, groups are settled one after the other."""
+_MOST_STEPS = 200_000
+"""Ways times relations that are looked at in a graph: bounds the time that a completion in a loop takes."""
 
 Twins = list[tuple[int, int]]
 """Pairs of rows of one side with one class and one box."""
@@ -44,8 +46,8 @@ class Pairs(NamedTuple):
 def settle(cells: Cells, true_twins: Twins, predicted_twins: Twins, pairs: Pairs, assigned: Mask) -> Mask:
     """Return the assignment with twins matched so that the relationships between matched objects earn most.
 
-    With very many twins (`_MOST_WAYS`) each group is settled to the best beside the others, which earns no less than
-    the assignment itself.
+    With very many twins (`_MOST_WAYS`) each group is settled by itself, the others fixed, which earns no less than the
+    assignment itself.
 
     Args:
         cells: all pairs of objects.
@@ -64,16 +66,29 @@ def settle(cells: Cells, true_twins: Twins, predicted_twins: Twins, pairs: Pairs
             continue
         block = assigned[start : start + n * m].reshape(n, m)  # a view: what is written here is written there
         row, column = int(true.first[graph]), int(predicted.first[graph])
-        left = [sorted(x - row for x in true_groups.get(row + i, {row + i})) for i in range(n)]
-        right = [sorted(x - column for x in predicted_groups.get(column + j, {column + j})) for j in range(m)]
-        groups = _groups(block, left, right)
+        relations = _relations(cells, pairs, graph)
+        most = max(1, min(_MOST_WAYS, _MOST_STEPS // max(1, len(relations))))
+        groups = _groups(block, _members(true_groups, row, n), _members(predicted_groups, column, m), most)
         if groups:
-            _settle_graph(block, groups, _relations(cells, pairs, graph))
+            _settle_graph(block, groups, relations, most)
     return assigned
 
 
-def _groups(block: Mask, left: list[list[int]], right: list[list[int]]) -> list[_Group]:
-    """The groups of twins of a graph that can be matched in several ways."""
+def _members(groups: dict[int, set[int]], start: int, count: int) -> list[list[int]]:
+    """For each object of a graph its group, counted from the graph's first object; most are alone."""
+    members: list[list[int]] = [[k] for k in range(count)]
+    done: set[int] = set()
+    for k in range(count):
+        if start + k in groups and k not in done:
+            own = sorted(row - start for row in groups[start + k])
+            done.update(own)
+            for other in own:
+                members[other] = own
+    return members
+
+
+def _groups(block: Mask, left: list[list[int]], right: list[list[int]], most: int) -> list[_Group]:
+    """The groups of twins of a graph that can be matched in several ways, with at most so many ways."""
     groups = []
     for i, j in sorted({(left[i][0], right[j][0]) for i, j in np.argwhere(block).tolist()}):
         inside = block[np.ix_(left[i], right[j])]
@@ -84,7 +99,7 @@ def _groups(block: Mask, left: list[list[int]], right: list[list[int]]) -> list[
         if math.comb(len(rows), count) * math.perm(len(columns), count) > 1:
             now = tuple((r, c) for r in rows for c in columns if block[r, c])
             chosen = itertools.product(itertools.combinations(rows, count), itertools.permutations(columns, count))
-            others = (tuple(zip(a, b, strict=True)) for a, b in itertools.islice(chosen, _MOST_WAYS))
+            others = (tuple(zip(a, b, strict=True)) for a, b in itertools.islice(chosen, most))
             groups.append(_Group(rows, columns, [now, *others]))  # first, so that it stays where nothing earns more
     return groups
 
@@ -109,8 +124,8 @@ def _relations(cells: Cells, pairs: Pairs, graph: int) -> list[_Relation]:
     return found
 
 
-def _settle_graph(block: Mask, groups: list[_Group], relations: list[_Relation]) -> None:
-    few = math.prod(len(group.ways) for group in groups) <= _MOST_WAYS
+def _settle_graph(block: Mask, groups: list[_Group], relations: list[_Relation], most: int) -> None:
+    few = math.prod(len(group.ways) for group in groups) <= most
     together = [groups] if few else [[group] for group in groups]
     for some in together:
         earned = ((_earned(block, some, ways, relations), ways) for ways in itertools.product(*(g.ways for g in some)))

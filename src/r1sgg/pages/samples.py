@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from r1sgg.data.jsonl import read_jsonl, short
-from r1sgg.errors import InputError
+from r1sgg.data.jsonl import read_jsonl
+from r1sgg.errors import InputError, short
 
 FILE = "completions.jsonl"
 MAX_STEPS = 100

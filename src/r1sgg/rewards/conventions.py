@@ -18,7 +18,7 @@ Task = Literal["sgg", "det", "cls"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 Reader = Callable[[str, SceneGraph, Frame, Task, bool], Parsed]
-"""Reads a completion, beside its true graph (which "cls" gives away), in a frame; the last says whether to repair."""
+"""Reads a completion. Arguments: text, true graph (which "cls" gives to the model), frame, task, whether to repair."""
 
 
 def read(text: str, truth: SceneGraph, frame: Frame, task: Task, repair: bool) -> Parsed:

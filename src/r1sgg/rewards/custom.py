@@ -4,8 +4,8 @@
     my_rewards.py:my_term          a function of a file: evidence on B completions -> B numbers, NaN: does not apply
     my_package.rewards:my_term     the same in an installed module
 
-`weights_of` reads what `--rewards` and a recipe's `rewards` may say. A fault in your file is one sentence that names
-the file and the line; nothing is caught that does not come from it.
+`weights_of` reads the values of `--rewards` and of a recipe's `rewards`. A fault in your file is one sentence that
+names the file and the line; no error is caught that does not come from it.
 """
 
 from __future__ import annotations
@@ -146,5 +146,5 @@ class _Blame:
             frames = frames or traceback.extract_tb(trace)[-1:]  # a module: where the error came up
             if frames:
                 where = f"{frames[-1].filename}:{frames[-1].lineno}"
-        said = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise ConfigError(f"rewards: {where}: {type(error).__name__}: {said}") from error
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise ConfigError(f"rewards: {where}: {type(error).__name__}: {reason}") from error

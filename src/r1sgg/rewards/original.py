@@ -1,10 +1,10 @@
 """The original code's rewards, conventions and faults included, to compare with published runs (reward set "original").
 
-What it does otherwise than the paper and than `Rubric`: GIoU in the matching cost; the last of several predictions on a
-pair counts, not the best; objects are looked up by id, in hard recall the last one of a repeated id; a class is what
-stands before an id's first dot; the word "json" is deleted from the answer; inverted boxes and booleans are read; one
-malformed object empties the answer; a bare JSON object gets no format mark. Deliberately not repeated: scores that were
-zero because an exception was swallowed (the format mark of every answer with objects), and NaN.
+Differences from the paper and from our conventions: GIoU in the matching cost; the last of several predictions on a
+pair counts, not the best; objects are looked up by id, in hard recall the last one of a repeated id; the class is the
+part of an id before its first dot; the word "json" is deleted from the completion; inverted boxes and booleans are
+read; one malformed object empties the completion; a bare JSON object gets no format mark. Not repeated: scores that
+were zero because an exception was swallowed (the format mark of every completion with objects), and NaN.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _format(text: str, task: Task) -> float:
 
 
 class BeforeDot:
-    """Compares what stands before the first dot."""
+    """Compares the parts of labels before the first dot."""
 
     def __init__(self, inner: LabelSimilarity) -> None:
         """Wrap a similarity."""

@@ -160,7 +160,7 @@ class Rubric:
 
     @classmethod
     def named(cls, name: str, similarity: LabelSimilarity | None = None, **options: Any) -> Rubric:
-        """The former name of `of`; it goes with version 0.3."""
+        """Call `of`, which this was named until version 0.1.0; removed in 0.3."""
         warnings.warn("Rubric.named is now Rubric.of, which also takes terms", DeprecationWarning, stacklevel=2)
         return cls.of(name, similarity, **options)
 
@@ -211,7 +211,7 @@ class Rubric:
         return CompletionEvidence(completions, parsed, truths, frames, self._table, self.rules)
 
     def about(self, name: str) -> str | None:
-        """What a term says of itself."""
+        """The docstring of a term."""
         return self._terms[name].__doc__
 
     def term(self, name: str, evidence: CompletionEvidence) -> Array:

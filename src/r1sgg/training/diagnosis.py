@@ -1,6 +1,6 @@
-"""What `guards` measures on batches and answers: images that are not there, and boxes read in the wrong unit.
+"""What `guards` measures on batches and completions: missing images, and boxes read in the wrong unit.
 
-Pure functions and sums; what is said about them, and when, is in `r1sgg.training.guards`.
+Pure functions and sums; `r1sgg.training.guards` decides what is reported.
 """
 
 from __future__ import annotations
@@ -19,13 +19,19 @@ from r1sgg.models.coordinates import resized_size
 
 
 def missing_images(ids_BT: torch.Tensor, batch: Mapping[str, Any], image_token: int, merge: int | None) -> str | None:
-    """What speaks against the images of a batch being where its prompts say; None where nothing does.
+    """Compare the images of a batch with its prompts; return what does not match, or None.
+
+    The Qwen families concatenate the patches of all images, whatever their sizes. With merge 2:
+
+        ids_BT          <img> x 16 ...   <img> x 6 ...     image tokens of prompt 1, of prompt 2
+        image_grid_thw  [1, 8, 8]        [1, 4, 6]         time, rows and columns of patches
+        pixel_values    64 rows          24 rows           = 4 x the image tokens
 
     Args:
         ids_BT: token ids.
-        batch: holds `pixel_values` and, of the Qwen families, `image_grid_thw` (images, 3).
-        image_token: id of the token that stands for a piece of an image.
-        merge: patches along a side that one such token stands for; None where the family has no grid.
+        batch: has `pixel_values` and, for the Qwen families, `image_grid_thw` (images, 3).
+        image_token: id of the token that represents a piece of an image.
+        merge: patches along each side of such a piece; None if the family has no grid.
     """
     counts_B = (ids_BT == image_token).sum(1)
     tokens = int(counts_B.sum())
@@ -38,9 +44,9 @@ def missing_images(ids_BT: torch.Tensor, batch: Mapping[str, Any], image_token: 
         return None
     patches = int(grid.prod(1).sum())
     if tokens != patches // merge**2:
-        return f"{tokens} image tokens beside image grids that are worth {patches // merge**2}"
+        return f"{tokens} image tokens, but image grids of {patches // merge**2}"
     if len(pixels) != patches:
-        return f"pixel_values of {len(pixels)} patches beside image grids of {patches}"
+        return f"pixel_values of {len(pixels)} patches, but image grids of {patches}"
     return None
 
 
@@ -94,6 +100,6 @@ class FrameCheck:
 
 
 def image_token_of(processor: Any) -> int | None:
-    """Id of the token that stands for a piece of an image; None where the family has none."""
+    """Return the id of the token that represents a piece of an image; None if the family has none."""
     token = getattr(processor, "image_token", None)
     return None if token is None else int(processor.tokenizer.convert_tokens_to_ids(str(token)))
