@@ -73,7 +73,9 @@ def read_json(path: Path) -> Any:
         ) from error
     except orjson.JSONDecodeError as error:
         found = f"broken JSON ({error.msg})"
-        raise InputError(f"{path}:{error.lineno}", expected="JSON", found=found, hint="fetch it again") from error
+        raise InputError(
+            f"{path}:{error.lineno}", expected="JSON", found=found, hint="write or fetch it again"
+        ) from error
 
 
 def check_keys(row: Mapping[str, Any], known: frozenset[str], needed: Sequence[str], where: str) -> None:
