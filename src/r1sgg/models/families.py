@@ -8,6 +8,7 @@ merged into its base model in memory. Generating is in `r1sgg.inference`, traini
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from r1sgg.errors import ModelError, require
 from r1sgg.graph.text import Frame
-from r1sgg.models.adapters import merge
 from r1sgg.models.family import FAMILIES, ModelFamily
 from r1sgg.models.finding import adapter_base, config_of, first_line, is_local, resolve
 from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, Message, build_messages
@@ -218,8 +218,39 @@ def load_model(
     if model.config.get_text_config().is_encoder_decoder:
         raise ModelError(f"{path_or_id}: expected a decoder as language model (Vicuna), found an encoder-decoder (T5)")
     if checkpoint.base is not None:
-        model = merge(model, checkpoint.path)
+        model = _merge(model, checkpoint.path)
     return checkpoint.with_model(model.to(target).eval())
+
+
+def _merge(model: PreTrainedModel, folder: str) -> PreTrainedModel:
+    """Add a LoRA adapter to a model's weights, in place.
+
+    The result is an ordinary model of the base's size and speed.
+
+    Args:
+        model: the adapter's base, unquantised.
+        folder: the adapter.
+
+    Returns:
+        The model without peft's wrappers.
+
+    Raises:
+        ModelError: the adapter does not fit the model, has no weights, or gives weights that are NaN.
+        MissingDependencyError: peft is not installed.
+    """
+    peft: Any = require("peft", "train")
+    try:
+        with warnings.catch_warnings():
+            # peft 0.21 reads the deprecated attribute of transformers 5.23
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            adapted = peft.PeftModel.from_pretrained(model, folder, use_safetensors=True)
+            merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(
+            f"{folder}: expected an adapter for {model.config.name_or_path}, found one that does not fit: "
+            f"{first_line(error)}"
+        ) from error
+    return merged
 
 
 def _settings(path: str) -> AnswerSettings:
