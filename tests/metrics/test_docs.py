@@ -3,6 +3,9 @@
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
+from r1sgg.errors import ConfigError
 from r1sgg.graph.vocabulary import VG150
 from r1sgg.metrics import Protocol, evaluate
 from r1sgg.metrics.columns import FAILURE_KINDS
@@ -22,6 +25,12 @@ def undefined() -> set[str]:
 
 def test_every_key_switch_and_failure_is_defined():
     assert not undefined()
+
+
+def test_a_figure_of_an_unknown_count_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(RATIOS, "pair_recall", Ratio(("pairs",), ("true_relations",)))
+    with pytest.raises(ConfigError, match=r"figure pair_recall: expected counts among true_objects, .*, found 'pairs'"):
+        evaluate([], [])
 
 
 def test_a_new_figure_must_be_defined(monkeypatch):

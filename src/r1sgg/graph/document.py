@@ -197,7 +197,7 @@ _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|([\[{])|[\]}]', re.DOTALL)
 
 
 def _is_deep(body: str) -> bool:
-    """Return whether brackets outside strings are nested over `_DEPTH` levels deep; an open string never ends."""
+    """Return whether brackets outside strings nest deeper than `_DEPTH`; an unclosed string extends to the end."""
     if body.count("{") + body.count("[") <= _DEPTH:
         return False
     depth = 0

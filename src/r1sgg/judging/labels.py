@@ -64,8 +64,8 @@ class ExactSimilarity:
 class GloveSimilarity:
     """Cosine of GloVe-50 vectors; the vector of several words is their mean.
 
-    A word without a vector is orthogonal to every other word: a label of such words has similarity 0 to all others, and
-    in a label of several words it lowers the similarity to labels without it. Loaded at the first call.
+    A word without a vector is orthogonal to every other word: a label of such words is similar only to labels with the
+    same words, and in a label of several words it lowers the similarity to labels without it. Loaded at the first call.
     """
 
     name = "glove"

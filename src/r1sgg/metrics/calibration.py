@@ -54,7 +54,7 @@ def calibration_error(table: Sequence[dict[str, float]]) -> float | None:
 
 
 def precision_recall(scores: Array, right: Mask, total: int) -> tuple[Array, Array]:
-    """Return recall and precision of the items above each threshold, from the highest score to the lowest.
+    """Return recall and precision of the items at or above each score, from the highest score to the lowest.
 
     Args:
         scores: (N,); items with equal scores count together, so that their order does not matter.

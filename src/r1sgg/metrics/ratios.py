@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from r1sgg.errors import ConfigError
 from r1sgg.judging.batch import Ints
 from r1sgg.judging.triplets import Judged
 
@@ -63,5 +64,14 @@ RATIOS: dict[str, Ratio] = {
 
 
 def image_columns() -> tuple[str, ...]:
-    """Return the names of the numbers that are kept for each image: `COUNTS`, then "failed" and "skipped"."""
-    return (*COUNTS, "failed", "skipped")
+    """Return the names of the numbers that are kept for each image: `COUNTS`, then "failed" and "skipped".
+
+    Raises:
+        ConfigError: a ratio names a count that does not exist.
+    """
+    names = (*COUNTS, "failed", "skipped")
+    for figure, ratio in RATIOS.items():
+        for name in (*ratio.over, *ratio.under):
+            if name not in (*names, "images"):
+                raise ConfigError(f"figure {figure}: expected counts among {', '.join(names)}, images, found {name!r}")
+    return names
