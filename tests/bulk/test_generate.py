@@ -459,3 +459,28 @@ def test_a_log_file_gets_a_line_a_minute(capsys: pytest.CaptureFixture[str]) -> 
         "generate: 1,720 of 40,000 (4 %), 20 a second, 0:31:54 left",
         "generate: 3,500 of 40,000 (8 %), 20 a second, 0:30:25 left",
     ]
+
+
+def test_two_processes_on_one_file_write_it_once(asked: Remote, ground_truth: Path, tmp_path: Path) -> None:
+    out, whole = tmp_path / "p.jsonl", tmp_path / "whole.jsonl"
+    answers(ground_truth, whole, asked, Parrot(), GREEDY, batch_size=2)
+    refused = []
+
+    def again(done: int, total: int) -> None:
+        """While the first writes, a second process begins, with and without --overwrite."""
+        for overwrite in (False, True):
+            if (child := os.fork()) == 0:
+                try:
+                    answers(ground_truth, out, asked, Parrot(), GREEDY, batch_size=2, overwrite=overwrite)
+                except InputError as error:
+                    (tmp_path / "said").write_text(str(error))
+                    os._exit(2)
+                os._exit(0)
+            refused.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    answers(ground_truth, out, asked, Parrot(), GREEDY, batch_size=2, progress=again)
+    assert len(refused) > 4
+    assert set(refused) == {2}
+    assert "found one that another process is writing" in (tmp_path / "said").read_text()
+    assert out.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob(".*"))

@@ -1,5 +1,6 @@
 """Ground truth and predictions as files: exact round trips, and one sentence for each thing that can be wrong."""
 
+import gzip
 import json
 import re
 from dataclasses import replace
@@ -150,7 +151,10 @@ RAW = [
     (json.dumps(changed(("objects", 0, "bbox"), [0, 0, float("nan"), 9])).encode() + b"\n", ":1", "broken JSON"),
     (json.dumps(changed(("width",), float("inf"))).encode() + b"\n", ":1", "broken JSON"),
     (b"[1, 2]\n", ":1", "found list"),
-    (b"\xff\xfe{}\n", ":1", "broken JSON"),
+    (b"\xff{}\n", ":1", "broken JSON"),
+    ("{}\n".encode("utf-16"), "", "found UTF-16 text; save it as UTF-8"),
+    ("{}\n".encode("utf-16-le"), "", "found UTF-16 text; save it as UTF-8"),
+    (gzip.compress(b"{}\n"), "", "found a gzip file; unpack it"),
     (json.dumps(GOOD).encode() + b"\n" + json.dumps(GOOD).encode() + b"\n", ":2", "image_id '2' again"),
 ]
 

@@ -206,7 +206,7 @@ def test_other_formats_go_through_their_readers(tmp_path, capsys):
     [
         (["--ignore", "broken_line"], "--ignore: expected some of"),
         (["--images", "all"], "decode, header, none"),
-        (["--fix", "{data}"], "another file"),
+        (["--fix", "{data}"], "an output that the command does not read"),
         (["--data", "gone.jsonl"], "gone.jsonl"),
         (["--vocabulary", "coco"], "vg150"),
     ],

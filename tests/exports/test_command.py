@@ -94,7 +94,7 @@ def test_one_image_goes_into_one_file(folder: Path) -> None:
         (["gt.jsonl", "--format", "dot", "--id", "nine", "--out", "x"], "'nine'"),
         (["answers.jsonl", "--format", "coco", "--out", "x.json"], "width and height"),
         (["missing.jsonl", "--format", "csv", "--out", "x.csv"], "readable JSON Lines"),
-        (["gt.jsonl", "--format", "csv", "--out", "gt.jsonl/x.csv"], "a place to write to"),
+        (["gt.jsonl", "--format", "csv", "--out", "gt.jsonl/x.csv"], "a place to write a file"),
     ],
 )
 def test_a_mistake_is_one_sentence(

@@ -171,6 +171,21 @@ def test_a_foreign_predictions_file_is_one_sentence(files, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("score", [-5, 1.5, 87, "high", True])
+@pytest.mark.parametrize("rows", ["objects", "relationships"])
+def test_a_score_that_is_no_probability_is_one_sentence(files, capsys, score, rows):
+    line = {"image_id": "a", "frame": FRAME, "objects": [{"id": "man.1", "bbox": [0, 0, 9, 9], "score": 0.5}]}
+    line["relationships"] = [{"subject": "man.1", "predicate": "on", "object": "man.1", "score": 0.5}]
+    line[rows][0]["score"] = score
+    (files / "detector.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", str(files / "detector.jsonl"), "--ground-truth", str(files / "gt.jsonl")])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert f"{rows}[0].score: expected a number from 0 to 1, found {score!r}; divide percentages by 100" in error
+    assert error.count("\n") == 1
+
+
 def test_torch_is_never_imported(files):
     code = (
         "import sys; from r1sgg.cli import main\n"

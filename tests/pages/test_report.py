@@ -361,7 +361,7 @@ def test_names_outside_the_vocabulary_are_named(folder: Path) -> None:
         (["good.jsonl", "--runs", "steps"], "metrics.jsonl:1: step: expected a number"),
         (["good.jsonl", "--runs", "samples"], "completions.jsonl:1: terms: expected an object"),
         ([], "expected predictions or run folders"),
-        (["good.jsonl", "--out", "gt.jsonl/x.html"], "a place to write a page"),
+        (["good.jsonl", "--out", "gt.jsonl/x.html"], "a place to write a file"),
     ],
 )
 def test_a_mistake_is_one_sentence(

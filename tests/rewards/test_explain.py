@@ -1,5 +1,6 @@
 """The diagnostic record: its credits add up to the scores, and every fate has its reason."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from r1sgg.cli import PARTLY_FAILED, app
+from r1sgg.errors import InputError
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import render
 from r1sgg.judging.labels import load_similarity
@@ -113,6 +115,24 @@ def test_score_goes_on_after_a_bad_case(tmp_path: Path) -> None:
     assert rows[3]["image_id"] == "7"
     assert rows[3]["line"] == 4
     assert rows[5]["issues"][0]["kind"] == "no_json"
+
+
+def test_score_reads_a_byte_order_mark_and_says_what_other_files_are(tmp_path: Path) -> None:
+    (tmp_path / "cases.jsonl").write_bytes(orjson.dumps(case()) + b"\n")
+    plain = (tmp_path / "cases.jsonl").read_bytes()
+    scored = []
+    for content in (plain, b"\xef\xbb\xbf" + plain):
+        (tmp_path / "cases.jsonl").write_bytes(content)
+        done = CliRunner().invoke(app, ["score", str(tmp_path / "cases.jsonl"), "--out", str(tmp_path / "out.jsonl")])
+        assert done.exit_code == 0, done.output
+        scored.append((tmp_path / "out.jsonl").read_bytes())
+    assert scored[0] == scored[1]
+    for content, found in ((gzip.compress(plain), "a gzip file; unpack"), (plain.decode().encode("utf-16"), "UTF-16")):
+        (tmp_path / "cases.jsonl").write_bytes(content)
+        done = CliRunner().invoke(app, ["score", str(tmp_path / "cases.jsonl"), "--out", str(tmp_path / "out.jsonl")])
+        assert isinstance(done.exception, InputError)
+        assert f"cases.jsonl: expected JSON as UTF-8 text, found {found}" in str(done.exception)
+        assert (tmp_path / "out.jsonl").read_bytes() == scored[0]
 
 
 def test_score_options_change_the_result(tmp_path: Path) -> None:

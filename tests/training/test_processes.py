@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from r1sgg.training.checkpoints import complete_checkpoints
@@ -145,6 +146,37 @@ def test_two_kills_leave_no_trace(command: str, forks: Forks, mini: Path, tmp_pa
 def test_twenty_kills_leave_no_trace(command: str, forks: Forks, mini: Path, tmp_path: Path) -> None:
     longer = {"max_steps": 16, "save_steps": 4 if command == "sft" else 3, "save_total_limit": 2}
     kill_and_go_on(forks, command, {**options_of(command, mini), **longer}, tmp_path, kills=20, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("command", ["sft", "grpo"])
+def test_twenty_kills_of_a_run_with_another_learning_rate_leave_no_trace(
+    command: str, forks: Forks, mini: Path, tmp_path: Path
+) -> None:
+    first, whole, killed = tmp_path / "first", tmp_path / "whole", tmp_path / "killed"
+    options = {**options_of(command, mini), "max_steps": 4, "save_steps": 2, "lr_scheduler_type": "constant"}
+    assert forks(command, first, **options)["codes"] == [0]
+    later = {**options, "max_steps": 12, "learning_rate": 1e-4}
+    for folder in (whole, killed):
+        shutil.copytree(first, folder)
+    undisturbed = forks(command, whole, "--resume", **later)
+    draw = random.Random(3)
+    for number in range(20):
+        if number % 2 == 0:
+            stop: dict[str, object] = {"stop_at": draw.randint(1, undisturbed["operations"] // 4)}
+        else:
+            stop = {"seconds": draw.uniform(0, undisturbed["seconds"] / 4)}
+        assert forks(command, killed, "--resume", **stop, **later)["codes"] == [-9], (number, stop)
+    assert forks(command, killed, "--resume", **later)["codes"] == [0]
+    assert_same(whole, killed)
+    for run in (whole, killed):
+        record = orjson.loads((run / "checkpoint-12" / "recipe.json").read_bytes())
+        parts = [(part["steps"], part["changed"]) for part in record["parts"]]
+        assert parts == [([1, 4], {}), ([5, None], {"learning_rate": [1e-3, 1e-4], "max_steps": [4, 12]})]
+        assert yaml.safe_load((run / "config.yaml").read_text())["recorded"]["parts"] == record["parts"]
+        rates = {row["step"]: row["learning_rate"] for row in lines(run / "metrics.jsonl") if "learning_rate" in row}
+        assert all(rate == (1e-3 if step <= 4 else 1e-4) for step, rate in rates.items())
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ the number of the image, which restores the order of shuffled rows.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import orjson
 
 from r1sgg.bulk.stored import Place
+from r1sgg.files import write_lines, writing
 
-PREFIX, UNFINISHED = "part-", ".tmp"
+PREFIX, UNFINISHED = "part-", ".part"
 
 
 def line_of_place(place: Place) -> bytes:
@@ -38,18 +38,15 @@ def write_part(path: Path, rows: Sequence[dict[str, Any]], start: int) -> None:
         rows: lines of a predictions file.
         start: number of the first image.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    with writing(path) as handle:
+        if path.suffix == ".parquet":
+            import pyarrow as pa
+            import pyarrow.parquet as pq
 
-        table = pa.Table.from_pylist([{"index": start + k, **row} for k, row in enumerate(rows)], _schema())
-        pq.write_table(table, part, compression="zstd")
-    else:
-        part.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    with part.open("rb") as handle:
-        os.fsync(handle.fileno())
-    part.replace(path)
+            table = pa.Table.from_pylist([{"index": start + k, **row} for k, row in enumerate(rows)], _schema())
+            pq.write_table(table, handle, compression="zstd")
+        else:
+            write_lines(handle, rows)
 
 
 def count_failed(path: Path) -> int:

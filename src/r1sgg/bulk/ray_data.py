@@ -27,6 +27,7 @@ from r1sgg.bulk.resume import AGAIN, RunLog, SideFile
 from r1sgg.bulk.run import Job, Summary, generate_windows, settings_of
 from r1sgg.bulk.stored import Inputs, Place
 from r1sgg.errors import ConfigError, InputError, ModelError, R1SGGError, require
+from r1sgg.files import append, locked, writing
 
 if TYPE_CHECKING:
     from r1sgg.inference.reader import Reader
@@ -119,6 +120,20 @@ def run_on_ray(
         ModelError: a worker cannot continue; finished shards are kept.
         MissingDependencyError: Ray is not installed.
     """
+    with locked(out):
+        return _run(inputs, out, opener, job, cluster, limit, overwrite, progress)
+
+
+def _run(
+    inputs: Inputs,
+    out: Path,
+    opener: Opener,
+    job: Job,
+    cluster: Cluster,
+    limit: int | None,
+    overwrite: bool,
+    progress: Callable[[int, int], None],
+) -> Summary:
     for name, value in SURROUNDINGS.items():
         os.environ.setdefault(name, value)
     require("ray.data", "ray")
@@ -148,15 +163,11 @@ def run_on_ray(
         done, failed = done + images, failed + wrong
         side.add(seconds)
         progress(done, total)
-    for left in (folder / _PLACES, *folder.glob(f"{parts.PREFIX}*{parts.UNFINISHED}")):
+    for left in (folder / _PLACES, *folder.glob(f".{parts.PREFIX}*{parts.UNFINISHED}")):
         left.unlink()
     if log is not None:
-        with out.open("ab") as handle:
-            for shard in shards:
-                with work.path(shard).open("rb") as part:
-                    shutil.copyfileobj(part, handle, 1 << 20)
-            handle.flush()
-            os.fsync(handle.fileno())
+        for shard in shards:
+            append(out, work.path(shard).read_bytes())
         log.add(side.seconds)
         shutil.rmtree(folder)
     return Summary(total, failed, resumed)
@@ -185,7 +196,7 @@ def _folder_of_parts(folder: Path, settings: dict[str, Any], overwrite: bool) ->
 def _write_places(inputs: Inputs, path: Path, start: int, total: int, size: int) -> Iterator[Shard]:
     """Write the places of images start..total, one per line, and yield their shards."""
     offset = 0
-    with path.open("wb") as handle:
+    with writing(path, sync=False) as handle:
         places = islice(inputs, start, total)
         while shard := list(islice(places, size)):
             lines = b"".join(parts.line_of_place(place) for place in shard)

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from r1sgg.errors import InputError
+from r1sgg.files import refuse_inputs, remove_leftover, write_json, writing
 
 AGAIN = "choose another file, or start over with --overwrite"
 
@@ -75,9 +76,7 @@ class SideFile:
         """Add generation time, and write the file."""
         self.seconds += seconds
         record = {"settings": self._settings, "seconds": round(self.seconds, 3)}
-        new = self.path.with_name(self.path.name + ".new")
-        new.write_bytes(orjson.dumps(record, option=orjson.OPT_INDENT_2) + b"\n")
-        new.replace(self.path)
+        write_json(self.path, record)
 
 
 class RunLog:
@@ -88,7 +87,9 @@ class RunLog:
         self._side = SideFile(out.with_name(out.name + ".run.json"), settings)
         if out.is_dir():
             raise InputError(str(out), expected="a file to write predictions to", found="a folder")
-        out.parent.mkdir(parents=True, exist_ok=True)
+        refuse_inputs([out, self._side.path])
+        for path in (out, self._side.path):
+            remove_leftover(path)
         if overwrite:
             out.unlink(missing_ok=True)
             self._side.path.unlink(missing_ok=True)
@@ -137,12 +138,8 @@ class RunLog:
 
     def replace(self, lines: Mapping[int, bytes]) -> None:
         """Replace lines atomically; if the process is killed, the file stays as it was."""
-        new = self._out.with_name(self._out.name + ".new")
-        with self._out.open("rb") as old, new.open("wb") as handle:
+        with self._out.open("rb") as old, writing(self._out) as handle:
             handle.writelines(lines.get(k, line) for k, line in enumerate(old))
-            handle.flush()
-            os.fsync(handle.fileno())
-        new.replace(self._out)
 
     def add(self, seconds: float) -> None:
         """Add generation time."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from r1sgg.bulk.resume import AGAIN, RunLog, fingerprint
 from r1sgg.bulk.stored import Inputs, Place
 from r1sgg.data.provenance import read_trained_on
 from r1sgg.errors import ConfigError, InputError
+from r1sgg.files import append, locked
 from r1sgg.inference.engine import Sampling, batches_by_size, describe
 from r1sgg.inference.lines import prediction_line, spoken
 from r1sgg.inference.reader import Reader, check_samples
@@ -112,6 +112,19 @@ def run(
         InputError: `out` belongs to a run with other settings, or the images changed during the run.
         ModelError: the engine cannot continue; finished windows are kept.
     """
+    with locked(out):
+        return _run(inputs, out, reader, job, limit, overwrite, progress)
+
+
+def _run(
+    inputs: Inputs,
+    out: Path,
+    reader: Reader,
+    job: Job,
+    limit: int | None,
+    overwrite: bool,
+    progress: Callable[[int, int], None],
+) -> Summary:
     total = len(inputs) if limit is None else min(limit, len(inputs))
     log = RunLog(
         out, settings_of(reader.checkpoint, reader.guide_vocabulary, reader.engine.name, job, inputs), overwrite
@@ -120,16 +133,11 @@ def run(
     progress(resumed, total)
     done = resumed
     places = itertools.islice(inputs, resumed, total)
-    with out.open("ab") as handle:
-        for rows, seconds in generate_windows(
-            places, inputs, reader, job, lambda count: progress(resumed + count, total)
-        ):
-            handle.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-            handle.flush()
-            os.fsync(handle.fileno())
-            failed += sum("error" in row for row in rows)
-            done += len(rows)
-            log.add(seconds)
+    for rows, seconds in generate_windows(places, inputs, reader, job, lambda count: progress(resumed + count, total)):
+        append(out, b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        failed += sum("error" in row for row in rows)
+        done += len(rows)
+        log.add(seconds)
     if done < total:
         raise InputError(
             inputs.name, expected=f"the {total} images that were there at the start", found=f"{done}", hint=AGAIN

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from r1sgg.cli.root import PARTLY_FAILED, data_app
+from r1sgg.files import refuse_inputs, write_json
 
 if TYPE_CHECKING:
     from r1sgg.data.check import CheckReport
@@ -33,8 +34,6 @@ def check(
 
     Example: `r1sgg data check --data mine.jsonl --vocabulary vg150 --fix mine-fixed.jsonl`
     """
-    import orjson
-
     from r1sgg.cli.loading import progress_bar
     from r1sgg.data.check import LOOKING, check
     from r1sgg.errors import ConfigError
@@ -45,6 +44,7 @@ def check(
         raise ConfigError(f"--images: expected one of {', '.join(LOOKING)}, found {images!r}")
     if fix is not None and log is None:
         log = fix.with_name(f"{fix.stem}.changes.jsonl")
+        refuse_inputs([log])
     with progress_bar("lines") as advance:
         report = check(
             data,
@@ -67,7 +67,7 @@ def check(
             "lines_with": report.in_lines,
             "first": first,
         }
-        json.write_bytes(orjson.dumps(record, option=orjson.OPT_INDENT_2) + b"\n")
+        write_json(json, record)
     _show(data, report)
     if fix is not None:
         typer.echo(

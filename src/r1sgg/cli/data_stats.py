@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from r1sgg.cli.root import PARTLY_FAILED, data_app
+from r1sgg.files import write_json
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -36,8 +37,6 @@ def stats(
 
     Example: `r1sgg data stats --data vg150:VG,split=train --vocabulary vg150 --out vg150.html`
     """
-    import orjson
-
     from r1sgg.cli.loading import progress_bar
     from r1sgg.data.sources import open_data
     from r1sgg.data.stats import collect, outside, readable, record
@@ -55,7 +54,7 @@ def stats(
     hashes = opened.hashes()
     if json is not None:
         result = {"data": data, "hashes": hashes, **record(found, names), "groups": groups}
-        json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
+        write_json(json, result)
     notes = [(f"hash of the {key}", value) for key, value in hashes.items()]
     notes += [("splits", ", ".join(f"{name} {n:,}" for name, n in found.splits.items()))] if found.splits else []
     notes += [(name, f"{n:,}") for name, n in found.oddities.items()]

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import orjson
 import typer
 
 from r1sgg.cli.root import app
+from r1sgg.files import write_json
 
 if TYPE_CHECKING:
     from r1sgg.data.base import Example
@@ -130,8 +130,7 @@ def evaluate(
         result["frequency_baseline"] = columns[-1][1]
     show(columns, result.get("against", ()))
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
+        write_json(json, result)
         typer.echo(f"wrote {json}")
 
 

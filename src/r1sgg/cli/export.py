@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from r1sgg.cli.root import PARTLY_FAILED, app
+from r1sgg.files import protect, refuse_inputs
 
 _FILE = "Ground truth or predictions (JSON Lines), or a JSON file from `r1sgg predict`."
 _TRUTH = "Ground truth of the predictions, for images and sizes"
@@ -66,8 +67,11 @@ def draw(
     if format not in FORMATS:
         raise ConfigError(f"--format: expected one of {', '.join(FORMATS)}, found {format!r}")
     found = list(itertools.islice(read_graphs(file, ground_truth, id or ()), None if id else limit))
+    names = file_names([f.record.image_id for f in found])
+    protect(Path(f.record.image) for f in found if f.record.image)
+    refuse_inputs(out / f"{name}.{format}" for name in names)
     failed = 0
-    for item, name in zip(found, file_names([f.record.image_id for f in found]), strict=True):
+    for item, name in zip(found, names, strict=True):
         record = item.record
         truth = item.truth.graph if item.truth is not None and compare else None
         try:

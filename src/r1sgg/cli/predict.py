@@ -9,6 +9,7 @@ import typer
 
 from r1sgg.cli import loading
 from r1sgg.cli.root import PARTLY_FAILED, app
+from r1sgg.files import write_json
 
 if TYPE_CHECKING:
     from r1sgg.inference.reader import Reading
@@ -47,7 +48,6 @@ def predict(
 
     Example: `r1sgg predict holiday/*.jpg --model runs/grpo --guide --threshold 0.3 --out graphs`
     """
-    import orjson
     from rich.console import Console
     from rich.table import Table
 
@@ -79,7 +79,7 @@ def predict(
         if threshold is not None:
             reading = reading.above(threshold)
         record = reading.to_record(path.stem, path, model)
-        (out / f"{name}.json").write_bytes(orjson.dumps(record, option=orjson.OPT_INDENT_2) + b"\n")
+        write_json(out / f"{name}.json", record)
         draw(reading.image, reading.graph).save(out / f"{name}.overlay.png")
         table.add_row(path.name, str(len(reading.graph)), _describe(reading), f"{name}.json, {name}.overlay.png")
     reader.close()

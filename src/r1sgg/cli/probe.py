@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from r1sgg.cli.root import PARTLY_FAILED, app
+from r1sgg.files import write_file
 
 if TYPE_CHECKING:
     from r1sgg.probing.report import ProbedModel
@@ -134,9 +135,8 @@ def _join(folders: Sequence[Path], out: Path | None) -> None:
     models = read_probes(folders)
     _show(models)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "table.md").write_text(markdown(models), encoding="utf-8")
-        (out / "table.html").write_text(html(models), encoding="utf-8")
+        write_file(out / "table.md", markdown(models))
+        write_file(out / "table.html", html(models))
         typer.echo(f"wrote {out / 'table.md'} and {out / 'table.html'}")
 
 

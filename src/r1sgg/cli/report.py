@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from r1sgg.cli.root import app
+from r1sgg.files import locked, write_json
 
 _ON_TERMINAL = ("failure_rate", "AP50", "R@50", "mR@50", "precision", "relations_per_image")
 """Columns that fit into 80 characters beside the names of the files; the page has all columns."""
@@ -45,7 +46,6 @@ def report(
 
     Example: `r1sgg report sft.jsonl grpo.jsonl --ground-truth gt.jsonl --runs runs/sft --out report.html`
     """
-    import orjson
     from rich.console import Console
     from rich.table import Table
 
@@ -58,21 +58,21 @@ def report(
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}")
     files = predictions or []
-    built = build_report(
-        out,
-        ground_truth,
-        list(zip(_names(files), files, strict=True)),
-        runs or [],
-        title=title,
-        vocabulary=load_vocabulary(vocabulary),
-        protocol=PROTOCOLS[protocol],
-        limit=limit,
-        bootstrap=bootstrap,
-        embed=embed,
-    )
+    with locked(out):
+        built = build_report(
+            out,
+            ground_truth,
+            list(zip(_names(files), files, strict=True)),
+            runs or [],
+            title=title,
+            vocabulary=load_vocabulary(vocabulary),
+            protocol=PROTOCOLS[protocol],
+            limit=limit,
+            bootstrap=bootstrap,
+            embed=embed,
+        )
     if json:
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_bytes(orjson.dumps(built.results, option=orjson.OPT_INDENT_2) + b"\n")
+        write_json(json, built.results)
     if built.table:
         shown = Table(title=title, caption="percent, except relations per image")
         shown.add_column("", no_wrap=True)

@@ -3,13 +3,90 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from r1sgg import __version__
+from r1sgg.errors import InputError
+from r1sgg.files import protected, refuse_inputs
 
-app = typer.Typer(
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+OUTPUTS = frozenset(("out", "json", "fix", "log"))
+"""Names of the options that name what a command writes."""
+SOURCES = frozenset(("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards"))
+"""Names of the options that are texts and may name files to read; every other path is an input too."""
+
+
+class Command(TyperCommand):
+    """A command that refuses, before it begins, to write over what it reads, or two outputs into one file."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command with its inputs protected.
+
+        Raises:
+            InputError: an output is an input, or another output.
+        """
+        outputs = [path for name in sorted(OUTPUTS & ctx.params.keys()) for path in _paths(ctx.params[name])]
+        with protected(inputs_of(ctx.params)):
+            refuse_inputs(outputs)
+            if len({os.path.realpath(path) for path in outputs}) < len(outputs):
+                raise InputError(str(outputs[-1]), expected="a file for each output", found="one name for two of them")
+            return super().invoke(ctx)
+
+
+def inputs_of(values: dict[str, Any]) -> Iterator[Path]:
+    """The files and folders that a command's options may name, by the options' names; not all of them exist."""
+    for name, value in values.items():
+        if name not in OUTPUTS and name != "config":  # a recipe may be the record of the run that it continues
+            yield from _paths(value)
+        if name in SOURCES and isinstance(value, str):
+            yield from (Path(text).expanduser() for text in _named(name, value) if text)
+
+
+def _paths(value: Any) -> list[Path]:
+    items = value if isinstance(value, list | tuple) else [value]
+    return [item for item in items if isinstance(item, Path)]
+
+
+def _named(option: str, text: str) -> Iterator[str]:
+    """What may be a path in a text like val.jsonl, vg150:DIR,images=DIR, "shards/{00..99}.tar" or FILE.py:NAME."""
+    from r1sgg.data.spec import is_kind
+
+    kind, _, rest = text.partition(":")
+    packed = kind in ("parquet", "webdataset")
+    if option == "images" and "{" in text:
+        from r1sgg.bulk.archives import expand
+
+        yield from expand(rest if packed else text)
+    elif packed or is_kind(kind):
+        options = (part.partition("=") for part in rest.split(","))
+        yield from (value if equals else key for key, equals, value in options if not equals or key in _PATHS)
+    elif option == "rewards":
+        yield from re.findall(r"[^\s\"{},:]+\.py", text)
+    elif text not in _OURS:
+        yield text
+
+
+_PATHS = frozenset(("images", "panoptic", "splits"))  # options of data that name a file or folder
+_OURS = frozenset(("tiny", "tiny-sft", "tiny-base", "open", "vg150", "psg"))  # models and vocabularies
+
+
+class Application(typer.Typer):
+    """Typer, with `Command` for every command."""
+
+    def command(self, *names: Any, **options: Any) -> Callable[[_Function], _Function]:
+        """Register a function as a command; see `typer.Typer.command`."""
+        return super().command(*names, **{"cls": Command, **options})
+
+
+app = Application(
     name="r1sgg",
     help="Train multimodal models to read images as scene graphs, evaluate them, and use the graphs.",
     no_args_is_help=True,
@@ -17,7 +94,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(no_args_is_help=True, help="Create, convert and inspect data sets.")
+data_app = Application(no_args_is_help=True, help="Create, convert and inspect data sets.")
 app.add_typer(data_app, name="data")
 
 PARTLY_FAILED = 1

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from r1sgg.cli.root import PARTLY_FAILED, app
+from r1sgg.files import writing
 
 _BATCH = 256
 
@@ -62,8 +63,7 @@ def score(
     console = Console()
     done: list[Score] = []
     failed = 0
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("wb") as handle:
+    with writing(out) as handle:
         for batch in _batches(cases):
             good = [item for item in batch if "error" not in item]
             scores = rubric.score(
@@ -97,51 +97,31 @@ def score(
 
 def _batches(path: Path) -> Iterator[list[dict[str, Any]]]:
     """Yield batches of cases: {"example", "completion", "frame"}, or {"image_id", "line", "error"} if unreadable."""
+    from r1sgg.data.jsonl import read_lines
+    from r1sgg.errors import InputError
+
     batch: list[dict[str, Any]] = []
-    for number, text in _lines(path):
+    number = 0
+    for number, _, text in read_lines(path):
         batch.append(_case(number, text, path))
         if len(batch) == _BATCH:
             yield batch
             batch = []
+    if not number:
+        raise InputError(str(path), expected="at least one line", found="an empty file")
     if batch:
         yield batch
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    from r1sgg.errors import InputError
-
-    try:
-        handle = path.open("rb")
-    except OSError as error:
-        found = error.strerror or "an error"
-        raise InputError(
-            str(path), expected="a readable JSON Lines file", found=found, hint="check the path"
-        ) from error
-    with handle:
-        empty = True
-        for number, line in enumerate(handle, 1):
-            if line.strip():
-                empty = False
-                yield number, line
-    if empty:
-        raise InputError(str(path), expected="at least one line", found="an empty file")
-
-
 def _case(number: int, text: bytes, path: Path) -> dict[str, Any]:
-    import orjson
-
     from r1sgg.data.base import example_of_record, frame_of
+    from r1sgg.data.jsonl import record_of_line
     from r1sgg.errors import InputError
 
     where = f"{path}:{number}"
     image_id = None
     try:
-        try:
-            row = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            raise InputError(where, expected="a JSON object", found=f"broken JSON ({error.msg})") from error
-        if not isinstance(row, dict):
-            raise InputError(where, expected="a JSON object", found=type(row).__name__)
+        row = record_of_line(text, where, first=number == 1)
         image_id = row.get("image_id")
         if not isinstance(row.get("completion"), str):
             found = type(row["completion"]).__name__ if "completion" in row else "nothing"

@@ -27,9 +27,10 @@ from typing import Any
 
 import orjson
 
-from r1sgg.data.jsonl import WholeFile, add_image_id, frame_of, image_id_of, read_jsonl
+from r1sgg.data.jsonl import add_image_id, frame_of, image_id_of, read_jsonl
 from r1sgg.data.predictions import Prediction, read_predictions
 from r1sgg.errors import InputError, short
+from r1sgg.files import write_lines, writing
 from r1sgg.graph.records import check_keys, graph_of_rows, graph_to_rows, rounded_boxes
 from r1sgg.graph.scene import Boxes, SceneGraph
 
@@ -143,8 +144,8 @@ def write_ground_truth(path: Path, examples: Iterable[Example]) -> int:
     Raises:
         InputError: the file cannot be written.
     """
-    with WholeFile(path) as file:
-        return file.write(example.to_record(path.parent) for example in examples)
+    with writing(path) as handle:
+        return write_lines(handle, (example.to_record(path.parent) for example in examples))
 
 
 def data_hash(examples: Iterable[Example]) -> str:

@@ -29,12 +29,12 @@ from typing import Any
 from r1sgg import __version__
 from r1sgg.data.base import Example, example_digest, hash_of_digests, write_ground_truth
 from r1sgg.data.dataset import DataSet, hash_of_ids
-from r1sgg.data.jsonl import WholeFile, write_json
-from r1sgg.data.provenance import DESCRIPTION
+from r1sgg.data.provenance import write_description
 from r1sgg.data.shards import ImageMode, ShardWriter, read_examples, read_footer, row_of
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import parse_spec
 from r1sgg.errors import InputError, R1SGGError, os_errors
+from r1sgg.files import locked, write_lines, writing
 
 SHARD_SIZE = 1000
 """Images per shard: VG150's training split makes 57 shards, enough for many machines."""
@@ -114,6 +114,14 @@ def build(
         )
         for number, first in enumerate(starts)
     ]
+    with locked(out):
+        return _build(plan, data, shards, split, workers, advance)
+
+
+def _build(
+    plan: _Plan, data: DataSet, shards: list[_Shard], split: str, workers: int, advance: Callable[[int, int], object]
+) -> Built:
+    out = plan.out
     with os_errors(out, "a folder that can be written", "choose another"):
         _check_folder(plan, shards)
         (out / "data").mkdir(parents=True, exist_ok=True)
@@ -263,10 +271,11 @@ def _finish(plan: _Plan, data: DataSet, shards: list[_Shard], split: str, kept: 
     if parse_spec(plan.spec).kind == "jsonl":  # the notes of other readers are of what a split has not
         errors = [row for row in lost if row["kind"] in _LOST] + errors
         lost = [row for row in lost if row["kind"] not in _LOST]
-    with WholeFile(plan.out / "errors.jsonl") as file:
-        file.write([*errors, *lost, *left_out])
-    if not (errors or lost or left_out):
-        (plan.out / "errors.jsonl").unlink()
+    if errors or lost or left_out:
+        with writing(plan.out / "errors.jsonl") as handle:
+            write_lines(handle, (*errors, *lost, *left_out))
+    else:
+        (plan.out / "errors.jsonl").unlink(missing_ok=True)  # of an earlier attempt
     counts = {"images": 0, "objects": 0, "relationships": 0}
     ids: list[str] = []
     digests: list[bytes] = []
@@ -303,5 +312,5 @@ def _finish(plan: _Plan, data: DataSet, shards: list[_Shard], split: str, kept: 
         "shards": [shard.target.relative_to(plan.out).as_posix() for shard in shards],
         "r1sgg": __version__,
     }
-    write_json(plan.out / DESCRIPTION, description)
+    write_description(plan.out, description)
     return Built(description, len(shards), kept, len(errors), len(lost) + len(left_out))

@@ -23,11 +23,12 @@ import orjson
 from r1sgg.data.dataset import DataSet
 from r1sgg.data.findings import IGNORABLE, LIKE_SIZES, Finding
 from r1sgg.data.images import image_size, open_image
-from r1sgg.data.jsonl import WholeFile, read_lines, record_of_line
+from r1sgg.data.jsonl import read_lines, record_of_line
 from r1sgg.data.repair import Repairer
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import Spec, parse_spec
 from r1sgg.errors import ConfigError, ImageError, InputError
+from r1sgg.files import write_lines, writing
 from r1sgg.graph.mapping import mapper
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
 
@@ -114,8 +115,6 @@ def check(
     closed = vocabulary.objects or vocabulary.predicates
     repairer = Repairer(mapper(vocabulary, "normal") if closed else None, ignore, images=looking != "none")
     parts = parse_spec(spec)
-    if fix is not None and parts.kind == "jsonl" and fix.resolve() == parts.path.resolve():
-        raise InputError(f"--fix {fix}", expected="another file than --data", found="the same")
     report = CheckReport()
     if parts.kind == "jsonl" and not parts.options.keys() - {"split"}:
         total, lines = sum(1 for _ in read_lines(parts.path)), _of_file(parts)
@@ -126,8 +125,8 @@ def check(
         notes = [Finding("left_out", note.text, "left out") for note in data.notes if "left_out" not in ignore]
         report.add(spec, notes)
     with contextlib.ExitStack() as files:
-        kept_file = files.enter_context(WholeFile(fix)) if fix else None
-        log_file = files.enter_context(WholeFile(log)) if log else None
+        kept_file = files.enter_context(writing(fix)) if fix else None
+        log_file = files.enter_context(writing(log)) if log else None
         files.enter_context(warnings.catch_warnings())  # here, because a thread would undo the others' filters
         warnings.simplefilter("ignore")
         for line, size in _with_sizes(lines, looking, workers):
@@ -139,12 +138,12 @@ def check(
             report.add(line.where, findings)
             report.like_sizes += sum(f.found.endswith(LIKE_SIZES) for f in findings)
             if log_file:
-                log_file.write({"where": line.where, **f._asdict()} for f in findings)
+                write_lines(log_file, ({"where": line.where, **f._asdict()} for f in findings))
             if row is not None:
                 report.kept += 1
                 report.changed += any(f.kind != "left_out" for f in findings)
-                if kept_file:
-                    kept_file.write([_rebased(row, parts, kept_file.path)])
+                if kept_file and fix:
+                    write_lines(kept_file, [_rebased(row, parts, fix)])
             advance(report.lines, total)
     return report
 

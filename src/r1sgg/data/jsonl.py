@@ -1,13 +1,13 @@
-"""JSON and JSON Lines files: reading line by line, writing whole or not at all, and the checks that readers share.
+"""JSON and JSON Lines files: reading line by line, and the checks that readers share.
 
 A wrong line is one sentence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -30,13 +30,15 @@ def read_lines(path: Path) -> Iterator[NumberedLine]:
     """Yield the lines of a JSON Lines file that are not blank.
 
     Raises:
-        InputError: the file cannot be opened.
+        InputError: the file cannot be opened, or is compressed or UTF-16.
     """
     with os_errors(path, "a readable JSON Lines file", "check the path"):
         handle = path.open("rb")
     offset = 0
     with handle:
         for number, content in enumerate(handle, 1):
+            if number == 1:
+                _check_beginning(content, path)
             if content.strip():
                 yield NumberedLine(number, offset, content)
             offset += len(content)
@@ -85,48 +87,26 @@ def read_json(path: Path) -> Any:
     """
     with os_errors(path, "a readable JSON file", "check the path"):
         content = path.read_bytes()
-    return json_value(content, str(path), "write or fetch it again")
+    _check_beginning(content, path)
+    return json_value(content.removeprefix(_MARK), str(path), "write or fetch it again")
 
 
-# ---------------------------------------------------------------- writing
+_NOT_TEXT = {
+    b"\x1f\x8b": ("a gzip file", "unpack it: gunzip FILE"),
+    b"PK\x03\x04": ("a zip file", "unpack it: unzip FILE"),
+    b"\x28\xb5\x2f\xfd": ("a zstd file", "unpack it: unzstd FILE"),
+    **dict.fromkeys(
+        (b"\xff\xfe", b"\xfe\xff", b"{\x00", b"\x00{"),
+        ("UTF-16 text", "save it as UTF-8: iconv -f UTF-16 -t UTF-8 FILE"),
+    ),
+}
+"""First bytes of files that are taken for JSON by mistake: what they are, and what to do."""
 
 
-class WholeFile:
-    """A file of JSON lines that is written beside `path` and replaces it when the block ends without an error.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self._part = path, path.with_name(f"{path.name}.part")
-
-    def __enter__(self) -> Self:
-        with os_errors(self.path, "a place to write a file", "choose another"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = self._part.open("wb")
-        return self
-
-    def write(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Add a line for each row; returns how many."""
-        return sum(self._handle.write(orjson.dumps(row) + b"\n") > 0 for row in rows)
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._handle.close()
-        if kind is None:
-            self._part.replace(self.path)
-        else:
-            self._part.unlink(missing_ok=True)
-
-
-def write_json(path: Path, document: Any) -> None:
-    """Write a JSON file, indented; it appears whole, or stays as it was.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    with WholeFile(path) as file:
-        file._handle.write(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+def _check_beginning(content: bytes, path: Path) -> None:
+    for beginning, (found, hint) in _NOT_TEXT.items():
+        if content.startswith(beginning):
+            raise InputError(str(path), expected="JSON as UTF-8 text", found=found, hint=hint)
 
 
 # ---------------------------------------------------------------- fields

@@ -64,6 +64,15 @@ def _scores(rows: Any, kept: Sequence[int]) -> Boxes | None:
     return score_column([v if type(v) in (int, float) and math.isfinite(v) else None for v in given])
 
 
+def _check_scores(rows: Sequence[Any], where: str) -> None:
+    """See that scores are probabilities: thresholds and calibration read them as such."""
+    for k, row in enumerate(rows):
+        score = row.get("score") if isinstance(row, dict) else None
+        if score is not None and (type(score) not in (int, float) or not 0 <= score <= 1):
+            hint = "divide percentages by 100, and apply the sigmoid to logits"
+            raise InputError(f"{where}[{k}].score", expected="a number from 0 to 1", found=short(score), hint=hint)
+
+
 def read_predictions(path: Path) -> Iterator[Prediction]:
     """Yield the predictions of a file in its order.
 
@@ -96,6 +105,7 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
     for key, rows in (("objects", objects), ("relationships", relationships)):
         if rows is not None and not isinstance(rows, list):
             raise InputError(f"{where}: {key}", expected="a list", found=short(rows))
+        _check_scores(rows or (), f"{where}: {key}")
     if objects is not None:
         document = {"objects": objects, "relationships": relationships or []}
         return Prediction(image_id, frame, completion, document, model=model)

@@ -16,10 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from r1sgg.data.jsonl import read_json, write_json
+from r1sgg.data.jsonl import read_json
 from r1sgg.data.spec import is_kind, parse_spec
 from r1sgg.data.splits import difference
 from r1sgg.errors import InputError
+from r1sgg.files import write_json
 
 TRAINED_ON = "trained_on.json"
 DESCRIPTION = "dataset.json"

@@ -23,6 +23,7 @@ from PIL import Image
 from r1sgg.data.base import Example, example_of_record
 from r1sgg.data.dataset import DataSet
 from r1sgg.errors import ImageError, InputError
+from r1sgg.files import move, write_file
 
 ImageMode = Literal["inside", "path"]
 IMAGE_MODES: tuple[ImageMode, ...] = get_args(ImageMode)
@@ -88,8 +89,7 @@ class ShardWriter:
         self.flush()
         self._writer.add_key_value_metadata({FOOTER.decode(): orjson.dumps(footer).decode()})
         self._writer.close()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.path.replace(target)
+        move(self.path, target)
 
 
 def row_of(data: DataSet, example: Example, mode: ImageMode, out: Path) -> dict[str, Any]:
@@ -118,10 +118,7 @@ def row_of(data: DataSet, example: Example, mode: ImageMode, out: Path) -> dict[
         picture = data.image(example)
         _check_size(picture, example)
         path = out / "images" / f"{_file_name(example.image_id)}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        part.write_bytes(_png(picture))
-        part.replace(path)
+        write_file(path, _png(picture), sync=False)
         stored = {"bytes": None, "path": os.path.abspath(path)}
     return {
         "image_id": example.image_id,

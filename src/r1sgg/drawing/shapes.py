@@ -22,8 +22,9 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from r1sgg.errors import ConfigError, InputError
+from r1sgg.errors import ConfigError
 from r1sgg.exports.record import xml_text
+from r1sgg.files import writing
 
 Point = tuple[float, float]
 Rect = tuple[float, float, float, float]
@@ -245,16 +246,11 @@ class Drawing:
         kind = path.suffix.lower().removeprefix(".")
         if kind not in FORMATS:
             raise ConfigError(f"{path.name}: expected a name that ends in .png or .svg")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path, sync=False) as handle:
             if kind == "svg":
-                path.write_text(self.to_svg(), encoding="utf-8")
+                handle.write(self.to_svg().encode())
             else:
-                self.to_image().save(path)
-        except OSError as error:
-            found = error.strerror or "an error"
-            where, hint = str(path), "choose another"
-            raise InputError(where, expected="a place to write a file", found=found, hint=hint) from error
+                self.to_image().save(handle, "PNG")
 
     _repr_svg_ = to_svg
     """Notebooks show the picture."""

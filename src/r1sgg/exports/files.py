@@ -16,7 +16,7 @@ import orjson
 from r1sgg.data.base import Example, example_of_record, read_ground_truth
 from r1sgg.data.jsonl import read_json, read_jsonl
 from r1sgg.data.predictions import Prediction, prediction_of_record, read_predictions
-from r1sgg.errors import ConfigError, InputError, os_errors
+from r1sgg.errors import ConfigError, InputError
 from r1sgg.exports.coco import to_coco
 from r1sgg.exports.document import to_json
 from r1sgg.exports.graphviz import to_dot
@@ -24,6 +24,7 @@ from r1sgg.exports.linked import to_jsonld
 from r1sgg.exports.network import to_graphml
 from r1sgg.exports.record import GraphRecord
 from r1sgg.exports.table import to_csv
+from r1sgg.files import refuse_inputs, write_file
 from r1sgg.graph.scene import EMPTY
 from r1sgg.metrics.streams import join
 
@@ -153,6 +154,7 @@ def write_export(records: Iterable[GraphRecord], name: str, out: Path) -> list[P
     format_ = FORMATS[name]
     texts: Iterable[tuple[Path, str]]
     if format_.all is not None:
+        paths = [out]
         texts = [(out, format_.all(records))]
     else:
         assert format_.one is not None
@@ -163,13 +165,12 @@ def write_export(records: Iterable[GraphRecord], name: str, out: Path) -> list[P
             raise InputError(str(out), expected="one image", found=found, hint="name a folder, or one --id")
         names = file_names([record.image_id for record in kept])
         paths = [out] if one_file else [out / f"{name}{format_.ending}" for name in names]
+        refuse_inputs(paths)
         texts = zip(paths, map(format_.one, kept), strict=True)
     written = []
-    with os_errors(out, "a place to write to", "choose another"):
-        for path, text in texts:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="")
-            written.append(path)
+    for path, text in texts:
+        write_file(path, text, sync=len(paths) == 1)
+        written.append(path)
     return written
 
 

@@ -31,6 +31,7 @@ from PIL import Image
 
 from r1sgg.data.base import Example, write_ground_truth
 from r1sgg.errors import ConfigError, InputError, os_errors
+from r1sgg.files import writing
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import number_ids
 from r1sgg.miniature.procedural.annotation import Annotation, annotate
@@ -263,7 +264,8 @@ def write_scenes(
         for number in seeds:
             drawn = scene(number, config)
             path = images / f"{drawn.example.image_id}.png"
-            drawn.image.save(path, compress_level=1)
+            with writing(path, sync=False) as handle:
+                drawn.image.save(handle, "PNG", compress_level=1)
             yield replace(drawn.example, image=path, split=split)
             if annotation is not None:
                 written.append(replace(annotated(drawn, number, config, annotation), image=path, split=split))

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
-import orjson
 
 from r1sgg.data.jsonl import read_json
 from r1sgg.errors import InputError
+from r1sgg.files import write_json
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import AnswerFormat, Frame, number_ids, render
 from r1sgg.graph.vocabulary import load_vocabulary
@@ -84,7 +84,7 @@ class AnswerSettings:
 
     def write(self, folder: Path) -> None:
         """Write the settings into a checkpoint folder."""
-        (folder / SETTINGS_FILE).write_bytes(orjson.dumps(dataclasses.asdict(self), option=orjson.OPT_INDENT_2) + b"\n")
+        write_json(folder / SETTINGS_FILE, dataclasses.asdict(self))
 
 
 SHORT_PROMPT = "Scene graph of the image as JSON."

@@ -10,6 +10,7 @@ from typing import Any
 
 from r1sgg.data.provenance import read_trained_on, write_trained_on
 from r1sgg.errors import InputError, ModelError, require
+from r1sgg.files import write_file
 from r1sgg.models.card import card, read_results, read_run
 from r1sgg.models.families import load_model
 from r1sgg.models.finding import first_line, resolve
@@ -49,7 +50,7 @@ def publish(
     if trained_on:
         write_trained_on(out, trained_on)
     text = card(name or out.name, loaded.settings, read_run(folder), trained_on, measured)
-    (out / CARD).write_text(text, encoding="utf-8")
+    write_file(out / CARD, text)
     return out
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 
 from r1sgg import __version__
-from r1sgg.errors import InputError
+from r1sgg.files import write_file
 
 
 def write_page(out: Path, template: str, **values: Any) -> None:
@@ -24,9 +24,4 @@ def write_page(out: Path, template: str, **values: Any) -> None:
         trim_blocks=True,
     )
     text = environment.get_template(template).render(version=__version__, **values)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        found = error.strerror or "an error"
-        raise InputError(str(out), expected="a place to write a page", found=found, hint="choose another") from error
+    write_file(out, text)

@@ -12,7 +12,6 @@ Windows and resuming are those of `r1sgg.bulk.run`: answers are written one wind
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from r1sgg.bulk.run import WINDOW
 from r1sgg.data.base import Example, data_hash, read_ground_truth
 from r1sgg.data.images import open_image
 from r1sgg.errors import ConfigError, ImageError, InputError
+from r1sgg.files import append, locked, write_file, write_json
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
 from r1sgg.inference.engine import Engine, Sampling, batches_by_size, describe
 from r1sgg.metrics.frequency import collect
@@ -148,32 +148,43 @@ def run(
     if probe.answering != "generate":
         as_scorer(engine)
     questions = probe.questions(ground_truth)
+    with locked(out):
+        return _run(questions, out, checkpoint, engine, probe, batch_size, overwrite, progress)
+
+
+def _run(
+    questions: QuestionSet,
+    out: Path,
+    checkpoint: Checkpoint,
+    engine: Engine,
+    probe: Probe,
+    batch_size: int,
+    overwrite: bool,
+    progress: Callable[[int, int], None],
+) -> Outcome:
     tasks = [(setting, question) for setting in probe.settings for question in questions.questions]
     names = [f"{question.id}{SEPARATOR}{setting}" for setting, question in tasks]
     settings = _shared_settings(checkpoint, engine, probe, questions, batch_size)
     answers = out / "answers.jsonl"
     log = RunLog(answers, settings, overwrite, key="id")
     resumed, _ = log.resume(names, len(names), WINDOW * batch_size)
-    (out / "questions.jsonl").write_bytes(b"".join(questions.lines()))
+    write_file(out / "questions.jsonl", b"".join(questions.lines()))
     progress(resumed, len(tasks))
     spent = 0.0
-    with answers.open("ab") as handle:
-        for start in range(resumed, len(tasks), WINDOW * batch_size):
-            window = tasks[start : start + WINDOW * batch_size]
-            rows: list[dict[str, Any]] = [{}] * len(window)
-            seconds = 0.0
-            for batch in batches_by_size([(q.example.width, q.example.height) for _, q in window], batch_size):
-                began = time.perf_counter()
-                answered = _answer([window[k] for k in batch], checkpoint, engine, probe)
-                seconds += time.perf_counter() - began
-                for k, row in zip(batch, answered, strict=True):
-                    rows[k] = {"id": names[start + k], **row}
-            handle.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-            handle.flush()
-            os.fsync(handle.fileno())
-            log.add(seconds)
-            spent += seconds
-            progress(start + len(window), len(tasks))
+    for start in range(resumed, len(tasks), WINDOW * batch_size):
+        window = tasks[start : start + WINDOW * batch_size]
+        rows: list[dict[str, Any]] = [{}] * len(window)
+        seconds = 0.0
+        for batch in batches_by_size([(q.example.width, q.example.height) for _, q in window], batch_size):
+            began = time.perf_counter()
+            answered = _answer([window[k] for k in batch], checkpoint, engine, probe)
+            seconds += time.perf_counter() - began
+            for k, row in zip(batch, answered, strict=True):
+                rows[k] = {"id": names[start + k], **row}
+        append(answers, b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        log.add(seconds)
+        spent += seconds
+        progress(start + len(window), len(tasks))
     return _finish(out, questions, probe, settings, (len(tasks) - resumed, spent))
 
 
@@ -272,6 +283,6 @@ def _finish(
         "conclusions": conclusions(figures),
     }
     for name, content in (("results", figures), ("summary", summary)):
-        (out / f"{name}.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
-    (out / "figure.svg").write_text(figure([(str(settings["model"]), figures)]), encoding="utf-8")
+        write_json(out / f"{name}.json", content)
+    write_file(out / "figure.svg", figure([(str(settings["model"]), figures)]))
     return Outcome(figures, summary, sum("error" in row for row in rows), *pace)

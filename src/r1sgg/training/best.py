@@ -15,6 +15,7 @@ import orjson
 from transformers import TrainerCallback
 
 from r1sgg.errors import ConfigError
+from r1sgg.files import write_file
 from r1sgg.training.checkpoints import atomic_folder, save_full_model
 from r1sgg.training.logs import MetricsLog
 from r1sgg.training.validation import validations
@@ -70,7 +71,7 @@ class KeepBest(TrainerCallback):  # type: ignore[misc]
                 save_full_model(self.trainer, partial)
                 if state.is_world_process_zero:
                     found = {"step": state.global_step, self.figure: numbers[self.figure]}
-                    (partial / "best.json").write_bytes(orjson.dumps(found))
+                    write_file(partial / "best.json", orjson.dumps(found))
         self._stop_if_stuck(args, state, control)
 
     def _improves(self, numbers: Mapping[str, float]) -> bool:

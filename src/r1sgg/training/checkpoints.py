@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
 
 from r1sgg.errors import ConfigError, TrainingError
@@ -204,6 +205,18 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]
         saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
         self.model.load_state_dict(saved.state_dict())
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # The place in the schedule is the checkpoint's; rates and curve are the recipe's, which may have changed.
+        rates = list(getattr(self.lr_scheduler, "base_lrs", ()))
+        super()._load_optimizer_and_scheduler(checkpoint)
+        scheduler = self.lr_scheduler
+        if checkpoint is None or not isinstance(scheduler, LambdaLR):
+            return
+        scheduler.base_lrs = rates
+        for group, rate, curve in zip(self.optimizer.param_groups, rates, scheduler.lr_lambdas, strict=True):
+            group["initial_lr"], group["lr"] = rate, rate * curve(scheduler.last_epoch)
+        scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
     def _load_best_model(self) -> None:
         folder = Path(self.state.best_model_checkpoint)
         if self._is_whole_model(folder):
@@ -222,6 +235,8 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]
         # taken: the one place where they can be restored.
         if resume_from_checkpoint is not None and self._saved_at < 0:
             self._saved_at = self.state.global_step
+            # the state in the checkpoint has the logging_steps, save_steps and eval_steps of the part before
+            self.state.compute_steps(self.args, self.state.max_steps)
             self._restore(Path(resume_from_checkpoint))
         # transformers looks at max_steps after a step only: a run killed after its last would take one more
         if self.state.global_step >= self.state.max_steps or self.control.should_training_stop:

@@ -26,7 +26,7 @@ from r1sgg.training.logs import CompletionsLog
 from r1sgg.training.options import RewardOptions
 from r1sgg.training.parts import PartOptions, prepare_parts
 from r1sgg.training.rollouts import GuidedRollouts, RolloutOptions, add_schema, settle_correction
-from r1sgg.training.run import prepare
+from r1sgg.training.run import Run, prepared
 
 
 class GraphTrainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
@@ -74,7 +74,11 @@ def train_grpo(config: Path | None, arguments: Sequence[str]) -> int:
     Raises:
         ConfigError, InputError, ModelError: with one sentence that says what to change.
     """
-    run = prepare("grpo", GRPOConfig, (RewardOptions, PartOptions, RolloutOptions), config, arguments, {})
+    with prepared("grpo", GRPOConfig, (RewardOptions, PartOptions, RolloutOptions), config, arguments, {}) as run:
+        return _train(run)
+
+
+def _train(run: Run) -> int:
     if not run.checkpoint.family.rollouts:
         raise ConfigError(
             f"model: {run.checkpoint.family.name} cannot be trained by GRPO, because TRL passes its model no "

@@ -28,6 +28,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
 from r1sgg.errors import TrainingError
+from r1sgg.files import write_file
 from r1sgg.rewards.adapters import ScoredBatch
 
 
@@ -68,9 +69,7 @@ class StepFile:
         lines = self.path.read_bytes().splitlines(keepends=True)
         whole = [(line, orjson.loads(line)) for line in lines if line.endswith(b"\n")]
         kept = [(line, row) for line, row in whole if row["step"] <= step]
-        part = self.path.with_name(self.path.name + ".part")
-        part.write_bytes(b"".join(line for line, _ in kept))
-        part.replace(self.path)
+        write_file(self.path, b"".join(line for line, _ in kept))
         return [row for _, row in kept]
 
 

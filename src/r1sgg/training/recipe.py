@@ -23,6 +23,7 @@ import yaml
 
 from r1sgg import __version__
 from r1sgg.errors import ConfigError
+from r1sgg.files import write_file
 
 RECORDED = "recorded"
 """Key under which a run writes versions and data hashes into its config.yaml. Recipes may have it; it is not read."""
@@ -48,9 +49,8 @@ class Recipe:
 
     def save(self, path: Path, recorded: Mapping[str, Any]) -> None:
         """Write a recipe that repeats this run, with measured facts about it under `recorded`."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         rows = {key: value for key, value in self.chosen.items() if key not in ("resume", "requeue")}
-        path.write_text(yaml.safe_dump({**rows, RECORDED: dict(recorded)}, sort_keys=False, allow_unicode=True))
+        write_file(path, yaml.safe_dump({**rows, RECORDED: dict(recorded)}, sort_keys=False, allow_unicode=True))
 
 
 def read_recipe(

@@ -5,26 +5,31 @@ The trainers themselves are TRL's, see `r1sgg.training.sft` and `r1sgg.training.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
 import shutil
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import transformers
+import yaml
 from transformers import TrainerCallback
 
 from r1sgg.data.dataset import Instructions
 from r1sgg.data.provenance import Stage, at_source, read_trained_on, write_trained_on
+from r1sgg.data.spec import parse_spec
 from r1sgg.data.splits import describe
 from r1sgg.errors import ConfigError
+from r1sgg.files import locked, protected, refuse_inputs, write_json
 from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.models.families import Checkpoint, load_checkpoint
+from r1sgg.models.finding import shipped
 from r1sgg.models.prompts import AnswerSettings
 from r1sgg.training.best import FOLDER as BEST
 from r1sgg.training.best import KeepBest
@@ -39,9 +44,11 @@ from r1sgg.training.checkpoints import (
 from r1sgg.training.guards import Guards
 from r1sgg.training.logs import MetricsLog
 from r1sgg.training.options import RunOptions, TargetOptions
-from r1sgg.training.recipe import Recipe, read_recipe, versions
+from r1sgg.training.recipe import RECORDED, Recipe, read_recipe, versions
+from r1sgg.training.resuming import RECORD, record_of, resumed_record
 from r1sgg.training.rows import TrainingRows, left_out, open_source
-from r1sgg.training.trackers import continue_trackers
+from r1sgg.training.stopping import StopOnSignal, Stopped
+from r1sgg.training.trackers import close_trackers, continue_trackers
 from r1sgg.training.upstream import require_internals
 from r1sgg.training.validation import Validation
 
@@ -59,6 +66,7 @@ class Run:
         validation_rows: rows for TRL's own evaluation (`eval_strategy`), or None.
         callbacks: for the trainer.
         guards: one of the callbacks; it also checks batches, gradients and rewards.
+        stopping: another, the last: it ends the run when a signal comes.
     """
 
     recipe: Recipe
@@ -69,6 +77,7 @@ class Run:
     validation_rows: TrainingRows | None
     callbacks: list[TrainerCallback]
     guards: Guards
+    stopping: StopOnSignal
 
     @property
     def folder(self) -> Path:
@@ -82,6 +91,7 @@ class Run:
             How many training images had to be left out.
 
         Raises:
+            SystemExit: a signal came; a checkpoint is saved.
             ConfigError: asked to resume, and there is nothing to resume from.
             TrainingError: the run cannot continue; the checkpoints so far are complete.
         """
@@ -93,21 +103,27 @@ class Run:
         if trainer.is_world_process_zero():
             step = int(resumed.name.rpartition("-")[2]) if resumed else 0
             continue_trackers(self.folder, self.arguments, trainer.callback_handler.callbacks, step)
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        with self.stopping.installed():
+            try:
+                trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+            except Stopped as stopped:
+                close_trackers(trainer.callback_handler.callbacks)
+                sys.exit(128 + stopped.number)
         save_final_model(self.folder, trainer)
         return len(self.rows.unreadable) + left_out(self.rows.source)
 
 
 class KeepSettings(TrainerCallback):  # type: ignore[misc]
-    """Puts r1sgg.json and trained_on.json into every checkpoint, so that each works as --model."""
+    """Puts r1sgg.json, trained_on.json and recipe.json into every checkpoint: each works as --model and can resume."""
 
-    def __init__(self, settings: AnswerSettings, trained_on: Sequence[Stage]) -> None:
-        self.settings, self.trained_on = settings, trained_on
+    def __init__(self, settings: AnswerSettings, trained_on: Sequence[Stage], record: Mapping[str, Any]) -> None:
+        self.settings, self.trained_on, self.record = settings, trained_on, record
 
     def write_files(self, folder: Path) -> None:
         """Add to a checkpoint that is being written."""
         self.settings.write(folder)
         write_trained_on(folder, self.trained_on)
+        write_json(folder / RECORD, dict(self.record))
 
 
 class CountEpochs(TrainerCallback):  # type: ignore[misc]
@@ -120,15 +136,16 @@ class CountEpochs(TrainerCallback):  # type: ignore[misc]
         self.rows.epoch = int(state.epoch or 0)
 
 
-def prepare(
+@contextlib.contextmanager
+def prepared(
     stage: str,
     config_class: type,
     more: Sequence[type],
     config: Path | None,
     arguments: Sequence[str],
     defaults: Mapping[str, Any],
-) -> Run:
-    """Read a recipe, the checkpoint's processor and the data.
+) -> Iterator[Run]:
+    """Read a recipe, the checkpoint's processor and the data; the run's folder is locked until the block ends.
 
     Args:
         stage: "sft" or "grpo".
@@ -157,7 +174,34 @@ def prepare(
         if not given:
             raise ConfigError(f"{config or 'the command line'}: expected {key}, found none; add {hint}")
     folder = Path(args.output_dir)
-    _prepare_folder(folder, options, first=args.process_index == 0)
+    with contextlib.ExitStack() as stack:
+        if args.process_index == 0:
+            stack.enter_context(_guarded(folder, options, config))
+        yield _prepare(stage, recipe, options, args, folder)
+
+
+@contextlib.contextmanager
+def _guarded(folder: Path, options: RunOptions, config: Path | None) -> Iterator[None]:
+    """Protect what the run reads, and keep other processes out of its folder.
+
+    A config.yaml that a run has written may be the recipe of its continuation; another recipe of that name is an input.
+    """
+    read = [Path(options.model).expanduser()] if options.model not in shipped() else []
+    read += [parse_spec(text).path for text in (options.data, options.validation) if text]
+    if config is not None and RECORDED not in yaml.safe_load(config.read_text(encoding="utf-8")):
+        read.append(config)
+    with protected(read):
+        refuse_inputs([folder, *(folder / name for name in _WRITTEN)])
+        with locked(folder):
+            yield
+
+
+_WRITTEN = ("config.yaml", "metrics.jsonl", "completions.jsonl", "warnings.jsonl", "trained_on.json", "run_id")
+
+
+def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder: Path) -> Run:
+    assert options.data is not None  # `prepared` has seen to it
+    resumed = _check_folder(folder, options, first=args.process_index == 0)
     checkpoint = load_checkpoint(options.model, max_pixels=options.max_pixels)
     checkpoint = dataclasses.replace(checkpoint, settings=_settings(options, checkpoint.settings))
     source = open_source(options.data)
@@ -171,23 +215,31 @@ def prepare(
     rows = TrainingRows(source, checkpoint, completion=stage == "sft", target=target)
     checked = open_source(options.validation) if options.validation else None
     trained_on: list[Stage] = []
+    record: dict[str, Any] = {}
     if args.process_index == 0:  # hashing the data takes time, and only the first process writes
         described = describe(source)
         vocabulary = load_vocabulary(checkpoint.settings.vocabulary).name
+        watched = None if checked is None else describe(checked)
+        record = record_of(recipe, described, watched)
+        record = record if resumed is None else resumed_record(record, resumed)
         now = {"command": stage, **at_source(described), "vocabulary": vocabulary}
+        if len(record["parts"]) > 1:
+            now["parts"] = record["parts"]
         trained_on = [*read_trained_on(Path(checkpoint.path)), now]
         recorded = {
             "command": stage,
             "data": dict(described),
-            "validation": None if checked is None else describe(checked),
+            "validation": watched,
             "answer_settings": dataclasses.asdict(checkpoint.settings),
             "targets": None if taught is None else dataclasses.asdict(taught),
             "versions": versions(),
+            "parts": record["parts"],
         }
+        _start(folder, resumed=resumed is not None)
         recipe.save(folder / "config.yaml", {k: value for k, value in recorded.items() if value is not None})
     guards = Guards(folder, log, checkpoint.processor)
     # The log is the first: the others read the lines of a resumed run from it.
-    callbacks: list[TrainerCallback] = [log, KeepSettings(checkpoint.settings, trained_on), CountEpochs(rows)]
+    callbacks: list[TrainerCallback] = [log, KeepSettings(checkpoint.settings, trained_on, record), CountEpochs(rows)]
     validation_rows = None
     if checked is not None:
         callbacks.append(Validation(checked, checkpoint, log, options))
@@ -195,8 +247,9 @@ def prepare(
             validation_rows = TrainingRows(checked, checkpoint, completion=stage == "sft", target=target)
     if options.keep_best:
         callbacks.append(KeepBest(folder, log, figure=options.keep_best, patience=options.early_stop))
-    callbacks.append(guards)
-    return Run(recipe, options, args, checkpoint, rows, validation_rows, callbacks, guards)
+    stopping = StopOnSignal()
+    callbacks += [guards, stopping]
+    return Run(recipe, options, args, checkpoint, rows, validation_rows, callbacks, guards, stopping)
 
 
 def machine_defaults() -> dict[str, Any]:
@@ -215,12 +268,17 @@ def machine_defaults() -> dict[str, Any]:
     }
 
 
-def _prepare_folder(folder: Path, options: RunOptions, *, first: bool) -> None:
-    """Check that a run may start or resume in a folder, and clean it; sets `options.resume` for `requeue`.
+def _check_folder(folder: Path, options: RunOptions, *, first: bool) -> Path | None:
+    """Check that a run may start or resume in a folder; sets `options.resume` for `requeue`.
+
+    Returns:
+        The checkpoint to resume from, or None for a run that starts.
 
     Raises:
         ConfigError: nothing to resume from, or an earlier run whose files a new one would overwrite.
     """
+    if first:
+        remove_leftovers(folder)
     complete = complete_checkpoints(folder)
     if options.keep_best and not options.validation:
         raise ConfigError("keep_best: expected validation to measure by, found none; add --validation")
@@ -230,17 +288,20 @@ def _prepare_folder(folder: Path, options: RunOptions, *, first: bool) -> None:
         options.resume = bool(complete)
     finished = (folder / STATE_FILE).is_file() and (folder / BEST).is_dir()
     if options.resume:
-        last_checkpoint(folder)
-    elif complete or finished:
+        return last_checkpoint(folder)
+    if complete or finished:
         raise ConfigError(
             f"{folder}: expected no earlier run, found {complete[-1].name if complete else BEST} of one; "
             "resume it with --resume, or choose another output_dir"
         )
-    if first:
-        remove_leftovers(folder)
-        (folder / STATE_FILE).unlink(missing_ok=True)
-        if not options.resume and (folder / BEST).is_dir():
-            shutil.rmtree(folder / BEST)  # of a run that was killed before its first checkpoint
+    return None
+
+
+def _start(folder: Path, *, resumed: bool) -> None:
+    """Remove what says that the run is finished and, where it starts, what is left of one without a checkpoint."""
+    (folder / STATE_FILE).unlink(missing_ok=True)
+    if not resumed and (folder / BEST).is_dir():
+        shutil.rmtree(folder / BEST)
 
 
 def _settings(options: RunOptions, own: AnswerSettings) -> AnswerSettings:

@@ -24,7 +24,7 @@ from r1sgg.training.checkpoints import ResumableTrainer
 from r1sgg.training.guards import Collator
 from r1sgg.training.options import TargetOptions
 from r1sgg.training.parts import PartOptions, prepare_parts
-from r1sgg.training.run import prepare
+from r1sgg.training.run import Run, prepared
 
 DEFAULTS = {"max_length": None, "completion_only_loss": True}
 
@@ -73,7 +73,11 @@ def train_sft(config: Path | None, arguments: Sequence[str]) -> int:
     Raises:
         ConfigError, InputError, ModelError: with one sentence that says what to change.
     """
-    run = prepare("sft", SFTConfig, (TargetOptions, PartOptions), config, arguments, DEFAULTS)
+    with prepared("sft", SFTConfig, (TargetOptions, PartOptions), config, arguments, DEFAULTS) as run:
+        return _train(run)
+
+
+def _train(run: Run) -> int:
     if hasattr(run.checkpoint.processor, "qformer_tokenizer") and run.arguments.loss_type != "nll":
         raise ConfigError(f"loss_type: expected nll for {run.checkpoint.family.name}, found {run.arguments.loss_type}")
     parts = prepare_parts(run.recipe.option(PartOptions), run.checkpoint, run.arguments.optim)

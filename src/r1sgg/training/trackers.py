@@ -14,7 +14,16 @@ from typing import Any
 
 from transformers.integrations import TensorBoardCallback
 
+from r1sgg.files import write_file
+
 ID_FILE = "run_id"
+
+
+def close_trackers(callbacks: Sequence[Any]) -> None:
+    """Write out what TensorBoard holds back, where a run stops before its end."""
+    for callback in callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+            callback.tb_writer.close()
 
 
 def continue_trackers(folder: Path, arguments: Any, callbacks: Sequence[Any], step: int) -> None:
@@ -28,7 +37,7 @@ def continue_trackers(folder: Path, arguments: Any, callbacks: Sequence[Any], st
     """
     path = folder / ID_FILE
     if step == 0 or not path.is_file():
-        path.write_text(uuid.uuid4().hex)
+        write_file(path, uuid.uuid4().hex)
     identity = path.read_text().strip()
     arguments.run_name = arguments.run_name or f"{folder.resolve().name}-{identity[:8]}"
     if "wandb" in arguments.report_to:

@@ -89,6 +89,21 @@ INTERNALS = (
     ),
     Internal(
         "transformers.Trainer",
+        "_load_optimizer_and_scheduler",
+        _RESUMABLE,
+        "overrides",
+        "it loads the old learning rate over the recipe's, so that a lower one would have no effect",
+        ("checkpoint",),
+    ),
+    Internal(
+        "torch.optim.lr_scheduler.LRScheduler",
+        "_last_lr",
+        _RESUMABLE,
+        "sets",
+        "get_last_lr, which the logs read, returns it, and the next step would be logged with the old rate",
+    ),
+    Internal(
+        "transformers.Trainer",
         "_run_epoch",
         _RESUMABLE,
         "overrides",
