@@ -22,7 +22,11 @@ def serve(
     queue: Annotated[int, typer.Option(min=1, help="Most images that wait; then 429.")] = 64,
     max_bytes: Annotated[int, typer.Option(min=1, help="Largest request.")] = 20_000_000,
     max_image_pixels: Annotated[int, typer.Option(min=1, help="Largest image that is decoded.")] = 40_000_000,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for an answer; then 504.")] = 60.0,
+    image_memory: Annotated[
+        int, typer.Option(min=1, help="Most bytes that all images take while they are decoded.")
+    ] = 160_000_000,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for all of a request; then 504.")] = 60.0,
+    grace: Annotated[int, typer.Option(min=1, help="Seconds for requests in progress, once told to end.")] = 8,
     max_new_tokens: MaxNewTokens = 1024,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Host that images may be fetched from; .DOMAIN for all of one.")
@@ -39,15 +43,15 @@ def serve(
 ) -> None:
     """Serve scene graphs over HTTP: POST an image to /v1/graph; the API page is at /docs.
 
-    What waits while the model is busy is answered as one batch. Without --api-key anybody who reaches the address may
-    ask, so by default only this machine does.
+    Images that arrive while the model is busy are answered as one batch. Without --api-key anybody who reaches the
+    address may ask, so by default only this machine can.
 
     Example: `r1sgg serve --model tiny --port 8000`
     """
     from r1sgg.errors import ConfigError, require
 
     require("fastapi", "web")
-    uvicorn = require("uvicorn", "web")
+    require("uvicorn", "web")
     key = None
     if api_key is not None:
         key = os.environ.get(api_key, "").strip()
@@ -56,12 +60,14 @@ def serve(
     from r1sgg.cli.loading import asking, open_quietly
     from r1sgg.inference.engines import Opening
     from r1sgg.serving.app import ServerSettings, build_app
+    from r1sgg.serving.connection import run
 
     settings = ServerSettings(
         most_images=batch_size,
         queue=queue,
         most_bytes=max_bytes,
         most_pixels=max_image_pixels,
+        image_memory=image_memory,
         answer_seconds=timeout,
         key=key,
         hosts=tuple(allow_host or ()),
@@ -72,8 +78,7 @@ def serve(
     application = build_app(reader, settings, model)
     listening = _listen(host, port)
     typer.echo(f"r1sgg serves {model} on http://{host}:{listening.getsockname()[1]}/docs", err=True)
-    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", access_log=False))
-    server.run(sockets=[listening])
+    run(application, listening, grace)
 
 
 def _listen(host: str, port: int) -> socket.socket:

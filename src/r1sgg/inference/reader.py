@@ -84,10 +84,19 @@ class Reading:
             )
         return dataclasses.replace(self, threshold=threshold)
 
-    def to_record(self, image_id: str, image: Path, model: str) -> dict[str, Any]:
-        """A ground-truth-like record, boxes in pixels of the upright image, with scores and the raw answer."""
+    def to_record(
+        self, image_id: str, image: Path, model: str, *, size: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
+        """A ground-truth-like record, boxes in pixels of the upright image, with scores and the raw answer.
+
+        Args:
+            image_id: the image's name.
+            image: its file.
+            model: the model's name.
+            size: width and height that boxes are relative to, where `image` was reduced before it was read.
+        """
         graph = self.graph
-        record = Example(image_id, *self.image.size, graph, image).to_record()
+        record = Example(image_id, *(size or self.image.size), graph, image).to_record()
         for key, scores in (("objects", graph.object_scores), ("relationships", graph.relationship_scores)):
             for row, score in zip(record[key], () if scores is None else scores.tolist(), strict=False):
                 row["score"] = round(score, 6)
