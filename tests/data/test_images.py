@@ -83,11 +83,12 @@ def test_grey_and_black_and_white(path, mode):
     assert len(set(np.asarray(opened(path)).ravel().tolist())) == 1
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize(("orientation", "size"), [(1, (8, 4)), (3, (8, 4)), (6, (4, 8)), (8, (4, 8))])
-def test_exif_rotation(path, orientation, size):
+def test_exif_rotation(path, orientation, size, kind):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(RED_GREEN).save(path, "PNG", exif=exif)
+    Image.fromarray(RED_GREEN).save(path, kind, exif=exif)
     image = opened(path)
     assert image.size == size
     first = {1: (255, 0, 0), 3: (0, 255, 0), 6: (255, 0, 0), 8: (0, 255, 0)}[orientation]

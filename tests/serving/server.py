@@ -1,6 +1,6 @@
 """A reader without a model, and a real server on loopback around it.
 
-    python -m tests.serving.server SECONDS GRACE        a server of its own, whose model takes so long for a batch
+python -m tests.serving.server SECONDS GRACE        a server of its own, whose model takes so long for a batch
 """
 
 from __future__ import annotations

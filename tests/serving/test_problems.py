@@ -85,7 +85,13 @@ def test_unknown_paths_and_methods(server: Running, method: str, path: str, stat
         ("/v1/graph", "application/json", b'{"url": "\\ud800"}', 400, "found broken JSON"),
         ("/v1/graph", "text/plain", b"x", 415, "found content type 'text/plain'"),
         ("/v1/graph", "", b"x", 415, "found content type 'none'"),
-        ("/v1/graphs", "image/png", png(), 415, "expected a form (multipart/form-data), found content type 'image/png'"),
+        (
+            "/v1/graphs",
+            "image/png",
+            png(),
+            415,
+            "expected a form (multipart/form-data), found content type 'image/png'",
+        ),
         ("/v1/graphs", "application/x-www-form-urlencoded", b"images=1", 415, "expected a form"),
         ("/v1/graphs", "multipart/form-data; boundary=x", b"--x--", 400, "expected files in the form field 'images'"),
         ("/v1/graph", "multipart/form-data; boundary=x", b"--x\r\n\r\n", 400, ""),
@@ -193,9 +199,10 @@ def test_no_client_can_write_lines_of_its_own_into_the_log(server: Running, capl
         server.client.post("/v1/graph", content=b"x", headers={"content-type": f"a/{forged}"})
     assert answer.status_code == 400
     assert sentence(answer)
-    assert caplog.records
-    for record in caplog.records:
-        assert record.getMessage().isprintable(), record.getMessage()
+    quoting = [record.getMessage() for record in caplog.records if forged in record.getMessage()]
+    assert len(quoting) >= 3
+    for message in quoting:
+        assert message.isprintable(), message
 
 
 def test_a_line_is_one_line() -> None:

@@ -29,6 +29,7 @@ MAX_PIXELS = 100_000_000
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
+_WIDTH, _LENGTH = 0x0100, 0x0101  # TIFF tags
 
 
 @functools.cache
@@ -74,8 +75,12 @@ def image_size(source: Path | bytes, *, where: str | None = None, max_pixels: in
 
 
 def sideways(image: Image.Image) -> bool:
-    """Whether the EXIF orientation of an image swaps its width and height."""
-    return image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+    """Whether the EXIF orientation of an image swaps its width and height; a PNG is decoded to find out."""
+    if image.getexif().get(_ORIENTATION) not in (5, 6, 7, 8):
+        return False
+    # newer versions of Pillow have swapped those of a TIFF already
+    tags = getattr(image, "tag_v2", None)
+    return tags is None or image.size == (tags.get(_WIDTH), tags.get(_LENGTH))
 
 
 @contextlib.contextmanager

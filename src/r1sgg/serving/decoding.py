@@ -118,8 +118,8 @@ class Decoder:
         Raises:
             DecoderError: one does not start.
         """
+        await asyncio.gather(*(process.start() for process in self._processes))
         for process in self._processes:
-            await process.start()
             self._idle.put_nowait(process)
 
     async def stop(self) -> None:

@@ -26,7 +26,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 import signal
 import sys
 from collections.abc import Callable
@@ -45,9 +44,9 @@ OVERHEAD = 24_000_000
 
 _RASTER = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 """Bytes of a pixel in Pillow's memory; 4 in all other modes."""
-# Measured peaks of Pillow 12 were 16.2 (lossy) and 18.1 (lossless) bytes for a pixel of WebP and 9.4 of AVIF (8 bit,
-# 4:2:0; four times the samples' bytes at 12 bit and 4:4:4): these decoders hold several copies of the image.
-_COPIES = {"WEBP": 18.5, "AVIF": 18.5, "HEIF": 18.5}
+# These decoders hold several copies of the image. Measured peaks of Pillow 12, in bytes a pixel: WebP 16.2 (lossy) and
+# 18.1 (lossless), AVIF 9.4 (8 bit, 4:2:0).
+_COPIES = {"WEBP": 18.5, "AVIF": 16, "HEIF": 16}
 _STRIP = 1 << 16  # pixels that are converted to RGB at a time
 _MOST_SCANS = 64  # of a progressive JPEG; encoders write about ten, and each is a pass over the whole image
 _TURNS = {
@@ -84,15 +83,17 @@ def reduce(
     """
     with opened(source, where, max_pixels) as image:
         width, height = image.size
-        target = fit((height, width))[::-1] if sideways(image) else fit((width, height))
+        # Pillow would decode a PNG to find an orientation behind its pixels
+        lies = (image.format != "PNG" or "exif" in image.info) and sideways(image)
+        target = fit((height, width))[::-1] if lies else fit((width, height))
         if image.info.get("progressive"):
             _check_scans(source, where)
         # a JPEG can be decoded at 1/2, 1/4 or 1/8: one that is still twice as large as it will be
         drafted = image.draft(None, (2 * target[0], 2 * target[1]))
         room(_decoding(image, width * height) + _resizing(image, target))
         image.load()
-        lies = sideways(image)  # a PNG may say so behind its pixels, so only now
-        before = (height, width) if lies else (width, height)
+        shape, lies = (width, height) if drafted else image.size, sideways(image)  # only now for a PNG and a TIFF
+        before = shape[::-1] if lies else shape
         target = fit(before)[::-1] if lies else fit(before)
         small = _resized(image, target, drafted[1] if drafted else (0, 0, *image.size))
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
@@ -111,7 +112,10 @@ def _decoding(image: ImageFile.ImageFile, full: int) -> int:
     if image.format in _COPIES:
         return int(pixels * _COPIES[image.format])
     if image.info.get("progressive"):  # libjpeg holds all coefficients of the whole image, two bytes each
-        return raster + 2 * full * len(image.getbands())
+        layers: list[tuple[int, int, int, int]] = image.layer  # type: ignore[attr-defined]
+        factors = [(across, down) for _, across, down, _ in layers]
+        most = max(across for across, _ in factors) * max(down for _, down in factors)
+        return raster + 2 * full * sum(across * down for across, down in factors) // most
     if image.format == "TIFF" and image.info.get("compression") != "raw":
         # and a strip or a tile, which the file may say is larger than the image
         tags: Any = image.tag_v2  # type: ignore[attr-defined]
@@ -138,21 +142,8 @@ def _check_scans(source: BinaryIO, where: str) -> None:
 
 
 def _resizing(image: Image.Image, size: Size) -> int:
-    """Bytes that `_resized` takes: what it holds between, a pass along the rows, and the result three times."""
-    factor = _factor(image, size)
-    width, height = -(-image.width // factor), -(-image.height // factor)
-    between = 0 if _direct(image) and factor == 1 else width * height
-    return 4 * (between + size[0] * height + 3 * math.prod(size))
-
-
-def _factor(image: Image.Image, size: Size) -> int:
-    """The whole factor by which an image is reduced before it is resampled, still twice as large as it will be."""
-    return max(1, int(min(image.width / size[0], image.height / size[1]) / 2))
-
-
-def _direct(image: Image.Image) -> bool:
-    """Whether Pillow resizes the image well in the mode that it has."""
-    return image.mode in ("RGB", "L") and "transparency" not in image.info
+    """Bytes that `_resized` takes: the image at its final width, and the result three times."""
+    return 4 * size[0] * (image.height + 3 * size[1])
 
 
 def _resized(image: Image.Image, size: Size, box: tuple[float, float, float, float]) -> Image.Image:
@@ -161,24 +152,24 @@ def _resized(image: Image.Image, size: Size, box: tuple[float, float, float, flo
     Args:
         image: of any mode.
         size: width and height.
-        box: the part of the image that is meant.
+        box: the part of the image that is meant, from its left top corner.
     """
     if image.size == size and image.mode == "RGB":
         return image
-    if _direct(image):
-        return image.resize(size, Image.Resampling.BICUBIC, box, reducing_gap=2.0).convert("RGB")
-    # Other modes are converted strip by strip, each reduced at once:
-    #     image   width x height, in strips of rows; rows is a multiple of factor
-    #     coarse  width/factor x height/factor, rounded up, RGB
-    factor = _factor(image, size)
-    rows = factor * max(1, _STRIP // (image.width * factor))
+    if image.mode in ("RGB", "L") and "transparency" not in image.info:
+        return image.resize(size, Image.Resampling.BICUBIC, box).convert("RGB")
+    # Other modes are made RGB strip by strip. Resampling is separable, so each strip gets its final width at once:
+    #     image   width   x height, in strips of rows
+    #     narrow  size[0] x height, RGB
+    #     result  size[0] x size[1]
+    rows = max(1, _STRIP // image.width)
     white = white_of(image) if deep(image) else None
-    coarse = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    narrow = Image.new("RGB", (size[0], image.height))
     for top in range(0, image.height, rows):
         strip = rgb(image.crop((0, top, image.width, min(top + rows, image.height))), white)
-        coarse.paste(strip.reduce(factor) if factor > 1 else strip, (0, top // factor))
-    left, upper, right, lower = (edge / factor for edge in box)
-    return coarse.resize(size, Image.Resampling.BICUBIC, (left, upper, right, lower))
+        across = (0, 0, box[2], strip.height)
+        narrow.paste(strip.resize((size[0], strip.height), Image.Resampling.BICUBIC, across), (0, top))
+    return narrow.resize(size, Image.Resampling.BICUBIC, (0, 0, size[0], box[3]))
 
 
 class _Stopped(Exception):
