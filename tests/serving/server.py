@@ -35,14 +35,15 @@ class ColourReader:
     """Answers with one object whose box tells the image's colour, so that a crossed answer shows.
 
     Attributes:
-        checkpoint: one whose processor brings images to a size of its own.
+        checkpoint: one whose processor brings images to 400 x 400, so that they are reduced to 1200 x 1200.
         gate: while it is not set, no batch ends.
         batches: the sizes of the batches so far.
         seconds: for a batch.
     """
 
     def __init__(self) -> None:
-        self.checkpoint = SimpleNamespace(image_pixels=None)
+        images = SimpleNamespace(size={"height": 400, "width": 400})
+        self.checkpoint = SimpleNamespace(image_pixels=None, processor=SimpleNamespace(image_processor=images))
         self.gate = threading.Event()
         self.gate.set()
         self.batches: list[int] = []
@@ -103,7 +104,7 @@ class Running:
             time.sleep(0.01)
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
 
     def post(self, data: bytes, path: str = "/v1/graph", **options: Any) -> httpx.Response:
         return self.client.post(path, content=data, headers={"content-type": "image/png"}, **options)

@@ -7,8 +7,6 @@ import io
 import logging
 import socket
 import struct
-import threading
-import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 

@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,24 +52,34 @@ def held(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def peak() -> Iterator[list[float]]:
-    """How many megabytes more than at the beginning were held, at most."""
-    before, found, over = held(os.getpid()), [0.0], threading.Event()
+def highest(measure: Callable[[], float], every: float) -> Iterator[list[float]]:
+    """The highest value that something had during the block."""
+    found, over = [0.0], threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.02):
-            found[0] = max(found[0], held(os.getpid()) - before)
+        while not over.wait(every):
+            found[0] = max(found[0], measure())
 
     thread = threading.Thread(target=watch)
     thread.start()
-    yield found
-    over.set()
-    thread.join()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def peak() -> Iterator[list[float]]:
+    """How many megabytes more than at the beginning were held, at most."""
+    before = held(os.getpid())
+    with highest(lambda: held(os.getpid()) - before, 0.02) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
-    with serving(ServerSettings(image_memory=280_000_000)) as running:
+    with serving(ServerSettings(image_memory=230_000_000)) as running:
         yield running
 
 
@@ -83,27 +93,18 @@ def test_sixteen_large_images_in_one_small_request(server: Running) -> None:
     graphs = answer.json()["graphs"]
     assert [(graph["width"], graph["height"]) for graph in graphs] == [(SIDE, SIDE)] * 16
     assert graphs[0]["objects"][0]["bbox"] == pytest.approx([0, 0, SIDE / 1000, SIDE / 1000])
-    assert more[0] < 350  # 5,000 without a budget
+    assert more[0] < 300  # 5,000 without a budget
 
 
 def test_sixteen_clients_with_large_images_at_once_stay_within_the_budget(server: Running) -> None:
     bodies = [flat_png(colour=0, depth=1), flat_png(), flat_png(4000, colour=6)]
-    taken, over = [0], threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.001):
-            taken[0] = max(taken[0], server.app.state.decoder.budget.taken)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    with peak() as more, ThreadPoolExecutor(16) as pool:
+    budget = server.app.state.decoder.budget
+    with peak() as more, highest(lambda: budget.taken, 0.001) as taken, ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(server.post, [bodies[k % 3] for k in range(16)]))
-    over.set()
-    watcher.join()
     assert {answer.status_code for answer in answers} == {200}
-    assert 200_000_000 < taken[0] <= 280_000_000
-    assert more[0] < 380
-    assert server.app.state.decoder.budget.taken == 0
+    assert 150_000_000 < taken[0] <= 230_000_000
+    assert more[0] < 330
+    assert budget.taken == 0
 
 
 def test_what_would_take_more_than_the_budget_is_refused() -> None:
@@ -174,13 +175,13 @@ def test_an_image_that_takes_too_long_is_refused_and_its_process_replaced(monkey
 
 def test_decoding_counts_as_time_of_the_request() -> None:
     files = [("images", (f"{k}.png", flat_png(), "image/png")) for k in range(16)]
-    with serving(ServerSettings(answer_seconds=1.0, image_memory=280_000_000)) as server:
+    with serving(ServerSettings(answer_seconds=1.0, image_memory=230_000_000)) as server:
         begun = time.monotonic()
         answer = server.client.post("/v1/graphs", files=files)
         assert time.monotonic() - begun < 5
         assert (answer.status_code, answer.json()) == (504, {"detail": "expected an answer within 1 s, found none"})
         wait_until(lambda: server.app.state.decoder.budget.taken == 0)
-        assert server.waiting() == 0
+        wait_until(lambda: server.waiting() == 0)
         wait_until(lambda: server.post(png()).status_code == 200)
 
 
@@ -209,8 +210,9 @@ def test_a_process_that_dies_is_replaced(server: Running) -> None:
     for child in _children(os.getpid()):
         if b"reducing" in Path(f"/proc/{child}/cmdline").read_bytes():
             os.kill(child, signal.SIGKILL)
-    answers = [server.post(png()) for _ in range(4)]
-    assert [a.status_code for a in answers if a.status_code == 200] == [200] * 4
+    for _ in range(2):  # whoever finds a process dead is told, and the next one finds another
+        assert server.post(png()).status_code in (200, 400)
+    assert [server.post(png()).status_code for _ in range(4)] == [200] * 4
 
 
 def test_a_client_that_goes_away_while_its_image_is_decoded_leaves_nothing(server: Running) -> None:
@@ -223,7 +225,7 @@ def test_a_client_that_goes_away_while_its_image_is_decoded_leaves_nothing(serve
             gone.sendall(head.encode() + body)
             wait_until(lambda: server.app.state.decoder.budget.taken > 0)
     wait_until(lambda: server.app.state.decoder.budget.taken == 0)
-    assert server.waiting() == 0
+    wait_until(lambda: server.waiting() == 0)
     assert server.post(png()).status_code == 200
 
 
@@ -244,7 +246,7 @@ def test_a_photo_is_reduced_and_its_graph_is_in_its_own_pixels() -> None:
     ((width, height),) = seen
     assert (graph["width"], graph["height"]) == (3000, 4000)
     assert width < height
-    assert 4_000_000 < width * height <= 2048 * 2048
+    assert 1_400_000 < width * height <= 1200 * 1200
     _, _, x2, y2 = graph["objects"][0]["bbox"]
     assert abs(x2 / 3 - 41) < 4
     assert abs(y2 / 4 - 81) < 4
@@ -262,9 +264,14 @@ def test_the_model_gets_the_size_that_its_processor_would_make() -> None:
     checkpoint = load_checkpoint("tiny")
     fit = fitting(checkpoint)
     assert fit((100, 100)) == (100, 100)
-    width, height = fit((4000, 3000))
-    assert (width, height) == checkpoint.family.frame((width, height), checkpoint.processor) or width * height <= 112**2
-    assert fit((width, height)) == (width, height)
+    size = fit((4000, 3000))
+    images = checkpoint.processor.image_processor
+    pixels = images([Image.new("RGB", size)], return_tensors="pt")["pixel_values"]
+    whole = images([Image.new("RGB", (4000, 3000))], return_tensors="pt")["pixel_values"]
+    assert pixels.shape == whole.shape
+    assert size == fit(size)
+    patch = images.patch_size
+    assert size[0] * size[1] == len(pixels) * patch**2
     with pytest.raises(ImageError):
         fit((30_000, 100))
 

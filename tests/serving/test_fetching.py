@@ -37,9 +37,7 @@ def test_an_address_that_is_not_public(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize(
-    "address", ["8.8.8.8", "1.1.1.1", "172.15.0.1", "192.0.3.1", "2606:4700::1111", "2a00:1450::1"]
-)
+@pytest.mark.parametrize("address", ["8.8.8.8", "172.15.0.1", "192.0.3.1", "2606:4700::1111", "2a00:1450::1"])
 def test_an_address_that_is_public(address: str) -> None:
     assert is_public(address)
 
@@ -87,7 +85,7 @@ def test_a_name_with_one_private_address_is_refused_and_nothing_is_contacted(
 
 def test_the_connection_goes_to_the_address_that_was_checked(resolved: Callable[..., list[str]]) -> None:
     made = resolved("8.8.8.8")
-    with pytest.raises(ImageError, match="expected an answer of images.example, found ConnectionRefusedError"):
+    with pytest.raises(ImageError, match=r"expected an answer of images\.example, found ConnectionRefusedError"):
         asyncio.run(_got("http://images.example/a.png"))
     assert made == ["8.8.8.8"]
 
@@ -181,7 +179,7 @@ def test_a_host_that_answers_drop_by_drop_is_left_in_time(monkeypatch: pytest.Mo
     drops = [head, *([b"x"] * 500 if head else [bytes([byte]) for byte in b"HTTP/1.1 200 OK\r\n" * 30])]
     with _site(monkeypatch, *drops, pause=0.05):
         begun = time.monotonic()
-        with pytest.raises(ImageError, match="expected an answer of images.example within 0.5 s, found none or a part"):
+        with pytest.raises(ImageError, match=r"answer of images\.example within 0\.5 s, found none or a part"):
             asyncio.run(_got("http://images.example/a", seconds=0.5))
         assert time.monotonic() - begun < 5
 

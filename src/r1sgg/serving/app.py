@@ -44,8 +44,8 @@ from r1sgg.serving.schemas import Graph, Graphs, Health, ImageByUrl, Problem, gr
 
 _log = logging.getLogger(__name__)
 
-_ONE_SIZE_PIXELS = 2048 * 2048
-"""What images are reduced to where a processor brings them to a size of its own: no known one's is larger."""
+_MOST_SEEN = 2048
+"""The longest edge that a known processor brings images to, of those which know one size only."""
 _PASS_SECONDS = 1.0  # for the model's last batch, when the server ends
 _PART = 1 << 18  # bytes that are read of a form's file at a time
 _FIELDS = 16  # of a form, beside its files
@@ -313,16 +313,22 @@ def fitting(checkpoint: Checkpoint) -> Callable[[tuple[int, int]], tuple[int, in
     Where the model's processor resizes by pixels, the image gets the very size that the processor would give it.
     """
     limits = checkpoint.image_pixels
+    if limits is None:
+        edges = [edge for edge in dict(checkpoint.processor.image_processor.size).values() if edge]
+        # three times its edge: it may cut an image into tiles, or squeeze a long one
+        most = min(3 * max(edges, default=_MOST_SEEN), _MOST_SEEN) ** 2
+    else:
+        most = limits[1]
 
     def fit(size: tuple[int, int]) -> tuple[int, int]:
         check_aspect(size)
         pixels = size[0] * size[1]
-        if pixels <= (limits[1] if limits else _ONE_SIZE_PIXELS):
+        if pixels <= most:
             return size
-        if limits:
+        if limits is not None:
             width, height = resized_size(size, checkpoint.processor)
             return int(width), int(height)
-        scale = math.sqrt(_ONE_SIZE_PIXELS / pixels)
+        scale = math.sqrt(most / pixels)
         return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
     return fit

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 
+_SMALL = 1 << 18
+"""Bytes that each request may hold whatever others do, so that small images do not wait behind large ones."""
+
 
 class Bodies:
     """All bodies that are held.
@@ -24,7 +27,7 @@ class Bodies:
         self._freed = asyncio.Event()
 
     def _room_for(self, body: Body) -> bool:
-        if self.held < self.most:
+        if self.held < self.most or body.size < _SMALL:
             return True
         whole = self.held - sum(other.size for other in self._arriving)
         return whole < self.most and body is next(iter(self._arriving), None)

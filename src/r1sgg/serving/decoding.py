@@ -193,6 +193,7 @@ class _DecodingProcess:
 
     def __init__(self) -> None:
         self._process: Process | None = None
+        self._killed = False
 
     async def start(self) -> None:
         """Start it, if it does not run.
@@ -200,8 +201,9 @@ class _DecodingProcess:
         Raises:
             DecoderError: it does not start.
         """
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None and self._process.returncode is None and not self._killed:
             return
+        self._killed = False
         command = (sys.executable, "-m", "r1sgg.serving.reducing")
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         try:
@@ -214,6 +216,7 @@ class _DecodingProcess:
 
     def kill(self) -> None:
         """End it at once; `start` starts another."""
+        self._killed = True  # it has a return code only when the event loop has seen its end
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from r1sgg.errors import ConfigError, ImageError, R1SGGError
 from r1sgg.serving.batching import Busy, Closed
@@ -67,6 +68,10 @@ def add_handlers(app: FastAPI) -> None:
             allowed = (error.headers or {}).get("Allow", "another method")
             sentence = f"expected {allowed}, found {request.method}"
         return problem(error.status_code, sentence, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return problem(499, "the client has gone")  # which nobody reads, but the counters do
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

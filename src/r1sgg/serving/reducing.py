@@ -48,6 +48,7 @@ _RASTER = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2
 # 18.1 (lossless), AVIF 9.4 (8 bit, 4:2:0).
 _COPIES = {"WEBP": 18.5, "AVIF": 16, "HEIF": 16}
 _STRIP = 1 << 16  # pixels that are converted to RGB at a time
+_GAP = 3.0  # an image is averaged to so many times its final size before it is resampled: much faster, looks the same
 _MOST_SCANS = 64  # of a progressive JPEG; encoders write about ten, and each is a pass over the whole image
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -141,9 +142,16 @@ def _check_scans(source: BinaryIO, where: str) -> None:
         raise ImageError(where, expected=f"at most {_MOST_SCANS} scans", found=f"{found:,}", hint="save it again")
 
 
+def _factor(image: Image.Image, size: Size) -> int:
+    """The whole factor by which an image is averaged before it is resampled to that size."""
+    return max(1, int(min(image.width / size[0], image.height / size[1]) / _GAP))
+
+
 def _resizing(image: Image.Image, size: Size) -> int:
-    """Bytes that `_resized` takes: the image at its final width, and the result three times."""
-    return 4 * size[0] * (image.height + 3 * size[1])
+    """Bytes that `_resized` takes: what it holds between, and the result three times."""
+    factor = _factor(image, size)
+    averaged = 0 if factor == 1 else -(-image.width // factor) * -(-image.height // factor)
+    return 4 * (averaged + size[0] * (image.height // factor + 3 * size[1]))
 
 
 def _resized(image: Image.Image, size: Size, box: tuple[float, float, float, float]) -> Image.Image:
@@ -157,19 +165,21 @@ def _resized(image: Image.Image, size: Size, box: tuple[float, float, float, flo
     if image.size == size and image.mode == "RGB":
         return image
     if image.mode in ("RGB", "L") and "transparency" not in image.info:
-        return image.resize(size, Image.Resampling.BICUBIC, box).convert("RGB")
+        return image.resize(size, Image.Resampling.BICUBIC, box, reducing_gap=_GAP).convert("RGB")
     # Other modes are made RGB strip by strip. Resampling is separable, so each strip gets its final width at once:
-    #     image   width   x height, in strips of rows
-    #     narrow  size[0] x height, RGB
+    #     image   width   x height, in strips of rows; rows is a multiple of factor
+    #     narrow  size[0] x height / factor, RGB
     #     result  size[0] x size[1]
-    rows = max(1, _STRIP // image.width)
+    factor = _factor(image, size)
+    rows = factor * max(1, _STRIP // (image.width * factor))
     white = white_of(image) if deep(image) else None
-    narrow = Image.new("RGB", (size[0], image.height))
+    narrow = Image.new("RGB", (size[0], -(-image.height // factor)))
     for top in range(0, image.height, rows):
         strip = rgb(image.crop((0, top, image.width, min(top + rows, image.height))), white)
-        across = (0, 0, box[2], strip.height)
-        narrow.paste(strip.resize((size[0], strip.height), Image.Resampling.BICUBIC, across), (0, top))
-    return narrow.resize(size, Image.Resampling.BICUBIC, (0, 0, size[0], box[3]))
+        strip = strip.reduce(factor) if factor > 1 else strip
+        across = (0, 0, box[2] / factor, strip.height)
+        narrow.paste(strip.resize((size[0], strip.height), Image.Resampling.BICUBIC, across), (0, top // factor))
+    return narrow.resize(size, Image.Resampling.BICUBIC, (0, 0, size[0], box[3] / factor))
 
 
 class _Stopped(Exception):
