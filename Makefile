@@ -4,13 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: help setup demo test test-vllm lint docs clean
+.PHONY: help setup demo test test-all test-vllm lint docs clean
 
 help:
 	@echo "make demo   the paper's path on a laptop: scenes, baseline, SFT, GRPO, evaluation -> demo/report.html"
 	@echo "make test   the test suite"
+	@echo "make test-all   the test suite with the tests marked slow and every member of a sampled matrix"
 	@echo "make test-vllm   the tests of the vLLM engine and server, in an environment of their own (Linux)"
-	@echo "make lint   ruff and mypy"
+	@echo "make lint   ruff, mypy and the import contracts"
 	@echo "make docs   the documentation as a site -> site/, links checked"
 
 setup: .venv/.installed
@@ -35,6 +36,9 @@ docs: setup
 test: setup
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
+test-all: setup
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -m ''
+
 # vLLM needs an older transformers than the rest. Both environments take what is the same from uv's cache.
 .venv-vllm/.installed: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv .venv-vllm
@@ -49,6 +53,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 clean:
 	rm -rf .venv .venv-vllm demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

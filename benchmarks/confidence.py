@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from r1sgg.data.base import Example
+from r1sgg.data.predictions import Prediction
 from r1sgg.data.sources import open_data, with_images
 from r1sgg.graph.places import places_of
 from r1sgg.graph.scene import SceneGraph
@@ -36,14 +37,14 @@ from r1sgg.inference.confidence import Tokens, scored
 from r1sgg.inference.engine import Completion, Piece, Sampling
 from r1sgg.inference.engines import load
 from r1sgg.inference.merge import merge
-from r1sgg.metrics.calibration import calibration_error, pooled_precision, reliability, right_objects
+from r1sgg.judging.protocol import STRICT
+from r1sgg.judging.triplets import judge, match_triplets
+from r1sgg.metrics.calibration import calibration_error, pooled_precision, reliability
 from r1sgg.metrics.columns import Evaluator
 from r1sgg.metrics.figures import Figures
 from r1sgg.metrics.intervals import compare, intervals
 from r1sgg.metrics.objects import BoxColumns, average_precision
-from r1sgg.metrics.protocol import STRICT
 from r1sgg.metrics.report import calibration
-from r1sgg.metrics.triplets import match_triplets
 
 BATCH, MAX_NEW_TOKENS = 50, 200
 CUTOFFS = (1, 2, 3, 5, 20)
@@ -148,8 +149,10 @@ def formulas(examples: Sequence[Example], answers: Sequence[Answer]) -> dict[str
         if not len(graph):
             continue
         logs = logs_of(answer)
-        right["object"] += right_objects(example.graph, graph).tolist()
-        right["triplet"] += [partner >= 0 for partner in match_triplets(example.graph, graph).partners]
+        verdicts = judge([example.graph], [graph]).evidence
+        claimants = set(verdicts.claims.claimant.tolist())
+        right["object"] += [k in claimants for k in range(len(graph))]
+        right["triplet"] += (verdicts.partners >= 0).tolist()
         ends = np.array(graph.pairs, dtype=np.int64).reshape(-1, 2)
         for name, formula in OBJECT.items():
             values = formula(logs)
@@ -201,12 +204,27 @@ def ranking(examples: Sequence[Example], graphs: Sequence[SceneGraph], resamples
 
 def evaluated(examples: Sequence[Example], graphs: Sequence[SceneGraph]) -> tuple[Figures, dict[str, float | None]]:
     """The evaluator's figures of graphs, AP and ECE apart; one without objects is a failure."""
-    evaluator = Evaluator()
-    for k, (example, graph) in enumerate(zip(examples, graphs, strict=True)):
-        evaluator.add_graph(k, example, graph, None if len(graph) else "empty")
+    evaluator = Evaluator(protocol=replace(STRICT, claims="all"))
+    rows = [Prediction(e.image_id, (1.0, 1.0), None, _document(g)) for e, g in zip(examples, graphs, strict=True)]
+    evaluator.add(zip(range(len(rows)), examples, rows, strict=True))
     columns = evaluator.finish()
     errors = {kind: of and of["ECE"] for kind, of in (calibration(columns) or {}).items()}
     return Figures(columns, STRICT, closed=False), columns.precision | {f"ECE {k}": v for k, v in errors.items()}
+
+
+def _document(graph: SceneGraph) -> dict[str, Any]:
+    """A graph as the rows of a prediction line, boxes as fractions."""
+
+    def scored(row: dict[str, Any], score: float | None) -> dict[str, Any]:
+        return row if score is None else {**row, "score": score}
+
+    return {
+        "objects": [scored({"id": o.id, "bbox": list(o.box)}, o.score) for o in graph.objects],
+        "relationships": [
+            scored({"subject": graph.ids[r.subject], "predicate": r.predicate, "object": graph.ids[r.object]}, r.score)
+            for r in graph.relationships
+        ],
+    }
 
 
 def ap_interval(

@@ -90,9 +90,10 @@ def floor(texts: list[str], costs: list[np.ndarray]) -> None:
 def costs_of(rubric: Rubric, item: Batch) -> list[np.ndarray]:
     """The cost matrices of a batch, ready for the assignment."""
     texts, truths, frames = item
-    m = rubric.evidence(texts, rubric.answers(texts, truths, frames), truths, frames).matched
-    costs = 1 - m.cosines + 2 * (1 - m.ious) + 5 * m.l1
-    sizes = zip(m.first.tolist(), m.truth.counts.tolist(), m.predicted.counts.tolist(), strict=True)
+    evidence = rubric.evidence(texts, rubric.read(texts, truths, frames), truths, frames)
+    cells, boxes = evidence.cells, evidence.cells.boxes
+    costs = 1 - evidence.matched.cosines + 2 * (1 - boxes.iou) + 5 * boxes.l1
+    sizes = zip(cells.first.tolist(), evidence.true.counts.tolist(), evidence.predicted.counts.tolist(), strict=True)
     return [costs[first : first + rows * columns].reshape(rows, columns) for first, rows, columns in sizes]
 
 

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from r1sgg.data.base import read_ground_truth
 from r1sgg.data.predictions import read_predictions
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.judging.boxes import pairwise_iou
+from r1sgg.judging.triplets import judge
 from r1sgg.metrics.per_image import per_image
 
 Array = npt.NDArray[np.float64]
@@ -66,8 +66,7 @@ class Runs:
 
 def located(truth: SceneGraph, graph: SceneGraph) -> tuple[int, int]:
     """Of the true relations: how many have both objects in the answer, and how many of these are joined there."""
-    same = pairwise_iou(truth.boxes, graph.boxes) >= 0.5
-    same &= np.array(truth.labels, dtype=object)[:, None] == np.array(graph.labels, dtype=object)[None]
+    same = judge([truth], [graph]).evidence.same_object.reshape(len(truth), len(graph))
     both = [(same[a], same[b]) for a, b in truth.pairs if same[a].any() and same[b].any()]
     return len(both), sum(any(left[c] and right[d] for c, d in graph.pairs) for left, right in both)
 

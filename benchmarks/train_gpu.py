@@ -248,10 +248,9 @@ def sft(shape: Shape, device: str, steps: int, work: Path, setting: dict[str, bo
     import torch
     from trl import SFTConfig
 
-    from r1sgg.training.collating import collator
     from r1sgg.training.parts import PartOptions, prepare_parts
     from r1sgg.training.rows import TrainingRows
-    from r1sgg.training.sft import DEFAULTS, AnswerTrainer
+    from r1sgg.training.sft import DEFAULTS, AnswerTrainer, pad_qformer_right
 
     options = dict(setting)
     checkpointing = options.pop("checkpointing", False)
@@ -280,7 +279,7 @@ def sft(shape: Shape, device: str, steps: int, work: Path, setting: dict[str, bo
         **parts.arguments,
     )
     parts.freeze(trainer.model)
-    trainer.data_collator = collator(trainer.data_collator)
+    trainer.data_collator = pad_qformer_right(trainer.data_collator)
     batches = [trainer.data_collator([rows[k] for k in range(shape.sft_batch)])]
     begun = Begun(Clock(device), after=1)
     watched(trainer, begun)
@@ -310,18 +309,18 @@ def grpo(shape: Shape, device: str, steps: int, work: Path) -> dict[str, float]:
     from trl import GRPOConfig
 
     from r1sgg.graph.text import render
+    from r1sgg.guiding.table import suppressed_token_ids
     from r1sgg.judging.labels import load_similarity
-    from r1sgg.models.families import suppressed_token_ids
     from r1sgg.rewards.adapters import trl_rewards
     from r1sgg.rewards.rubric import Rubric
-    from r1sgg.training.grpo import GraphTrainer, without_images
+    from r1sgg.training.grpo import GraphTrainer, without_tokens
     from r1sgg.training.parts import PartOptions, prepare_parts
     from r1sgg.training.rows import TrainingRows
 
     model, checkpoint = build(shape, device, "float32" if shape.full or device == "cpu" else "bfloat16")
     parts = prepare_parts(PartOptions(use_peft=not shape.full), checkpoint, "adamw_torch_fused")
     photos = Photos(shape.answers * (steps + 1))
-    functions, weights = trl_rewards(Rubric.named("paper-v4", load_similarity("glove")))
+    functions, weights = trl_rewards(Rubric.of("paper-v4", load_similarity("glove")))
     truths = [render(photos.draw(k)[1].graph, (1000, 1000), think=True) for k in range(8)]
     clock = Clock(device)
 
@@ -341,7 +340,7 @@ def grpo(shape: Shape, device: str, steps: int, work: Path) -> dict[str, float]:
         num_generations=2 if shape.answers < 8 else 8,
         max_completion_length=shape.length,
         reward_weights=weights,
-        generation_kwargs=without_images({"min_new_tokens": shape.length}, tokens, vllm=False),
+        generation_kwargs=without_tokens({"min_new_tokens": shape.length}, tokens, vllm=False),
         activation_checkpointing=device != "cpu",
         **common(device),
     )

@@ -104,7 +104,8 @@ def bare(steps: int, folder: Path, counter: Any) -> None:
     from trl import GRPOConfig, GRPOTrainer
 
     from r1sgg.data.sources import open_data
-    from r1sgg.models.families import load_model, suppressed_token_ids
+    from r1sgg.guiding.table import suppressed_token_ids
+    from r1sgg.models.families import load_model
 
     recipe = yaml.safe_load((ROOT / "configs" / "tiny-grpo.yaml").read_text())
     known = {f for f in GRPOConfig.__dataclass_fields__ if f in recipe}

@@ -8,6 +8,10 @@ from hypothesis import HealthCheck, settings
 
 from .browser import browser_page as browser_page
 from .browser import chromium as chromium
+from .matrix import pytest_addoption as pytest_addoption
+from .matrix import pytest_collection_modifyitems as pytest_collection_modifyitems
+from .matrix import pytest_configure as pytest_configure
+from .matrix import pytest_terminal_summary as pytest_terminal_summary
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported: no test asks the Hub
 if "PYTEST_XDIST_WORKER" in os.environ:

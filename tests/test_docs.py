@@ -27,4 +27,4 @@ def test_every_page_can_be_reached() -> None:
         return {page for part in parts for page in pages(part)}  # type: ignore[attr-defined]
 
     listed = pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
-    assert listed == {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert listed == {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}

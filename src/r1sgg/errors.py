@@ -14,8 +14,12 @@ it as one sentence and exits with 2.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 
 class R1SGGError(Exception):
@@ -48,6 +52,30 @@ class TrainingError(R1SGGError):
 
 class MissingDependencyError(R1SGGError, ImportError):
     """An optional package is needed and not installed."""
+
+
+def short(value: Any) -> str:
+    """Return a value as a message shows it: its repr, cut to 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+@contextlib.contextmanager
+def os_errors(where: str | Path, expected: str, hint: str = "") -> Iterator[None]:
+    """Turn an error of the operating system into one sentence.
+
+    Args:
+        where: the file or folder.
+        expected: such as "a readable JSON file".
+        hint: what to do.
+
+    Raises:
+        InputError: the block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(str(where), expected=expected, found=error.strerror or "an error", hint=hint) from error
 
 
 def require(module: str, extra: str) -> ModuleType:

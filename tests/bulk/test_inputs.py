@@ -237,7 +237,7 @@ def test_any_data_set_gives_its_images() -> None:
     [
         ("nowhere", "expected a folder of images, FILE.jsonl"),
         ("photo.jpg", "found an image; for single images: r1sgg predict"),
-        ("moon:DIR", "expected one of scenes:"),
+        ("moon:DIR", "expected one of jsonl:"),
         ("a.tar.gz", "expected a .tar file, found no such file"),
         ("webdataset:{empty}", "expected a folder with .tar files, found none in it"),
         ("{empty}", "expected at least one image, found none"),

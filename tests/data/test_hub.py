@@ -124,7 +124,7 @@ def test_a_stream_has_no_length_and_no_going_back(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a stream is read in order"):
         stream.read(0)
     first, second, *_ = stream
-    with pytest.raises(ImageError, match="take the image before the next example"):
+    with pytest.raises(ImageError, match="read the image before the next example"):
         stream.image(first)
     del second
 
@@ -140,7 +140,7 @@ def test_shards_share_nothing_and_leave_nothing(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- rows that are wrong
 
 ROWS: list[tuple[dict[str, Any], str]] = [
-    ({"objects": "[{"}, "image_id 2: objects: expected a JSON list, found broken JSON"),
+    ({"objects": "[{"}, "image_id 2: objects: expected JSON, found broken JSON"),
     ({"objects": '{"id": 1}'}, "objects: expected a list of JSON objects"),
     ({"relationships": "null"}, "relationships: expected a list of JSON objects, found None"),
     ({"image_id": ""}, "row 1: image_id: expected a string, found ''"),
@@ -185,7 +185,7 @@ def test_relations_to_undeclared_objects_and_repeated_ids_are_named(tmp_path: Pa
     assert read.graph.ids == ("man.1", "man.2")
     assert not read.graph.pairs
     assert [fault.kind for fault in faults] == ["id", "relation", "name"]
-    assert "'man.1' again; kept; relations mean the first" in faults[0].text
+    assert "'man.1' again; kept; relations refer to the first" in faults[0].text
 
 
 def test_images_by_path(tmp_path: Path) -> None:

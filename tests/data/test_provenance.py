@@ -51,7 +51,7 @@ def test_images_count_in_every_stage_and_the_source_in_the_last() -> None:
     assert remarks([stage("psg:D"), stage("scenes:9")], test, "open") == []
     assert "another set" in remarks([stage("scenes:9"), stage("psg:D")], test, "open")[0]
     (said,) = remarks([stage("scenes:5,split=test", "test", "t"), stage("scenes:9")], test, "open")
-    assert "the very images" in said
+    assert "the same images" in said
     assert len(remarks([test, test], test, "open")) == 1
 
 

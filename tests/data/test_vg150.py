@@ -103,7 +103,7 @@ def test_photos_are_found_in_both_folders_and_under_images(tmp_path: Path) -> No
     assert open_data(f"vg150:{folder},val_images=0,images={other}")[1].image == other / "." / "2.jpg"
     bare = write_vg150(tmp_path / "bare", examples(2))
     (note,) = open_data(f"vg150:{bare},val_images=0").notes
-    assert "expected the photos in VG_100K and VG_100K_2, found no such folder; name it with images=DIR" in note.text
+    assert "expected the photos in VG_100K and VG_100K_2, found no such folder; to train, name it" in note.text
 
 
 def test_relations_between_boxes_that_do_not_touch_go_only_when_asked(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_class_numbers_that_have_no_name_are_named_and_left_out(tmp_path: Path) 
     read, faults = open_data(f"vg150:{folder},val_images=0").read(0)
     assert read.graph.labels == ("man", "car")
     assert [fault.kind for fault in faults] == ["name", "relation", "name"]
-    assert "object 1: expected an index of the list of names" in faults[0].text
+    assert "object 1: expected a number that the list of names has" in faults[0].text
 
 
 def test_an_image_id_that_stands_there_twice_costs_its_second_entry(tmp_path: Path) -> None:

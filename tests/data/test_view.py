@@ -31,8 +31,8 @@ def test_the_first_are_shown_with_all_that_they_say(tmp_path):
     page = page_of(tmp_path, "--count", 4)
     assert shown(page) == [f"scene-{k}" for k in range(4)]
     graphs = [open_data(SPEC)[k].graph for k in range(4)]
-    assert page.count('<g class="box"') == sum(map(len, graphs))
-    assert page.count('class="triplet true"') == sum(len(g.pairs) for g in graphs)
+    assert page.count('class="tag b') == 2 * sum(map(len, graphs))  # paper and text
+    assert page.count('class="triplet"') == sum(len(g.pairs) for g in graphs)
     assert page.count("data:image/webp;base64,") == 4
     assert "default-src 'none'" in page
     for subject, predicate, target in graphs[0].triplets:
@@ -70,7 +70,7 @@ def test_nothing_to_show_is_one_sentence(tmp_path, capsys, arguments, words):
     assert error.count("\n") == 1
 
 
-def test_images_that_are_missing_or_of_another_size_are_said(tmp_path):
+def test_images_that_are_missing_or_of_another_size_are_noted(tmp_path):
     truth = write_scenes(tmp_path / "scenes", 2, 0, SMALL)
     (truth.parent / "images/scene-0.png").unlink()
     truth.write_text(truth.read_text().replace('"width":112', '"width":120'))

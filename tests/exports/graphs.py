@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from r1sgg.exports import GraphRecord
-from r1sgg.exports.record import assemble
-from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject, normalize_name
+from r1sgg.graph.records import graph_of_rows
+from r1sgg.graph.scene import SceneGraph, normalize_name
 
 ODD = [
     '"quoted"',
@@ -47,15 +47,13 @@ def graphs(
     scored, ranked = draw(st.booleans()), draw(st.booleans())
     objects = []
     for name in ids:
-        x1, y1, x2, y2 = (draw(COORDINATES) for _ in range(4))
-        score = draw(SCORES) if scored else None
-        objects.append(SceneObject(name, normalize_name(draw(words)), (x1, y1, x2, y2), score))
-    ends = st.integers(0, len(ids) - 1)
-    relationships = [
-        Relationship(draw(ends), normalize_name(draw(words)), draw(ends), draw(SCORES) if ranked else None)
-        for _ in range(draw(st.integers(0, 6)) if ids else 0)
-    ]
-    return assemble(objects, relationships, "drawn")
+        box = [draw(COORDINATES) for _ in range(4)]
+        objects.append({"id": name, "label": draw(words), "bbox": box, "score": draw(SCORES) if scored else None})
+    relationships = []
+    for _ in range(draw(st.integers(0, 6)) if ids else 0):
+        ends = {"subject": draw(st.sampled_from(ids)), "object": draw(st.sampled_from(ids))}
+        relationships.append({**ends, "predicate": draw(words), "score": draw(SCORES) if ranked else None})
+    return graph_of_rows(objects, relationships, (1, 1), "drawn", exported=True)
 
 
 @st.composite

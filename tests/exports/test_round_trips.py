@@ -120,16 +120,7 @@ def test_coco_holds_all_but_the_last_digits_of_boxes(found: list[GraphRecord]) -
 def mentioned(graph: SceneGraph) -> SceneGraph:
     """The objects that have a relationship, in the order of their first mention."""
     order = list(dict.fromkeys(end for pair in graph.pairs for end in pair))
-    place = {old: new for new, old in enumerate(order)}
-    return SceneGraph(
-        tuple(graph.ids[k] for k in order),
-        tuple(graph.labels[k] for k in order),
-        graph.boxes[order].reshape(-1, 4),
-        tuple((place[s], place[o]) for s, o in graph.pairs),
-        graph.predicates,
-        None if graph.object_scores is None or not order else graph.object_scores[order],
-        graph.relationship_scores,
-    )
+    return graph.take(order)
 
 
 @given(st.lists(st.tuples(NAMES, graphs()), max_size=3, unique_by=lambda item: item[0]))

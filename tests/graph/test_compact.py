@@ -14,7 +14,6 @@ from r1sgg.graph.compact import id_of_name, name_of_id, predicate_of, word_of
 from r1sgg.graph.scene import SceneGraph, label_of_id, normalize_name
 from r1sgg.graph.text import POLICIES, Frame, parse, render
 from r1sgg.judging.labels import load_similarity
-from r1sgg.rewards.answers import answers_of, read_answers
 from r1sgg.rewards.rubric import Rubric
 from r1sgg.rewards.terms import TERMS
 
@@ -290,19 +289,13 @@ def damaged(text: str, rng: random.Random) -> str:
     return glue.join(pieces)
 
 
-def test_damage_never_raises_and_both_readers_agree() -> None:
+def test_damage_never_raises() -> None:
     rng = random.Random(0)
     texts = [damaged(rng.choice((*READ.values(), *JUNK.values())), rng) for _ in range(4000)]
-    frames: list[Frame] = [(1000, 1000)] * len(texts)
     parsed = [parse(text, FRAME) for text in texts]
     for p, text in zip(parsed, texts, strict=True):
         check(p)
         check(parse(text, FRAME, repair=True))
-    fast, slow = read_answers(texts, frames), answers_of(texts, parsed)
-    for name in ("counts", "labels", "triplets", "predicates", "formats"):
-        assert getattr(fast, name) == getattr(slow, name), name
-    for name in ("boxes", "subjects", "objects"):
-        assert (getattr(fast, name) == getattr(slow, name)).all(), name
     found = {issue.kind for p in parsed for issue in p.issues}
     assert found >= set(POLICIES) - {"invalid_json", "wrong_schema", "several_answers", "many_issues"}
 

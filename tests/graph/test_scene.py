@@ -132,3 +132,99 @@ def test_equality_and_hash() -> None:
     plus, minus = (SceneGraph(("a.1",), ("a",), np.array([[zero, 0, 1, 1]])) for zero in (0.0, -0.0))
     assert plus == minus
     assert hash(plus) == hash(minus)
+
+
+# ---------------------------------------------------------------- parts of a graph
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> SceneGraph:
+    """Any graph: with scores on objects, on relationships, both or none; twins, self-loops and repeats included."""
+    count = draw(st.integers(0, 5))
+    labels = draw(st.lists(st.sampled_from(["man", "dog"]), min_size=count, max_size=count))
+    places = st.integers(0, count - 1)
+    pairs = draw(st.lists(st.tuples(places, places), max_size=6)) if count else []
+    predicates = draw(st.lists(st.sampled_from(["on", "near"]), min_size=len(pairs), max_size=len(pairs)))
+
+    def scores(size: int) -> np.ndarray | None:
+        share = st.floats(0, 1)
+        return np.array(draw(st.lists(share, min_size=size, max_size=size))) if draw(st.booleans()) else None
+
+    boxes = np.array(draw(st.lists(st.floats(0, 1), min_size=4 * count, max_size=4 * count))).reshape(-1, 4)
+    return SceneGraph(
+        number_ids(labels), tuple(labels), boxes, tuple(pairs), tuple(predicates), scores(count), scores(len(pairs))
+    )
+
+
+@given(graphs())
+def test_taking_everything_changes_nothing(graph: SceneGraph) -> None:
+    everything = graph.take(range(len(graph)))
+    assert everything == graph
+    assert graph.take(range(len(graph)), range(len(graph.pairs))) == graph
+    for column in ("object_scores", "relationship_scores"):
+        assert (getattr(everything, column) is None) == (getattr(graph, column) is None)
+
+
+@given(graphs(), st.data())
+def test_taking_keeps_rows_and_names_their_ends_anew(graph: SceneGraph, data: st.DataObject) -> None:
+    """Against a plain loop over the rows."""
+    objects = data.draw(st.lists(st.integers(0, len(graph) - 1), unique=True)) if len(graph) else []
+    rows = data.draw(st.none() | st.permutations(range(len(graph.pairs))))
+    taken = graph.take(objects, rows)
+    assert taken.objects == tuple(graph.objects[k] for k in objects)
+    kept = [graph.relationships[r] for r in (range(len(graph.pairs)) if rows is None else rows)]
+    kept = [r for r in kept if r.subject in objects and r.object in objects]
+    assert [(taken.ids[r.subject], r.predicate, taken.ids[r.object], r.score) for r in taken.relationships] == [
+        (graph.ids[r.subject], r.predicate, graph.ids[r.object], r.score) for r in kept
+    ]
+
+
+@given(graphs(), st.data())
+def test_taking_twice_is_taking_once(graph: SceneGraph, data: st.DataObject) -> None:
+    first = data.draw(st.permutations(range(len(graph))))[: data.draw(st.integers(0, len(graph)))]
+    second = data.draw(st.permutations(range(len(first))))[: data.draw(st.integers(0, len(first)))]
+    assert graph.take(first).take(second) == graph.take([first[k] for k in second])
+
+
+@given(graphs(), st.data())
+def test_a_permutation_can_be_undone(graph: SceneGraph, data: st.DataObject) -> None:
+    order = data.draw(st.permutations(range(len(graph))))
+    rows = data.draw(st.permutations(range(len(graph.pairs))))
+    shuffled = graph.take(order, rows)
+    assert sorted(shuffled.triplets) == sorted(graph.triplets)
+    assert shuffled.take(np.argsort(order).tolist(), np.argsort(rows).tolist()) == graph
+
+
+@given(graphs())
+def test_taking_nothing_is_the_empty_graph(graph: SceneGraph) -> None:
+    assert graph.take([]) == EMPTY
+    assert graph.take([]).boxes.shape == (0, 4)
+    assert graph.take(range(len(graph)), []).objects == graph.objects
+    assert graph.take(range(len(graph)), []).pairs == ()
+
+
+@pytest.mark.parametrize("objects", [[0, 0], [-1], [2], [0, 1, 2]])
+def test_places_that_do_not_exist_or_repeat_are_refused(objects: list[int]) -> None:
+    graph = SceneGraph.build([MAN, DOG], [Relationship(0, "on", 1)])
+    with pytest.raises(ValueError, match="expected different places from 0 to 1"):
+        graph.take(objects)
+
+
+@given(graphs(), st.floats(0, 1))
+def test_above_keeps_what_a_plain_loop_keeps(graph: SceneGraph, threshold: float) -> None:
+    if graph.triplet_scores is None:
+        return
+    kept = graph.above(threshold)
+    objects = [o for o in graph.objects if o.score is None or o.score >= threshold]
+    assert kept.objects == tuple(objects)
+    rows = zip(graph.relationships, graph.triplet_scores.tolist(), strict=True)
+    ids = {o.id for o in objects}
+    ends = [(graph.ids[r.subject], r.predicate, graph.ids[r.object]) for r, score in rows if score >= threshold]
+    expected = [row for row in ends if {row[0], row[2]} <= ids]
+    assert [(kept.ids[r.subject], r.predicate, kept.ids[r.object]) for r in kept.relationships] == expected
+
+
+def test_above_needs_scores() -> None:
+    with pytest.raises(ValueError, match="found one without"):
+        SceneGraph.build([MAN]).above(0.5)
+    assert EMPTY.above(0.5) == EMPTY

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1sgg.graph.scene import EMPTY, Relationship, SceneGraph, SceneObject, label_of_id
-from r1sgg.graph.text import FAILURES, POLICIES, Parsed, graph_of_document, number_ids, parse, render
+from r1sgg.graph.text import FAILURES, POLICIES, Parsed, number_ids, parse, parse_document, render
 
 FRAME = (1000, 1000)
 FRAMES = [(1000, 1000), (644, 476), (420, 644), (1036, 756), (4032, 3024), (17, 3), (1, 1)]
@@ -317,8 +317,7 @@ def test_parse_is_total(text: str, repair: bool) -> None:
 @given(st.fixed_dictionaries({"objects": VALUES, "relationships": VALUES}))
 def test_parse_is_total_on_any_document(document: dict[str, Any]) -> None:
     check(parse(json.dumps(document), FRAME))
-    issues: list[Any] = []
-    graph_of_document(document, FRAME, issues)
+    check(parse_document(document, FRAME))
 
 
 @given(st.integers(0, 400), st.integers(0, 400), FRAGMENTS | ANY_TEXT)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from r1sgg.endpoint.engine import EndpointEngine
 from r1sgg.endpoint.remote import remote
 from r1sgg.endpoint.settings import Endpoint, Prices
 from r1sgg.errors import ConfigError, MissingDependencyError, ModelError
+from r1sgg.inference import engines
 from r1sgg.inference.engine import Sampling, batches_by_size, describe
-from r1sgg.inference.engines import ENGINES, Opening, parse_engine
+from r1sgg.inference.engines import EngineKind, Habits, Opening, own_checkpoint, parse_engine
 from r1sgg.models.prompts import AnswerSettings
 
 
@@ -65,7 +67,7 @@ def test_an_engine_s_name_is_taken_apart() -> None:
     assert (spec.address, spec.options, spec.habits) == (
         "http://127.0.0.1:8000/v1",
         {"server": "vllm"},
-        ENGINES["openai"],
+        Habits(64, 1),
     )
     assert parse_engine("openai:server=plain")[1:] == ("", {"server": "plain"})
     assert parse_engine("openai")[1:] == ("", {})
@@ -111,6 +113,34 @@ def test_a_server_s_options_are_those_of_its_settings() -> None:
     assert reader.checkpoint.family.name == "Qwen2.5-VL"
     assert reader.checkpoint.image_pixels == [56 * 56, 50_000]
     reader.close()
+
+
+MINE = EngineKind(lambda opening: (own_checkpoint(opening), None), takes=("dtype",), options=("speed", "depth"))
+
+
+def test_another_package_s_engine_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/howto/engine.md opens one (tests/test_howto.py); here is what it is not asked for."""
+    found = [EntryPoint(name, f"{__name__}:{value}", "r1sgg.engines") for name, value in MADE.items()]
+    monkeypatch.setattr(engines, "entry_points", lambda group: found)
+    engines._engines.cache_clear()
+    try:
+        assert parse_engine("mine:speed=3").options == {"speed": "3"}
+        assert Opening("gpt", "mine", dtype="auto").spec.habits == Habits(8, 4)
+        with pytest.raises(ConfigError, match="--engine mine:sped=3: expected options of speed=, depth=, found 'sped'"):
+            parse_engine("mine:sped=3")
+        with pytest.raises(ConfigError, match=r"--dtype auto: .* for --engine hf or vllm, not openai"):
+            Opening("gpt", "openai", dtype="auto")
+        with pytest.raises(ConfigError, match="expected one of hf, vllm, openai, mine, wrong, found 'yours'"):
+            parse_engine("yours")
+        with pytest.raises(TypeError, match=r"'wrong' of r1sgg\.engines: expected an EngineKind, found PosixPath"):
+            parse_engine("wrong")
+        assert engines.engine_kind("hf") is engines.HF, "a package can't take the place of ours"
+    finally:
+        engines._engines.cache_clear()
+
+
+MADE = {"mine": "MINE", "wrong": "WRONG", "hf": "WRONG"}
+WRONG = Path("not an engine")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")

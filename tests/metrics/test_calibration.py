@@ -17,7 +17,6 @@ from r1sgg.metrics.calibration import (
     pooled_precision,
     precision_recall,
     reliability,
-    right_objects,
     summary,
 )
 
@@ -86,23 +85,6 @@ def test_perfect_and_worthless_scores():
     assert summary(np.array([]), np.array([], bool), 1) is None
     assert summary(np.array([3.5]), np.array([True]), 1) is None  # logits are no probabilities
     assert calibration_error([]) is None
-
-
-def test_a_true_object_makes_one_prediction_right_the_best_scored():
-    truth = scene(("man", "dog"), (), [(0, 0, 0.4, 0.4), (0.5, 0.5, 0.9, 0.9)])
-    said = scene(
-        ("man", "man", "dog", "dog"),
-        (),
-        [(0, 0, 0.4, 0.4), (0, 0, 0.4, 0.41), (0, 0, 0.4, 0.4), (0.5, 0.5, 0.9, 0.69)],
-    )
-    for scores, want in (
-        ([0.1, 0.9, 0.5, 0.5], [False, True, False, False]),
-        ([0.9, 0.1, 0.5, 0.5], [True] + [False] * 3),
-    ):
-        graph = type(said)(said.ids, said.labels, said.boxes, object_scores=np.array(scores))
-        assert right_objects(truth, graph).tolist() == want
-    assert right_objects(truth, said).tolist() == [False] * 4
-    assert right_objects(scene((), ()), graph).tolist() == [False] * 4
 
 
 # ---------------------------------------------------------------- in an evaluation

@@ -85,7 +85,7 @@ def test_results_carry_the_hashes_of_the_set(files):
 def test_images_that_were_trained_on_are_said_aloud(files):
     remember(files, describe(open_data(str(files / "gt.jsonl"))))
     got, shown = call(files)
-    assert [r.count("holds the very images that the model was trained on") for r in got["remarks"]] == [1]
+    assert [r.count("has the same images that the model was trained on") for r in got["remarks"]] == [1]
     assert shown.count(got["remarks"][0]) == 1
     assert got["trained_on"][0]["command"] == "sft"
 
@@ -115,8 +115,16 @@ def test_any_data_is_a_ground_truth_and_a_split_of_the_same_is_nothing_to_say(fi
 
 def test_both_protocols_side_by_side(files):
     got, shown = call(files, "--compare")
-    assert got["compare"][0]["protocol"] == "reference"
+    claims, reference = got["compare"]
+    assert (claims["protocol"], claims["claims"]["convention"], reference["protocol"]) == (
+        "strict",
+        "none",
+        "reference",
+    )
     assert "good (reference)" in shown
+    assert "good (claims" in shown
+    assert got["claims"] == {"convention": "completions", "images": got["images"]}
+    assert call(files, "--claims", "none")[0]["claims"] == {"convention": "none", "images": 0}
 
 
 def test_two_files_are_compared_in_pairs(files):

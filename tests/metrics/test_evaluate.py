@@ -14,10 +14,10 @@ from r1sgg.data.predictions import Prediction, prediction_of_record
 from r1sgg.errors import ConfigError, InputError
 from r1sgg.graph.text import render
 from r1sgg.graph.vocabulary import OPEN, VG150, Vocabulary
+from r1sgg.judging.protocol import CUTOFFS
 from r1sgg.metrics import REFERENCE, STRICT, Protocol, evaluate, per_image
-from r1sgg.metrics.protocol import CUTOFFS
 
-from . import loops
+from ..judging.loops import Judgement, mean_recall
 from .conftest import FRAME, answer, example, graphs, scene
 
 FRACTIONS = ("failure_rate", "AP", "AP50", "AP75", "precision", "recall", "f1", "duplicate_rate", "self_loop_rate")
@@ -44,13 +44,13 @@ def test_no_images_at_all_is_no_figure():
 def test_equals_plain_loops_and_stays_in_range(pairs):
     examples = [example(t, str(k)) for k, (t, _) in enumerate(pairs)]
     got = evaluate(examples, [answer(g, str(k)) for k, (_, g) in enumerate(pairs)], VG150)
-    read = [(t, answer(g).read().graph) for t, g in pairs if t.pairs]
+    read = [Judgement(t, answer(g).read().graph) for t, g in pairs if t.pairs]
     for k in CUTOFFS:
         for prefix, constraint in (("", True), ("ng", False)):
             if read:
-                want = sum(loops.recall(t, g, k, constraint) for t, g in read) / len(read)
+                want = sum(image.recall(k, constraint) for image in read) / len(read)
                 assert got[f"{prefix}R@{k}"] == pytest.approx(want, abs=1e-12)
-                want = loops.mean_recall(read, k, constraint, VG150.predicates)
+                want = mean_recall(read, k, constraint, VG150.predicates)
                 assert got[f"{prefix}mR@{k}"] == pytest.approx(want, abs=1e-12)
             else:
                 assert got[f"{prefix}R@{k}"] is None

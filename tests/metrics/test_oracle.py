@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from r1sgg.data.base import example_of_record
 from r1sgg.data.predictions import prediction_of_record
 from r1sgg.graph.mapping import map_graph
 from r1sgg.graph.vocabulary import VG150
-from r1sgg.metrics import REFERENCE, evaluate
-from r1sgg.metrics.protocol import CUTOFFS
+from r1sgg.judging.protocol import CUTOFFS, REFERENCE, STRICT
+from r1sgg.metrics import evaluate, per_image
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +37,11 @@ def clean(oracle):
     return [row for row in rows if row[2] not in expected["strict_clean"]["excluded_tags"]]
 
 
-def figures(rows, protocol="strict"):
+CLASSIC = replace(STRICT, claims="none")
+"""Strict as other evaluators count: none of them knows claims."""
+
+
+def figures(rows, protocol=CLASSIC):
     return evaluate([r[0] for r in rows], [r[1] for r in rows], VG150, protocol)
 
 
@@ -47,6 +52,14 @@ def test_strict_equals_plain_loops_of_others(oracle):
             assert got[name] == pytest.approx(want[name], abs=1e-12), name
     assert got["images"] == want["images"]
     assert got["counts"]["images_with_relations"] == want["images_with_gt_relations"]
+
+
+def test_claims_move_one_image(oracle):
+    """A completion declares one pair of skis twice and gives each its own predicate for the pole."""
+    rows = clean(oracle)
+    sides = [per_image([r[0] for r in rows], [r[1] for r in rows], VG150, p) for p in (CLASSIC, STRICT)]
+    moved = [a["image_id"] for a, b in zip(*sides, strict=True) if a["R@50"] != b["R@50"]]
+    assert moved == ["2321732"]
 
 
 def test_reference_equals_the_original(oracle):

@@ -110,7 +110,7 @@ def test_the_command_writes_the_annotation_and_the_truth(tmp_path: Path) -> None
 
 
 def test_wrong_chances_are_refused() -> None:
-    with pytest.raises(ConfigError, match="jitter: expected a chance from 0 to 1, found 2"):
+    with pytest.raises(ConfigError, match="jitter: expected a probability from 0 to 1, found 2"):
         Annotation(jitter=2)
     with pytest.raises(ConfigError, match="above"):
         Annotation(kept={"above": -1})

@@ -17,6 +17,7 @@ from r1sgg.bulk.run import fingerprint
 from r1sgg.errors import ImageError, ModelError
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import parse, render
+from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.models.families import (
@@ -26,12 +27,12 @@ from r1sgg.models.families import (
     load_model,
     load_processor,
     resolve,
-    suppressed_token_ids,
 )
 from r1sgg.models.prompts import AnswerSettings
 
 from .tiny_families import BUILDERS
 
+pytestmark = pytest.mark.matrix(loaded=6)
 NAMES = {
     "qwen2_vl": "Qwen2-VL",
     "qwen2_5_vl": "Qwen2.5-VL",
@@ -208,7 +209,7 @@ def test_an_adapter_is_a_checkpoint(adapter: Path, folders: dict[str, Path]) -> 
     [
         ({"base_model_name_or_path": None}, "expected base_model_name_or_path, the model that the adapter changes"),
         ({"base_model_name_or_path": "./gone"}, "the base model of this adapter is missing"),
-        ({"target_modules": ["nothing"]}, "the adapter does not go into"),
+        ({"target_modules": ["nothing"]}, "found one that does not fit"),
     ],
 )
 def test_an_adapter_that_fits_nothing_is_one_sentence(

@@ -1,5 +1,6 @@
 """Prompts and the settings that name them."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,15 +8,14 @@ import pytest
 
 from r1sgg.errors import InputError
 from r1sgg.graph.text import Frame, parse
-from r1sgg.graph.vocabulary import OPEN, PSG, VG150, Vocabulary
 from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, build_messages, with_image
 
 PAPER = AnswerSettings()
 COMPACT = AnswerSettings(answer_format="compact")
 
 
-def text_of(settings: AnswerSettings, vocabulary: Vocabulary | None = None, frame: Frame = (1000.0, 1000.0)) -> str:
-    return str(build_messages(settings, vocabulary, frame)[-1]["content"])
+def text_of(settings: AnswerSettings, frame: Frame = (1000.0, 1000.0)) -> str:
+    return str(build_messages(settings, frame)[-1]["content"])
 
 
 @pytest.mark.parametrize("settings", [PAPER, COMPACT], ids=["json", "compact"])
@@ -35,12 +35,18 @@ def test_the_paper_prompt_says_what_the_paper_s_says() -> None:
     assert text.endswith("complete scene graph of the image.")
 
 
-def test_a_closed_prompt_lists_the_names_as_published() -> None:
-    assert "airplane, animal" in text_of(PAPER, VG150)
-    assert "in front of" in text_of(PAPER, VG150)
-    assert "door-stuff" in text_of(PAPER, PSG)
-    assert text_of(PAPER, OPEN) == text_of(PAPER)
-    assert "Use only these predicates: on." in text_of(PAPER, Vocabulary("mine", (), ("on",)))
+def test_a_closed_prompt_lists_the_names_as_published(tmp_path: Path) -> None:
+    def closed(vocabulary: str) -> str:
+        return text_of(dataclasses.replace(PAPER, vocabulary=vocabulary))
+
+    assert "airplane, animal" in closed("vg150")
+    assert "in front of" in closed("vg150")
+    assert "door-stuff" in closed("psg")
+    assert "Use only" not in closed("open")
+    (tmp_path / "mine.json").write_text(json.dumps({"objects": [], "predicates": ["on"]}))
+    assert closed(str(tmp_path / "mine.json")) == f"{closed('open')}\n\nUse only these predicates: on."
+    with pytest.raises(InputError, match="vocabulary 'nowhere'"):
+        closed("nowhere")
 
 
 def test_each_setting_changes_the_chat() -> None:

@@ -221,7 +221,7 @@ def test_what_the_hub_refuses_is_one_sentence(
     with pytest.raises(InputError, match=r"found no config\.json"):
         push(run, "me/it")  # an adapter
     monkeypatch.setattr(hub, "refuses", True)
-    with pytest.raises(ModelError, match="me/it: the Hub did not take it: 403 Forbidden") as caught:
+    with pytest.raises(ModelError, match="me/it: the Hub refused the upload: 403 Forbidden") as caught:
         push(out, "me/it")
     assert "\n" not in str(caught.value)
 

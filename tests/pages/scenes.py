@@ -1,4 +1,4 @@
-"""Five images of a man on a horse with a hat, and what a model said of them; the command that makes a report."""
+"""Five images of a man on a horse with a hat, completions for them, and the command that makes a report."""
 
 from __future__ import annotations
 

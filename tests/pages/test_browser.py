@@ -108,7 +108,7 @@ def test_mistakes_lead_to_their_images(browser_page: OpenPage, page_file: Path) 
     assert [row.split()[:3] for row in rows] == [["riding", "5", "60.0"], ["wearing", "5", "40.0"]]
     page.get_by_role("button", name="near 1").click()
     assert shown(page) == ["scene-0"]
-    assert "answered with “near”" in page.locator("#count").inner_text()
+    assert "predicted as “near”" in page.locator("#count").inner_text()
     page.get_by_text("Confusion of predicates").click()
     table = page.locator("#confusion")
     assert [t.strip() for t in table.locator("thead th").all_inner_texts()] == [
@@ -126,7 +126,7 @@ def test_mistakes_lead_to_their_images(browser_page: OpenPage, page_file: Path) 
     assert shown(page) == ["scene-4"]
 
 
-def test_the_viewer_shows_truth_and_answer_and_switches_hide_them(browser_page: OpenPage, page_file: Path) -> None:
+def test_the_viewer_shows_truth_and_prediction_and_switches_hide_them(browser_page: OpenPage, page_file: Path) -> None:
     page = browser_page(page_file.as_uri())
     open_image(page, "scene-2")
     truth, made = page.locator('[data-panel="truth"]'), page.locator('[data-panel="0"]')
@@ -148,9 +148,9 @@ def test_the_viewer_shows_truth_and_answer_and_switches_hide_them(browser_page: 
         assert not any(is_drawn(made.locator(parts)))
         button.click()
         assert any(is_drawn(made.locator(parts)))
-    assert page.locator("#answers li").count() == 3
+    assert page.locator("#predictions li").count() == 3
     page.locator('[data-layer="matched"]').click()
-    assert is_drawn(page.locator("#answers li")) == [False, False, True]
+    assert is_drawn(page.locator("#predictions li")) == [False, False, True]
     page.locator('[data-layer="matched"]').click()
     page.locator('[data-layer="truth"]').click()
     assert page.locator("[data-panel]").count() == 1
@@ -177,29 +177,29 @@ def test_a_triplet_lights_its_parts_in_both_pictures(browser_page: OpenPage, pag
     assert page.locator("[data-k].on").count() == 0
 
 
-def test_two_runs_stand_side_by_side(browser_page: OpenPage, page_file: Path) -> None:
+def test_two_runs_are_side_by_side(browser_page: OpenPage, page_file: Path) -> None:
     page = browser_page(page_file.as_uri() + "#other=1&image=scene-0")
     page.wait_for_selector('dialog[data-ready="scene-0"]')
     assert page.locator("#panels figcaption strong").all_inner_texts() == ["Truth", "good", "other"]
     assert page.locator('[data-panel="0"] g.arrow.matched').count() == 2
     assert page.locator('[data-panel="1"] g.arrow.spurious').count() == 1
-    answers = page.locator(".answer")
-    assert answers.count() == 2
-    assert "predicted: near" in answers.nth(1).inner_text()
+    predictions = page.locator(".prediction")
+    assert predictions.count() == 2
+    assert "predicted: near" in predictions.nth(1).inner_text()
     lefts = [page.locator("#panels figure").nth(k).bounding_box()["x"] for k in range(3)]
     assert lefts == sorted(set(lefts))
 
 
-def test_an_unreadable_answer_is_shown_as_it_is(browser_page: OpenPage, page_file: Path) -> None:
+def test_an_unreadable_completion_is_shown_as_it_is(browser_page: OpenPage, page_file: Path) -> None:
     page = browser_page(page_file.as_uri())
     open_image(page, "scene-3")
-    assert page.locator(".answer pre").inner_text().startswith(f"I see {NASTY} a man")
-    assert page.locator(".answer pre").is_visible()
-    assert "no json" in page.locator(".answer .badge").inner_text()
+    assert page.locator(".prediction pre").inner_text().startswith(f"I see {NASTY} a man")
+    assert page.locator(".prediction pre").is_visible()
+    assert "no json" in page.locator(".prediction .badge").inner_text()
     page.keyboard.press("Escape")
     open_image(page, "scene-4")
     assert "no image: no such file" in page.locator("#viewer-problem").inner_text()
-    assert NASTY in page.locator("#answers").inner_text()
+    assert NASTY in page.locator("#predictions").inner_text()
     assert page.locator("g.predicate text", has_text="<script>").count() == 1
 
 

@@ -93,7 +93,7 @@ def test_a_small_page_needs_nothing_beside_it(folder: Path) -> None:
     assert str(folder) not in text
 
 
-def test_the_table_shows_what_evaluate_says(folder: Path) -> None:
+def test_the_table_shows_the_figures_of_evaluate(folder: Path) -> None:
     page = page_of(folder, str(folder / "good.jsonl"), str(folder / "bad.jsonl"), "--title", "A & B")
     examples = list(read_ground_truth(folder / "gt.jsonl"))
     result = evaluate(examples, read_predictions(folder / "good.jsonl"), bootstrap=20)
@@ -117,7 +117,7 @@ def test_differences_are_paired_and_marked_where_they_are_clear(folder: Path) ->
     cells = [text for tag, text in page.texts[start:] if tag == "td"][:10]
     assert cells[0] == "−80.0"
     assert cells[2] == "+50.0"
-    assert "Bold: the interval leaves out zero." in " ".join(page.text_of("p"))
+    assert "Bold: the interval excludes zero." in " ".join(page.text_of("p"))
 
 
 def test_without_resamples_there_are_no_intervals(folder: Path) -> None:
@@ -249,7 +249,9 @@ def test_curves_of_figure_2_and_of_every_reward(folder: Path) -> None:
     write_lines(folder / "other" / "metrics.jsonl", [{"step": k, "eval_R@50": k / 12, "loss": 1.0} for k in (6, 12)])
     runs = ["--runs", str(folder / "run"), "--runs", str(folder / "other")]
     text = report(folder, str(folder / "good.jsonl"), *runs).read_text()
-    charts = dict(re.findall(r'<figure class="chart">\s*<figcaption>(.*?)</figcaption>(.*?)</figure>', text, re.DOTALL))
+    charts = dict(
+        re.findall(r'<figure class="chart \w+">\s*<figcaption>(.*?)</figcaption>(.*?)</figure>', text, re.DOTALL)
+    )
     assert list(charts) == ["Failure rate (%)", "AP50 (%)", "R@50 (%)", "reward", "edge", "loss"]
     assert "run, step 5: 12.5 %" in charts["R@50 (%)"]
     assert "other, step 12: 100.0 %" in charts["R@50 (%)"]
@@ -316,7 +318,7 @@ def test_scores_give_a_reliability_diagram(folder: Path) -> None:
     assert "Reliability of scores" not in page_of(folder, str(folder / "good.jsonl")).text_of("h2")
 
 
-def test_an_answer_caught_in_a_loop_is_cut_and_says_so(folder: Path) -> None:
+def test_a_very_long_prediction_is_cut_and_its_length_shown(folder: Path) -> None:
     objects = [{"id": f"man.{k}", "bbox": [k % 900, 0, k % 900 + 20, 90]} for k in range(1, 401)]
     relationships = [{"subject": "man.1", "predicate": f"near {k}", "object": f"man.{k}"} for k in range(2, 400)]
     relationships += [{"subject": "man.1", "predicate": "on", "object": "man.2"}] * 300

@@ -113,7 +113,7 @@ def test_who_needs_the_objects_shows_the_expected_order(scenes: Path, tmp_path: 
     assert outcome.results["masked-image/names+boxes"]["against_original"]["difference"]["interval"][1] < 0
     text = " ".join(outcome.summary["conclusions"])
     assert "the original image 100.0 %, both objects black" in text
-    assert "it uses what was hidden" in text
+    assert "the model uses what was hidden" in text
 
 
 # ---------------------------------------------------------------- files, resuming, failures
@@ -254,7 +254,7 @@ def test_scores_are_log_probabilities_among_the_four(scenes: Path, tmp_path: Pat
 
 
 def test_an_engine_without_probabilities_says_so(scenes: Path, tmp_path: Path, checkpoint: Checkpoint) -> None:
-    with pytest.raises(ModelError, match="scripted gives no probabilities of letters"):
+    with pytest.raises(ModelError, match="expected an engine that returns probabilities of letters, found scripted"):
         probe(scenes, tmp_path, checkpoint, lambda image, text, key: "A", answering="letters")
 
 
@@ -295,5 +295,5 @@ def test_no_conclusion_about_the_image_from_a_model_at_chance(
     )
     text = " ".join(conclusions(outcome.results))
     assert "not above chance" in text
-    assert "it uses" not in text
+    assert "uses what was hidden" not in text
     assert outcome.results["masked-image/no-boxes"]["intervals"]["acc"] is None

@@ -61,7 +61,7 @@ ANSWERS = [
 
 @pytest.fixture(scope="module", params=sorted(REWARD_SETS))
 def rubric(request: pytest.FixtureRequest) -> Rubric:
-    return Rubric.named(request.param)
+    return Rubric.of(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_verifiers(rubric: Rubric, scores: list[Score], wrapped: bool) -> None:
 )
 def test_a_wrong_label_is_one_sentence(truth: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence) as error:
-        verl_compute_score(Rubric.named("paper-v4"))("r1sgg", ANSWERS[1], truth)
+        verl_compute_score(Rubric.of("paper-v4"))("r1sgg", ANSWERS[1], truth)
     assert "\n" not in str(error.value)
 
 
@@ -205,7 +205,7 @@ for name in ("torch", "transformers", "trl", "datasets"):
 from r1sgg.errors import MissingDependencyError
 from r1sgg.rewards import adapters
 from r1sgg.rewards.rubric import Rubric
-rubric, text, truth = Rubric.named("paper-v4"), {ANSWERS[1]!r}, {LABELS[1]!r}
+rubric, text, truth = Rubric.of("paper-v4"), {ANSWERS[1]!r}, {LABELS[1]!r}
 functions, weights = adapters.trl_rewards(rubric)
 assert functions[1](completions=[text], ground_truth=[truth]) == [1.0]
 (first, *_) = adapters.ms_swift_orm(rubric).values()

@@ -47,7 +47,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def paper() -> list[float]:
     graphs = [graph_of(text) for text in LABELS]
-    return [s.total for s in Rubric.named("paper-v4").score(ANSWERS, graphs, [FRAME] * 8)]
+    return [s.total for s in Rubric.of("paper-v4").score(ANSWERS, graphs, [FRAME] * 8)]
 
 
 @pytest.mark.parametrize("trainer", ["ms-swift", "verl", "easyr1", "openrlhf"])

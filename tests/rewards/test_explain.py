@@ -11,7 +11,7 @@ from r1sgg.cli import PARTLY_FAILED, app
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import render
 from r1sgg.judging.labels import load_similarity
-from r1sgg.rewards.explain import explain_answer
+from r1sgg.rewards.explain import explain_completion
 from r1sgg.rewards.rubric import Rubric
 
 FRAME = (1000.0, 1000.0)
@@ -49,7 +49,7 @@ def test_credits_add_up_to_the_scores(cases: list) -> None:
     scores = rubric.score([c.text for c in chosen], [c.truth for c in chosen], [c.frame for c in chosen])
     assert chosen
     for c, score in zip(chosen, scores, strict=True):
-        told = explain_answer(rubric, c.text, c.truth, c.frame)
+        told = explain_completion(rubric, c.text, c.truth, c.frame)
         node = sum(o["credit"] for o in told["objects"] if o["truth"]) / len(c.truth)
         assert node == pytest.approx(score.terms["node"], abs=1e-9)
         true = [t for t in told["triplets"] if t["truth"]]
@@ -62,14 +62,14 @@ def test_credits_add_up_to_the_scores(cases: list) -> None:
 def test_every_fate_has_its_reason() -> None:
     truth = scene(("man", "bike", "dog"), (0, "riding", 1), (1, "near", 2), (2, "under", 0))
     answer = scene(("man", "bicycle", "dog"), (0, "on", 1), (0, "on", 1), (2, "near", 1), (1, "beside", 0))
-    told = explain_answer(Rubric(similarity=GLOVE), render(answer, FRAME), truth, FRAME)
+    told = explain_completion(Rubric(similarity=GLOVE), render(answer, FRAME), truth, FRAME)
     assert [o["fate"] for o in told["objects"]] == ["matched", "weak", "matched"]
     assert "'bicycle' for 'bike'" in told["objects"][1]["why"]
     fates = [(t["fate"], t["why"]) for t in told["triplets"]]
     assert fates[0] == ("weak", "predicate 'on' for 'riding'; object 'bicycle' for 'bike'")
     assert fates[1] == ("missed", "predicted in the other direction only: dog.2 to bicycle.1")
     assert fates[2] == ("missed", "nothing is predicted from dog.2 to man.0")
-    assert ("spurious", "stands in the answer already") in fates
+    assert ("spurious", "repeats another triplet") in fates
     assert told["issues"][0]["kind"] == "repeated_triplet"
     assert told["issues"][0]["policy"]
 
@@ -120,8 +120,8 @@ def test_score_options_change_the_result(tmp_path: Path) -> None:
     assert run(tmp_path, [cut])[1][0]["node"] == 0.0
     assert run(tmp_path, [cut], "--repair")[1][0]["node"] == pytest.approx(1.0)
     assert "precision" not in run(tmp_path, [case()], "--rewards", "paper-v4")[1][0]
-    assert run(tmp_path, [case()], "--rewards", "balanced")[1][0]["edge_f1"] == 1.0
+    assert run(tmp_path, [case()], "--rewards", "balanced")[1][0]["triplet_f1"] == 1.0
     assert run(tmp_path, [case()], "--task", "det")[1][0]["edge"] is None
     _, (line,), output = run(tmp_path, [case()], "--explain")
     assert line["explain"]["objects"][0]["fate"] == "matched"
-    assert "labels equal, both boxes found" in " ".join(output.split())
+    assert "labels equal, both objects found" in " ".join(output.split())

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from r1sgg.judging.labels import LabelSimilarity, load_similarity
-from r1sgg.rewards.rubric import DEFAULT_WEIGHTS, Rubric, Score
+from r1sgg.rewards.rubric import REWARD_SETS, Rubric, Score
 
 # Cases where we decide otherwise than the oracle, and why (docs/rewards.md has the table).
 POLICIES = {
@@ -54,7 +54,8 @@ def test_paper_terms_equal_the_oracle(cases: list, similarity: LabelSimilarity) 
     chosen = [c for c in cases if c.row["task_type"] == "sgg"]
     compared = 0
     different: Counter[str] = Counter()
-    for case, found in zip(chosen, score(Rubric(DEFAULT_WEIGHTS, similarity, clamp=False), chosen), strict=True):
+    rubric = Rubric(REWARD_SETS["paper-v1"].weights, similarity, clamp=False)
+    for case, found in zip(chosen, score(rubric, chosen), strict=True):
         want = case.row["paper_lenient"][similarity.name]
         if not want["unique"]:
             continue
@@ -87,7 +88,7 @@ def test_original_mode_equals_the_original(cases: list, similarity: LabelSimilar
     chosen = [c for c in cases if c.row["task_type"] == task]
     compared = 0
     different = []
-    for case, found in zip(chosen, score(Rubric.named("original", similarity, task=task), chosen), strict=True):
+    for case, found in zip(chosen, score(Rubric.of("original", similarity, task=task), chosen), strict=True):
         for function, (term, weight) in ORIGINAL.items():
             swallowed = function in case.row["ref_exception"]
             unique = case.row["ref_unique_match"][similarity.name] is True or function == "format_reward"

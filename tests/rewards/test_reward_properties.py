@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from r1sgg.graph import items
+from r1sgg.graph.document import find_document
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
-from r1sgg.graph.text import number_ids, parse, render
+from r1sgg.graph.text import number_ids, parse, parse_document, render
 from r1sgg.judging.labels import load_similarity
-from r1sgg.rewards.answers import answers_of, read_answers
 from r1sgg.rewards.rubric import REWARD_SETS, Rubric
 from r1sgg.rewards.terms import TERMS
 
@@ -107,8 +108,9 @@ def test_the_order_of_objects_never_changes_a_score(truth: SceneGraph, answer: S
     shuffled_truth = permuted(truth, data.draw(st.permutations(range(len(truth)))))
     shuffled = permuted(answer, data.draw(st.permutations(range(len(answer)))))
     second = terms(render(shuffled, FRAMES[0]), shuffled_truth)
-    tie_free = ("format", "hard_recall", "hard_recall_relax", "precision", "f1", "distinct", "restraint", "brevity")
-    # the cost of the match never depends on the order; which of several cheapest matches is taken may
+    tie_free = ("format", "graph_format", "hard_recall_relax", "restraint", "brevity")
+    # the cost of the match never depends on the order; which of several cheapest matches is taken may, and so may
+    # which of two overlapping objects of one class claims first
     for name in TERMS if _unique_match(truth, answer) else tie_free:
         assert second[name] == (None if first[name] is None else pytest.approx(first[name], abs=1e-9)), name
 
@@ -118,11 +120,10 @@ def _unique_match(truth: SceneGraph, answer: SceneGraph) -> bool:
     if not n or not m:
         return True
     seen = parse(render(answer, FRAMES[0]), FRAMES[0]).graph
-    evidence = ALL_TERMS.evidence(
-        [""], answers_of([""], [parse(render(seen, FRAMES[0]), FRAMES[0])]), [truth], [FRAMES[0]]
-    )
-    c = evidence.matched
-    cost = (1 - c.cosines + 2 * (1 - c.ious) + 5 * c.l1).reshape(n, m)
+    text = render(seen, FRAMES[0])
+    evidence = ALL_TERMS.evidence([text], [parse(text, FRAMES[0])], [truth], [FRAMES[0]])
+    boxes = evidence.cells.boxes
+    cost = (1 - evidence.matched.cosines + 2 * (1 - boxes.iou) + 5 * boxes.l1).reshape(n, m)
     if n > m:
         cost, n, m = cost.T, m, n
     sums = sorted(sum(cost[i, j] for i, j in enumerate(p)) for p in itertools.permutations(range(m), n))
@@ -177,7 +178,7 @@ def test_duplicating_predictions_never_raises_precision(
 @settings(deadline=None)
 def test_any_text_gives_scores(text: str, truth: SceneGraph) -> None:
     for name in REWARD_SETS:
-        (score,) = Rubric.named(name, GLOVE).score([text], [truth], [FRAMES[0]])
+        (score,) = Rubric.of(name, GLOVE).score([text], [truth], [FRAMES[0]])
         low = -1 if name == "original" else 0
         assert all(v is None or low <= v <= 1 for v in score.terms.values())
         assert math.isfinite(score.total)
@@ -190,7 +191,9 @@ MUTATIONS = ('"', "{", "}", "[", "]", ",", "1", "-", ".", "null", "true", "NaN",
     graphs(), st.booleans(), st.lists(st.tuples(st.floats(0, 1), st.sampled_from(MUTATIONS), st.booleans()), max_size=3)
 )
 @settings(deadline=None, max_examples=300)
-def test_reading_in_columns_equals_parse(graph: SceneGraph, think: bool, edits: list[tuple[float, str, bool]]) -> None:
+def test_whole_columns_are_read_as_items_are(
+    graph: SceneGraph, think: bool, edits: list[tuple[float, str, bool]]
+) -> None:
     text = render(graph, FRAMES[0], think=think)
     for place, piece, replace in edits:
         k = int(place * len(text))
@@ -198,13 +201,21 @@ def test_reading_in_columns_equals_parse(graph: SceneGraph, think: bool, edits: 
     assert_same_reading([text], [FRAMES[0]])
 
 
-def test_reading_in_columns_equals_parse_on_the_oracle(cases: list) -> None:
-    assert_same_reading([c.text for c in cases], [c.frame for c in cases])
+def test_whole_columns_are_read_as_items_are_on_the_oracle(cases: list) -> None:
+    assert assert_same_reading([c.text for c in cases], [c.frame for c in cases]) > len(cases) / 4
 
 
-def assert_same_reading(texts: list[str], frames: list[tuple[float, float]]) -> None:
-    fast = read_answers(texts, frames)
-    slow = answers_of(texts, [parse(t, f) for t, f in zip(texts, frames, strict=True)])
-    for field in slow.__dataclass_fields__:
-        a, b = getattr(fast, field), getattr(slow, field)
-        assert np.array_equal(a, b) if isinstance(b, np.ndarray) else a == b, field
+def assert_same_reading(texts: list[str], frames: list[tuple[float, float]]) -> int:
+    """The short way through a document without a fault gives what the long way gives; returns how many went it."""
+    count = 0
+    for text, frame in zip(texts, frames, strict=True):
+        document = find_document(text, [])
+        if document is None or (columns := items._clean_columns(document, frame)) is None:
+            continue
+        count += 1
+        issues: list = []
+        slow = items._read_items(document, frame, issues)
+        assert issues == []
+        assert [list(part) for part in columns[:-1]] == [list(part) for part in slow.columns(frame)[:-1]]
+        assert parse_document(document, frame).object_rows == tuple(slow.object_rows)
+    return count

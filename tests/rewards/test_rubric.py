@@ -10,8 +10,8 @@ from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import render
 from r1sgg.judging.labels import load_similarity
 from r1sgg.rewards import rubric as module
-from r1sgg.rewards.adapters import trl_rewards
-from r1sgg.rewards.rubric import DEFAULT_WEIGHTS, REWARD_SETS, Rubric
+from r1sgg.rewards.adapters import ScoredBatch, trl_rewards
+from r1sgg.rewards.rubric import REWARD_SETS, Rubric
 from r1sgg.rewards.terms import TERMS
 
 FRAME = (1000.0, 1000.0)
@@ -31,7 +31,7 @@ def terms(truth: SceneGraph, answer: SceneGraph, rubric: Rubric) -> dict[str, fl
 def test_of_several_predictions_on_one_pair_the_best_counts() -> None:
     truth, answer = scene((0, "riding", 1)), scene((0, "riding", 1), (0, "on", 1))
     assert terms(truth, answer, Rubric(similarity=EXACT))["edge"] == 1.0
-    assert terms(truth, answer, Rubric.named("original", EXACT))["edge"] == 0.0  # the last
+    assert terms(truth, answer, Rubric.of("original", EXACT))["edge"] == 0.0  # the last
 
 
 def test_two_negative_cosines_do_not_pay_unless_unclamped() -> None:
@@ -109,17 +109,17 @@ def test_named_sets_have_known_terms_and_gold_totals_1() -> None:
     for name, chosen in REWARD_SETS.items():
         assert set(chosen.weights) <= set(TERMS)
         gold = render(truth, FRAME, think=True)
-        assert Rubric.named(name, GLOVE).score([gold], [truth], [FRAME])[0].total == pytest.approx(1.0), name
+        assert Rubric.of(name, GLOVE).score([gold], [truth], [FRAME])[0].total == pytest.approx(1.0), name
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Rubric({"nodes": 1.0}, EXACT), "expected terms among format, node, .*found 'nodes'"),
+        (lambda: Rubric({"nodes": 1.0}, EXACT), "expected a term among format, node, .*found 'nodes'"),
         (lambda: Rubric({"node": -1.0}, EXACT), "expected numbers of at least 0, found node: -1.0"),
         (lambda: Rubric({"node": float("nan")}, EXACT), "found node: nan"),
-        (lambda: Rubric(task="seg", similarity=EXACT), "task: expected 'sgg', 'det' or 'cls', found 'seg'"),
-        (lambda: Rubric.named("paper", EXACT), "rewards: expected one of paper-v1, .*found 'paper'"),
+        (lambda: Rubric(task="seg", similarity=EXACT), "task: expected one of sgg, det, cls, found 'seg'"),
+        (lambda: Rubric.of("paper", EXACT), "rewards: expected one of paper-v1, .*found 'paper'"),
     ],
 )
 def test_a_wrong_rubric_is_one_sentence(build: Any, message: str) -> None:
@@ -143,17 +143,18 @@ def test_chunks_give_what_one_batch_gives(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_trl_functions_share_one_parse_and_one_match(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
-    inner = Rubric.score
+    inner = Rubric.read
 
     def counted(self: Rubric, *args: Any) -> Any:
         nonlocal calls
         calls += 1
         return inner(self, *args)
 
-    monkeypatch.setattr(Rubric, "score", counted)
-    functions, weights = trl_rewards(Rubric(DEFAULT_WEIGHTS, EXACT))
-    assert [f.__name__ for f in functions] == list(DEFAULT_WEIGHTS) == ["format", "node", "edge"]
-    assert weights == list(DEFAULT_WEIGHTS.values())
+    monkeypatch.setattr(Rubric, "read", counted)
+    seen: list[ScoredBatch] = []
+    functions, weights = trl_rewards(Rubric(REWARD_SETS["paper-v1"].weights, EXACT), [seen.append])
+    assert [f.__name__ for f in functions] == list(REWARD_SETS["paper-v1"].weights) == ["format", "node", "edge"]
+    assert weights == list(REWARD_SETS["paper-v1"].weights.values())
     truth = {
         "image_id": "1",
         "width": 100,
@@ -167,10 +168,13 @@ def test_trl_functions_share_one_parse_and_one_match(monkeypatch: pytest.MonkeyP
         rows = [f(prompts=["", ""], completions=completions, **columns) for f in functions]
         assert [r[0] for r in rows] == [1.0, pytest.approx(1.0), 1.0]
         assert [r[1] for r in rows] == [0.0, 0.0, 0.0]
-    assert calls == 1  # both shapes hold the same texts
+    assert calls == len(seen) == 2  # the first function opens a batch, the others read it
+    assert [s.terms["edge"] for s in seen[1].scores] == [1.0, 0.0]
+    assert [p.failure for p in seen[1].parsed] == [None, "no_json"]
+    assert seen[1].columns["image_id"] == ["1"] * 2
     bare = {**columns, "ground_truth": [json.dumps({**truth, "relationships": []})] * 2}
     assert functions[2](completions=[gold, gold], **bare) == [None, None]
-    assert calls == 2
+    assert calls == 3
 
 
 @pytest.mark.timeout(60)
@@ -187,5 +191,5 @@ def test_huge_and_repetitive_answers_are_scored() -> None:
         '{"objects": [' * 5000,
     ]
     for name in REWARD_SETS:
-        for score in Rubric.named(name, GLOVE).score(texts, [truth] * 5, [FRAME] * 5):
+        for score in Rubric.of(name, GLOVE).score(texts, [truth] * 5, [FRAME] * 5):
             assert all(v is None or -1 <= v <= 1 for v in score.terms.values())

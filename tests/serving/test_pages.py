@@ -75,17 +75,15 @@ def test_an_uploaded_image_becomes_a_graph_that_can_be_taken_away(
     assert page.locator("#graph rect").count() >= 2
     # keyboard: a row that has the focus lights its boxes
     rows.first.focus()
-    lit = page.evaluate(
-        "() => [...document.querySelectorAll('#graph g')].filter(g => getComputedStyle(g).opacity === '1').length"
-    )
-    assert 0 < lit <= 2
+    opacities = page.locator("#graph text.tag").evaluate_all("all => all.map(e => getComputedStyle(e).opacity)")
+    assert 0 < opacities.count("1") <= 2
     page.locator("#export").click()
     page.wait_for_selector("#file a", timeout=60_000)
     with page.expect_download() as download:
         page.locator("#file a").first.click()
     download.value.save_as(tmp_path / "graph.jsonl")
     (found,) = read_graphs(tmp_path / "graph.jsonl")
-    assert len(found.record.graph.ids) == page.locator("#graph rect").count()
+    assert len(found.record.graph.ids) == page.locator("#graph text.tag").count()
 
 
 def test_the_page_fits_a_phone_and_an_example_is_a_click_away(demo: str, browser_page: OpenPage) -> None:

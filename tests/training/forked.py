@@ -3,8 +3,8 @@
     python -m tests.training.forked                      jobs as lines of JSON on standard input, see `Job`
     torchrun ... -m tests.training.forked sft --...      one command in this process, with the same patches
 
-GRPO is paid by `vowels`, because a random model never writes a graph; and its rollouts are sampled alike whatever the
-number of processes: each process samples those of all, with one seed, and takes its own.
+GRPO uses the reward `vowels`, because a random model never writes a graph. Its rollouts do not depend on the number of
+processes: each process samples those of all, with one seed, and takes its own.
 
 accelerate shards a model (FSDP) on accelerators only and on CPUs quietly does not. `shard` lifts that, so that what is
 done about sharded weights runs here.
@@ -26,14 +26,12 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType, gather_object
 
 from r1sgg.cli import main
+from r1sgg.rewards.rubric import DEFAULT_SET, REWARD_SETS
 from r1sgg.training import grpo, sft
 
+from .vowels import default
+
 WATCHED = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree")
-
-
-def vowels(completions: list[Any], **_: Any) -> list[float | None]:
-    """A reward in which two random answers differ."""
-    return [sum(letter in "aeiou" for letter in c[-1]["content"]) / 10 for c in completions]
 
 
 class SharedRollouts(grpo.GraphTrainer):
@@ -74,7 +72,7 @@ def patch() -> None:
     """See the head of this file."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    grpo.trl_rewards = lambda rubric: ([vowels], [1.0])  # type: ignore[assignment]
+    REWARD_SETS[DEFAULT_SET] = default("vowels")
     grpo.GraphTrainer = SharedRollouts  # type: ignore[misc]
     assert sft.train_sft is not None  # imported here, so that no fork has to
 

@@ -19,7 +19,14 @@ from typer.testing import Result
 
 from r1sgg.cli import main
 from r1sgg.errors import ConfigError, TrainingError
-from r1sgg.training.checkpoints import STATE_FILE, KeepsWork, last_checkpoint, tidy, whole_checkpoints, written_whole
+from r1sgg.training.checkpoints import (
+    STATE_FILE,
+    ResumableTrainer,
+    atomic_folder,
+    complete_checkpoints,
+    last_checkpoint,
+    remove_leftovers,
+)
 from r1sgg.training.logs import StepFile
 from r1sgg.training.validation import Validation
 
@@ -37,7 +44,7 @@ def same_weights(one: Path, two: Path) -> bool:
 
 @pytest.fixture
 def writer() -> SimpleNamespace:
-    """A trainer, as far as `written_whole` knows one."""
+    """A trainer, as far as `atomic_folder` knows one."""
     return SimpleNamespace(
         accelerator=SimpleNamespace(wait_for_everyone=lambda: None),
         args=SimpleNamespace(should_save=True),
@@ -50,15 +57,15 @@ def writer() -> SimpleNamespace:
 
 def test_a_folder_appears_when_everything_is_in_it(writer: SimpleNamespace, tmp_path: Path) -> None:
     target = tmp_path / "checkpoint-3"
-    with written_whole(target, writer) as partial:
+    with atomic_folder(target, writer) as partial:
         partial.mkdir(parents=True)
         (partial / "a").write_text("1")
         (partial / STATE_FILE).write_text("{}")
         assert not target.exists()
-        assert whole_checkpoints(tmp_path) == []
+        assert complete_checkpoints(tmp_path) == []
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-3"]
     assert last_checkpoint(tmp_path) == target
-    with written_whole(target, writer) as partial:
+    with atomic_folder(target, writer) as partial:
         partial.mkdir(parents=True)
         (partial / "b").write_text("2")
     assert [p.name for p in target.iterdir()] == ["b"]
@@ -67,7 +74,7 @@ def test_a_folder_appears_when_everything_is_in_it(writer: SimpleNamespace, tmp_
 def test_files_that_move_into_a_folder_leave_the_others(writer: SimpleNamespace, tmp_path: Path) -> None:
     (tmp_path / "old").write_text("1")
     (tmp_path / "model").write_text("1")
-    with written_whole(tmp_path, writer, into=True) as partial:
+    with atomic_folder(tmp_path, writer, into=True) as partial:
         partial.mkdir(parents=True)
         for name in ("model", STATE_FILE):
             (partial / name).write_text("2")
@@ -78,13 +85,13 @@ def test_what_a_kill_leaves_is_tidied(tmp_path: Path) -> None:
     for name in ("partial/checkpoint-4", "aside-best", "aside-checkpoint-2", "checkpoint-2"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "a").write_text(name)
-    tidy(tmp_path)
+    remove_leftovers(tmp_path)
     found = {p.name: (p / "a").read_text() for p in tmp_path.iterdir()}
     assert found == {"best": "aside-best", "checkpoint-2": "checkpoint-2"}
 
 
 def test_only_the_disk_is_blamed_for_the_disk(writer: SimpleNamespace, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="shapes differ"), written_whole(tmp_path / "best", writer):
+    with pytest.raises(RuntimeError, match="shapes differ"), atomic_folder(tmp_path / "best", writer):
         raise RuntimeError("shapes differ")
 
 
@@ -107,7 +114,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert r1sgg("sft", whole, **options).exit_code == 0
     size = (whole / "checkpoint-1" / file).stat().st_size - 1000
-    plain = KeepsWork._save_checkpoint
+    plain = ResumableTrainer._save_checkpoint
 
     def full(self: Any, *more: Any) -> None:
         if self.state.global_step < 2:
@@ -117,12 +124,12 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(
                 plain(self, *more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(KeepsWork, "_save_checkpoint", full)
+        patched.setattr(ResumableTrainer, "_save_checkpoint", full)
         with pytest.raises(TrainingError) as stopped:
             r1sgg("sft", folder, **options)
     said = str(stopped.value)
     assert "checkpoint-2: expected room to write it, found " in said
-    assert "go on from checkpoint-1, which is whole, with --resume" in said
+    assert "resume from checkpoint-1, which is complete, with --resume" in said
     assert "\n" not in said
     assert sorted(p.name for p in folder.iterdir() if p.is_dir()) == ["checkpoint-1"]
     assert r1sgg("sft", folder, "--resume", **options).exit_code == 0
@@ -160,7 +167,7 @@ def test_a_run_killed_after_its_last_step_takes_no_other(r1sgg: Command, tmp_pat
 def test_a_queue_repeats_one_command(r1sgg: Command, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert r1sgg("sft", folder, "--requeue", max_steps=2, save_steps=1).exit_code == 0
-    with pytest.raises(ConfigError, match="expected no earlier run, found checkpoint-2 of one; go on from it with"):
+    with pytest.raises(ConfigError, match="expected no earlier run, found checkpoint-2 of one; resume it with"):
         r1sgg("sft", folder, max_steps=2, save_steps=1)
     assert r1sgg("sft", folder, "--requeue", max_steps=3, save_steps=1).exit_code == 0
     assert [row["step"] for row in lines(folder / "metrics.jsonl")] == [1, 2, 3]
@@ -191,7 +198,7 @@ def test_the_best_model_is_loaded_at_the_end_and_outlives_the_limit(r1sgg: Comma
     folder = tmp_path / "run"
     done = r1sgg("sft", folder, **more, **options, **best)
     assert done.exit_code == 0, done.output
-    assert [p.name for p in whole_checkpoints(folder)] == ["checkpoint-1", "checkpoint-4"]
+    assert [p.name for p in complete_checkpoints(folder)] == ["checkpoint-1", "checkpoint-4"]
     assert same_weights(folder, folder / "checkpoint-1")  # the greatest loss is the first
     assert not same_weights(folder, folder / "checkpoint-4")
     assert orjson.loads((folder / STATE_FILE).read_bytes())["best_model_checkpoint"] == str(folder / "checkpoint-1")
@@ -238,7 +245,7 @@ def test_a_run_that_no_longer_gets_better_stops(
         (3, 0.3),
         (3, None),  # the losses since the last line
     ]
-    assert [p.name for p in whole_checkpoints(whole)] == ["checkpoint-2", "checkpoint-3"]
+    assert [p.name for p in complete_checkpoints(whole)] == ["checkpoint-2", "checkpoint-3"]
     for lost in ("checkpoint-3", ""):  # killed before it stopped, and after
         shutil.copytree(whole, folder)
         (folder / STATE_FILE).unlink()
@@ -287,14 +294,14 @@ def test_tensorboard_gets_the_evaluation_and_no_step_twice(r1sgg: Command, tmp_p
 
 
 def test_a_run_keeps_its_name_and_number(r1sgg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from r1sgg.training.trackers import same_trackers
+    from r1sgg.training.trackers import continue_trackers
 
     monkeypatch.delenv("WANDB_RUN_ID", raising=False)
     monkeypatch.setenv("WANDB_RESUME", "must")  # what a user has set stays
     found = []
     for step in (0, 5, 0):
         arguments = SimpleNamespace(run_name=None, report_to=["wandb"])
-        same_trackers(tmp_path, arguments, [], step)
+        continue_trackers(tmp_path, arguments, [], step)
         found.append((arguments.run_name, os.environ.pop("WANDB_RUN_ID")))
         assert os.environ["WANDB_RESUME"] == "must"
     assert found[0] == found[1] != found[2]

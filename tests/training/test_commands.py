@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from r1sgg.data.sources import open_data
 from r1sgg.data.splits import describe
 from r1sgg.miniature.scenes import SMALL, write_scenes
 from r1sgg.models.families import load_model
+
+from .vowels import use
 
 Command = Callable[..., Result]
 
@@ -124,33 +125,6 @@ def test_targets_change_from_the_second_epoch_on_also_in_a_run_that_goes_on(
     assert any(not torch.equal(other[name], same[name]) for name in other)
 
 
-def test_the_loss_is_that_of_trl(mini: Path, tmp_path: Path) -> None:
-    from trl import SFTConfig, SFTTrainer
-
-    from r1sgg.models.families import load_checkpoint
-    from r1sgg.training.rows import TrainingRows, open_source
-    from r1sgg.training.sft import AnswerTrainer
-
-    checkpoint = load_checkpoint(mini)
-    rows = TrainingRows(open_source("scenes:4"), checkpoint, completion=True)
-    found = []
-    for kind in (SFTTrainer, AnswerTrainer):
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")
-            args = SFTConfig(
-                str(tmp_path), use_cpu=True, bf16=False, max_length=None, report_to=[], activation_checkpointing=False
-            )
-            trainer = kind(model=checkpoint.path, args=args, processing_class=checkpoint.processor, train_dataset=rows)
-        batch = trainer.data_collator([rows[k] for k in range(4)])
-        assert ((batch["labels"] != -100).sum(1) > 20).all()
-        assert (batch["labels"] == -100).sum() > 4 * 16  # prompts
-        loss = trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=torch.tensor(100))
-        loss.backward()
-        found.append((loss.item(), trainer.model.lm_head.weight.grad.clone()))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
-    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-6)
-
-
 def test_grpo_logs_each_reward_and_samples(r1sgg: Command, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("rewards: {format: 1, hard_recall: 5}\nsimilarity: exact\n")
@@ -172,7 +146,7 @@ def test_grpo_logs_each_reward_and_samples(r1sgg: Command, tmp_path: Path) -> No
 def test_a_resumed_grpo_run_ends_with_the_same_weights(
     r1sgg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("r1sgg.training.grpo.trl_rewards", lambda rubric: ([vowels], [1.0]))
+    use("vowels", monkeypatch)
     options = {"max_steps": 2, "save_steps": 1, "num_generations": 2, "max_completion_length": 8}
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     assert r1sgg("grpo", whole, **options).exit_code == 0
@@ -186,19 +160,20 @@ def test_a_resumed_grpo_run_ends_with_the_same_weights(
     assert lines(whole / "completions.jsonl") == lines(resumed / "completions.jsonl")
 
 
-def vowels(completions: list[Any], **_: Any) -> list[float | None]:
-    """A reward in which two random answers differ."""
-    return [sum(letter in "aeiou" for letter in c[-1]["content"]) / 10 for c in completions]
-
-
-def test_grpo_moves_the_weights_where_rewards_differ(
-    r1sgg: Command, mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("r1sgg.training.grpo.trl_rewards", lambda rubric: ([vowels], [1.0]))
+def test_grpo_moves_the_weights_by_a_term_of_a_users_file(r1sgg: Command, mini: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    done = r1sgg("grpo", folder, max_steps=2, num_generations=4, max_completion_length=12, learning_rate=1e-3)
+    term = f"{Path(__file__).with_name('vowels.py')}:vowels"
+    (tmp_path / "recipe.yaml").write_text(f'rewards: {{format: 1, "{term}": 2}}\n')
+    options = {"max_steps": 2, "num_generations": 4, "max_completion_length": 12, "learning_rate": 1e-3}
+    done = r1sgg("grpo", folder, "--config", str(tmp_path / "recipe.yaml"), **options)
     assert done.exit_code == 0, done.output
-    assert all(row["grad_norm"] > 0 for row in lines(folder / "metrics.jsonl"))
+    rows = lines(folder / "metrics.jsonl")
+    assert all(row["grad_norm"] > 0 for row in rows)
+    assert all(row["rewards/vowels/mean"] > 0 and row["completions/failure_rate"] == 1 for row in rows)
+    sampled = lines(folder / "completions.jsonl")
+    assert all(set(row["terms"]) == {"format", "vowels"} for row in sampled)
+    assert all(row["total"] == pytest.approx(row["terms"]["format"] + 2 * row["terms"]["vowels"]) for row in sampled)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["rewards"] == {"format": 1, term: 2}
     before, after = weights(mini), weights(folder)
     assert any(not torch.equal(before[name].float(), after[name].float()) for name in before)
 

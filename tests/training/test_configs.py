@@ -19,8 +19,9 @@ from typer.testing import Result
 
 from r1sgg.errors import ConfigError, MissingDependencyError
 from r1sgg.miniature.tiny import build_tiny
+from r1sgg.training.options import RewardOptions, RunOptions, TargetOptions
 from r1sgg.training.parts import PartOptions
-from r1sgg.training.recipe import Recipe, RewardOptions, RunOptions, TargetOptions, read_recipe
+from r1sgg.training.recipe import Recipe, read_recipe
 
 from ..models.tiny_families import build_qwen2_5_vl, build_qwen2_vl, build_qwen3_vl
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from trl import SFTConfig
 from typer.testing import Result
 
 from r1sgg.data.base import Example, write_ground_truth
@@ -20,12 +22,16 @@ from r1sgg.errors import ConfigError
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.hf import TransformersEngine
-from r1sgg.models.families import load_model
+from r1sgg.models.families import load_checkpoint, load_model
+from r1sgg.training.rows import TrainingRows, open_source
+from r1sgg.training.sft import DEFAULTS, AnswerTrainer, pad_qformer_right
 
 from ..models.tiny_families import BUILDERS
+from .vowels import use
 
 Command = Callable[..., Result]
 NEEDS_A_PACKAGE = pytest.mark.skipif(not find_spec("num2words"), reason="SmolVLM2's processor needs num2words")
+pytestmark = pytest.mark.matrix(name=6)
 FAMILIES = [pytest.param(name, marks=NEEDS_A_PACKAGE if name == "smolvlm" else ()) for name in BUILDERS]
 
 
@@ -84,6 +90,46 @@ def test_sft_then_an_answer(
     assert [0 < answer.tokens <= 4 for answer in answers] == [True, True]
 
 
+@pytest.mark.parametrize("name", ["qwen2_vl", "llava", "instructblip"])
+def test_the_loss_is_the_mean_over_the_tokens_of_the_completion(
+    name: str, folders: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Against a plain loop, for TRL's loss (Qwen2-VL, LLaVA) and for that of transformers (InstructBLIP)."""
+    checkpoint = load_checkpoint(folders(name))
+    rows = TrainingRows(open_source("scenes:4"), checkpoint, completion=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        options = {"use_cpu": True, "bf16": False, "report_to": [], "activation_checkpointing": False}
+        args = SFTConfig(str(tmp_path), **DEFAULTS, **options)
+        trainer = AnswerTrainer(
+            model=checkpoint.path, args=args, processing_class=checkpoint.processor, train_dataset=rows
+        )
+    batch = pad_qformer_right(trainer.data_collator)([rows[k] for k in range(4)])
+    labels = batch["labels"]
+    tokenizer = checkpoint.processor.tokenizer
+    for k in range(4):
+        taught = tokenizer.decode(labels[k][labels[k] != -100], skip_special_tokens=True)
+        assert taught.strip() == rows[k]["completion"][0]["content"]
+    loss = trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=torch.tensor(100))
+    with torch.no_grad():
+        logits = trainer.model(**{key: value for key, value in batch.items() if key != "labels"}).logits
+    total = 0.0
+    for row, wanted in zip(logits, labels, strict=True):
+        for place in range(1, len(wanted)):
+            if wanted[place] != -100:
+                total -= row[place - 1].log_softmax(-1)[wanted[place]].item()
+    assert loss.item() == pytest.approx(total / 100, rel=1e-5)
+    loss.backward()
+    assert all(p.grad is not None for n, p in trainer.model.named_parameters() if "language_model.layers" in n)
+
+
+def test_a_loss_that_instructblip_has_not_is_one_sentence(
+    folders: Callable[[str], Path], r1sgg: Command, photos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="loss_type: expected nll for InstructBLIP, found dft"):
+        r1sgg("sft", tmp_path, model=folders("instructblip"), data=photos, loss_type="dft", **OPTIONS)
+
+
 @pytest.mark.parametrize("name", [p for p in FAMILIES if p.values != ("instructblip",)])
 def test_grpo_scores_each_answer_with_its_own_image(
     name: str,
@@ -120,17 +166,12 @@ def test_grpo_scores_each_answer_with_its_own_image(
         return made
 
     monkeypatch.setattr(GraphTrainer, "_generate_and_score_completions", watched)
-    monkeypatch.setattr("r1sgg.training.grpo.trl_rewards", lambda rubric: ([vowels], [1.0]))
+    use("ranked", monkeypatch)
     sampled = {"num_generations": 2, "max_completion_length": 6, "per_device_train_batch_size": 4}
     done = r1sgg("grpo", tmp_path, model=folders(name), data=photos, **{**OPTIONS, **sampled})
     assert done.exit_code == 0, done.output
     assert agree == [True, True]
     assert logged(tmp_path)["grad_norm"] > 0
-
-
-def vowels(completions: list[Any], **_: Any) -> list[float | None]:
-    """A reward in which any two answers differ."""
-    return [k + sum(letter in "aeiou" for letter in c[-1]["content"]) / 10 for k, c in enumerate(completions)]
 
 
 def test_what_trl_cannot_train_is_one_sentence(

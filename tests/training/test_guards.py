@@ -16,8 +16,10 @@ from typer.testing import Result
 from r1sgg.cli import main
 from r1sgg.data.base import Example
 from r1sgg.errors import TrainingError
-from r1sgg.graph.text import Frame, render
+from r1sgg.graph.text import Frame, parse, render
 from r1sgg.models.families import load_checkpoint
+from r1sgg.rewards.adapters import trl_rewards
+from r1sgg.rewards.rubric import Rubric
 from r1sgg.training.diagnosis import FrameCheck, missing_images
 from r1sgg.training.guards import STREAK, TROUBLES, Guards
 from r1sgg.training.logs import MetricsLog
@@ -163,7 +165,7 @@ def test_relations_that_grow_without_recall(guards: Guards) -> None:
     measured(guards, 20, relations=8.0, recall=0.33)
     assert seen(guards) == [(20, "enumeration")]
     assert (
-        "8.0 relations per image (3.0 are annotated) in place of 4.0"
+        "8.0 relations per image (3.0 are annotated) instead of 4.0"
         in warnings_of(guards.file.path.parent)[0]["message"]
     )
 
@@ -177,10 +179,8 @@ def test_learning_to_list_what_is_there_is_no_enumeration(guards: Guards) -> Non
 
 def test_enumeration_is_seen_in_the_sampled_answers_too(guards: Guards) -> None:
     truth = next(e for e in examples(8) if len(e.graph.pairs) == 3)
-    reward = guards.watch([lambda completions, **_: [0.0] * len(completions)])[0]
-    record = orjson.dumps(truth.to_record()).decode()
     for step in range(1, 11):
-        reward(completions=["{}"], ground_truth=[record], frame=[[1000, 1000]])
+        pay(guards, ["{}"], [truth])
         relations = 2.0 if step <= 5 else 9.0
         logged(guards, step, completions__relations_per_image=relations, rewards__hard_recall__mean=0.2)
     assert seen(guards) == [(7, "enumeration")]  # the mean of five
@@ -190,7 +190,9 @@ def test_answers_that_can_no_longer_be_read(guards: Guards) -> None:
     for step, failed in enumerate((0.9, 0.4, 0.1, 0.3, 0.7, 0.9), 1):
         logged(guards, step, completions__failure_rate=failed)
     assert seen(guards) == [(5, "format_collapse")]
-    assert "70% of the sampled answers cannot be read, after 10%" in warnings_of(guards.file.path.parent)[0]["message"]
+    assert (
+        "70% of the sampled completions cannot be read, after 10%" in warnings_of(guards.file.path.parent)[0]["message"]
+    )
 
 
 def test_a_model_that_never_could_write_graphs_has_not_collapsed(guards: Guards) -> None:
@@ -231,7 +233,7 @@ def test_a_prompt_that_is_cut_stops_the_run(
     assert stopped.value.code == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "a batch has" in said
-    assert "image tokens beside image grids that are worth" in said
+    assert "image tokens, but image grids of" in said
     assert "max_length" in said
 
 
@@ -260,11 +262,9 @@ def test_images_that_are_missing(mini: Path) -> None:
     lost[1] = 0
     assert missing_images(lost, batch, token, 2) == "1 of 2 prompts hold no image token"
     more = torch.cat([ids, torch.full_like(ids[:, :1], token)], 1)
-    assert (
-        missing_images(more, batch, token, 2) == f"{count + 2} image tokens beside image grids that are worth {count}"
-    )
+    assert missing_images(more, batch, token, 2) == f"{count + 2} image tokens, but image grids of {count}"
     fewer = {**batch, "pixel_values": batch["pixel_values"][:-4]}
-    assert "patches beside image grids of" in str(missing_images(ids, fewer, token, 2))
+    assert "patches, but image grids of" in str(missing_images(ids, fewer, token, 2))
     assert missing_images(ids, {"pixel_values": torch.zeros(2, 3, 8, 8)}, token, None) is None  # a family without grids
 
 
@@ -290,8 +290,8 @@ def written_in(frame: Frame, truths: Sequence[Example]) -> list[str]:
 
 
 def pay(guards: Guards, texts: list[str], truths: Sequence[Example]) -> None:
-    """One call of the rewards, whose answers are read in thousandths."""
-    reward = guards.watch([lambda completions, **_: [0.0] * len(completions)])[0]
+    """One batch of rewards, whose completions are read in thousandths."""
+    (reward,), _ = trl_rewards(Rubric({"format": 1.0}), [guards.sampled])
     records = [orjson.dumps(truth.to_record()).decode() for truth in truths]
     reward(completions=texts, ground_truth=records, frame=[[1000.0, 1000.0]] * len(texts))
 
@@ -347,7 +347,7 @@ def test_overlap_is_that_of_the_best_box_of_the_class(mini: Path) -> None:
     check = FrameCheck(load_checkpoint(mini).processor)
     truths = examples(6)
     for truth, text in zip(truths, written_in((1000.0, 1000.0), truths), strict=True):
-        check.add(text, truth.graph, (1000.0, 1000.0), (112, 112))
+        check.add(parse(text, (1000.0, 1000.0)), truth.graph, (112, 112))
     assert check.objects == check.named == sum(len(e.graph) for e in truths)
     assert check.overlap == pytest.approx(1.0, abs=0.02)
     assert check.better[0] == "thousandths (0..1000)"

@@ -7,6 +7,11 @@ from types import SimpleNamespace
 
 import orjson
 
+from r1sgg.data.base import Example
+from r1sgg.graph.scene import SceneGraph, SceneObject
+from r1sgg.graph.text import render
+from r1sgg.rewards.adapters import trl_rewards
+from r1sgg.rewards.rubric import Rubric
 from r1sgg.training.logs import CompletionsLog, MetricsLog, StepFile
 
 
@@ -14,13 +19,13 @@ def lines(path: Path) -> list[dict[str, object]]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def test_cut_drops_later_steps_and_a_line_that_was_cut_off(tmp_path: Path) -> None:
+def test_a_resumed_run_drops_later_steps_and_a_line_that_was_cut_off(tmp_path: Path) -> None:
     file = StepFile(tmp_path / "metrics.jsonl")
-    assert file.cut(3) == []
+    assert file.begin(3) == []
     file.append([{"step": step} for step in (1, 2, 2, 3)])
     with file.path.open("ab") as handle:
         handle.write(b'{"step": 1, "lo')
-    assert file.cut(2) == [{"step": 1}, {"step": 2}, {"step": 2}]
+    assert file.begin(2) == [{"step": 1}, {"step": 2}, {"step": 2}]
     assert lines(file.path) == [{"step": 1}, {"step": 2}, {"step": 2}]
 
 
@@ -35,19 +40,15 @@ def test_time_goes_on_where_an_earlier_part_ended(tmp_path: Path) -> None:
 
 
 def test_samples_hold_every_term_and_the_weighted_total(tmp_path: Path) -> None:
-    def node(completions: list[str], **_: object) -> list[float | None]:
-        return [len(text) / 10 for text in completions]
-
-    def edge(completions: list[str], **_: object) -> list[float | None]:
-        return [None for _ in completions]
-
-    log = CompletionsLog(tmp_path, 1)
-    watched = log.watch([node, edge], [2.0, 5.0])
-    assert [function.__name__ for function in watched] == ["node", "edge"]
-    for function in watched:
-        function(completions=["abcde", "x"], image_id=["1", "2"], frame=[])
+    truth = SceneGraph.build([SceneObject("man.1", "man", (0.1, 0.1, 0.5, 0.5))])
+    record = orjson.dumps(Example("1", 100, 100, truth).to_record()).decode()
+    text = render(truth, (1000.0, 1000.0))
+    log = CompletionsLog(tmp_path, 1, {"node": 2.0, "edge": 5.0})
+    functions, _ = trl_rewards(Rubric({"node": 1.0, "edge": 1.0}), [log.sampled])
+    for function in functions:
+        function(completions=[text, "x"], ground_truth=[record] * 2, frame=[[1000, 1000]] * 2, image_id=["1", "2"])
     log.on_log(None, SimpleNamespace(global_step=7, is_world_process_zero=True), None)
     log.on_log(None, SimpleNamespace(global_step=8, is_world_process_zero=True), None)  # nothing new
     assert lines(log.file.path) == [
-        {"step": 7, "image_id": "1", "completion": "abcde", "terms": {"node": 0.5, "edge": None}, "total": 1.0}
+        {"step": 7, "image_id": "1", "completion": text, "terms": {"node": 1.0, "edge": None}, "total": 2.0}
     ]

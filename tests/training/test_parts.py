@@ -15,8 +15,8 @@ from transformers.training_args import OptimizerNames
 
 from r1sgg.errors import ConfigError, MissingDependencyError, ModelError
 from r1sgg.models.families import Checkpoint, load_checkpoint, load_model
-from r1sgg.training.collating import collator
 from r1sgg.training.parts import PartOptions, Parts, kept_whole, prepare_parts
+from r1sgg.training.sft import pad_qformer_right
 
 from ..models.tiny_families import BUILDERS, build_instructblip
 
@@ -89,7 +89,7 @@ def test_optimizers_in_bits_need_bitsandbytes_and_no_others(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (PartOptions(load_in_4bit=True), "cannot be trained themselves; add use_peft"),
+        (PartOptions(load_in_4bit=True), "expected use_peft: true, found false"),
         (PartOptions(use_peft=True, lora_r=0), "lora_r: expected 1 or more, found 0"),
     ],
 )
@@ -111,10 +111,10 @@ def test_the_q_former_s_tokens_begin_at_the_left(tmp_path: Path) -> None:
         return dict(processor(text=texts, padding=True, padding_side="left", return_tensors="pt"))
 
     texts = ["a b c", "a b c d e f"]
-    before, after = plain(texts), collator(plain)(texts)
+    before, after = plain(texts), pad_qformer_right(plain)(texts)
     assert before["qformer_attention_mask"][0, 0] == 0
     assert after["qformer_attention_mask"].tolist()[0] == sorted(before["qformer_attention_mask"].tolist()[0])[::-1]
     alone = plain(texts[:1])["qformer_input_ids"][0]
     assert after["qformer_input_ids"][0, : len(alone)].tolist() == alone.tolist()
     assert torch.equal(after["input_ids"], before["input_ids"])
-    assert collator(lambda rows: {"input_ids": rows})([1]) == {"input_ids": [1]}
+    assert pad_qformer_right(lambda rows: {"input_ids": rows})([1]) == {"input_ids": [1]}

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from r1sgg.training.checkpoints import whole_checkpoints
+from r1sgg.training.checkpoints import complete_checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCKS = {"time", "step_time"}
@@ -127,8 +127,8 @@ def assert_same(whole: Path, killed: Path) -> None:
         assert (whole / name).exists() == (killed / name).exists()
         if (whole / name).exists():
             assert lines(whole / name) == lines(killed / name)
-    assert [p.name for p in whole_checkpoints(whole)] == [p.name for p in whole_checkpoints(killed)]
-    states = [torch.load(whole_checkpoints(run)[-1] / "optimizer.pt", weights_only=True) for run in (whole, killed)]
+    assert [p.name for p in complete_checkpoints(whole)] == [p.name for p in complete_checkpoints(killed)]
+    states = [torch.load(complete_checkpoints(run)[-1] / "optimizer.pt", weights_only=True) for run in (whole, killed)]
     for key, values in states[0]["state"].items():
         assert all(torch.equal(values[name], states[1]["state"][key][name]) for name in values)
     assert sorted(p.name for p in whole.iterdir()) == sorted(p.name for p in killed.iterdir())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from trl import GRPOConfig
 
 from r1sgg.cli import main
 from r1sgg.errors import ConfigError
-from r1sgg.training.grpo import rubric_of, without_images
-from r1sgg.training.recipe import Recipe, RewardOptions, RunOptions, TargetOptions, read_recipe
+from r1sgg.training.grpo import without_tokens
+from r1sgg.training.options import RewardOptions, RunOptions, TargetOptions
+from r1sgg.training.recipe import Recipe, read_recipe
 
 CPU = {"bf16": False, "use_cpu": True, "activation_checkpointing": False}
 
@@ -39,6 +42,31 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_what_it_includes(
 def test_an_older_name_is_not_overruled_by_a_default(tmp_path: Path) -> None:
     assert read(recipe(tmp_path, "gradient_checkpointing: true")).options[1].activation_checkpointing is True
     assert read(None).options[1].activation_checkpointing is False
+
+
+@dataclass
+class Before523:
+    """The option as transformers before 5.23 has it."""
+
+    gradient_checkpointing: bool = True
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "wanted"),
+    [
+        ("", [], False),
+        ("activation_checkpointing: true", [], True),
+        ("gradient_checkpointing: true", [], True),
+        ("activation_checkpointing: true", ["--activation_checkpointing", "false"], False),
+        ("activation_checkpointing: false", ["--gradient_checkpointing", "true"], True),
+    ],
+)
+def test_an_older_transformers_understands_both_names(
+    tmp_path: Path, text: str, arguments: list[str], wanted: bool
+) -> None:
+    defaults = {"activation_checkpointing": False}  # as `machine_defaults` says
+    found = read_recipe((RunOptions, Before523), recipe(tmp_path, text), arguments, defaults)
+    assert found.option(Before523).gradient_checkpointing is wanted
 
 
 def test_every_trl_option_is_an_option(tmp_path: Path) -> None:
@@ -98,20 +126,19 @@ def test_a_saved_recipe_gives_the_same_options_again(tmp_path: Path) -> None:
     assert (again.options[1].max_steps, again.options[1].top_k, again.options[0].resume) == (4, 3, False)
 
 
-def test_rewards_by_set_by_mapping_and_by_json() -> None:
-    assert rubric_of("paper-v4", "exact", clamp=None).weights == {"format": 1.0, "hard_recall": 5.0}
-    assert rubric_of("original", "exact", clamp=None).clamp is False
-    assert rubric_of("original", "exact", clamp=True).clamp is True
-    for given in ({"node": 2}, '{"node": 2}'):
-        assert rubric_of(given, "exact", clamp=None).weights == {"node": 2.0}
-    for bad in ("paper-v9", "{", {}, {"node": "x"}, {"nodes": 1}):
-        with pytest.raises(ConfigError):
-            rubric_of(bad, "exact", clamp=None)
+def test_rewards_in_a_recipe_are_a_set_terms_or_a_mapping(tmp_path: Path) -> None:
+    for written in ("paper-v4", '{"node": 2}', {"node": 2, "my_rewards.py:my_term": 1}):
+        (tmp_path / "recipe.yaml").write_text(json.dumps({"rewards": written}))
+        recipe = read_recipe((RewardOptions,), tmp_path / "recipe.yaml", [], {})
+        assert recipe.option(RewardOptions).rewards == written
+    recipe = read_recipe((RewardOptions,), None, ["--rewards", "my_rewards.py:my_term"], {})
+    assert recipe.option(RewardOptions).rewards == "my_rewards.py:my_term"
+    assert read_recipe((RewardOptions,), None, [], {}).option(RewardOptions).rewards == "paper-v1"
 
 
 def test_image_tokens_join_what_a_recipe_suppresses() -> None:
-    assert without_images({"suppress_tokens": [1], "min_p": 0.1}, [5, 4], vllm=False) == {
+    assert without_tokens({"suppress_tokens": [1], "min_p": 0.1}, [5, 4], vllm=False) == {
         "suppress_tokens": [1, 4, 5],
         "min_p": 0.1,
     }
-    assert without_images(None, [5], vllm=True) == {"logit_bias": {5: -100.0}}
+    assert without_tokens(None, [5], vllm=True) == {"logit_bias": {5: -100.0}}

@@ -19,7 +19,10 @@ from r1sgg.cli import main
 from r1sgg.errors import ConfigError
 from r1sgg.graph.text import parse
 from r1sgg.graph.vocabulary import VG150
+from r1sgg.training.guards import Guards
 from r1sgg.training.rollouts import narrowing, settle_correction
+
+from .vowels import use
 
 Command = Callable[..., Result]
 LENGTH = 24
@@ -69,13 +72,8 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> type[Sampler]:
     monkeypatch.setitem(sys.modules, "vllm", types.ModuleType("vllm"))
     monkeypatch.setattr(grpo_trainer, "VLLMGeneration", Sampler)
     monkeypatch.setattr(Sampler, "keeps", 1.0)
-    monkeypatch.setattr("r1sgg.training.grpo.trl_rewards", lambda rubric: ([vowels], [1.0]))
+    use("vowels", monkeypatch)
     return Sampler
-
-
-def vowels(completions: list[Any], **_: Any) -> list[float | None]:
-    """A reward in which two random answers differ."""
-    return [sum(letter in "aeiou" for letter in c[-1]["content"]) / 10 for c in completions]
 
 
 @pytest.fixture
@@ -146,11 +144,9 @@ def test_guided_rollouts_are_whole_graphs_and_train(
 ) -> None:
     seen: list[str] = []
 
-    def length(completions: list[Any], **_: Any) -> list[float | None]:
-        seen.extend(c[-1]["content"] for c in completions)
-        return [float(k) for k in range(len(completions))]
-
-    monkeypatch.setattr("r1sgg.training.grpo.trl_rewards", lambda rubric: ([length], [1.0]))
+    use("ranked", monkeypatch)
+    plain = Guards.sampled
+    monkeypatch.setattr(Guards, "sampled", lambda self, batch: (seen.extend(batch.texts), plain(self, batch))[1])
     options = {"use_vllm": False, "guide": True, "max_completion_length": 60, "vocabulary": "vg150"}
     row = train(r1sgg, tmp_path / "run", **options)
     assert row["grad_norm"] > 0

@@ -20,7 +20,7 @@ from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import parse
 from r1sgg.miniature.scenes import SMALL, write_scenes
 from r1sgg.models.families import load_checkpoint
-from r1sgg.training.recipe import TargetOptions
+from r1sgg.training.options import TargetOptions
 from r1sgg.training.rows import TrainingRows, left_out, open_source
 
 
@@ -98,7 +98,7 @@ def test_images_that_cannot_be_used_are_left_out(tmp_path: Path, mini: Path, cap
         assert rows[0]["image_id"] == rows[1]["image_id"]
     said = [record.getMessage() for record in caplog.records]
     assert [text.count(word) for text, word in zip(said, ("no such file", "another kind", "2 of 4"), strict=False)]
-    assert any("damaged" in text and "stands in" in text for text in said)
+    assert any("damaged" in text and "takes its place" in text for text in said)
     (tmp_path / names[3]).write_bytes(b"")
     (tmp_path / names[2]).unlink()
     with pytest.raises(InputError, match="found none of 4"):

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from trl import GRPOConfig, SFTConfig
 
+from r1sgg.training.options import RewardOptions, RunOptions, TargetOptions
 from r1sgg.training.parts import PartOptions
-from r1sgg.training.recipe import RewardOptions, RunOptions, TargetOptions, read_recipe
+from r1sgg.training.recipe import read_recipe
 
 from ..models.tiny_families import build_qwen2_vl
 

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from r1sgg.errors import ConfigError, ModelError
+from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.inference import vllm as vllm_engine
 from r1sgg.inference.engine import Completion, Engine, Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.inference.vllm import VLLMEngine, engine_arguments
-from r1sgg.models.families import load_checkpoint, suppressed_token_ids
+from r1sgg.models.families import load_checkpoint
 from r1sgg.models.prompts import Message
 
 from .conftest import Asked

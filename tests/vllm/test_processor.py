@@ -7,8 +7,8 @@ import torch
 
 from r1sgg.errors import ConfigError
 from r1sgg.guiding.spec import GuideSpec
+from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.inference.vllm import VLLMEngine
-from r1sgg.models.families import suppressed_token_ids
 
 SPEC = GuideSpec((1000.0, 1000.0), minify=True)
 

@@ -22,10 +22,10 @@ from PIL import Image
 from r1sgg.bulk.archives import ParquetImages, ShardImages
 from r1sgg.bulk.stored import IMAGE_ENDINGS, Inputs, Place, Size, StoredImages
 from r1sgg.data.dataset import DataSet
-from r1sgg.data.jsonl import image_id_of, read_jsonl, short
+from r1sgg.data.jsonl import image_id_of, read_jsonl
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import parse_spec
-from r1sgg.errors import ImageError, InputError
+from r1sgg.errors import ImageError, InputError, short
 
 
 def open_inputs(spec: str) -> Inputs:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, data_app
+from r1sgg.cli.root import PARTLY_FAILED, data_app
 
 _SHOWN = 10
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, data_app
+from r1sgg.cli.root import PARTLY_FAILED, data_app
 
 if TYPE_CHECKING:
-    from r1sgg.data.check import Report
+    from r1sgg.data.check import CheckReport
 
 
 @data_app.command("check")
@@ -80,7 +80,7 @@ def check(
         raise typer.Exit(PARTLY_FAILED)
 
 
-def _show(data: str, report: Report) -> None:
+def _show(data: str, report: CheckReport) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, data_app
+from r1sgg.cli.root import PARTLY_FAILED, data_app
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -41,7 +41,7 @@ def stats(
     from r1sgg.data.stats import collect, outside, readable, record
     from r1sgg.graph.vocabulary import Vocabulary, load_vocabulary
     from r1sgg.metrics.frequency import TrainingStatistics, predicate_groups
-    from r1sgg.pages.statistics import write_page
+    from r1sgg.pages.statistics import write_statistics
 
     names = load_vocabulary(vocabulary)
     opened = open_data(data, strict=False)
@@ -64,7 +64,7 @@ def stats(
     ]
     _show(data, found, groups, notes, top)
     if out is not None:
-        write_page(out, found, data, groups, notes)
+        write_statistics(out, found, data, groups, notes)
         typer.echo(f"{out}: {out.stat().st_size / 1e3:.0f} kB")
     if skipped:
         typer.echo(f"{len(skipped):,} records cannot be read, `r1sgg data check` names them; {skipped[0]}", err=True)

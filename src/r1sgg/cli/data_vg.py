@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli import data_app
+from r1sgg.cli.root import data_app
 
 
 @data_app.command("vg")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, data_app
+from r1sgg.cli.root import PARTLY_FAILED, data_app
 
 
 @data_app.command("view")
@@ -27,12 +27,12 @@ def view(
     """
     from r1sgg.cli.loading import progress_bar
     from r1sgg.data.sources import open_data
-    from r1sgg.pages.examples import choose, write_page
+    from r1sgg.pages.examples import choose, write_examples
 
     opened = open_data(data, strict=False)
     numbers = list(choose(opened, count, seed=seed, names=name or (), ids=id or ()))
     with progress_bar("images") as advance:
-        unreadable = write_page(out, opened, numbers, advance=advance)
+        unreadable = write_examples(out, opened, numbers, advance=advance)
     typer.echo(f"{out}: {len(numbers) - len(unreadable)} of {len(opened):,} images, {out.stat().st_size / 1e6:.1f} MB")
     for sentence in unreadable:
         typer.echo(sentence, err=True)

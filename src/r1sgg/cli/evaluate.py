@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import orjson
 import typer
 
-from r1sgg.cli import app
+from r1sgg.cli.root import app
 
 if TYPE_CHECKING:
     from r1sgg.data.base import Example
+    from r1sgg.judging.protocol import Claims
 
 
 @app.command()
@@ -25,8 +27,17 @@ def evaluate(
     ],
     vocabulary: Annotated[str, typer.Option(help="Names that count: vg150, psg, open, or a JSON file.")] = "open",
     protocol: Annotated[str, typer.Option(help="strict, or reference: the original code's conventions.")] = "strict",
+    claims: Annotated[
+        str | None,
+        typer.Option(
+            help="Predictions in which a true object is claimed by one predicted object: completions (strict), all, "
+            "none (reference)."
+        ),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write all figures here.")] = None,
-    compare: Annotated[bool, typer.Option("--compare", help="Both protocols side by side.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Beside it the other protocol, and this one with claims switched.")
+    ] = False,
     mapping: Annotated[str, typer.Option(help="Open names to the vocabulary: none, normal, full.")] = "normal",
     similarity: Annotated[str, typer.Option(help="Label similarity of --mapping full: glove, exact, spacy:MODEL.")] = (
         "glove"
@@ -58,10 +69,10 @@ def evaluate(
     from r1sgg.errors import ConfigError
     from r1sgg.graph.mapping import LEVELS
     from r1sgg.graph.vocabulary import load_vocabulary
+    from r1sgg.judging.protocol import CLAIMS, PROTOCOLS, Protocol
     from r1sgg.metrics.columns import Evaluator
     from r1sgg.metrics.frequency import collect
     from r1sgg.metrics.intervals import compare as compare_figures
-    from r1sgg.metrics.protocol import PROTOCOLS
     from r1sgg.metrics.report import record, run, run_baseline
     from r1sgg.metrics.tasks import TASKS
 
@@ -69,9 +80,11 @@ def evaluate(
         ("--protocol", protocol, tuple(PROTOCOLS)),
         ("--mapping", mapping, LEVELS),
         ("--task", task, TASKS),
+        ("--claims", claims, (None, *CLAIMS)),
     ):
         if value not in known:
-            raise ConfigError(f"{option}: expected one of {', '.join(known)}, found {value!r}")
+            raise ConfigError(f"{option}: expected one of {', '.join(filter(None, known))}, found {value!r}")
+    chosen = PROTOCOLS[protocol] if claims is None else replace(PROTOCOLS[protocol], claims=cast("Claims", claims))
     settings: dict[str, Any] = {"mapping": mapping, "repair": repair, "task": task}
     if mapping == "full":
         from r1sgg.judging.labels import load_similarity
@@ -80,15 +93,15 @@ def evaluate(
     names = load_vocabulary(vocabulary)
     statistics = None if train is None else collect(read_ground_truth(train))
 
-    def evaluator(name: str, **changes: Any) -> Evaluator:
-        return Evaluator(names, PROTOCOLS[name], **{**settings, **changes}, statistics=statistics)
+    def evaluator(conventions: Protocol, **changes: Any) -> Evaluator:
+        return Evaluator(names, conventions, **{**settings, **changes}, statistics=statistics)
 
     truth = GroundTruth(ground_truth)
     first = None
     columns: list[tuple[str, dict[str, Any]]] = []
     result: dict[str, Any] = {}
     for path in predictions:
-        done = run(truth, read_predictions(path), evaluator(protocol), str(path))
+        done = run(truth, read_predictions(path), evaluator(chosen), str(path))
         row = record(done, bootstrap=bootstrap, seed=seed)
         stages, described = trained_on_of(path), at_source(truth.described(row))
         row |= {"trained_on": stages, "remarks": remarks(stages, described, names.name)}
@@ -102,12 +115,14 @@ def evaluate(
             difference = compare_figures(first.figures, done.figures, bootstrap, seed)
             result.setdefault("against", []).append({"file": path.name, "differences": difference, "result": row})
         if compare:
-            other = next(name for name in PROTOCOLS if name != protocol)
-            again = run(truth, read_predictions(path), evaluator(other), str(path))
-            columns.append((f"{path.stem} ({other})", record(again)))
-            result.setdefault("compare", []).append({"file": path.name, **columns[-1][1]})
+            switched = replace(chosen, claims="completions" if chosen.claims == "none" else "none")
+            other = next(p for name, p in PROTOCOLS.items() if name != protocol)
+            for label, conventions in ((f"claims {switched.claims}", switched), (other.name, other)):
+                again = run(truth, read_predictions(path), evaluator(conventions), str(path))
+                columns.append((f"{path.stem} ({label})", record(again)))
+                result.setdefault("compare", []).append({"file": path.name, **columns[-1][1]})
     if statistics is not None:
-        baseline = run_baseline(truth, statistics, evaluator(protocol, task="sgdet"))
+        baseline = run_baseline(truth, statistics, evaluator(chosen, task="sgdet"))
         columns.append(("frequency baseline", record(baseline)))
         result["frequency_baseline"] = columns[-1][1]
     show(columns, result.get("against", ()))

@@ -10,7 +10,10 @@ from rich.table import Table
 
 from r1sgg.metrics.report import RECALLS
 
-_PERCENT = ("failure_rate", "AP", "AP50", "AP75", *RECALLS, "precision", "f1", "duplicate_rate", "self_loop_rate")
+_PERCENT = (
+    *("failure_rate", "AP", "AP50", "AP75", *RECALLS, "precision", "f1"),
+    *("duplicate_rate", "redeclared_rate", "self_loop_rate"),
+)
 _PLAIN = ("relations_per_image", "objects_per_image")
 
 
@@ -20,7 +23,7 @@ def show(columns: Sequence[tuple[str, Mapping[str, Any]]], against: Iterable[Map
     one = columns[0][1]
     table = Table(
         title=f"{one['images']} images, {one['protocol']} protocol, vocabulary {one['vocabulary']}, "
-        f"mapping {one['mapping']}, {one['task']}",
+        f"mapping {one['mapping']}, {one['task']}, claims: {one['claims']['convention']}",
         caption="percent, except relations and objects per image",
     )
     table.add_column("")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, app
+from r1sgg.cli.root import PARTLY_FAILED, app
 
 _FILE = "Ground truth or predictions (JSON Lines), or a JSON file of `r1sgg predict`."
 _TRUTH = "Ground truth of predictions: their images and sizes"
@@ -56,8 +56,8 @@ def draw(
     """
     import itertools
 
-    from r1sgg.data.images import open_image
-    from r1sgg.drawing.draw import FORMATS, compose, save
+    from r1sgg.drawing.draw import draw as drawn
+    from r1sgg.drawing.shapes import FORMATS
     from r1sgg.errors import ConfigError, ImageError
     from r1sgg.exports.files import file_names, read_graphs
 
@@ -72,12 +72,12 @@ def draw(
             if not record.image:
                 hint = "" if ground_truth else "; give --ground-truth"
                 raise ImageError(f"image {record.image_id!r}", expected="its file", found=f"no name of one{hint}")
-            drawing = compose(open_image(Path(record.image)), record.graph, truth=truth, beside=graph, title=name)
+            picture = drawn(record.image, record.graph, truth, beside=graph, title=name)
         except ImageError as error:
             typer.echo(f"r1sgg: {error}", err=True)
             failed += 1
             continue
-        save(drawing, out / f"{name}.{format}")
+        picture.save(out / f"{name}.{format}")
     typer.echo(f"{out}: {len(found) - failed} pictures")
     if failed:
         raise typer.Exit(PARTLY_FAILED)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, app, loading
+from r1sgg.cli import loading
+from r1sgg.cli.root import PARTLY_FAILED, app
 
 if TYPE_CHECKING:
     from r1sgg.bulk.stored import Inputs

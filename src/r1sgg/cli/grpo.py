@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, app
+from r1sgg.cli.root import PARTLY_FAILED, app
 from r1sgg.cli.sft import OPEN
 from r1sgg.errors import require
 

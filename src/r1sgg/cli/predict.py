@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, app, loading
+from r1sgg.cli import loading
+from r1sgg.cli.root import PARTLY_FAILED, app
 
 if TYPE_CHECKING:
     from r1sgg.inference.reader import Reading
@@ -49,7 +50,7 @@ def predict(
     from rich.console import Console
     from rich.table import Table
 
-    from r1sgg.drawing.draw import draw_graph
+    from r1sgg.drawing.draw import draw
     from r1sgg.errors import ImageError
     from r1sgg.inference.engine import Sampling
     from r1sgg.inference.engines import Opening
@@ -78,7 +79,7 @@ def predict(
             reading = reading.above(threshold)
         record = reading.to_record(path.stem, path, model)
         (out / f"{name}.json").write_bytes(orjson.dumps(record, option=orjson.OPT_INDENT_2) + b"\n")
-        draw_graph(reading.image, reading.graph).save(out / f"{name}.overlay.png")
+        draw(reading.image, reading.graph).save(out / f"{name}.overlay.png")
         table.add_row(path.name, str(len(reading.graph)), _in_words(reading), f"{name}.json, {name}.overlay.png")
     reader.close()
     Console().print(table)

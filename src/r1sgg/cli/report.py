@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli import app
+from r1sgg.cli.root import app
 
 _ON_TERMINAL = ("failure_rate", "AP50", "R@50", "mR@50", "precision", "relations_per_image")
 """Columns that fit a terminal of 80 characters beside the files' names; the page has them all."""
@@ -49,8 +49,8 @@ def report(
 
     from r1sgg.errors import ConfigError
     from r1sgg.graph.vocabulary import load_vocabulary
-    from r1sgg.metrics.protocol import PROTOCOLS
-    from r1sgg.pages.report import RunRow, build_report
+    from r1sgg.judging.protocol import PROTOCOLS
+    from r1sgg.pages.report import build_report
     from r1sgg.pages.tables import COLUMNS
 
     if protocol not in PROTOCOLS:
@@ -59,7 +59,7 @@ def report(
     built = build_report(
         out,
         ground_truth,
-        [RunRow(name, path) for name, path in zip(_names(files), files, strict=True)],
+        list(zip(_names(files), files, strict=True)),
         runs or [],
         title=title,
         vocabulary=load_vocabulary(vocabulary),
@@ -72,7 +72,7 @@ def report(
         json.parent.mkdir(parents=True, exist_ok=True)
         json.write_bytes(orjson.dumps(built.results, option=orjson.OPT_INDENT_2) + b"\n")
     if built.table:
-        shown = Table(title=title, caption="percent, but for relations per image")
+        shown = Table(title=title, caption="percent, except relations per image")
         shown.add_column("", no_wrap=True)
         kept = [k for k, column in enumerate(COLUMNS) if column.key in _ON_TERMINAL]
         for k in kept:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from r1sgg.cli import PARTLY_FAILED, app
+from r1sgg.cli.root import PARTLY_FAILED, app
 
 _BATCH = 256
 
@@ -18,7 +18,12 @@ def score(
     cases: Annotated[Path, typer.Argument(help="JSON Lines: ground-truth lines with `completion` and `frame`.")],
     out: Annotated[Path, typer.Option(help="Where the scores go, a line per case.")],
     similarity: Annotated[str, typer.Option(help="How labels are compared: glove, exact or spacy:MODEL.")] = "glove",
-    rewards: Annotated[str, typer.Option(help="Named reward set; it weighs the total and may add terms.")] = "paper-v1",
+    rewards: Annotated[
+        str,
+        typer.Option(
+            help='A reward set, FILE.py:FUNCTION, or terms and weights: {"format": 1, "my_rewards.py:my_term": 2}.'
+        ),
+    ] = "paper-v1",
     task: Annotated[str, typer.Option(help="sgg, det (objects only) or cls (relationships between given objects).")] = (
         "sgg"
     ),
@@ -43,11 +48,11 @@ def score(
 
     from r1sgg.cli.score_table import print_explanation, print_summary
     from r1sgg.judging.labels import load_similarity
-    from r1sgg.rewards.explain import explain_answer
+    from r1sgg.rewards.explain import explain_completion
     from r1sgg.rewards.rubric import Rubric, Score
 
     options: dict[str, Any] = {"task": task, "repair": repair} | ({"clamp": False} if unclamped else {})
-    rubric = Rubric.named(rewards, load_similarity(similarity), **options)
+    rubric = Rubric.of(rewards, load_similarity(similarity), **options)
     console = Console()
     done: list[Score] = []
     failed = 0
@@ -74,7 +79,7 @@ def score(
                         "issues": [issue._asdict() for issue in result.issues],
                     }
                     if explain:
-                        line["explain"] = explain_answer(
+                        line["explain"] = explain_completion(
                             rubric, case["completion"], case["example"].graph, case["frame"]
                         )
                         print_explanation(console, line)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli import app
 from r1sgg.cli.loading import Device, Dtype, Engine, Format, MaxNewTokens, MaxPixels, Model, Prompt, Vocabulary
+from r1sgg.cli.root import app
 
 
 @app.command()

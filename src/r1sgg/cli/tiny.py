@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli import app
+from r1sgg.cli.root import app
 
 
 @app.command()

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli import app
 from r1sgg.cli.loading import Device, Dtype, Engine, MaxNewTokens, MaxPixels, Model
+from r1sgg.cli.root import app
 
 _EXAMPLES = 4  # drawn scenes on the page
 

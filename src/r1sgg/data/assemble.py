@@ -1,8 +1,12 @@
-"""From the rows of any annotation format to a graph: the checks that all readers share.
+"""Make a graph of the annotations of any format: the checks that all readers of data sets share.
 
-Corners are clipped to the image and rounded to 1/100 pixel, which is what a ground-truth file holds; so the same
-annotations give the same graph whichever format they come from, as long as that format can hold them (VG-SGG.h5 holds
-whole numbers at a longest side of 1024 or 512). A row that is wrong is left out and named; the others stay.
+This is not `r1sgg.graph.records`, the strict codec of our own files, for two reasons. Here relations name their ends by
+number and boxes are one array, so that reading a large set is mostly numpy; and a row that is wrong costs only itself:
+it is left out and named as a `Fault`, because a user cannot correct a published data set.
+
+Corners are clipped to the image and rounded to 1/100 pixel, as in a ground-truth file. So the same annotations give the
+same graph whatever their format, if it is precise enough (VG-SGG.h5 has whole numbers at a longest side of 1024 or
+512).
 """
 
 from __future__ import annotations
@@ -12,12 +16,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from r1sgg.data.dataset import Fault, fault
-from r1sgg.data.jsonl import short
+from r1sgg.errors import short
+from r1sgg.graph.records import MARGIN
 from r1sgg.graph.scene import Boxes, SceneGraph, normalize_name
 from r1sgg.graph.text import number_ids
-
-MARGIN = 1.0
-"""Pixels by which a box may reach outside its image without being named: that much is rounding."""
 
 
 def assemble(
@@ -28,15 +30,15 @@ def assemble(
     where: str,
     faults: list[Fault],
 ) -> SceneGraph:
-    """Build a graph from rows in annotated order; ids are numbered per class in that order.
+    """Return the graph of annotations, in their order; ids are numbered per class in that order.
 
     Args:
-        names: N classes as the source spells them; None for an index that its list of names doesn't hold.
+        names: N classes as the source spells them; None for a number that the source has no name for.
         corners_N4: xyxy in pixels.
         triplets: (subject row, object row, predicate); None as above.
         size: width and height of the image.
         where: file and image, for messages.
-        faults: gets a sentence for every row that is left out or clipped.
+        faults: receives a fault for every row that is left out or clipped.
     """
     boxes = np.asarray(corners_N4, dtype=np.float64).reshape(-1, 4)
     labels = ["" if name is None else normalize_name(name) for name in names]
@@ -48,7 +50,7 @@ def assemble(
             whole &= _named_rows(names, labels, boxes, clipped, size, where, faults)
     if whole.all():
         place: Sequence[int] = range(len(labels))
-    else:
+    else:  # row -> object, -1 where the row is left out
         place = np.where(whole, np.cumsum(whole) - 1, -1).tolist()
         labels = [label for label, kept in zip(labels, whole, strict=True) if kept]
         clipped = clipped[whole]
@@ -77,11 +79,11 @@ def _named_rows(
     where: str,
     faults: list[Fault],
 ) -> np.ndarray:
-    """Which objects have a name, and a sentence for each that has none or whose box is wrong or clipped."""
+    """Return which objects have a name, and add a fault for each without one and each wrong or clipped box."""
     for k, (box, inside) in enumerate(zip(boxes.tolist(), clipped.tolist(), strict=True)):
         here = f"{where}: object {k}"
         if not labels[k]:
-            expected = "a name" if names[k] is not None else "an index of the list of names"
+            expected = "a name" if names[k] is not None else "a number that the list of names has"
             faults.append(fault("name", here, expected, repr(names[k]) if names[k] is not None else "another"))
         elif not (inside[0] < inside[2] and inside[1] < inside[3]):
             expected = f"a box with an area inside {size[0]}x{size[1]}, corners in pixels"
@@ -94,7 +96,7 @@ def _named_rows(
 
 def _relation_fault(where: str, subject: int, target: int, name: str | None, predicate: str, count: int) -> Fault:
     if not predicate:
-        expected = "a predicate" if name is not None else "an index of the list of predicates"
+        expected = "a predicate" if name is not None else "a number that the list of predicates has"
         return fault("name", where, expected, repr(name) if name is not None else "another")
     if subject == target:
         return fault("relation", where, "two objects", "one object with itself")

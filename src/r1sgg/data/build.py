@@ -5,9 +5,9 @@
     OUT/errors.jsonl                        a line for each image that is not in the set, and for each part left out
     OUT/dataset.json                        name, split, hashes, counts and options
 
-Shards are made in processes, an image at a time; memory does not grow with the set. A finished shard is kept when the
-build is started again, if the annotations it was made from are still the same and none of its images failed. Nothing
-is shuffled, filtered or resized.
+Processes make the shards, one image at a time, so that memory does not grow with the set. A build that is started again
+keeps a finished shard if the annotations it was made from are the same and none of its images failed. Nothing is
+shuffled, filtered or resized.
 """
 
 from __future__ import annotations
@@ -26,26 +26,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from r1sgg import __version__
 from r1sgg.data.base import Example, example_digest, hash_of_digests, write_ground_truth
 from r1sgg.data.dataset import DataSet, hash_of_ids
+from r1sgg.data.jsonl import WholeFile, write_json
+from r1sgg.data.provenance import DESCRIPTION
 from r1sgg.data.shards import ImageMode, ShardWriter, read_examples, read_footer, row_of
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import parse_spec
-from r1sgg.data.writing import WholeFile
-from r1sgg.errors import InputError, R1SGGError
+from r1sgg.errors import InputError, R1SGGError, os_errors
 
 SHARD_SIZE = 1000
-"""Images of a shard: VG150's training split makes 57, enough to share among many machines."""
+"""Images per shard: VG150's training split makes 57 shards, enough for many machines."""
 _POLL = 0.2  # seconds between two looks at the progress of other processes
-_LOST = frozenset(("record", "id"))  # notes on a ground-truth file that cost whole lines
+_LOST = frozenset(("record", "id"))  # kinds of notes on a ground-truth file that stand for whole lines
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a build came to: `description` is what dataset.json holds; `kept` shards were there already."""
+    """The result of a build: the content of dataset.json, and counts; `kept` shards are those of an earlier run."""
 
     description: dict[str, Any]
     shards: int
@@ -55,10 +54,9 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
+class _Shard:
     """A shard to make: examples `first` to `last` - 1 into `target`."""
 
-    number: int
     first: int
     last: int
     target: Path
@@ -66,7 +64,7 @@ class _Task:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What all shards of a build share; part of it stands in every footer."""
+    """What all shards of a build have in common; `options` is part of every footer."""
 
     spec: str
     out: Path
@@ -91,15 +89,15 @@ def build(
     """Write a prepared set; the result does not depend on `workers` or on interruptions.
 
     Args:
-        spec: what stands behind --data (see `r1sgg.data.sources`).
-        out: folder; made if needed, otherwise empty or of the same build.
+        spec: the set, as --data takes it (see `r1sgg.data.sources`).
+        out: folder; new, empty, or of the same build.
         images: "inside" (bytes in the shards) or "path" (absolute paths).
-        shard_size: images of a shard.
+        shard_size: images per shard.
         workers: processes; each opens the set for itself.
-        advance: called with the number of images that are done and of all.
+        advance: called with the number of images that are done, and of all images.
 
     Raises:
-        InputError: `out` holds another build or cannot be written; no image could be used; two images have one id.
+        InputError: `out` has another build or cannot be written; no image could be used; two images have the same id.
         R1SGGError: a worker process died.
     """
     data = open_data(spec, strict=False)
@@ -107,45 +105,39 @@ def build(
         raise InputError(spec, expected="at least one image", found="none")
     split = re.sub(r"\W+", "_", data.split or "train")
     plan = _Plan(spec, out, images, shard_size, len(data))
-    tasks = list(_tasks(plan, split))
-    try:
-        _check_folder(plan, tasks)
+    starts = range(0, plan.examples, shard_size)
+    shards = [
+        _Shard(
+            first,
+            min(first + shard_size, plan.examples),
+            out / "data" / f"{split}-{number:05d}-of-{len(starts):05d}.parquet",
+        )
+        for number, first in enumerate(starts)
+    ]
+    with os_errors(out, "a folder that can be written", "choose another"):
+        _check_folder(plan, shards)
         (out / "data").mkdir(parents=True, exist_ok=True)
         shutil.rmtree(out / _UNFINISHED, ignore_errors=True)
-    except OSError as error:
-        raise InputError(
-            str(out), expected="a folder that can be written", found=error.strerror or "an error", hint="choose another"
-        ) from error
-    try:
-        kept = sum(_run(plan, data, tasks, workers, advance))
+    with os_errors(out, "a disk to write to", "finished shards are kept: make room and run the same command again"):
+        kept = sum(_run(plan, data, shards, workers, advance))
         shutil.rmtree(out / _UNFINISHED, ignore_errors=True)
-        return _finish(plan, data, tasks, split, kept)
-    except OSError as error:
-        hint = "finished shards are kept: make room and run the same command again"
-        raise InputError(str(out), expected="a disk to write to", found=str(error), hint=hint) from error
+        return _finish(plan, data, shards, split, kept)
 
 
 _UNFINISHED = ".unfinished"
 
 
-def _tasks(plan: _Plan, split: str) -> Iterator[_Task]:
-    count = -(-plan.examples // plan.shard_size)
-    for number in range(count):
-        first = number * plan.shard_size
-        name = f"{split}-{number:05d}-of-{count:05d}.parquet"
-        yield _Task(number, first, min(first + plan.shard_size, plan.examples), plan.out / "data" / name)
-
-
-def _check_folder(plan: _Plan, tasks: list[_Task]) -> None:
-    """Refuse a folder that holds another build: its shards would be mixed with ours."""
+def _check_folder(plan: _Plan, shards: list[_Shard]) -> None:
+    """Refuse a folder of another build, whose shards would be mixed with ours."""
+    targets = {shard.target for shard in shards}
     for path in sorted((plan.out / "data").glob("*.parquet")):
         found: dict[str, Any] = (read_footer(path) or {}).get("options", {})
-        if found == plan.options and path in {task.target for task in tasks}:
+        if found == plan.options and path in targets:
             continue
         differs = [f"{k}={found.get(k)}" for k, v in plan.options.items() if found.get(k) != v] if found else []
         raise InputError(
             str(path),
-            expected="an empty folder, or one of this build",
+            expected="an empty folder, or one of the same build",
             found=f"a shard made with {', '.join(differs)}" if differs else "a shard of another set, or a damaged one",
             hint="choose another --out, or remove that folder",
         )
@@ -154,18 +146,18 @@ def _check_folder(plan: _Plan, tasks: list[_Task]) -> None:
 # ---------------------------------------------------------------- making shards
 
 
-def make_shard(plan: _Plan, data: DataSet, task: _Task, advance: Callable[[], object]) -> bool:
-    """Make one shard, or keep it; returns whether it was kept."""
-    footer = read_footer(task.target)
-    if footer is not None and not footer["errors"] and footer["annotations"] == _annotations(data, task):
-        for _ in range(task.first, task.last):
+def make_shard(plan: _Plan, data: DataSet, shard: _Shard, advance: Callable[[], object]) -> bool:
+    """Make one shard, or keep it; return whether it was kept."""
+    footer = read_footer(shard.target)
+    if footer is not None and not footer["errors"] and footer["annotations"] == _annotations(data, shard):
+        for _ in range(shard.first, shard.last):
             advance()
         return True
     digests: list[bytes] = []
     errors: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
-    with ShardWriter(plan.out / _UNFINISHED / task.target.name) as writer:
-        for k in range(task.first, task.last):
+    with ShardWriter(plan.out / _UNFINISHED / shard.target.name) as writer:
+        for k in range(shard.first, shard.last):
             name = None
             try:
                 example, faults = data.read(k)
@@ -182,23 +174,23 @@ def make_shard(plan: _Plan, data: DataSet, task: _Task, advance: Callable[[], ob
             "errors": errors,
             "left_out": left_out,
         }
-        writer.finish(footer, task.target)
+        writer.finish(footer, shard.target)
     return False
 
 
-def _annotations(data: DataSet, task: _Task) -> str | None:
-    """The hash of a shard's annotations as the source has them now; None if it cannot be read any more."""
+def _annotations(data: DataSet, shard: _Shard) -> str | None:
+    """Return the hash of a shard's annotations as the source has them now, or None if they cannot be read."""
     try:
-        return hash_of_digests([example_digest(data.read(k)[0]) for k in range(task.first, task.last)])
+        return hash_of_digests([example_digest(data.read(k)[0]) for k in range(shard.first, shard.last)])
     except InputError:
         return None
 
 
 def _run(
-    plan: _Plan, data: DataSet, tasks: list[_Task], workers: int, advance: Callable[[int, int], object]
+    plan: _Plan, data: DataSet, shards: list[_Shard], workers: int, advance: Callable[[int, int], object]
 ) -> Iterator[bool]:
-    """Make all shards here or in processes; for each, whether it was kept."""
-    if min(workers, len(tasks)) <= 1:
+    """Make all shards, here or in processes; yield for each whether it was kept."""
+    if min(workers, len(shards)) <= 1:
         done = 0
 
         def count() -> None:
@@ -206,14 +198,14 @@ def _run(
             done += 1
             advance(done, plan.examples)
 
-        for task in tasks:
-            yield make_shard(plan, data, task, count)
+        for shard in shards:
+            yield make_shard(plan, data, shard, count)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would share open files and threads with us
+    context = multiprocessing.get_context("spawn")  # a forked process would share open files and threads
     counter, stop = context.Value("q", 0), context.Event()
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start_worker, (plan, counter, stop))
+    pool = ProcessPoolExecutor(min(workers, len(shards)), context, _start_worker, (plan, counter, stop))
     try:
-        waiting: set[Future[bool]] = {pool.submit(_in_worker, task) for task in tasks}
+        waiting: set[Future[bool]] = {pool.submit(_in_worker, shard) for shard in shards}
         while waiting:
             finished, waiting = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
             advance(counter.value, plan.examples)
@@ -221,7 +213,7 @@ def _run(
                 yield future.result()
     except BrokenProcessPool as error:
         raise R1SGGError(
-            f"{plan.out}: a worker process died, perhaps for want of memory; finished shards are kept: "
+            f"{plan.out}: a worker process died, perhaps because memory ran out; finished shards are kept: "
             "run the same command again, with fewer --workers"
         ) from error
     finally:
@@ -240,14 +232,14 @@ def _start_worker(plan: _Plan, counter: Any, stop: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot stop its workers, and they would wait for it for ever."""
+    """End when the parent does: one that is killed cannot stop its workers, and they would wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _in_worker(task: _Task) -> bool:
+def _in_worker(shard: _Shard) -> bool:
     assert _worker is not None
     plan, data, counter, stop = _worker
 
@@ -257,18 +249,18 @@ def _in_worker(task: _Task) -> bool:
         with counter.get_lock():
             counter.value += 1
 
-    return make_shard(plan, data, task, count)
+    return make_shard(plan, data, shard, count)
 
 
-# ---------------------------------------------------------------- what stands beside the shards
+# ---------------------------------------------------------------- the files beside the shards
 
 
-def _finish(plan: _Plan, data: DataSet, tasks: list[_Task], split: str, kept: int) -> Built:
-    footers = [read_footer(task.target) or {} for task in tasks]
+def _finish(plan: _Plan, data: DataSet, shards: list[_Shard], split: str, kept: int) -> Built:
+    footers = [read_footer(shard.target) or {} for shard in shards]
     errors = [row for footer in footers for row in footer["errors"]]
     left_out = [row for footer in footers for row in footer["left_out"]]
     lost = [{"row": None, "image_id": None, "kind": note.kind, "error": note.text} for note in data.notes]
-    if parse_spec(plan.spec).kind == "jsonl":  # the notes of the other readers say what a split does not take
+    if parse_spec(plan.spec).kind == "jsonl":  # the notes of other readers are of what a split has not
         errors = [row for row in lost if row["kind"] in _LOST] + errors
         lost = [row for row in lost if row["kind"] not in _LOST]
     with WholeFile(plan.out / "errors.jsonl") as file:
@@ -280,8 +272,8 @@ def _finish(plan: _Plan, data: DataSet, tasks: list[_Task], split: str, kept: in
     digests: list[bytes] = []
 
     def examples() -> Iterator[Example]:
-        for task in tasks:
-            for example in read_examples(task.target, plan.images):
+        for shard in shards:
+            for example in read_examples(shard.target, plan.images):
                 counts["images"] += 1
                 counts["objects"] += len(example.graph)
                 counts["relationships"] += len(example.graph.pairs)
@@ -308,11 +300,8 @@ def _finish(plan: _Plan, data: DataSet, tasks: list[_Task], split: str, kept: in
         "hashes": {"images": hash_of_ids(ids), "annotations": hash_of_digests(digests)},
         "counts": {**counts, "errors": len(errors), "left_out": len(lost) + len(left_out)},
         "options": {"data": plan.spec, "images": plan.images, "shard_size": plan.shard_size},
-        "shards": [task.target.relative_to(plan.out).as_posix() for task in tasks],
+        "shards": [shard.target.relative_to(plan.out).as_posix() for shard in shards],
         "r1sgg": __version__,
     }
-    path = plan.out / "dataset.json"
-    part = path.with_name("dataset.json.part")
-    part.write_bytes(orjson.dumps(description, option=orjson.OPT_INDENT_2) + b"\n")
-    part.replace(path)
-    return Built(description, len(tasks), kept, len(errors), len(lost) + len(left_out))
+    write_json(plan.out / DESCRIPTION, description)
+    return Built(description, len(shards), kept, len(errors), len(lost) + len(left_out))

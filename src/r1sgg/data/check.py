@@ -1,8 +1,8 @@
-"""`r1sgg data check`: everything that is wrong with a set, each thing counted and the first of each kind shown.
+"""`r1sgg data check`: everything that is wrong with a set, counted by kind, with the first finding of each kind.
 
 A ground-truth file is read line by line, however broken it is; the other formats are read by their own readers, whose
-notes are taken over. Images are decoded in threads. With `fix` the corrected set is written as a ground-truth file
-that passes the same check, and every change goes into a log. It corrects nothing in place.
+notes become findings. Images are decoded in threads. With `fix` the corrected set is written as a ground-truth file
+that passes the same check, and every change goes into a log. The set itself is never changed.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ import orjson
 from r1sgg.data.dataset import DataSet
 from r1sgg.data.findings import IGNORABLE, LIKE_SIZES, Finding
 from r1sgg.data.images import image_size, open_image
-from r1sgg.data.jsonl import record_of_line
-from r1sgg.data.mend import Mender
+from r1sgg.data.jsonl import WholeFile, read_lines, record_of_line
+from r1sgg.data.repair import Repairer
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import Spec, parse_spec
-from r1sgg.data.writing import WholeFile
 from r1sgg.errors import ConfigError, ImageError, InputError
 from r1sgg.graph.mapping import mapper
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
 
 Looking = Literal["decode", "header", "none"]
 LOOKING: tuple[Looking, ...] = get_args(Looking)
-Size = tuple[int, int] | ImageError | None
+ImageSize = tuple[int, int] | ImageError | None
+"""Width and height of an image, why it cannot be read, or None if it was not opened."""
 
 
-class First(NamedTuple):
-    """The first finding of a kind, and where it is."""
+class FirstFinding(NamedTuple):
+    """The first finding of a kind, and its file and line."""
 
     where: str
     finding: Finding
 
 
 @dataclass(slots=True)
-class Report:
+class CheckReport:
     """What a check found.
 
     Attributes:
-        lines: lines (or records) that were looked at.
+        lines: lines (or records) that were checked.
         kept, changed: lines of the corrected set, and how many of them differ from the set's.
         found: findings of each kind.
         in_lines: lines that have a finding of each kind.
@@ -62,7 +62,7 @@ class Report:
     changed: int = 0
     found: Counter[str] = field(default_factory=Counter)
     in_lines: Counter[str] = field(default_factory=Counter)
-    first: dict[str, First] = field(default_factory=dict)
+    first: dict[str, FirstFinding] = field(default_factory=dict)
     like_sizes: int = 0
 
     def add(self, where: str, findings: Collection[Finding]) -> None:
@@ -70,16 +70,16 @@ class Report:
         self.found.update(f.kind for f in findings)
         self.in_lines.update({f.kind for f in findings})
         for finding in findings:
-            self.first.setdefault(finding.kind, First(where, finding))
+            self.first.setdefault(finding.kind, FirstFinding(where, finding))
 
 
-class _Record(NamedTuple):
-    """A line: where it stands, its JSON object or None, what is known to be wrong, and how to see its image."""
+class _CheckedLine(NamedTuple):
+    """A line, its JSON object or None, what is wrong so far, and its image: a file to look at, or what was found."""
 
     where: str
     row: dict[str, Any] | None
     findings: list[Finding]
-    look: Callable[[], Size] | None
+    image: Path | ImageSize = None
 
 
 def check(
@@ -92,54 +92,54 @@ def check(
     fix: Path | None = None,
     log: Path | None = None,
     advance: Callable[[int, int], object] = lambda done, total: None,
-) -> Report:
-    """Look at every line of a set.
+) -> CheckReport:
+    """Check every line of a set.
 
     Args:
-        spec: what stands behind --data.
+        spec: the set, as --data takes it.
         vocabulary: names that count.
         ignore: kinds of IGNORABLE that are no fault of this set.
-        looking: whether images are decoded, only their headers read, or not opened at all.
+        looking: "decode" images, read the "header" only, or open "none".
         workers: threads that decode.
         fix: where to write the corrected ground truth.
         log: where to write a line for each finding.
-        advance: called with the number of lines that are done and of all.
+        advance: called with the number of lines that are done, and of all lines.
 
     Raises:
-        ConfigError: a kind that is unknown or that no readable file may have.
-        InputError: the set cannot be opened at all, or a file not written.
+        ConfigError: `ignore` has a kind that is unknown, or that no readable file may have.
+        InputError: the set cannot be opened, or a file cannot be written.
     """
     if wrong := sorted(set(ignore) - IGNORABLE):
         raise ConfigError(f"--ignore: expected some of {', '.join(sorted(IGNORABLE))}, found {wrong[0]!r}")
     closed = vocabulary.objects or vocabulary.predicates
-    mender = Mender(mapper(vocabulary, "normal") if closed else None, ignore, images=looking != "none")
+    repairer = Repairer(mapper(vocabulary, "normal") if closed else None, ignore, images=looking != "none")
     parts = parse_spec(spec)
     if fix is not None and parts.kind == "jsonl" and fix.resolve() == parts.path.resolve():
         raise InputError(f"--fix {fix}", expected="another file than --data", found="the same")
-    report = Report()
+    report = CheckReport()
     if parts.kind == "jsonl" and not parts.options.keys() - {"split"}:
-        total, records = _lines_of(parts), _of_file(parts, looking)
+        total, lines = sum(1 for _ in read_lines(parts.path)), _of_file(parts)
     else:
         data = open_data(spec, strict=False)
-        total, records = len(data), _of_data(data, looking)
-        mender.images = False  # a reader that gives no path may draw its images, or hold them
+        total, lines = len(data), _of_data(data, looking)
+        repairer.images = False  # this reader may draw its images or have them inside: no path is no fault
         notes = [Finding("left_out", note.text, "left out") for note in data.notes if "left_out" not in ignore]
         report.add(spec, notes)
     with contextlib.ExitStack() as files:
         kept_file = files.enter_context(WholeFile(fix)) if fix else None
         log_file = files.enter_context(WholeFile(log)) if log else None
-        files.enter_context(warnings.catch_warnings())  # once for all threads: each of them would undo the others'
+        files.enter_context(warnings.catch_warnings())  # here, because a thread would undo the others' filters
         warnings.simplefilter("ignore")
-        for record, size in _looked_at(records, workers):
-            row, findings = None, [f for f in record.findings if f.kind not in ignore]
-            if record.row is not None:
-                row, more = mender.mend(record.row, size)
+        for line, size in _with_sizes(lines, looking, workers):
+            row, findings = None, [f for f in line.findings if f.kind not in ignore]
+            if line.row is not None:
+                row, more = repairer.repair(line.row, size)
                 findings += more
             report.lines += 1
-            report.add(record.where, findings)
+            report.add(line.where, findings)
             report.like_sizes += sum(f.found.endswith(LIKE_SIZES) for f in findings)
             if log_file:
-                log_file.write({"where": record.where, **f._asdict()} for f in findings)
+                log_file.write({"where": line.where, **f._asdict()} for f in findings)
             if row is not None:
                 report.kept += 1
                 report.changed += any(f.kind != "left_out" for f in findings)
@@ -152,39 +152,23 @@ def check(
 # ---------------------------------------------------------------- reading
 
 
-def _lines_of(parts: Spec) -> int:
-    try:
-        with parts.path.open("rb") as handle:
-            return sum(1 for line in handle if line.strip())
-    except OSError as error:
-        raise InputError(
-            str(parts.path), expected="a readable JSON Lines file", found=error.strerror or "an error"
-        ) from error
-
-
-def _of_file(parts: Spec, looking: Looking) -> Iterator[_Record]:
-    """The lines of a ground-truth file, also those that no reader takes."""
-    with parts.path.open("rb") as handle:
-        for number, line in enumerate(handle, 1):
-            if not line.strip():
-                continue
-            where = f"{parts.path}:{number}"
-            try:
-                row = _tolerant(line, where, first=number == 1)
-            except InputError as error:
-                yield _Record(where, None, [Finding("broken_line", error.found, "line dropped")], None)
-                continue
-            if "split" in parts.options and row.get("split") != parts.options["split"]:
-                continue
+def _of_file(parts: Spec) -> Iterator[_CheckedLine]:
+    """Yield the lines of a ground-truth file, also those that no reader takes."""
+    for number, _, content in read_lines(parts.path):
+        where = f"{parts.path}:{number}"
+        try:
+            row = _tolerant(content, where, first=number == 1)
+        except InputError as error:
+            yield _CheckedLine(where, None, [Finding("broken_line", error.found, "line dropped")])
+            continue
+        if "split" not in parts.options or row.get("split") == parts.options["split"]:
             image = row.get("image")
-            look = None
-            if looking != "none" and isinstance(image, str) and image:
-                look = _looker(parts.path.parent / image, looking)
-            yield _Record(where, row, [], look)
+            path = parts.path.parent / image if isinstance(image, str) and image else None
+            yield _CheckedLine(where, row, [], path)
 
 
 def _tolerant(line: bytes, where: str, *, first: bool) -> dict[str, Any]:
-    """A line's object; NaN and Infinity, which are no JSON, cost only the box they stand in."""
+    """Return a line's object; NaN and Infinity, which are no JSON, cost only the box that they are in."""
     try:
         return record_of_line(line, where, first=first)
     except InputError:
@@ -196,61 +180,54 @@ def _tolerant(line: bytes, where: str, *, first: bool) -> dict[str, Any]:
         raise
 
 
-def _of_data(data: DataSet, looking: Looking) -> Iterator[_Record]:
-    """The records of any other set."""
+def _of_data(data: DataSet, looking: Looking) -> Iterator[_CheckedLine]:
+    """Yield the records of any other set."""
     for k in range(len(data)):
         try:
             example, faults = data.read(k)
         except InputError as error:
-            yield _Record(f"{data.name}: record {k}", None, [Finding("left_out", str(error), "left out")], None)
+            yield _CheckedLine(f"{data.name}: record {k}", None, [Finding("left_out", str(error), "left out")])
             continue
-        findings = [Finding("left_out", f.text, "left out or clipped") for f in faults]
-        size: Size = None
-        look = None
-        if example.image is not None and looking != "none":
-            look = _looker(example.image, looking)
-        elif looking == "decode":  # inside another file: its reader need not be safe for threads
+        image: Path | ImageSize = example.image
+        if image is None and looking == "decode":  # inside another file, whose reader need not be safe for threads
             try:
-                size = data.image(example).size
+                image = data.image(example).size
             except ImageError as error:
-                size = error
-            look = _constant(size)
-        yield _Record(f"{data.name}: image_id {example.image_id!r}", example.to_record(), findings, look)
+                image = error
+        findings = [Finding("left_out", f.text, "left out or clipped") for f in faults]
+        yield _CheckedLine(f"{data.name}: image_id {example.image_id!r}", example.to_record(), findings, image)
 
 
-def _looker(path: Path, looking: Looking) -> Callable[[], Size]:
-    def look() -> Size:
-        try:
-            return image_size(path) if looking == "header" else open_image(path).size
-        except ImageError as error:
-            return error
-
-    return look
-
-
-def _constant(size: Size) -> Callable[[], Size]:
-    return lambda: size
-
-
-def _looked_at(records: Iterator[_Record], workers: int) -> Iterator[tuple[_Record, Size]]:
-    """Records in their order with what their images are; a few images ahead are decoded meanwhile."""
+def _with_sizes(
+    lines: Iterator[_CheckedLine], looking: Looking, workers: int
+) -> Iterator[tuple[_CheckedLine, ImageSize]]:
+    """Yield lines in their order with the sizes of their images; threads decode a few images ahead."""
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        ahead: deque[tuple[_Record, Future[Size] | None]] = deque()
-        for record in records:
-            ahead.append((record, pool.submit(record.look) if record.look else None))
+        ahead: deque[tuple[_CheckedLine, Future[ImageSize] | None, ImageSize]] = deque()
+        for line in lines:
+            if isinstance(line.image, Path):
+                ahead.append((line, pool.submit(_look, line.image, looking) if looking != "none" else None, None))
+            else:
+                ahead.append((line, None, line.image))
             if len(ahead) > 4 * workers:
-                done, size = ahead.popleft()
-                yield done, size.result() if size else None
-        while ahead:
-            done, size = ahead.popleft()
-            yield done, size.result() if size else None
+                line, future, size = ahead.popleft()
+                yield line, future.result() if future else size
+        for line, future, size in ahead:
+            yield line, future.result() if future else size
+
+
+def _look(path: Path, looking: Looking) -> ImageSize:
+    try:
+        return image_size(path) if looking == "header" else open_image(path).size
+    except ImageError as error:
+        return error
 
 
 # ---------------------------------------------------------------- writing
 
 
 def _rebased(row: dict[str, Any], parts: Spec, out: Path) -> dict[str, Any]:
-    """A row whose image is named as seen from the new file."""
+    """Return a row whose image is named relative to the new file."""
     if "image" not in row:
         return row
     here = parts.path.parent if parts.kind == "jsonl" else Path()

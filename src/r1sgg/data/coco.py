@@ -1,10 +1,10 @@
-"""COCO-format scene graphs, as SGG-Benchmark's sets are laid out.
+"""COCO-format scene graphs in the layout of SGG-Benchmark's sets.
 
     coco:DIR[,split=train|val|test][,images=DIR]
 
-DIR holds a folder for each split with _annotations.coco.json and the photos (or is such a folder, or such a file);
-images= names another folder for the photos. COCO's own keys (boxes [x, y, width, height] in pixels, ids of any
-numbering) and two more for relations:
+DIR holds a folder per split with _annotations.coco.json and the photos (or is such a folder, or such a file); images=
+names another folder for the photos. The format is COCO's (boxes [x, y, width, height] in pixels, ids in any numbering)
+with two more keys for relations:
 
     {"images": [{"id": 0, "file_name": "1.jpg", "width": 800, "height": 600}, ...],
      "annotations": [{"id": 0, "image_id": 0, "category_id": 78, "bbox": [214, 133, 124, 125], "area": 15500,
@@ -13,10 +13,10 @@ numbering) and two more for relations:
      "rel_categories": [{"id": 47, "name": "wearing"}, ...],
      "rel_annotations": [{"id": 0, "image_id": 0, "subject_id": 0, "object_id": 1, "predicate_id": 47}, ...]}
 
-`subject_id` and `object_id` are ids of `annotations`. An image's id here is its file name without folder and
-ending ("1.jpg" is image 1 of Visual Genome), because COCO ids are numbered anew in each file; where two folders hold a
-file of one name, with the folder. Images without relations are left out
-(empty=yes keeps them). Segmentations are not read.
+`subject_id` and `object_id` are ids of `annotations`. An image's id here is its file name without folder and ending
+("1.jpg" is image 1 of Visual Genome), because COCO ids are numbered anew in each file; if two folders have a file of
+the same name, the folder is kept in the id. Images without relations are left out (empty=yes keeps them). Segmentations
+are not read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from r1sgg.data.columns import ColumnsData, Record, four, text, whole
+from r1sgg.data.columns import AnnotatedImage, ColumnarData, corners_of_xywh, text_field, whole_field
 from r1sgg.data.dataset import fault
 from r1sgg.data.jsonl import read_json
 from r1sgg.data.spec import Spec
@@ -37,7 +37,7 @@ FILE = "_annotations.coco.json"
 _FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
-def open_coco(spec: Spec) -> ColumnsData:
+def open_coco(spec: Spec) -> ColumnarData:
     """See the module's docstring. The whole file is in memory while it is read, columns afterwards.
 
     Raises:
@@ -50,7 +50,7 @@ def open_coco(spec: Spec) -> ColumnsData:
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
             hint = "plain COCO has no relations" if key.startswith("rel_") else ""
             raise InputError(f"{path}: {key}", expected="this list", found="nothing, or something else", hint=hint)
-    data = ColumnsData(spec.text, path, split)
+    data = ColumnarData(spec.text, path, split)
     root = spec.folder("images", path.parent)
     data.roots = [root, root / "images"]
     data.objects = _names(document["categories"], f"{path}: categories")
@@ -60,7 +60,7 @@ def open_coco(spec: Spec) -> ColumnsData:
     files = [PurePosixPath(str(e.get("file_name"))) for e in document["images"] if isinstance(e, dict)]
     flat = len({file.stem for file in files}) == len(set(files))
 
-    def records() -> Iterator[Callable[[], Record]]:
+    def records() -> Iterator[Callable[[], AnnotatedImage]]:
         for k, entry in enumerate(document["images"]):
             number = entry.get("id") if isinstance(entry, dict) else None
             rows = objects.pop(number, []), relations.pop(number, [])
@@ -77,7 +77,7 @@ def open_coco(spec: Spec) -> ColumnsData:
 
 
 def _file(spec: Spec) -> tuple[Path, str | None]:
-    """The annotation file, and the split that it is of."""
+    """Return the annotation file and its split."""
     asked = spec.choice("split", tuple(_FOLDERS), "") if "split" in spec.options else None
     if spec.path.is_file() or spec.path.suffix == ".json":
         return spec.path, asked
@@ -94,26 +94,22 @@ def _file(spec: Spec) -> tuple[Path, str | None]:
 
 def _record(
     entry: Any, where: str, flat: bool, objects: list[dict[str, Any]], relations: list[dict[str, Any]]
-) -> Record:
-    file_name = text(entry, "file_name", where)
+) -> AnnotatedImage:
+    file_name = text_field(entry, "file_name", where)
     file = PurePosixPath(file_name)
     place = {row["id"]: k for k, row in enumerate(objects)}
-    corners = []
-    for row in objects:
-        x, y, w, h = four(row.get("bbox"))
-        corners.append((x, y, x + w, y + h))
-    return Record(
+    return AnnotatedImage(
         file.stem if flat else file.with_suffix("").as_posix(),
-        whole(entry, "width", where, least=1),
-        whole(entry, "height", where, least=1),
+        whole_field(entry, "width", where, least=1),
+        whole_field(entry, "height", where, least=1),
         file_name,
-        corners,
-        [whole(row, "category_id", f"{where}: annotation {row['id']}") for row in objects],
+        [corners_of_xywh(row.get("bbox")) for row in objects],
+        [whole_field(row, "category_id", f"{where}: annotation {row['id']}") for row in objects],
         [
             (
                 place.get(row.get("subject_id"), -1),
-                place.get(row.get("object_id"), -2),  # two unknown ends must not look like one object
-                whole(row, "predicate_id", f"{where}: rel_annotation {row['id']}"),
+                place.get(row.get("object_id"), -2),  # another number: two unknown ends are not one object
+                whole_field(row, "predicate_id", f"{where}: rel_annotation {row['id']}"),
             )
             for row in relations
         ],
@@ -123,15 +119,15 @@ def _record(
 def _names(rows: list[Any], where: str) -> dict[int, str]:
     names: dict[int, str] = {}
     for k, row in enumerate(rows):
-        number = whole(row, "id", f"{where}[{k}]")
+        number = whole_field(row, "id", f"{where}[{k}]")
         if number in names:
             raise InputError(f"{where}[{k}].id", expected="ids that differ", found=f"{number} again")
-        names[number] = text(row, "name", f"{where}[{k}]")
+        names[number] = text_field(row, "name", f"{where}[{k}]")
     return names
 
 
-def _by_image(document: dict[str, Any], key: str, data: ColumnsData) -> dict[Any, list[dict[str, Any]]]:
-    """Rows by image id, without those that have no id or repeat one."""
+def _by_image(document: dict[str, Any], key: str, data: ColumnarData) -> dict[Any, list[dict[str, Any]]]:
+    """Return the rows by image id, without those that have no id or a repeated one."""
     rows: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     seen: set[int] = set()
     for k, row in enumerate(document.pop(key)):

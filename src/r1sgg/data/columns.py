@@ -1,7 +1,7 @@
 """The annotations of many images as flat arrays, for formats whose file must be read whole (psg.json, COCO's).
 
-A record costs its numbers and two short strings; the parsed JSON is given back. It checks types and repeated image ids;
-what a box or a relation must be is `r1sgg.data.assemble`'s business.
+An image takes the memory of its numbers and two short strings; the parsed JSON is freed. Types and repeated image ids
+are checked here, boxes and relations by `r1sgg.data.assemble`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from r1sgg.data.assemble import assemble
 from r1sgg.data.base import Example
 from r1sgg.data.dataset import DataSet, Fault, fault
-from r1sgg.data.jsonl import short
-from r1sgg.errors import InputError
+from r1sgg.errors import InputError, short
 from r1sgg.graph.scene import Boxes
 
 
-class Record(NamedTuple):
+class AnnotatedImage(NamedTuple):
     """One image: boxes xyxy in pixels (NaN where unknown), class numbers, and relations as (row, row, number)."""
 
     image_id: str
@@ -32,20 +32,24 @@ class Record(NamedTuple):
     relations: Sequence[tuple[int, int, int]]
 
 
-class Columns:
-    """Records by number."""
+class AnnotationColumns:
+    """Annotations by number, stored as flat arrays.
+
+    Image k has the boxes and labels `_ends[2 * k]` to `_ends[2 * k + 2]`, and the relations `_ends[2 * k + 1]` to
+    `_ends[2 * k + 3]`; a relation is three numbers.
+    """
 
     def __init__(self) -> None:
         self.image_ids: list[str] = []
         self.file_names: list[str] = []
         self._sizes, self._labels, self._relations = array("q"), array("q"), array("q")
         self._boxes = array("d")
-        self._ends = array("q", (0, 0))  # box and relation rows before each image
+        self._ends = array("q", (0, 0))  # boxes, relations before each image, and at last all of them
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def append(self, record: Record) -> None:
+    def append(self, record: AnnotatedImage) -> None:
         """Add one record."""
         self.image_ids.append(record.image_id)
         self.file_names.append(record.file_name)
@@ -57,10 +61,10 @@ class Columns:
             self._relations.extend(relation)
         self._ends.extend((len(self._labels), len(self._relations) // 3))
 
-    def __getitem__(self, k: int) -> Record:
+    def __getitem__(self, k: int) -> AnnotatedImage:
         box, relation, box_end, relation_end = self._ends[2 * k : 2 * k + 4]
         flat = self._relations[3 * relation : 3 * relation_end].tolist()
-        return Record(
+        return AnnotatedImage(
             self.image_ids[k],
             self._sizes[2 * k],
             self._sizes[2 * k + 1],
@@ -71,13 +75,13 @@ class Columns:
         )
 
 
-class ColumnsData(DataSet):
-    """A set whose annotations are in memory as columns, its images in one of `roots`."""
+class ColumnarData(DataSet):
+    """A set whose annotations are in memory as columns; its images are in one of `roots`."""
 
     def __init__(self, name: str, path: Path, split: str | None) -> None:
         super().__init__(name, split)
         self.path = path
-        self.columns = Columns()
+        self.columns = AnnotationColumns()
         self.objects: dict[int, str] = {}
         self.predicates: dict[int, str] = {}
         self.roots: list[Path] = []
@@ -86,8 +90,6 @@ class ColumnsData(DataSet):
         return len(self.columns)
 
     def read(self, k: int) -> tuple[Example, list[Fault]]:
-        from r1sgg.data.assemble import assemble
-
         record = self.columns[k]
         where = f"{self.path}: image_id {record.image_id}"
         faults: list[Fault] = []
@@ -100,16 +102,16 @@ class ColumnsData(DataSet):
             where,
             faults,
         )
-        return Example(record.image_id, *size, graph, existing(self.roots, record.file_name), self.split), faults
+        return Example(record.image_id, *size, graph, existing_file(self.roots, record.file_name), self.split), faults
 
-    def _boxes(self, record: Record, where: str, faults: list[Fault]) -> Boxes:
+    def _boxes(self, record: AnnotatedImage, where: str, faults: list[Fault]) -> Boxes:
         return np.asarray(record.boxes)
 
-    def fill(self, records: Iterable[Callable[[], Record]], *, keep_empty: bool) -> None:
-        """Take in records; what cannot be read, repeats an image id or has no relation goes to `notes`.
+    def fill(self, records: Iterable[Callable[[], AnnotatedImage]], *, keep_empty: bool) -> None:
+        """Add the records; what cannot be read, repeats an image id or has no relation is named in `notes`.
 
         Raises:
-            InputError: nothing is left.
+            InputError: no record is left.
         """
         seen: set[str] = set()
         empty = total = 0
@@ -139,8 +141,8 @@ class ColumnsData(DataSet):
             raise InputError(str(self.path), expected=expected, found=found)
 
 
-def existing(roots: Sequence[Path], file_name: str) -> Path | None:
-    """The file in the first of the folders that has it; where none has, its place in the first."""
+def existing_file(roots: Sequence[Path], file_name: str) -> Path | None:
+    """Return the file in the first folder that has it; if none has it, its path in the first folder."""
     for root in roots:
         path = root / file_name
         if path.is_file():
@@ -148,11 +150,11 @@ def existing(roots: Sequence[Path], file_name: str) -> Path | None:
     return roots[0] / file_name if roots else None
 
 
-def whole(row: Any, key: str, where: str, *, least: int = 0) -> int:
-    """The whole number under `key`.
+def whole_field(row: Any, key: str, where: str, *, least: int = 0) -> int:
+    """Return the whole number of a field.
 
     Raises:
-        InputError: the row is no object, or holds something else there.
+        InputError: the row is no object, or the field is something else.
     """
     value = row.get(key) if isinstance(row, dict) else None
     if isinstance(value, str) and value.isascii() and value.isdigit():
@@ -163,11 +165,11 @@ def whole(row: Any, key: str, where: str, *, least: int = 0) -> int:
     return value
 
 
-def text(row: Any, key: str, where: str) -> str:
-    """The string, or number as a string, under `key`.
+def text_field(row: Any, key: str, where: str) -> str:
+    """Return the text, or the number as text, of a field.
 
     Raises:
-        InputError: the row is no object, or holds something else there.
+        InputError: the row is no object, or the field is something else.
     """
     value = row.get(key) if isinstance(row, dict) else None
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
@@ -176,8 +178,14 @@ def text(row: Any, key: str, where: str) -> str:
     return str(value)
 
 
-def four(value: Any) -> list[float]:
-    """Four numbers, or four NaN (null in JSON reads as NaN): the box is then left out by name when it is read."""
+def four_numbers(value: Any) -> list[float]:
+    """Return the four numbers of a box, or four NaN, which `assemble` leaves out and names."""
     values = list(value) if isinstance(value, list | tuple) else []
     right = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     return [float(v) for v in right] if len(right) == 4 == len(values) else [float("nan")] * 4
+
+
+def corners_of_xywh(value: Any) -> list[float]:
+    """Return the corners of a box [x, y, width, height], or four NaN."""
+    x, y, w, h = four_numbers(value)
+    return [x, y, x + w, y + h]

@@ -1,8 +1,8 @@
-"""A data set: annotated images by number, read when they are asked for, whatever the files behind them.
+"""A data set: annotated images by number, read when they are needed, whatever the format of its files.
 
-A reader holds columns (arrays, or places in a file), never a list of examples. What it leaves out is said: what
-concerns the whole set in `notes` when it is opened, what concerns one record beside the record in `read`. A record that
-cannot be read costs that record, not the set.
+A reader keeps columns (arrays, or places in a file), never a list of examples. What it leaves out is reported: for the
+whole set in `notes` when the set is opened, for one record with the record in `read`. A record that cannot be read
+costs that record, not the set.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from r1sgg.data.images import image_size, open_image
 from r1sgg.errors import ImageError, InputError
 from r1sgg.graph.scene import SceneGraph
 
-Rows = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 class Fault(NamedTuple):
-    """Something wrong with the data that was left out, or clipped.
+    """Something wrong in the data, which was left out or clipped.
 
-    `kind`: "box", "relation", "name", "id", "image", "size", "record" or "empty"; `text`: one sentence that names file
-    and field, what was expected and what was found.
+    `kind` is "box", "relation", "name", "id", "image", "size", "record" or "empty"; `text` is one sentence: file and
+    field, what was expected and what was found.
     """
 
     kind: str
@@ -39,29 +39,29 @@ class Fault(NamedTuple):
 
 
 def fault(kind: str, where: str, expected: str, found: str, done: str = "left out") -> Fault:
-    """A Fault in the words of `InputError`."""
+    """Return a Fault in the words of `InputError`."""
     return Fault(kind, str(InputError(where, expected=expected, found=found, hint=done)))
 
 
 class Instructions(ABC):
-    """What a data set adds that teaches questions other than the scene graph (SFT only)."""
+    """What a data set has beside `DataSet` if it teaches other questions than the scene graph (SFT only)."""
 
     @abstractmethod
     def instruction(self, row: int, example: Example) -> tuple[str, str]:
-        """What row `row` asks about its image, and the right answer."""
+        """Return the question of a row about its image, and the right answer."""
 
 
 class DataSet(ABC):
     """Examples by number.
 
     Attributes:
-        name: what was opened, as it was written.
-        split: "train", "val", "test", or None where the files don't say.
+        name: the specification that was opened, as the user wrote it.
+        split: "train", "val", "test", or None if the files do not say.
         notes: what was left out when the set was opened.
+        images_are_files: whether an image can be missing, and is cheap to check by its header.
     """
 
     images_are_files = True
-    """Whether an image can be missing, and its header be looked at for little."""
 
     def __init__(self, name: str, split: str | None = None) -> None:
         self.name, self.split = name, split
@@ -73,14 +73,14 @@ class DataSet(ABC):
 
     @abstractmethod
     def read(self, k: int) -> tuple[Example, list[Fault]]:
-        """Example `k` in 0..len-1, and what of its record was left out.
+        """Return example `k` in 0..len-1, and what was left out of its record.
 
         Raises:
             InputError: the record cannot be read at all.
         """
 
     def __getitem__(self, k: int) -> Example:
-        """Example `k`; negative numbers count from the end.
+        """Return example `k`; negative numbers count from the end.
 
         Raises:
             IndexError: no such number.
@@ -95,16 +95,16 @@ class DataSet(ABC):
         return (self.read(k)[0] for k in range(len(self)))
 
     def image_ids(self) -> Iterator[str]:
-        """The ids of all examples, in their order."""
+        """Yield the ids of all examples, in their order."""
         return (self.read(k)[0].image_id for k in range(len(self)))
 
     def size(self, k: int) -> tuple[int, int]:
-        """Width and height of image `k` as its annotation says."""
+        """Return width and height of image `k`, as its annotation states them."""
         example = self.read(k)[0]
         return example.width, example.height
 
     def draw(self, k: int) -> tuple[Image.Image, Example]:
-        """Example `k` and its picture.
+        """Return image `k`, upright 8-bit RGB, and its example.
 
         Raises:
             ImageError: see `image`.
@@ -113,9 +113,9 @@ class DataSet(ABC):
         return self.image(example), example
 
     def hashes(self) -> dict[str, str]:
-        """Names the set, whatever the order of its images: {"images": of the ids, "annotations": see `data_hash`}.
+        """Return the set's hashes, {"images": of the ids, "annotations": see `data_hash`}, whatever its order.
 
-        Reads every record the first time.
+        The first call reads every record.
         """
         if self._hashes is None:
             ids, digests = [], []
@@ -126,7 +126,7 @@ class DataSet(ABC):
         return dict(self._hashes)
 
     def image(self, example: Example) -> Image.Image:
-        """The picture of one of this set's examples, upright 8-bit RGB.
+        """Return the image of one of this set's examples, upright 8-bit RGB.
 
         Raises:
             ImageError: it is missing, cut off or too large.
@@ -138,7 +138,7 @@ class DataSet(ABC):
         return open_image(example.image)
 
     def image_fault(self, example: Example) -> Fault | None:
-        """What is wrong with the image, as far as its header says (a file that is cut off looks right here)."""
+        """Return what is wrong with the image by its header, which is right in a file that is cut off."""
         if example.image is None:
             return fault(
                 "image", f"{self.name}: image_id {example.image_id!r}", "an image", "an annotation without one"
@@ -147,7 +147,7 @@ class DataSet(ABC):
 
 
 def size_fault(source: Path | bytes, where: str, example: Example) -> Fault | None:
-    """What is wrong with an image file as far as its header says: no image, or not of the annotation's size."""
+    """Return what is wrong with an image file by its header: no image, or not of the annotation's size."""
     try:
         width, height = image_size(source, where=where)
     except ImageError as error:
@@ -159,12 +159,12 @@ def size_fault(source: Path | bytes, where: str, example: Example) -> Fault | No
 
 
 class Subset(DataSet):
-    """Some examples of a set, by their numbers there; with `change`, their graphs replaced when they are read."""
+    """Some examples of a set, by their numbers there; `change` replaces their graphs when they are read."""
 
     def __init__(
         self,
         whole: DataSet,
-        rows: Sequence[int] | Rows,
+        rows: Sequence[int] | Indices,
         name: str,
         change: Callable[[SceneGraph], SceneGraph] | None = None,
     ) -> None:
@@ -193,22 +193,16 @@ class Subset(DataSet):
 
 
 def with_images(whole: DataSet) -> Subset:
-    """The examples whose image is there, judged by its header; the others are named in `notes`.
+    """Return the examples whose image exists and has a right header; the others are named in `notes`.
 
-    Sets that draw their images or hold them inside are taken whole: what cannot be decoded shows when it is.
+    A set that draws its images, or holds their bytes, is taken whole: a damaged image then shows when it is decoded.
 
     Raises:
-        InputError: not one image is there.
+        InputError: no image is left.
     """
-    rows, missing = [], list[Fault]()
-    if not whole.images_are_files:
-        rows = list(range(len(whole)))
-    for k in range(len(whole) if whole.images_are_files else 0):
-        found = whole.image_fault(whole.read(k)[0])
-        if found is None or found.kind == "size":
-            rows.append(k)
-        else:
-            missing.append(found)
+    faults = {k: whole.image_fault(whole.read(k)[0]) for k in range(len(whole) if whole.images_are_files else 0)}
+    lost = {k: fault for k, fault in faults.items() if fault is not None and fault.kind != "size"}
+    missing, rows = list(lost.values()), [k for k in range(len(whole)) if k not in lost]
     if not rows:
         hint = f"the first: {missing[0].text}" if missing else "the set is empty"
         raise InputError(
@@ -220,5 +214,5 @@ def with_images(whole: DataSet) -> Subset:
 
 
 def hash_of_ids(image_ids: Sequence[str]) -> str:
-    """16 hex digits over image ids, whatever their order."""
+    """Return 16 hex digits over image ids, whatever their order."""
     return hashlib.sha256(orjson.dumps(sorted(image_ids))).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What `r1sgg data check` can find: the table of kinds, what each means and what is done about it."""
+"""The kinds of findings of `r1sgg data check`: what each means, and what the corrected copy does about it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong: what was found, and what was done in the corrected line."""
+    """One thing that is wrong: what was found, and what was done about it in the corrected line."""
 
     kind: str
     found: str
@@ -16,7 +16,7 @@ class Finding(NamedTuple):
 
 KINDS: Mapping[str, tuple[str, str]] = {
     "broken_line": ("not a JSON object, or cut off", "line dropped"),
-    "left_out": ("what the reader of this format left out or clipped", "nothing: it is out already"),
+    "left_out": ("what the reader of this format left out or clipped", "nothing: it is already left out"),
     "bad_image_id": ("no image_id, or one that is no string", "line dropped"),
     "duplicate_image_id": ("an image_id that another line has", "later line dropped"),
     "unknown_key": ("a key that no reader knows", "moved under meta, or removed from an object or relationship"),
@@ -28,7 +28,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "size_mismatch": ("the image has another size", "boxes scaled where the shape is the same, else line dropped"),
     "bad_object": ("not an object with an id like person.1", "dropped"),
     "duplicate_object_id": (
-        "an id that an object of this image has already",
+        "an id that another object of this image has",
         "dropped if the same box, else renumbered",
     ),
     "bad_box": ("not four finite numbers", "object dropped"),
@@ -46,7 +46,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "empty_graph": ("no objects are left", "line dropped"),
     "no_relationships": ("no relationships are left", "line dropped"),
 }
-"""Every kind of finding: what it means, and what is done about it."""
+"""Every kind of finding: what it means, and what is done about it in the corrected copy."""
 
 IGNORABLE = frozenset(
     (
@@ -54,7 +54,7 @@ IGNORABLE = frozenset(
         *("unknown_predicate", "self_relation", "repeated_triplet", "empty_graph", "no_relationships"),
     )
 )
-"""Kinds that a readable file may have; some sets are meant to."""
+"""Kinds that a readable file may have, and some sets have on purpose."""
 
 LIKE_SIZES = ", right if it were [x, y, width, height]"
-"""Ends the finding of a box that was perhaps written with its size in place of its second corner."""
+"""The end of a finding: the box may have been written with its size instead of its second corner."""

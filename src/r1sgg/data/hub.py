@@ -1,25 +1,25 @@
-"""Sets of the Hugging Face Hub, or in a folder of parquet files, with scene graphs in their columns.
+"""Sets of the Hugging Face Hub, or a folder of parquet files, with scene graphs in their columns.
 
-    hub:NAME[,split=S][,stream=yes]      the Hub, only now that it is asked for; `datasets` keeps it in its cache
-    hub:DIR[,split=S]                    a folder that `r1sgg data build` wrote, or of other parquet files; no network
+    hub:NAME[,split=S][,stream=yes]      fetched from the Hub; `datasets` keeps it in its cache
+    hub:DIR[,split=S]                    a folder that `r1sgg data build` wrote, or other parquet files; no network
 
 The layout of the paper's authors (JosephZ/vg150_train_sgg_prompt, vg150_val_sgg_prompt, psg_train_sg, psg_test_sg;
-their only split is called "train"), boxes as corners in pixels; prompt_open and prompt_close are not read:
+their only split is named "train") has boxes as corners in pixels; prompt_open and prompt_close are not read:
 
     {"image_id": "2", "image": {"bytes": ...}, "prompt_open": "Generate a ...", "prompt_close": "Generate a ...",
      "objects": '[{"id": "man.1", "bbox": [119, 70, 197, 330]}, {"id": "street.2", "bbox": [2, 280, 798, 598]}]',
      "relationships": '[{"subject": "man.1", "predicate": "walking on", "object": "street.2"}]'}
 
-The layout of SGG-Benchmark (maelic/VG150-coco-format, PSG-coco-format), boxes [x, y, width, height], ends as an
-object's `id` or, where objects have none, its place in the row; names under "categories" and "rel_categories" in the
-JSON of the set's description:
+The layout of SGG-Benchmark (maelic/VG150-coco-format, PSG-coco-format) has boxes [x, y, width, height]; a relation
+names an object by its `id` or, if objects have none, by its place in the row. Names are under "categories" and
+"rel_categories" in the JSON of the set's description:
 
     {"image": ..., "image_id": 2, "objects": [{"category_id": 77, "bbox": [119, 70, 78, 260]}, ...],
      "relations": [{"subject_id": 0, "predicate_id": 46, "object_id": 1}]}
 
-Ids are numbered anew, per class in the row's order, as in every other format. Annotations are looked through when a
-set is opened, images when they are asked for. A stream is for what doesn't fit on the disk: it has an order and no
-length, `image` gives the picture of the example that came last, and `shard` one machine's part of it.
+Ids are numbered anew, per class in the row's order, as in every other format. Annotations are checked when a set is
+opened, images when they are read. A stream is for a set that does not fit on the disk: it has an order and no length,
+`image` returns the image of the last example only, and `shard` is one machine's part of it.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ from PIL import Image
 
 from r1sgg.data.assemble import assemble
 from r1sgg.data.base import Example
-from r1sgg.data.columns import four, whole
+from r1sgg.data.columns import corners_of_xywh, four_numbers, whole_field
 from r1sgg.data.dataset import DataSet, Fault, fault, size_fault
 from r1sgg.data.images import image_size, open_image
-from r1sgg.data.jsonl import short
 from r1sgg.data.spec import Spec
-from r1sgg.errors import ConfigError, ImageError, InputError, require
+from r1sgg.errors import ConfigError, ImageError, InputError, require, short
+from r1sgg.graph.records import json_value
 from r1sgg.graph.scene import label_of_id
 
 _SPLITS = {"JosephZ/vg150_val_sgg_prompt": "val", "JosephZ/psg_test_sg": "test"}
-"""What sets are whose only split is called "train"."""
+"""The real split of sets whose only split is named "train"."""
 _ANNOTATIONS = ("image_id", "file_name", "objects", "relationships", "relations")
 
 
-class Names(NamedTuple):
-    """Object classes and predicates by number, for sets that hold numbers."""
+class ClassNames(NamedTuple):
+    """Object classes and predicates by number, for sets whose rows have numbers."""
 
     objects: Mapping[int, str]
     predicates: Mapping[int, str]
 
 
 class HubData(DataSet):
-    """One split in the cache of `datasets`, memory-mapped; rows whose annotation can't be read are in `notes`."""
+    """One split in the cache of `datasets`, memory-mapped; rows that cannot be read are named in `notes`."""
 
     images_are_files = False
 
@@ -99,7 +99,7 @@ class HubData(DataSet):
 
 
 class HubStream(DataSet):
-    """The same without a length, read in order; rows that cannot be read are named in `notes` as they go by."""
+    """The same without a length, read in order; rows that cannot be read are added to `notes` when they come."""
 
     def __init__(self, name: str, split: str | None, stream: Any) -> None:
         super().__init__(name, split)
@@ -107,10 +107,10 @@ class HubStream(DataSet):
         self._last: dict[str, Any] = {}
 
     def __len__(self) -> int:
-        raise ConfigError(f"{self.name}: a stream has no length; leave stream=yes out to count and to shuffle")
+        raise ConfigError(f"{self.name}: a stream has no length; leave out stream=yes to count and to shuffle")
 
     def read(self, k: int) -> tuple[Example, list[Fault]]:
-        raise ConfigError(f"{self.name}: a stream is read in order; leave stream=yes out to read example {k}")
+        raise ConfigError(f"{self.name}: a stream is read in order; leave out stream=yes to read example {k}")
 
     def __iter__(self) -> Iterator[Example]:
         for k, row in enumerate(self.stream):
@@ -127,14 +127,14 @@ class HubStream(DataSet):
         if self._last.get("image_id") != example.image_id:
             raise ImageError(
                 f"{self.name}: image_id {example.image_id!r}",
-                expected="the example that the stream gave last",
+                expected="the last example of the stream",
                 found="another",
-                hint="take the image before the next example",
+                hint="read the image before the next example",
             )
         return _image(self._last["row"], self.name, example)
 
     def shard(self, count: int, index: int) -> HubStream:
-        """Part `index` of `count` parts that share nothing: one for each machine, process or Ray worker."""
+        """Return part `index` of `count` parts without a common row: one for each machine, process or Ray worker."""
         return HubStream(self.name, self.split, self.stream.shard(num_shards=count, index=index))
 
 
@@ -143,7 +143,7 @@ def open_hub(spec: Spec) -> DataSet:
 
     Raises:
         ConfigError: an option with a wrong value.
-        InputError: no such set or split, no network, or damaged files; or no row holds a scene graph.
+        InputError: no such set or split, no network, or damaged files; or no row has a scene graph.
         MissingDependencyError: `datasets` is not installed.
     """
     datasets = require("datasets", "train")
@@ -172,13 +172,13 @@ def open_hub(spec: Spec) -> DataSet:
 
 
 def example_of_row(
-    row: Mapping[str, Any], k: int, names: Names | None, name: str, split: str | None
+    row: Mapping[str, Any], k: int, names: ClassNames | None, name: str, split: str | None
 ) -> tuple[Example, list[Fault]]:
-    """Row `k` as an Example, and what of it was left out; the size is the image's own.
+    """Return row `k` as an Example, and what was left out of it; the size is that of the row or of the image.
 
     Raises:
         InputError: the annotation is in neither of the two layouts.
-        ImageError: the row doesn't hold its size, and its image cannot be read.
+        ImageError: the row has no size, and its image cannot be read.
     """
     image_id = _image_id(row, k)
     where = f"{name}: image_id {image_id}"
@@ -195,7 +195,7 @@ def example_of_row(
 _Rows = tuple[list[str | None], list[list[float]], list[tuple[int, int, str | None]], list[Fault]]
 
 
-def _rows(row: Mapping[str, Any], names: Names | None, where: str) -> _Rows:
+def _rows(row: Mapping[str, Any], names: ClassNames | None, where: str) -> _Rows:
     if "relationships" in row:
         return _text_rows(row, where)
     if "relations" in row:
@@ -205,19 +205,19 @@ def _rows(row: Mapping[str, Any], names: Names | None, where: str) -> _Rows:
 
 
 def _text_rows(row: Mapping[str, Any], where: str) -> _Rows:
-    """The authors' layout. Of two objects with one id, relations mean the first."""
+    """The authors' layout. If two objects have the same id, relations refer to the first."""
     faults: list[Fault] = []
     labels: list[str | None] = []
     boxes, place = [], dict[str, int]()
     for k, item in enumerate(_list(row["objects"], f"{where}: objects")):
         name = item.get("id")
         if isinstance(name, str) and name in place:
-            done = "kept; relations mean the first"
+            done = "kept; relations refer to the first"
             faults.append(fault("id", f"{where}: object {k}", "ids that differ", f"{name!r} again", done))
         elif isinstance(name, str):
             place[name] = k
         labels.append(label_of_id(name) if isinstance(name, str) else "")
-        boxes.append(four(item.get("bbox")))
+        boxes.append(four_numbers(item.get("bbox")))
     triplets: list[tuple[int, int, str | None]] = []
     for k, item in enumerate(_list(row["relationships"], f"{where}: relationships")):
         ends = [place.get(str(item.get(key)), -1) for key in ("subject", "object")]
@@ -230,33 +230,29 @@ def _text_rows(row: Mapping[str, Any], where: str) -> _Rows:
     return labels, boxes, triplets, faults
 
 
-def _numbered_rows(row: Mapping[str, Any], names: Names | None, where: str) -> _Rows:
+def _numbered_rows(row: Mapping[str, Any], names: ClassNames | None, where: str) -> _Rows:
     """SGG-Benchmark's layout."""
     if names is None:
         expected = 'a description with "categories" and "rel_categories" as JSON'
         raise InputError(where, expected=expected, found="numbers without names", hint="use coco: on its JSON files")
     objects = _list(row["objects"], f"{where}: objects")
     place = {item["id"]: k for k, item in enumerate(objects) if item.get("id") is not None}
-    corners = []
-    for item in objects:
-        x, y, w, h = four(item.get("bbox"))
-        corners.append([x, y, x + w, y + h])
+    corners = [corners_of_xywh(item.get("bbox")) for item in objects]
     triplets: list[tuple[int, int, str | None]] = []
     for k, item in enumerate(_list(row["relations"], f"{where}: relations")):
-        ends = [whole(item, key, f"{where}: relations[{k}]") for key in ("subject_id", "object_id")]
+        ends = [whole_field(item, key, f"{where}: relations[{k}]") for key in ("subject_id", "object_id")]
         s, o = (place.get(end, -1 - side) if place else end for side, end in enumerate(ends))
-        triplets.append((s, o, names.predicates.get(whole(item, "predicate_id", f"{where}: relations[{k}]"))))
-    labels = [names.objects.get(whole(item, "category_id", f"{where}: objects[{k}]")) for k, item in enumerate(objects)]
+        triplets.append((s, o, names.predicates.get(whole_field(item, "predicate_id", f"{where}: relations[{k}]"))))
+    labels = [
+        names.objects.get(whole_field(item, "category_id", f"{where}: objects[{k}]")) for k, item in enumerate(objects)
+    ]
     return labels, corners, triplets, []
 
 
 def _list(value: Any, where: str) -> list[dict[str, Any]]:
-    """A list of objects: as it is, as JSON, or as an object of lists (which `datasets` makes of some)."""
+    """Return a list of objects, which may be written as JSON, or as an object of lists (`datasets` makes these)."""
     if isinstance(value, str | bytes):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError as error:
-            raise InputError(where, expected="a JSON list", found=f"broken JSON ({error.msg})") from error
+        value = json_value(value, where)
     if isinstance(value, dict) and value and all(isinstance(part, list) for part in value.values()):
         value = [dict(zip(value, items, strict=False)) for items in zip(*value.values(), strict=False)]
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
@@ -274,8 +270,8 @@ def _image_id(row: Mapping[str, Any], k: int) -> str:
     raise InputError(f"row {k}: image_id", expected="a string", found=short(value))
 
 
-def _names(table: Any) -> Names | None:
-    """The names that a set's description holds as JSON; None where it doesn't."""
+def _names(table: Any) -> ClassNames | None:
+    """Return the names in a set's description, or None if it is no JSON or has none."""
     try:
         document = orjson.loads(table.info.description or "")
     except orjson.JSONDecodeError:
@@ -283,11 +279,11 @@ def _names(table: Any) -> Names | None:
     if not isinstance(document, dict):
         return None
     names = [_by_number(document.get(key)) for key in ("categories", "rel_categories")]
-    return Names(*names) if all(names) else None
+    return ClassNames(*names) if all(names) else None
 
 
 def _by_number(value: Any) -> dict[int, str]:
-    """[{"id": 1, "name": "airplane"}, ...] or {"1": "airplane", ...}."""
+    """Return names by number, given as [{"id": 1, "name": "airplane"}, ...] or {"1": "airplane", ...}."""
     if isinstance(value, list):
         value = {str(item.get("id")): item.get("name") for item in value if isinstance(item, dict)}
     if not isinstance(value, dict):
@@ -299,7 +295,7 @@ def _by_number(value: Any) -> dict[int, str]:
 
 
 def _source(row: Mapping[str, Any], name: str, image_id: str) -> tuple[Path | bytes, str]:
-    """A row's image as bytes or as a path, and what messages call it."""
+    """Return a row's image as bytes or as a path, and its name in messages."""
     where = f"{name}: image of image_id {image_id}"
     cell = row.get("image")
     if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes) and cell["bytes"]:

@@ -1,8 +1,8 @@
-"""Opening images as any camera or archive left them: rotated, CMYK, 16 bit, palette, cut off or far too large.
+"""Open images of any kind: rotated, CMYK, 16 bit, palette, cut off or far too large.
 
-Only the formats of `formats` are opened: Pillow knows some fifty more, among them PostScript, which it hands to an
-interpreter. `open_image` does not resize, because a model's processor does. The server, which must bound its memory,
-reduces images while it decodes them: `r1sgg.serving.reducing`.
+Only the formats in `formats` are opened: Pillow knows about fifty more, among them PostScript, which it hands to an
+interpreter. Images are not resized: a model's processor does that. (The server reduces images while it decodes them, to
+bound its memory: `r1sgg.serving.reducing`.)
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded (a 20,000 x 20,000 file of a few kilobytes takes 1.2 GB)."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
-_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 lie on their side
+_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 are rotated by 90 degrees
 _WIDTH, _LENGTH = 0x0100, 0x0101  # TIFF tags
 
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """The image formats that are opened, by Pillow's names; HEIF where the package pillow-heif is installed."""
+    """Return Pillow's names of the image formats that are opened; HEIF if the package pillow-heif is installed."""
     if importlib.util.find_spec("pillow_heif"):
         importlib.import_module("pillow_heif").register_heif_opener()
     Image.init()
@@ -42,13 +42,13 @@ def formats() -> tuple[str, ...]:
 
 
 def open_image(source: Path | bytes, *, where: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Read an image as 8-bit RGB, turned upright by its EXIF orientation; transparency is put on white.
+    """Read an image as 8-bit RGB, turned upright by its EXIF orientation; transparent parts become white.
 
-    Of several frames the first is read. 16-bit greys are scaled from 0..65535.
+    The first of several frames is read. 16-bit greys are scaled from 0..65535.
 
     Args:
         source: a file, or the bytes of one.
-        where: how messages call the image; by default the path.
+        where: the name of the image in messages; the path if None.
         max_pixels: larger images are refused.
 
     Raises:
@@ -60,12 +60,12 @@ def open_image(source: Path | bytes, *, where: str | None = None, max_pixels: in
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """A decoded image of any mode as 8-bit RGB, turned upright by its EXIF orientation; transparency becomes white."""
+    """Return a decoded image of any mode as `open_image` does."""
     return rgb(ImageOps.exif_transpose(image))
 
 
 def image_size(source: Path | bytes, *, where: str | None = None, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Width and height that `open_image` gives, read from the header.
+    """Return width and height of the image that `open_image` would return, from the header alone.
 
     Raises:
         ImageError: the file is missing, not an image, or has more than `max_pixels`.
@@ -75,7 +75,7 @@ def image_size(source: Path | bytes, *, where: str | None = None, max_pixels: in
 
 
 def sideways(image: Image.Image) -> bool:
-    """Whether the EXIF orientation of an image swaps its width and height; a PNG is decoded to find out."""
+    """Whether the EXIF orientation of an image swaps its width and height; Pillow decodes a PNG to find out."""
     if image.getexif().get(_ORIENTATION) not in (5, 6, 7, 8):
         return False
     # newer versions of Pillow have swapped those of a TIFF already
@@ -85,7 +85,7 @@ def sideways(image: Image.Image) -> bool:
 
 @contextlib.contextmanager
 def opened(source: Path | bytes | BinaryIO, where: str | None, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
-    """An image whose header has been read and whose pixels have not; faults inside the block become `ImageError`.
+    """Open an image and read its header, but not its pixels; faults inside the block become `ImageError`.
 
     Raises:
         ImageError: the file is missing, not an image of `formats`, damaged, or has more than `max_pixels`.
@@ -102,7 +102,7 @@ def opened(source: Path | bytes | BinaryIO, where: str | None, max_pixels: int) 
 
 @contextlib.contextmanager
 def _named_faults(where: str, max_pixels: int) -> Iterator[None]:
-    """Turn whatever Pillow raises on a bad file into one ImageError; its warnings on odd metadata are not ours."""
+    """Turn whatever Pillow raises on a bad file into one ImageError; ignore its warnings about odd metadata."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -128,18 +128,18 @@ def _named_faults(where: str, max_pixels: int) -> Iterator[None]:
         ) from error
 
 
-# What Pillow's decoders were seen to raise on files with flipped and missing bytes.
+# What Pillow's decoders raised when they were tried on files with flipped and missing bytes.
 _DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, struct.error, zlib.error
 )  # fmt: skip
 
 
 def rgb(image: Image.Image, white: float | None = None) -> Image.Image:
-    """A decoded image of any mode as 8-bit RGB, as it lies; transparency becomes white.
+    """Return a decoded image of any mode as 8-bit RGB, not turned; transparent parts become white.
 
     Args:
-        image: the image, or a part of one.
-        white: the value that stands for white, see `white_of`; found in the image where None.
+        image: an image, or a part of one.
+        white: the value of white, see `white_of`; found in the image if None.
     """
     if image.mode == "RGB":
         return image
@@ -160,7 +160,7 @@ def deep(image: Image.Image) -> bool:
 
 
 def white_of(image: Image.Image) -> float:
-    """The value that stands for white: fixed where the mode says so, else the smallest usual range that holds all."""
+    """Return the value of white: fixed for some modes, else the end of the smallest usual range that has all values."""
     if image.mode.startswith("I;16"):
         return 65535.0
     extrema: tuple[float, float] = image.getextrema()  # type: ignore[assignment]  # one band

@@ -1,45 +1,63 @@
-"""JSON Lines files, line by line, and the checks that all their readers share. A wrong line is one sentence."""
+"""JSON and JSON Lines files: reading line by line, writing whole or not at all, and the checks that readers share.
+
+A wrong line is one sentence.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import orjson
 
-from r1sgg.errors import InputError
+from r1sgg.errors import InputError, os_errors, short
+from r1sgg.graph.records import json_value
 from r1sgg.graph.text import Frame
 
 _MARK = b"\xef\xbb\xbf"  # some editors open a UTF-8 file with it
 
 
+class NumberedLine(NamedTuple):
+    """A line of a file: its number from 1, where it begins in bytes, and its content."""
+
+    number: int
+    offset: int
+    content: bytes
+
+
+def read_lines(path: Path) -> Iterator[NumberedLine]:
+    """Yield the lines of a JSON Lines file that are not blank.
+
+    Raises:
+        InputError: the file cannot be opened.
+    """
+    with os_errors(path, "a readable JSON Lines file", "check the path"):
+        handle = path.open("rb")
+    offset = 0
+    with handle:
+        for number, content in enumerate(handle, 1):
+            if content.strip():
+                yield NumberedLine(number, offset, content)
+            offset += len(content)
+
+
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers (from 1) and objects of a JSON Lines file; blank lines are skipped.
+    """Yield the line numbers (from 1) and objects of a JSON Lines file; blank lines are skipped.
 
     Raises:
         InputError: the file is missing, empty, not UTF-8 JSON objects, or its last line is cut off.
     """
-    try:
-        handle = path.open("rb")
-    except OSError as error:
-        raise InputError(
-            str(path), expected="a readable JSON Lines file", found=error.strerror or "an error", hint="check the path"
-        ) from error
     empty = True
-    with handle:
-        for number, line in enumerate(handle, 1):
-            if not line.strip():
-                continue
-            empty = False
-            row = record_of_line(line, f"{path}:{number}", first=number == 1)
-            yield number, row
+    for number, _, content in read_lines(path):
+        empty = False
+        yield number, record_of_line(content, f"{path}:{number}", first=number == 1)
     if empty:
         raise InputError(str(path), expected="at least one line", found="an empty file")
 
 
 def record_of_line(line: bytes, where: str, *, first: bool = False) -> dict[str, Any]:
-    """The JSON object of one line; the `first` of a file may open with a byte order mark.
+    """Return the JSON object of one line; the `first` of a file may open with a byte order mark.
 
     Raises:
         InputError: it is cut off, not UTF-8, or no JSON object.
@@ -60,46 +78,65 @@ def record_of_line(line: bytes, where: str, *, first: bool = False) -> dict[str,
 
 
 def read_json(path: Path) -> Any:
-    """A whole JSON file.
+    """Return the content of a JSON file.
 
     Raises:
         InputError: it is missing, or not JSON.
     """
-    try:
-        return orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(
-            str(path), expected="a readable JSON file", found=error.strerror or "an error", hint="check the path"
-        ) from error
-    except orjson.JSONDecodeError as error:
-        found = f"broken JSON ({error.msg})"
-        raise InputError(f"{path}:{error.lineno}", expected="JSON", found=found, hint="fetch it again") from error
+    with os_errors(path, "a readable JSON file", "check the path"):
+        content = path.read_bytes()
+    return json_value(content, str(path), "write or fetch it again")
 
 
-def check_keys(row: Mapping[str, Any], known: frozenset[str], needed: Sequence[str], where: str) -> None:
-    """See that an object has the keys `needed`, and none but the `known`.
+# ---------------------------------------------------------------- writing
+
+
+class WholeFile:
+    """A file of JSON lines that is written beside `path` and replaces it when the block ends without an error.
 
     Raises:
-        InputError: naming the first key that is unknown or missing.
+        InputError: the file cannot be written.
     """
-    if not row.keys() <= known:
-        unknown = sorted(row.keys() - known)
-        raise InputError(
-            f"{where}: {unknown[0]!r}",
-            expected=f"only the keys {', '.join(sorted(known))}",
-            found="an unknown key",
-            hint='put fields of your own under "meta" of the line',
-        )
-    for key in needed:
-        if key not in row:
-            raise InputError(f"{where}: {key!r}", expected="this key", found="nothing")
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._part = path, path.with_name(f"{path.name}.part")
+
+    def __enter__(self) -> Self:
+        with os_errors(self.path, "a place to write a file", "choose another"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = self._part.open("wb")
+        return self
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Add a line for each row; returns how many."""
+        return sum(self._handle.write(orjson.dumps(row) + b"\n") > 0 for row in rows)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._handle.close()
+        if kind is None:
+            self._part.replace(self.path)
+        else:
+            self._part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON file, indented; it appears whole, or stays as it was.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with WholeFile(path) as file:
+        file._handle.write(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+# ---------------------------------------------------------------- fields
 
 
 def image_id_of(row: Mapping[str, Any], where: str) -> str:
-    """The image id of a line, as a string.
+    """Return the image id of a line, as a string.
 
     Raises:
-        InputError: it is neither a string with something in it nor a whole number.
+        InputError: it is neither a non-empty string nor a whole number.
     """
     value = row["image_id"]
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
@@ -107,8 +144,19 @@ def image_id_of(row: Mapping[str, Any], where: str) -> str:
     return str(value)
 
 
+def add_image_id(image_id: str, seen: set[str], where: str) -> None:
+    """Add the image id of a line to those of the lines before.
+
+    Raises:
+        InputError: it is one of them.
+    """
+    if image_id in seen:
+        raise InputError(where, expected="image ids that differ", found=f"image_id {image_id!r} again")
+    seen.add(image_id)
+
+
 def frame_of(value: Any, where: str) -> Frame:
-    """Check a frame [width, height].
+    """Check a frame [width, height] and return it.
 
     Raises:
         InputError: not two positive numbers.
@@ -120,9 +168,3 @@ def frame_of(value: Any, where: str) -> Frame:
     ):
         raise InputError(where, expected="[width, height], the size that boxes are relative to", found=short(value))
     return float(value[0]), float(value[1])
-
-
-def short(value: Any) -> str:
-    """A value for a message, at most 80 characters long."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,6 +1,7 @@
-"""Predictions as JSON Lines: what a model wrote about an image, or what a detector found. Format: `r1sgg.data.base`.
+"""Predictions as JSON Lines: a model's completion, or a detector's rows. The format is in `r1sgg.data.base`.
 
-A line may hold both: the text, and the rows that were read from it (or from several samples) with their scores.
+A line may have both: the text, and the rows that were read from it (or from several samples) with their scores. Rows
+are a model's output like the text, so both are read by the tolerant parser: what is wrong becomes an issue.
 """
 
 from __future__ import annotations
@@ -11,36 +12,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from r1sgg.data.jsonl import check_keys, frame_of, image_id_of, read_jsonl, short
-from r1sgg.errors import InputError
-from r1sgg.graph.scene import EMPTY
-from r1sgg.graph.text import Frame, Issue, Parsed, parse, read_document
+from r1sgg.data.jsonl import add_image_id, frame_of, image_id_of, read_jsonl
+from r1sgg.errors import InputError, short
+from r1sgg.graph.records import check_keys
+from r1sgg.graph.scene import EMPTY, Boxes, score_column
+from r1sgg.graph.text import Frame, Parsed, parse, parse_document
 
 PREDICTION_KEYS = frozenset(
-    [
-        "image_id",
-        "completion",
-        "completions",
-        "frame",
-        "model",
-        "logprobs",
-        "finish_reason",
-        "seconds",
-        "tokens",
-        "error",
-        "objects",
-        "relationships",
-        "meta",
-    ]
+    (
+        *("image_id", "frame", "completion", "completions", "objects", "relationships", "error", "model", "meta"),
+        *("logprobs", "finish_reason", "seconds", "tokens"),
+    )
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model said about an image: a text to parse, rows with boxes and relations, or both."""
+    """A model's output for one image: a completion to parse, rows with boxes and relationships, or both."""
 
     image_id: str
     frame: Frame
@@ -50,53 +38,47 @@ class Prediction:
     model: str | None = None
 
     def read(self, *, repair: bool = False) -> Parsed:
-        """The graph and its issues.
+        """Return the graph and its issues.
 
-        Rows are taken as they stand, with their scores where all objects (or all relationships) have one. Where a line
-        holds a completion beside them, failure and issues are those of the completion.
+        Rows keep their scores if all objects (or all relationships) have one. If the line has a completion beside its
+        rows, failure and issues are those of the completion.
         """
         if self.document is None:
             return parse(self.completion or "", self.frame, repair=repair)
-        issues: list[Issue] = []
-        graph, objects, relationships = read_document(dict(self.document), self.frame, issues)
+        rows = parse_document(dict(self.document), self.frame)
         graph = replace(
-            graph,
-            object_scores=_scores(self.document["objects"], objects),
-            relationship_scores=_scores(self.document.get("relationships"), relationships),
+            rows.graph,
+            object_scores=_scores(self.document["objects"], rows.object_rows),
+            relationship_scores=_scores(self.document.get("relationships"), rows.relationship_rows),
         )
-        if self.completion is None:
-            return Parsed(graph, tuple(issues), objects, relationships)
-        said = parse(self.completion, self.frame, repair=repair)
-        return Parsed(EMPTY if said.failure else graph, said.issues, objects, relationships)
+        issues = rows.issues
+        if self.completion is not None:
+            text = parse(self.completion, self.frame, repair=repair)
+            graph, issues = (EMPTY if text.failure else graph), text.issues
+        return Parsed(graph, issues, rows.object_rows, rows.relationship_rows)
 
 
-def _scores(rows: Any, kept: Sequence[int]) -> npt.NDArray[np.float64] | None:
-    """The scores of the rows that were kept, or None where one has none: a mixture can't be ranked."""
-    numbers = [rows[k].get("score") for k in kept]
-    if not numbers or not all(type(v) in (int, float) and math.isfinite(v) for v in numbers):
-        return None
-    return np.array(numbers, dtype=np.float64)
+def _scores(rows: Any, kept: Sequence[int]) -> Boxes | None:
+    """The scores of the rows that were kept, or None where one has none."""
+    given = [rows[k].get("score") for k in kept]
+    return score_column([v if type(v) in (int, float) and math.isfinite(v) else None for v in given])
 
 
 def read_predictions(path: Path) -> Iterator[Prediction]:
-    """Predictions of a file, in its order.
+    """Yield the predictions of a file in its order.
 
     Raises:
-        InputError: an unknown or missing key, a frame that is not two positive numbers, an image_id twice.
+        InputError: an unknown or missing key, a frame that is not two positive numbers, or a repeated image_id.
     """
     seen: set[str] = set()
     for number, row in read_jsonl(path):
         prediction = prediction_of_record(row, f"{path}:{number}")
-        if prediction.image_id in seen:
-            raise InputError(
-                f"{path}:{number}", expected="one line an image", found=f"image_id {prediction.image_id!r} again"
-            )
-        seen.add(prediction.image_id)
+        add_image_id(prediction.image_id, seen, f"{path}:{number}")
         yield prediction
 
 
 def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
-    """Check one prediction line.
+    """Check one line of predictions and return it.
 
     Raises:
         InputError: see `read_predictions`.

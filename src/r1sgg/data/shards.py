@@ -1,9 +1,9 @@
-"""One parquet shard of a prepared set: written whole or not at all, and describing itself.
+"""One parquet shard of a prepared set: written whole or not at all, with a footer that says how it was made.
 
-Columns, as the authors' Hub sets have them and `datasets.load_dataset` reads them: `image` ({bytes, path}, the
-Hugging Face image feature), `image_id`, `objects` and `relationships` (JSON texts, boxes in pixels), and beside them
-`width`, `height`, `split`, `meta` (JSON text or null). The footer holds how the shard was made, so that an interrupted
-build can tell which shards to keep. Prompts are no columns: their worked example depends on the model's coordinates.
+The columns are those of the authors' Hub sets, which `datasets.load_dataset` reads: `image` ({bytes, path}, the Hugging
+Face image feature), `image_id`, `objects` and `relationships` (JSON texts, boxes in pixels); and `width`, `height`,
+`split`, `meta` (JSON text or null). By the footer an interrupted build knows which shards it can keep. Prompts are no
+columns, because their worked example depends on the model's coordinates.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ ImageMode = Literal["inside", "path"]
 IMAGE_MODES: tuple[ImageMode, ...] = get_args(ImageMode)
 FOOTER = b"r1sgg"
 _GROUP_ROWS, _GROUP_BYTES = 64, 16 << 20
-"""A row group ends at either: it is what a streaming reader, and the writer, hold in memory."""
+"""A row group ends at either limit; a streaming reader, and the writer, keep one group in memory."""
 _VERBATIM = frozenset(("JPEG", "PNG", "WEBP"))
 _STRINGS = ("image_id", "objects", "relationships", "split", "meta")
 
 
 @functools.cache
 def schema() -> Any:
-    """The arrow schema, with the features that `datasets` looks for."""
+    """Return the arrow schema, with the features that `datasets` looks for."""
     import pyarrow as pa
 
     features: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name in _STRINGS}
@@ -50,7 +50,7 @@ def schema() -> Any:
 
 
 class ShardWriter:
-    """Collects rows and writes them in groups; a context manager that removes the file if it is left by an error."""
+    """Writes rows in groups; a context manager that removes the file if the block raises."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as pq
@@ -70,14 +70,14 @@ class ShardWriter:
             self.path.unlink(missing_ok=True)
 
     def add(self, row: dict[str, Any]) -> None:
-        """Take one row of `row_of`."""
+        """Add one row of `row_of`."""
         self.rows.append(row)
         self.size += len(row["image"]["bytes"] or b"")
         if len(self.rows) >= _GROUP_ROWS or self.size >= _GROUP_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is collected as one row group."""
+        """Write the rows since the last group as a row group."""
         import pyarrow as pa
 
         if self.rows:
@@ -85,7 +85,7 @@ class ShardWriter:
         self.rows, self.size = [], 0
 
     def finish(self, footer: Mapping[str, Any], target: Path) -> None:
-        """Write what is left and the footer, and give the file its name."""
+        """Write the last group and the footer, and move the file to its place."""
         self.flush()
         self._writer.add_key_value_metadata({FOOTER.decode(): orjson.dumps(footer).decode()})
         self._writer.close()
@@ -94,11 +94,11 @@ class ShardWriter:
 
 
 def row_of(data: DataSet, example: Example, mode: ImageMode, out: Path) -> dict[str, Any]:
-    """One row.
+    """Return the row of an example.
 
-    With "inside" the image is decoded once, so that a damaged one is found here, and its file's bytes are stored as
-    they are where it is an ordinary JPEG, PNG or WebP; anything else is stored as PNG. With "path" only the header is
-    read; an image that has no file (drawn, or inside another set) is written to OUT/images as PNG.
+    With "inside" the image is decoded once, so that a damaged one is found here. The bytes of an ordinary JPEG, PNG or
+    WebP are stored unchanged; any other image is stored as PNG. With "path" only the header is read; an image without a
+    file (drawn, or inside another set) is written to OUT/images as PNG.
 
     Raises:
         ImageError: the image is missing, damaged, or not of the size that the annotation says.
@@ -147,7 +147,7 @@ def _check_size(picture: Image.Image, example: Example) -> None:
 
 
 def _ordinary_file(path: Path | None) -> bytes | None:
-    """The bytes of a file that every reader shows as we do; None for an odd one (palette, grey, CMYK, ...)."""
+    """Return the bytes of a file that every reader decodes as we do; None for another (palette, grey, CMYK, ...)."""
     if path is None:
         return None
     with Image.open(path, formats=formats()) as image:
@@ -162,13 +162,13 @@ def _png(picture: Image.Image) -> bytes:
 
 
 def _file_name(image_id: str) -> str:
-    """A file name for any image id; different ids have different names."""
+    """Return a file name for any image id; different ids have different names."""
     name = urllib.parse.quote(image_id, safe=" ").replace(".", "%2E")
     return name if len(name) <= 200 else hashlib.sha256(image_id.encode()).hexdigest()
 
 
 def read_footer(path: Path) -> dict[str, Any] | None:
-    """How a shard was made; None where there is no such file, or it is not one of ours."""
+    """Return how a shard was made, or None if there is no such file or it is not one of ours."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -180,7 +180,7 @@ def read_footer(path: Path) -> dict[str, Any] | None:
 
 
 def read_examples(path: Path, mode: ImageMode) -> Iterator[Example]:
-    """The examples of a shard in their order; the images' bytes are not read.
+    """Yield the examples of a shard in their order; the bytes of images are not read.
 
     Raises:
         InputError: the file is no parquet file, or a row is not what it should be.

@@ -1,25 +1,25 @@
-"""One way to name any data: `open_data` takes what stands behind --data.
+"""One way to name any data: `open_data` takes what the user gave as --data.
 
-    scenes:50000,seed=1,preset=small,split=train    drawn on the fly (see `r1sgg.miniature.sources`)
+    scenes:50000,seed=1,preset=small,split=train    drawn when needed (see `r1sgg.miniature.sources`)
     train.jsonl   jsonl:train.jsonl,split=val       your own ground truth, images relative to the file
     vg150:DIR,split=train,scale=1024                VG-SGG.h5, its dictionary and image_data.json
     psg:DIR,split=test                              psg.json and COCO's images
     coco:DIR,split=train                            COCO-format sets (SGG-Benchmark)
-    hub:JosephZ/vg150_train_sgg_prompt              a set of the Hugging Face Hub; asks the network
+    hub:JosephZ/vg150_train_sgg_prompt              a set of the Hugging Face Hub; uses the network
 
-Further options are in the docstring of each reader. It deliberately downloads nothing but what a hub: name says.
+Further options are in the docstring of each reader. Only `hub:` downloads anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
 from pathlib import Path
 
 import numpy as np
 
 from r1sgg.data.base import Example, example_digest, example_of_record, hash_of_digests
 from r1sgg.data.dataset import DataSet, Fault, Subset, hash_of_ids, with_images
-from r1sgg.data.jsonl import record_of_line
+from r1sgg.data.jsonl import add_image_id, read_lines, record_of_line
 from r1sgg.data.spec import kind_of, parse_spec
 from r1sgg.errors import InputError
 
@@ -27,12 +27,12 @@ __all__ = ["DataSet", "Fault", "JsonlData", "Subset", "open_data", "parse_spec",
 
 
 def open_data(spec: str, *, strict: bool = True) -> DataSet:
-    """Open what a specification names (see the module's docstring).
+    """Open the set that a specification names (see the module's docstring).
 
     Args:
         spec: KIND:PATH[,OPTION=VALUE]..., or the path of a ground-truth file.
         strict: a wrong line of a ground-truth file is an error; otherwise it is left out and named in `notes`. The
-            other formats always leave wrong records out by name.
+            other formats always leave out wrong records and name them.
 
     Raises:
         ConfigError: no such kind, option or value.
@@ -52,71 +52,51 @@ def open_data(spec: str, *, strict: bool = True) -> DataSet:
     return data
 
 
-# ---------------------------------------------------------------- your own ground truth
-
-
 class JsonlData(DataSet):
-    """A ground-truth file (`r1sgg.data.base`). Opening reads it once, checks every line and keeps their places."""
+    """A ground-truth file (`r1sgg.data.base`). Opening it reads and checks every line once and keeps their places."""
 
     def __init__(self, path: Path, split: str | None = None, *, name: str | None = None, strict: bool = True) -> None:
         super().__init__(name or str(path), split)
         self.path = path
-        places: list[int] = []
-        numbers: list[int] = []
+        places = array("q")  # offset and number of each line of this split
         seen: set[str] = set()
+        chosen: list[str] = []
         digests: list[bytes] = []
         splits: set[str | None] = set()
-        place = total = 0
-        for number, line in enumerate(_lines(path), 1):
-            here, place = place, place + len(line)
-            if not line.strip():
-                continue
-            total += 1
+        empty = True
+        for number, offset, content in read_lines(path):
+            empty = False
             where = f"{path}:{number}"
             try:
-                example = example_of_record(record_of_line(line, where, first=number == 1), where, path.parent)
-                if example.image_id in seen:
-                    raise InputError(where, expected="image ids that differ", found=f"{example.image_id!r} again")
+                example = example_of_record(record_of_line(content, where, first=number == 1), where, path.parent)
+                add_image_id(example.image_id, seen, where)
             except InputError as error:
                 if strict:
                     raise
                 self.notes.append(Fault("id" if "ids that differ" in error.expected else "record", str(error)))
                 continue
-            seen.add(example.image_id)
             splits.add(example.split)
             if split is None or example.split == split:
-                places.append(here)
-                numbers.append(number)
+                places.extend((offset, number))
+                chosen.append(example.image_id)
                 digests.append(example_digest(example))
-        if not total:
+        if empty:
             raise InputError(str(path), expected="at least one line", found="an empty file")
         if not places:
             found = ", ".join(sorted(map(repr, splits - {None}))) or "lines without a split"
             raise InputError(str(path), expected=f"lines of split {split!r}" if split else "a right line", found=found)
         if split is None and len(splits) == 1:
             self.split = splits.pop()
-        self._places = np.array([places, numbers], dtype=np.int64)
-        chosen = seen if split is None else {self.read(k)[0].image_id for k in range(len(self))}
-        self._hashes = {"images": hash_of_ids(sorted(chosen)), "annotations": hash_of_digests(digests)}
+        self._places = np.array(places).reshape(-1, 2)
+        self._hashes = {"images": hash_of_ids(chosen), "annotations": hash_of_digests(digests)}
 
     def __len__(self) -> int:
-        return int(self._places.shape[1])
+        return len(self._places)
 
     def read(self, k: int) -> tuple[Example, list[Fault]]:
-        place, number = self._places[:, k].tolist()
+        offset, number = self._places[k].tolist()
         where = f"{self.path}:{number}"
         with self.path.open("rb") as handle:
-            handle.seek(place)
+            handle.seek(offset)
             line = handle.readline()
         return example_of_record(record_of_line(line, where, first=number == 1), where, self.path.parent), []
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    try:
-        handle = path.open("rb")
-    except OSError as error:
-        raise InputError(
-            str(path), expected="a readable JSON Lines file", found=error.strerror or "an error", hint="check the path"
-        ) from error
-    with handle:
-        yield from handle

@@ -1,4 +1,4 @@
-"""What follows --data, taken apart: KIND:PATH[,OPTION=VALUE]...; it opens nothing.
+"""The parts of what follows --data, KIND:PATH[,OPTION=VALUE]...; nothing is opened here.
 
 The kinds of this package are in `KINDS`. Another package (and `r1sgg.miniature`) registers a `SourceKind` as an entry
 point of the group "r1sgg.data"; see docs/howto.
@@ -34,7 +34,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 
 class SourceKind(NamedTuple):
-    """A kind of data: the options it takes, how it is opened, and what its place is called in messages."""
+    """A kind of data: its options, the function that opens it, and the name of its place in messages."""
 
     options: tuple[str, ...]
     open: Callable[[Spec], DataSet]
@@ -42,12 +42,12 @@ class SourceKind(NamedTuple):
 
 
 def is_kind(name: str) -> bool:
-    """Whether there is a kind of data of that name."""
+    """Return whether there is a kind of data of that name."""
     return name in KINDS or name in registered()
 
 
 def kind_of(name: str) -> SourceKind:
-    """The kind of that name, any but "jsonl"; its module is imported now (h5py and datasets are large).
+    """Return the kind of that name (any but "jsonl"); its module is imported here, because h5py and datasets are large.
 
     Raises:
         KeyError: there is no such kind.
@@ -63,7 +63,7 @@ def kind_of(name: str) -> SourceKind:
 
 @functools.cache
 def registered() -> dict[str, EntryPoint]:
-    """The kinds that installed packages register."""
+    """Return the kinds that installed packages register."""
     return {point.name: point for point in entry_points(group="r1sgg.data")}
 
 
@@ -72,7 +72,7 @@ _OPTION = re.compile(r"\s*([A-Za-z_]+)=(.*)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """`text` as it was written; `place` is a path, a Hub name, or a number of scenes."""
+    """A specification, `text` as it was written, and its parts; `place` is a path, a Hub name or a number of scenes."""
 
     text: str
     kind: str
@@ -85,10 +85,10 @@ class Spec:
         return Path(self.place).expanduser()
 
     def whole(self, key: str, default: int) -> int:
-        """The whole number of an option.
+        """Return the whole number of an option.
 
         Raises:
-            ConfigError: it is none.
+            ConfigError: it is something else.
         """
         text = self.options.get(key, str(default))
         if not re.fullmatch(r"[0-9]{1,18}", text):
@@ -96,7 +96,7 @@ class Spec:
         return int(text)
 
     def choice(self, key: str, allowed: Sequence[str], default: str) -> str:
-        """One of the values that an option may have.
+        """Return the value of an option, one of those allowed.
 
         Raises:
             ConfigError: it is another.
@@ -107,7 +107,7 @@ class Spec:
         return value
 
     def yes(self, key: str) -> bool:
-        """Whether an option says yes; where it isn't given, no.
+        """Return whether an option is yes; an option that is not given is no.
 
         Raises:
             ConfigError: neither yes nor no.
@@ -115,10 +115,10 @@ class Spec:
         return self.choice(key, ("yes", "no"), "no") == "yes"
 
     def folder(self, key: str, default: Path) -> Path:
-        """The folder that an option names.
+        """Return the folder that an option names.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: there is no such folder.
         """
         if key not in self.options:
             return default
@@ -129,7 +129,7 @@ class Spec:
 
 
 def parse_spec(text: str) -> Spec:
-    """Take a specification apart; the path may hold commas, and without a kind it is a ground-truth file.
+    """Return the parts of a specification; the path may have commas, and without a kind it is a ground-truth file.
 
     Raises:
         ConfigError: no such kind or option.

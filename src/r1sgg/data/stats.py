@@ -1,6 +1,6 @@
 """What is in a set: counts of classes, predicates and triplets, sizes of graphs, boxes and images.
 
-One pass, an example at a time. It draws nothing (`r1sgg.pages.statistics` does) and opens no image.
+One pass over the examples, which opens no image. `r1sgg.pages.statistics` draws the result.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from r1sgg.errors import InputError
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
 
 SMALL, MEDIUM = 32**2, 96**2
-"""Square pixels below which a box is small, and medium (COCO's definition)."""
+"""Square pixels below which a box is small, or medium (COCO's definition)."""
 AREA_BINS = tuple(2.0**-k for k in range(14, -1, -1))
 """Upper ends of the bins of box areas, as shares of the image."""
 
@@ -31,12 +31,12 @@ class Statistics:
     Attributes:
         objects, relationships: graphs by their number of objects, and of relationships.
         classes, predicates, triplets: objects, relationships and (subject, predicate, object) by name.
-        class_images: images that a class stands on.
-        areas: boxes by bin of AREA_BINS.
+        class_images: images that show a class.
+        areas: boxes by bin of AREA_BINS, the upper end of the bin.
         box_sizes: boxes by "small", "medium" and "large" in pixels.
         image_sizes: images by (width, height).
         splits: images by split.
-        oddities: counts of what training should know: see `record`.
+        oddities: counts of what a user should know before training; see `Statistics.add`.
     """
 
     images: int = 0
@@ -90,7 +90,7 @@ class Statistics:
 
 
 def collect(examples: Iterable[Example]) -> Statistics:
-    """Count a whole set."""
+    """Return the counts of a whole set."""
     statistics = Statistics()
     for example in examples:
         statistics.add(example)
@@ -98,7 +98,7 @@ def collect(examples: Iterable[Example]) -> Statistics:
 
 
 def summary(counts: Counter[int]) -> dict[str, float]:
-    """Smallest, mean, median, 95th percentile and largest of values that are given as counts (the lower median)."""
+    """Return smallest, mean, (lower) median, 95th percentile and largest of values that are given as counts."""
     total = counts.total()
     if not total:
         return {}
@@ -113,7 +113,7 @@ def summary(counts: Counter[int]) -> dict[str, float]:
 
 
 def outside(statistics: Statistics, vocabulary: Vocabulary) -> dict[str, list[str]]:
-    """Names that the vocabulary lacks, the most frequent first, and its names that the set lacks, in its order."""
+    """Return the names that the vocabulary lacks, most frequent first, and those of it that the set lacks."""
     found: dict[str, list[str]] = {}
     for side, counts, names, has in (
         ("classes", statistics.classes, vocabulary.objects, vocabulary.has_object),
@@ -126,12 +126,12 @@ def outside(statistics: Statistics, vocabulary: Vocabulary) -> dict[str, list[st
 
 
 def ranked(counts: Counter[Any]) -> list[tuple[Any, int]]:
-    """Names and counts, the most frequent first, equal counts by name."""
+    """Return names and counts, the most frequent first, equal counts by name."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def record(statistics: Statistics, vocabulary: Vocabulary = OPEN) -> dict[str, Any]:
-    """Everything as JSON values."""
+    """Return all statistics as JSON values."""
     s = statistics
     return {
         "images": s.images,
@@ -157,7 +157,7 @@ def record(statistics: Statistics, vocabulary: Vocabulary = OPEN) -> dict[str, A
 def readable(
     data: DataSet, skipped: list[str], advance: Callable[[int, int], object] = lambda done, total: None
 ) -> Iterator[Example]:
-    """The examples of a set; a record that cannot be read is put into `skipped`, a sentence each."""
+    """Yield the examples of a set; a record that cannot be read adds a sentence to `skipped`."""
     total = len(data)
     for k in range(total):
         try:

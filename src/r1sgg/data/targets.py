@@ -1,14 +1,13 @@
-"""What SFT teaches for a graph: the order of its objects, and which objects and relationships are left out.
+"""The target of SFT for a graph: the order of its objects, and which objects and relationships are left out.
 
-`target` is pure: the same graph, seed and epoch give the same target on every machine, so a resumed or sharded run
-teaches what an uninterrupted one does. Coordinates are rounded by `r1sgg.graph.text.render`, not here. GRPO scores
-against the whole graph, never against a target.
+`target` is pure: the same graph, seed and epoch have the same target on every machine, so a resumed or sharded run
+trains on what an uninterrupted one does. Coordinates are rounded by `r1sgg.graph.text.render`. GRPO scores against the
+whole graph, never against a target.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -30,20 +29,20 @@ def target(
     max_objects: int | None = None,
     max_relationships: int | None = None,
 ) -> SceneGraph:
-    """The graph to teach.
+    """Return the graph that the completion of SFT states.
 
-    Of more than `max_objects` objects those with the most relationships are kept, of equally connected ones the
-    larger; relationships that lose an end go with it. Of more than `max_relationships` the first of every ordered pair
-    is kept before the second of any, and a repeated triplet after all others. What is kept stays in its order.
+    Of more than `max_objects` objects, those with the most relationships are kept, and the larger of equally connected
+    ones; relationships that lose an end are dropped. Of more than `max_relationships`, the first of every ordered pair
+    is kept before the second of any, and a repeated triplet after all others. The order of what is kept stays.
 
     Args:
         graph: the annotated graph.
         order: of the objects. "annotated"; "position": by the centre of the box from left to right, then from the top;
-            "shuffled": as annotated in the first epoch, from the second on in an order that differs by epoch and graph,
-            with ids numbered afresh per class (arXiv 2504.13617, training details of SFT). Relationships keep the
+            "shuffled": as annotated in the first epoch, and from the second in an order that differs by epoch and
+            graph, with ids numbered anew per class (arXiv 2504.13617, training details of SFT). Relationships keep the
             annotated order.
         seed: of the shuffle.
-        epoch: passes over the data that are complete, from 0.
+        epoch: complete passes over the data, from 0.
         max_objects: None for no limit.
         max_relationships: None for no limit.
 
@@ -57,20 +56,21 @@ def target(
     if max_relationships is not None and max_relationships < 0:
         raise ConfigError(f"max_relationships: expected 0 or more, found {max_relationships}")
     if max_objects is not None and len(graph) > max_objects:
-        graph = _take(graph, _most_connected(graph, max_objects))
+        graph = graph.take(_most_connected(graph, max_objects))
     if max_relationships is not None and len(graph.pairs) > max_relationships:
-        graph = _keep_relationships(graph, _most_telling(graph, max_relationships))
+        graph = graph.take(range(len(graph)), _most_informative(graph, max_relationships))
     if order == "position":
-        return _take(graph, _by_position(graph))
+        return graph.take(_by_position(graph))
     if order == "shuffled" and epoch > 0:
         places = list(range(len(graph)))
         random.Random(f"{seed} {epoch} {graph.ids} {graph.pairs}").shuffle(places)
-        graph = _take(graph, places)
+        graph = graph.take(places)
         return replace(graph, ids=number_ids(graph.labels))
     return graph
 
 
 def _most_connected(graph: SceneGraph, limit: int) -> list[int]:
+    """Return the objects with the most relationships; of equally connected ones the larger."""
     degree = [0] * len(graph)
     for subject, target_object in graph.pairs:
         degree[subject] += 1
@@ -79,41 +79,17 @@ def _most_connected(graph: SceneGraph, limit: int) -> list[int]:
     return sorted(sorted(range(len(graph)), key=lambda k: (-degree[k], -areas[k], k))[:limit])
 
 
-def _most_telling(graph: SceneGraph, limit: int) -> list[int]:
-    """Relationships by how many stand before them on their pair; repeats come last."""
+def _most_informative(graph: SceneGraph, limit: int) -> list[int]:
+    """Return the relationships with the fewest earlier ones on their pair; repeated triplets come last."""
     ranks: list[int] = []
-    seen: dict[tuple[int, int], set[str]] = {}
+    earlier: dict[tuple[int, int], set[str]] = {}  # pair -> its predicates so far
     for pair, predicate in zip(graph.pairs, graph.predicates, strict=True):
-        said = seen.setdefault(pair, set())
-        ranks.append(len(graph.pairs) if predicate in said else len(said))
-        said.add(predicate)
+        predicates = earlier.setdefault(pair, set())
+        ranks.append(len(graph.pairs) if predicate in predicates else len(predicates))
+        predicates.add(predicate)
     return sorted(sorted(range(len(ranks)), key=lambda r: (ranks[r], r))[:limit])
 
 
 def _by_position(graph: SceneGraph) -> list[int]:
-    centres = np.round(graph.boxes[:, :2] + graph.boxes[:, 2:], 6).tolist()  # the last bits of a float are no order
+    centres = np.round(graph.boxes[:, :2] + graph.boxes[:, 2:], 6).tolist()  # not by the last bits of a float
     return sorted(range(len(graph)), key=lambda k: (*centres[k], graph.ids[k]))
-
-
-def _take(graph: SceneGraph, places: Sequence[int]) -> SceneGraph:
-    """The objects at `places`, in that order, and the relationships between them."""
-    rank = {old: new for new, old in enumerate(places)}
-    rows = [r for r, (s, o) in enumerate(graph.pairs) if s in rank and o in rank]
-    graph = _keep_relationships(graph, rows)
-    return replace(
-        graph,
-        ids=tuple(graph.ids[k] for k in places),
-        labels=tuple(graph.labels[k] for k in places),
-        boxes=graph.boxes[list(places)],
-        pairs=tuple((rank[s], rank[o]) for s, o in graph.pairs),
-        object_scores=None if graph.object_scores is None else graph.object_scores[list(places)],
-    )
-
-
-def _keep_relationships(graph: SceneGraph, rows: Sequence[int]) -> SceneGraph:
-    return replace(
-        graph,
-        pairs=tuple(graph.pairs[r] for r in rows),
-        predicates=tuple(graph.predicates[r] for r in rows),
-        relationship_scores=None if graph.relationship_scores is None else graph.relationship_scores[list(rows)],
-    )

@@ -6,17 +6,18 @@ DIR holds VG-SGG.h5 (or VG-SGG-with-attri.h5), VG-SGG-dicts.json (or -with-attri
 under images=, the photos in VG_100K and VG_100K_2. Datasets in the h5, with one image's rows:
 
     img_to_first_box [0], img_to_last_box [1], img_to_first_rel [0], img_to_last_rel [0]    inclusive; -1 for none
-    split [0]                                              0 training, 2 test; split_rel, where it is, 0 / 1 / 2
+    split [0]                                              0 training, 2 test; split_rel, in newer files, 0 / 1 / 2
     boxes_1024 [[341, 598, 134, 318], [512, 600, 1022, 326]]        centre x, centre y, width, height; longest side 1024
     labels [[78], [124]], predicates [[47]], relationships [[0, 1]]                 classes from 1; rows of boxes_*
 
-image_data.json stands in the same order once the four images that cannot be decoded are left out. Images without
-boxes or without relations are left out, and validation is the first 5,000 training images that remain (options
-empty=yes, val_images=N; splits=split_rel takes the three-way split of newer files instead).
+image_data.json has the same order once the four images that cannot be decoded are left out. Images without boxes or
+without relations are left out, and validation is the first 5,000 training images that remain (options empty=yes,
+val_images=N; splits=split_rel takes the three-way split of newer files instead).
 
-Two filters that training code often applies silently are off: filter_non_overlap=yes drops relations between boxes
-that don't touch (and training images that have none left); filter_duplicate_rels=yes keeps one predicate of each
-ordered pair, drawn by seed=0. Corners are exact (centre -+ half the size); the classic loaders truncate half units.
+Two filters that training code often applies silently are off by default: filter_non_overlap=yes drops relations between
+boxes that do not touch (and training images without any other relation); filter_duplicate_rels=yes keeps one predicate
+of each ordered pair, drawn with seed=0. Corners are exact (centre -+ half the size); the classic loaders truncate half
+units.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ import numpy.typing as npt
 
 from r1sgg.data.assemble import assemble
 from r1sgg.data.base import Example
-from r1sgg.data.dataset import DataSet, Fault, Rows, fault
+from r1sgg.data.columns import existing_file
+from r1sgg.data.dataset import DataSet, Fault, Indices, fault
 from r1sgg.data.jsonl import read_json
 from r1sgg.data.spec import Spec
 from r1sgg.errors import InputError, require
@@ -44,7 +46,14 @@ _FOLDERS = ("VG_100K", "VG_100K_2", "images")
 
 
 class VG150Data(DataSet):
-    """One split; `rows` are its images' places in the h5. All arrays stay in memory (35 MB for the published file)."""
+    """One split. All arrays stay in memory (35 MB for the published file).
+
+    Attributes:
+        columns: the arrays of the h5 and of image_data.json, by name; see `_read_h5` and `_add_images`.
+        rows: the places of this split's images in the columns.
+        kept: whether a relation is used, for each in the h5.
+        folders: where photos may be.
+    """
 
     def __init__(
         self, name: str, h5: Path, names: tuple[list[str], list[str]], split: str | None, columns: Mapping[str, Any]
@@ -52,7 +61,7 @@ class VG150Data(DataSet):
         super().__init__(name, split)
         self.h5, self.columns = h5, columns
         self.objects, self.predicates = names
-        self.rows: Rows = np.arange(len(columns["split"]), dtype=np.int64)
+        self.rows: Indices = np.arange(len(columns["split"]), dtype=np.int64)
         self.kept: npt.NDArray[np.bool_] = np.ones(len(columns["relationships"]), dtype=bool)
         self.folders: list[Path] = []
 
@@ -63,13 +72,13 @@ class VG150Data(DataSet):
         row = int(self.rows[k])
         columns = self.columns
         first, last, first_rel, last_rel = (int(columns[key][row]) for key in _PER_IMAGE)
-        width, height = size = int(columns["width"][row]), int(columns["height"][row])
+        size = int(columns["width"][row]), int(columns["height"][row])
         image_id = str(columns["image_id"][row])
         boxes = columns["boxes"][first : last + 1] * (max(size) / columns["scale"])
         half = boxes[:, 2:] / 2
-        with np.errstate(invalid="ignore"):  # of infinities, which assemble names
+        with np.errstate(invalid="ignore"):  # infinities: assemble names them
             corners = np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1)
-        relations = slice(first_rel, last_rel + 1) if first_rel >= 0 else slice(0, 0)
+        relations = slice(first_rel, last_rel + 1) if first_rel >= 0 else slice(0, 0)  # -1: the image has none
         kept = self.kept[relations]
         ends = (columns["relationships"][relations][kept] - first).tolist()
         classes = columns["predicates"][relations][kept].tolist()
@@ -82,14 +91,7 @@ class VG150Data(DataSet):
             f"{self.h5}: image_id {image_id}",
             faults,
         )
-        return Example(image_id, width, height, graph, self._path(image_id), self.split), faults
-
-    def _path(self, image_id: str) -> Path | None:
-        for folder in self.folders:
-            path = folder / f"{image_id}.jpg"
-            if path.is_file():
-                return path
-        return self.folders[0] / f"{image_id}.jpg" if self.folders else None
+        return Example(image_id, *size, graph, existing_file(self.folders, f"{image_id}.jpg"), self.split), faults
 
 
 def _name(names: list[str], number: int) -> str | None:
@@ -101,7 +103,7 @@ def open_vg150(spec: Spec) -> VG150Data:
 
     Raises:
         ConfigError: an option with a wrong value.
-        InputError: a file is missing or damaged, or the files don't belong together.
+        InputError: a file is missing or damaged, or the files do not belong together.
     """
     split = spec.choice("split", ("train", "val", "test"), "train")
     field = spec.choice("splits", ("split", "split_rel"), "split")
@@ -148,7 +150,7 @@ def _one_of(folder: Path, *names: str) -> Path:
 
 
 def _read_h5(path: Path, scale: int, split_field: str) -> dict[str, Any]:
-    """The datasets as flat arrays, checked against each other."""
+    """Return the datasets of the h5 as flat arrays, checked against each other."""
     h5py = require("h5py", "train")
     wanted = (f"boxes_{scale}", "labels", "relationships", "predicates", *_PER_IMAGE, split_field)
     arrays: dict[str, npt.NDArray[Any]] = {}
@@ -195,7 +197,7 @@ def _read_h5(path: Path, scale: int, split_field: str) -> dict[str, Any]:
 
 
 def _dictionary(path: Path) -> tuple[list[str], list[str]]:
-    """Names in the order of their index (1 is first)."""
+    """Return the classes and predicates in the order of their numbers, of which 1 is the first."""
     document = read_json(path)
     lists: list[list[str]] = []
     for key in ("idx_to_label", "idx_to_predicate"):
@@ -208,7 +210,7 @@ def _dictionary(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _add_images(path: Path, h5: Path, columns: dict[str, Any]) -> list[Fault]:
-    """Ids and sizes from image_data.json, one for each image of the h5."""
+    """Add ids and sizes from image_data.json, one of each per image of the h5; return what was wrong."""
     document = read_json(path)
     rows = [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
     rows = [row for row in rows if row.get("image_id") not in CORRUPT]
@@ -248,14 +250,14 @@ def _find_images(spec: Spec, folder: Path, data: VG150Data) -> None:
     data.folders = [root / name for name in names if (root / name).is_dir()]
     if not data.folders:
         expected = "the photos in VG_100K and VG_100K_2"
-        data.notes.append(fault("image", str(root), expected, "no such folder", "name it with images=DIR to train"))
+        data.notes.append(fault("image", str(root), expected, "no such folder", "to train, name it with images=DIR"))
 
 
 # ---------------------------------------------------------------- the two filters
 
 
 def _touching(columns: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
-    """(R,) whether the two boxes of a relation overlap."""
+    """Return for each of R relations whether its two boxes overlap."""
     boxes, ends = columns["boxes"].astype(np.float64), columns["relationships"].clip(0, len(columns["boxes"]) - 1)
     apart = np.abs(boxes[ends[:, 0], :2] - boxes[ends[:, 1], :2])
     touching: npt.NDArray[np.bool_] = (apart * 2 < boxes[ends[:, 0], 2:] + boxes[ends[:, 1], 2:]).all(1)
@@ -263,15 +265,17 @@ def _touching(columns: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
 
 
 def _has_relation(data: VG150Data) -> npt.NDArray[np.bool_]:
-    """For the images in `rows`: whether a relation is left."""
-    total = np.concatenate(([0], np.cumsum(data.kept)))
+    """Return for each image in `rows` whether one of its relations is left, or it had none."""
+    total = np.concatenate(([0], np.cumsum(data.kept)))  # kept relations before each relation
+    # Kept relations of an image are total[last + 1] - total[first]; first is -1, which clip makes 0, for none.
     first, last = data.columns["img_to_first_rel"][data.rows], data.columns["img_to_last_rel"][data.rows]
     left: npt.NDArray[np.bool_] = (first < 0) | (total[last + 1] > total[first.clip(0)])
     return left
 
 
-def _one_per_pair(ends: Rows, kept: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.bool_]:
-    """(R,) true for one relation, drawn evenly, of each ordered pair."""
+def _one_per_pair(ends: Indices, kept: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.bool_]:
+    """Return for each of R relations whether it is the one that was drawn of its ordered pair, all equally likely."""
+    # np.unique returns the first of equal rows, and the rows are in random order: each is equally likely.
     order = np.random.default_rng(seed).permutation(np.flatnonzero(kept))
     _, first = np.unique(ends[order], axis=0, return_index=True)
     chosen = np.zeros(len(ends), dtype=bool)

@@ -1,4 +1,4 @@
-"""Raw Visual Genome annotations into ground truth, with VG150 names or any others.
+"""Convert raw Visual Genome annotations into ground truth, with VG150 names or any others.
 
 A row of objects.json and one of relationships.json (`name` occurs beside `names`, ids differ between the two files):
 
@@ -7,31 +7,33 @@ A row of objects.json and one of relationships.json (`name` occurs beside `names
     {"image_id": 1, "relationships": [{"relationship_id": 15927, "predicate": "ON", "synsets": ["along.r.01"],
         "subject": {"object_id": 5045, "name": "shade", "x": 119, ...}, "object": {"object_id": 1058534, ...}}, ...]}
 
-The steps are those of the classic preprocessing: names to a vocabulary, boxes clipped to the image, boxes of one class
-that overlap by IoU >= 0.9 merged (annotators drew many objects twice), and relations kept whose two ends are left.
-Images without objects are dropped. The names differ from the classic lists in that the normal form of
-`r1sgg.graph.mapping` takes the place of the published alias files. It deliberately makes no train / validation split
-and doesn't limit the number of boxes. Everything that is dropped is counted.
+The steps are those of the classic preprocessing: names are mapped to a vocabulary, boxes clipped to the image, boxes of
+one class that overlap by IoU >= 0.9 merged (annotators drew many objects twice), and relations kept if both ends are
+left. Images without objects are dropped. Names are mapped by the normal form of `r1sgg.graph.mapping` instead of the
+published alias files. There is no train / validation split and no limit on the number of boxes. Everything that is
+dropped is counted.
 """
 
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import orjson
 
 from r1sgg.data.base import Example
+from r1sgg.data.columns import four_numbers
 from r1sgg.data.images import image_size
 from r1sgg.errors import ImageError, InputError
 from r1sgg.graph.forms import bare_predicate, singular
 from r1sgg.graph.mapping import Level, mapper
+from r1sgg.graph.records import json_value
 from r1sgg.graph.scene import SceneGraph, normalize_name
 from r1sgg.graph.text import number_ids
 from r1sgg.graph.vocabulary import VG150, Vocabulary
@@ -43,28 +45,25 @@ SAME_OBJECT_IOU = 0.9
 
 @dataclass(slots=True)
 class Conversion:
-    """What happened: `counts` by step, and `notes`, a sentence for each entry that was skipped or guessed at."""
+    """The log of a conversion: `counts` by step, and `notes`, a sentence for each entry that was skipped or guessed."""
 
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
 
-class _Box(NamedTuple):
-    x1: float
-    y1: float
-    x2: float
-    y2: float
+_Box = tuple[float, float, float, float]
+"""Corners xyxy in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
-    """How names are brought into the vocabulary."""
+class _NameMapper:
+    """Maps names into the vocabulary."""
 
     vocabulary: Vocabulary
     level: Level
 
     def object(self, names: Iterable[str]) -> str | None:
-        """The first of an object's names that has a place in the vocabulary."""
+        """Return the first of an object's names that is in the vocabulary, as the vocabulary has it."""
         for name in names:
             label = normalize_name(name)
             if not label:
@@ -76,7 +75,7 @@ class _Names:
         return None
 
     def predicate(self, name: str) -> tuple[str | None, bool]:
-        """The predicate, and whether subject and object change places."""
+        """Return the predicate, and whether subject and object change places."""
         label = normalize_name(name)
         if not label:
             return None, False
@@ -96,25 +95,25 @@ def read_visual_genome(
     image_data: Path | None = None,
     log: Conversion | None = None,
 ) -> Iterator[Example]:
-    """Examples in order of image id.
+    """Yield examples in the order of their image ids.
 
     Args:
         objects: objects.json, plain or .gz; read whole.
         relationships: relationships.json, likewise.
         vocabulary: names to keep; an open side keeps all of them, in the singular and without articles.
         mapping: "none", "normal" or "full" (see `r1sgg.graph.mapping`).
-        images: folder of ID.jpg (or .png, .jpeg); gives the path, and the size where `image_data` doesn't.
-        image_data: Visual Genome's image_data.json, which holds the sizes.
+        images: folder of ID.jpg (or .png, .jpeg); for paths, and for sizes that `image_data` lacks.
+        image_data: Visual Genome's image_data.json, which has the sizes.
         log: filled with counts and notes while the examples are read.
 
-    Sizes come from `image_data`, else from the image file, else they are the extent of all the image's boxes, which is
-    too small by what no box covers; a note says for how many images that was so.
+    Sizes come from `image_data`, else from the image file, else they are the extent of all boxes of the image, which is
+    too small if no box reaches the edge; a note says for how many images.
 
     Raises:
-        InputError: a file is missing, isn't JSON, or isn't a list of images.
+        InputError: a file is missing, no JSON, or no list of images.
     """
     log = Conversion() if log is None else log
-    names = _Names(vocabulary, mapping)
+    names = _NameMapper(vocabulary, mapping)
     object_rows = _by_image(objects, "objects", log)
     relation_rows = _by_image(relationships, "relationships", log)
     sizes = {} if image_data is None else _sizes(image_data, log)
@@ -142,7 +141,7 @@ def read_visual_genome(
         if size is None:
             log.counts["images dropped: no object"] += 1
             continue
-        graph = _graph(boxes, relations, size, names, log)
+        graph = _graph(boxes, relations, size, names)
         if not len(graph):
             log.counts["images dropped: no object"] += 1
             continue
@@ -158,7 +157,10 @@ def read_visual_genome(
 
 
 class _Objects:
-    """The objects of one image by id, from both files; relations repeat objects, often under an older id."""
+    """The objects of one image from both files; relations repeat objects, often under an older id.
+
+    `rows` are names and box of each object, `row_of` the row of each id.
+    """
 
     def __init__(self, log: Conversion, where: str) -> None:
         self.log, self.where = log, where
@@ -166,7 +168,7 @@ class _Objects:
         self.row_of: dict[Any, int] = {}
 
     def add(self, row: Any) -> None:
-        """Take an object, unless its id (or one merged into it) is there already."""
+        """Add an object, unless one with its id (or a merged id) was added before."""
         identifier = row.get("object_id") if isinstance(row, dict) else None
         if identifier is None or not isinstance(identifier, int | str):
             self.log.counts.update(("objects read", "objects dropped: no object_id"))
@@ -185,29 +187,29 @@ class _Objects:
         self.rows.append((names, box))
 
     def extent(self) -> tuple[int, int] | None:
-        """The smallest image that holds every box, whatever its name."""
+        """Return the size of the smallest image that has every box, whatever its name."""
         if not self.rows:
             return None
-        corner = np.array([(b.x2, b.y2) for _, b in self.rows]).max(0)
-        return (int(np.ceil(corner[0])), int(np.ceil(corner[1]))) if corner.min() > 0 else None
+        width, height = (math.ceil(max(box[k] for _, box in self.rows)) for k in (2, 3))
+        return (width, height) if width > 0 and height > 0 else None
 
 
-def _graph(source: _Objects, relations: list[Any], size: tuple[int, int], names: _Names, log: Conversion) -> SceneGraph:
+def _graph(source: _Objects, relations: list[Any], size: tuple[int, int], names: _NameMapper) -> SceneGraph:
     """The graph of one image: names mapped, boxes clipped and merged, relations between what is left."""
-    width, height = size
+    log, (width, height) = source.log, size
+    rows: list[int] = []  # of `source`, for each object so far
     labels: list[str] = []
-    boxes: list[tuple[float, float, float, float]] = []
-    place: dict[int, int] = {}  # row of `source` -> index here
+    boxes: list[_Box] = []
     for k, (raw, box) in enumerate(source.rows):
         label = names.object(raw)
-        clipped = (max(box.x1, 0), max(box.y1, 0), min(box.x2, width), min(box.y2, height))
+        x1, y1, x2, y2 = clipped = (max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height))
         if label is None:
             log.counts["objects dropped: not in vocabulary"] += 1
-        elif not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):
+        elif not (x1 < x2 and y1 < y2):
             log.counts["objects dropped: outside the image"] += 1
         else:
-            log.counts["boxes clipped to the image"] += clipped != tuple(box)
-            place[k] = len(labels)
+            log.counts["boxes clipped to the image"] += clipped != box
+            rows.append(k)
             labels.append(label)
             boxes.append(clipped)
     boxes_N4 = np.array(boxes, dtype=np.float64).reshape(-1, 4)
@@ -215,15 +217,15 @@ def _graph(source: _Objects, relations: list[Any], size: tuple[int, int], names:
     kept = sorted(set(first))
     log.counts["objects merged into another"] += len(first) - len(kept)
     log.counts["objects kept"] += len(kept)
-    index = {k: kept.index(first[k]) for k in range(len(first))}
+    index = {row: kept.index(same) for row, same in zip(rows, first, strict=True)}  # row of `source` -> object
     triplets: dict[tuple[int, str, int], None] = {}
-    for row in relations:
+    for relation in relations:
         log.counts["relationships read"] += 1
-        triplet, fault = _triplet(row, source.row_of, place, index, names)
+        triplet, fault = _triplet(relation, source.row_of, index, names)
         if triplet is None:
             log.counts[f"relationships dropped: {fault}"] += 1
         elif triplet in triplets:
-            log.counts["relationships dropped: said twice"] += 1
+            log.counts["relationships dropped: repeated"] += 1
         else:
             triplets[triplet] = None
     log.counts["relationships kept"] += len(triplets)
@@ -231,23 +233,23 @@ def _graph(source: _Objects, relations: list[Any], size: tuple[int, int], names:
     return SceneGraph(
         ids=number_ids(labels),
         labels=tuple(labels),
-        boxes=boxes_N4[kept] / (width, height, width, height),
+        boxes=boxes_N4[kept] / (size * 2),
         pairs=tuple((s, o) for s, _, o in triplets),
         predicates=tuple(p for _, p, _ in triplets),
     )
 
 
 def _triplet(
-    row: Any, row_of: Mapping[Any, int], place: Mapping[int, int], index: Mapping[int, int], names: _Names
+    row: Any, row_of: Mapping[Any, int], index: Mapping[int, int], names: _NameMapper
 ) -> tuple[tuple[int, str, int] | None, str]:
-    """A relation as (subject, predicate, object), or None and why not."""
-    subject, predicate, target = (row.get(k) if isinstance(row, dict) else None for k in _PARTS)
+    """Return a relation as (subject, predicate, object), or None and why it is dropped."""
+    parts = ("subject", "predicate", "object")
+    subject, predicate, target = (row.get(part) if isinstance(row, dict) else None for part in parts)
     if not (isinstance(subject, dict) and isinstance(predicate, str) and isinstance(target, dict)):
         return None, "malformed"
-    ends = [place.get(row_of.get(end.get("object_id"), -1)) for end in (subject, target)]
-    if ends[0] is None or ends[1] is None:
+    s, o = (index.get(row_of.get(end.get("object_id"), -1)) for end in (subject, target))
+    if s is None or o is None:
         return None, "an end was dropped"
-    s, o = index[ends[0]], index[ends[1]]
     name, swap = names.predicate(predicate)
     if name is None:
         return None, "predicate not in vocabulary"
@@ -256,11 +258,8 @@ def _triplet(
     return ((o, name, s) if swap else (s, name, o)), ""
 
 
-_PARTS = ("subject", "predicate", "object")
-
-
 def merge_duplicates(labels: list[str], boxes_N4: np.ndarray, least: float = SAME_OBJECT_IOU) -> list[int]:
-    """For each of N boxes the first box that it is the same object as: one label, and IoU >= `least` with that box."""
+    """Return for each of N boxes the first box of the same object: of the same label, and IoU >= `least` with it."""
     first = list(range(len(labels)))
     by_label: dict[str, list[int]] = {}
     for k, label in enumerate(labels):
@@ -287,22 +286,16 @@ def _load(path: Path) -> list[Any]:
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
         found = getattr(error, "strerror", None) or f"damaged data ({error})"
-        raise InputError(
-            str(path), expected="a readable JSON file (or .gz)", found=found, hint="check the path"
-        ) from error
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise InputError(
-            f"{path}:{error.lineno}", expected="JSON", found=f"broken JSON ({error.msg})", hint="fetch it again"
-        ) from error
+        expected = "a readable JSON file (or .gz)"
+        raise InputError(str(path), expected=expected, found=found, hint="check the path") from error
+    document = json_value(data, str(path), "fetch it again")
     if not isinstance(document, list):
         raise InputError(str(path), expected="a list of images", found=f"a JSON {type(document).__name__}")
     return document
 
 
 def _by_image(path: Path, key: str, log: Conversion) -> dict[str, list[Any]]:
-    """The lists under `key` by image id; entries that lack either are named in `log` and skipped."""
+    """Return the lists under `key` by image id; entries that lack either are skipped and named in `log`."""
     found: dict[str, list[Any]] = {}
     for k, entry in enumerate(_load(path)):
         fault = ""
@@ -335,11 +328,9 @@ def _sizes(path: Path, log: Conversion) -> dict[str, tuple[int, int]]:
 
 
 def _box_of(row: Mapping[str, Any]) -> _Box | None:
-    x, y, w, h = (row.get(k) for k in "xywh")
-    values = [v for v in (x, y, w, h) if isinstance(v, int | float) and not isinstance(v, bool)]
-    if len(values) != 4 or not all(abs(v) < 1e6 for v in values) or values[2] <= 0 or values[3] <= 0:
-        return None
-    return _Box(values[0], values[1], values[0] + values[2], values[1] + values[3])
+    x, y, w, h = four_numbers([row.get(key) for key in "xywh"])
+    far = max(abs(x), abs(y), w, h) >= 1e6
+    return (x, y, x + w, y + h) if w > 0 and h > 0 and not far else None  # NaN, for what is no number, is not above 0
 
 
 def _names_of(row: Mapping[str, Any]) -> list[str]:
@@ -351,11 +342,7 @@ def _names_of(row: Mapping[str, Any]) -> list[str]:
 def _image_path(folder: Path | None, image_id: str) -> Path | None:
     if folder is None:
         return None
-    for ending in (".jpg", ".png", ".jpeg"):
-        path = folder / f"{image_id}{ending}"
-        if path.is_file():
-            return path
-    return None
+    return next(filter(Path.is_file, (folder / f"{image_id}{ending}" for ending in (".jpg", ".png", ".jpeg"))), None)
 
 
 def _image_order(image_id: str) -> tuple[int, str]:

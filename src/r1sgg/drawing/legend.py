@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from r1sgg.drawing.layout import Layout
-from r1sgg.drawing.shapes import Dot, Drawing, Line, Point, Rectangle, Text, text_width
+from r1sgg.drawing.shapes import Drawing, Inset, Line, Rectangle, Shape, Text, label, text_width
 from r1sgg.drawing.style import (
     INK,
     PREDICATE_INK,
@@ -23,7 +23,7 @@ from r1sgg.graph.scene import SceneGraph
 
 MAX_ROWS = 60
 EM = 15.0
-_STEP, _MARGIN = 26.0, 15.0
+_STEP, _MARGIN = 26, 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,85 +42,69 @@ def legend_rows(
     graph: SceneGraph,
     layout: Layout,
     statuses: Sequence[str] | None = None,
+    object_statuses: Sequence[str] | None = None,
     *,
     only: set[str] | None = None,
-    object_statuses: Sequence[str] | None = None,
 ) -> list[LegendRow]:
-    """A row for each distinct relationship, a repeated one with its count; `only` those of these statuses."""
+    """Return a row for each distinct relationship, a repeated one with its count; `only` those of these statuses."""
     names = display_names(graph)
     numbers = {i: arrow.number for arrow in layout.arrows for i in arrow.indices} if layout.numbered else {}
     colours = [STATUS_COLOURS[s] for s in object_statuses] if object_statuses else [*map(colour_of, range(len(names)))]
-    counts: dict[tuple[str, int, str, int], list[int]] = {}
+    equal: dict[tuple[str, int, str, int], list[int]] = {}
     for i, ((s, o), predicate) in enumerate(zip(graph.pairs, graph.predicates, strict=True)):
         status = statuses[i] if statuses else ""
         if only is None or status in only:
-            counts.setdefault((status, s, predicate, o), []).append(i)
-    return [
-        LegendRow(
-            status,
-            numbers.get(rows[0], 0),
-            names[s],
-            shorten(predicate) + (f" x{len(rows)}" if len(rows) > 1 else ""),
-            names[o],
-            (colours[s], colours[o]),
-        )
-        for (status, s, predicate, o), rows in counts.items()
-    ]
+            equal.setdefault((status, s, predicate, o), []).append(i)
+    rows = []
+    for (status, s, predicate, o), indices in equal.items():
+        times = f" x{len(indices)}" if len(indices) > 1 else ""
+        words = names[s], shorten(predicate) + times, names[o]
+        rows.append(LegendRow(status, numbers.get(indices[0], 0), *words, (colours[s], colours[o])))
+    return rows
 
 
 def legend(rows: Sequence[LegendRow], width: float = 0) -> Drawing:
-    """The rows as a drawing, in as many columns as `width` has room for; at least one."""
-    shown, left_out = rows[:MAX_ROWS], max(0, len(rows) - MAX_ROWS)
-    column = max(map(_width, shown), default=0) + 1.6 * EM
-    lines = len(shown) + bool(left_out)
-    columns = max(1, min(lines, int((width - _MARGIN) // column)))
-    deep = math.ceil(lines / columns)
-    drawing = Drawing(math.ceil(max(width, columns * column + _MARGIN)), math.ceil(deep * _STEP + 2 * _MARGIN))
-    for k in range(lines):
-        at = (_MARGIN + k // deep * column, _MARGIN + (k % deep + 0.5) * _STEP)
-        if k < len(shown):
-            _write(drawing, at, shown[k])
-        else:
-            drawing.shapes.append(Text(at, f"and {left_out} more", QUIET, EM))
+    """Draw the rows in as many columns as `width` has room for, at least one."""
+    lines = [_line(row) for row in rows[:MAX_ROWS]]
+    column = math.ceil(max((line.width for line in lines), default=0) + 1.6 * EM)
+    if len(rows) > MAX_ROWS:
+        lines.append(Drawing(column, _STEP, [Text((0, _STEP / 2), f"and {len(rows) - MAX_ROWS} more", QUIET, EM)]))
+    columns = max(1, min(len(lines), int((width - _MARGIN) // column)))
+    deep = math.ceil(len(lines) / columns)
+    drawing = Drawing(math.ceil(max(width, columns * column + _MARGIN)), deep * _STEP + 2 * _MARGIN)
+    for k, line in enumerate(lines):
+        drawing.shapes.append(Inset((_MARGIN + k // deep * column, _MARGIN + k % deep * _STEP), line))
     return drawing
 
 
-def _width(row: LegendRow) -> float:
-    names = sum(text_width(name, EM) + 0.7 * EM for name in (row.subject, row.object))
-    return names + text_width(row.predicate, EM) + 1.2 * EM + 1.4 * EM * bool(row.status) + 2.2 * EM * bool(row.number)
-
-
-def _write(drawing: Drawing, at: Point, row: LegendRow) -> None:
-    x, y = at
+def _line(row: LegendRow) -> Drawing:
+    """Draw a row: mark, number, subject, predicate, object."""
+    shapes: list[Shape] = []
+    x, y = 0.0, _STEP / 2
     if row.status:
-        _mark(drawing, (x + 0.45 * EM, y), 0.4 * EM, row.status)
+        shapes += _mark(row.status, 0.5 * EM, y, 0.4 * EM)
         x += 1.4 * EM
     if row.number:
-        paper = STATUS_COLOURS.get(row.status, PREDICATE_PAPER)
-        drawing.shapes.append(Rectangle((x, y - 0.6 * EM, x + 1.8 * EM, y + 0.6 * EM), paper, radius=0.6 * EM))
-        drawing.shapes.append(Text((x + 0.9 * EM, y), str(row.number), PREDICATE_INK, 0.85 * EM, "middle"))
+        paper, rect = STATUS_COLOURS.get(row.status, PREDICATE_PAPER), (x, y - 0.6 * EM, x + 1.8 * EM, y + 0.6 * EM)
+        shapes += label(rect, str(row.number), paper, PREDICATE_INK, 0.85 * EM, radius=0.6 * EM)
         x += 2.2 * EM
-    x = _chip(drawing, x, y, row.subject, row.colours[0]) + 0.6 * EM
-    drawing.shapes.append(Text((x, y), row.predicate, STATUS_COLOURS.get(row.status, INK), EM))
-    _chip(drawing, x + text_width(row.predicate, EM) + 0.6 * EM, y, row.object, row.colours[1])
+    for text, colour in ((row.subject, row.colours[0]), (row.predicate, ""), (row.object, row.colours[1])):
+        wide = text_width(text, EM) + (0.7 * EM if colour else 0.0)
+        rect = (x, y - 0.62 * EM, x + wide, y + 0.62 * EM)
+        if colour:
+            shapes += label(rect, text, colour, ink_on(colour), EM, radius=0.3 * EM)
+        else:
+            shapes.append(Text((x, y), text, STATUS_COLOURS.get(row.status, INK), EM))
+        x += wide + 0.6 * EM
+    return Drawing(math.ceil(x - 0.6 * EM), _STEP, shapes)
 
 
-def _chip(drawing: Drawing, x: float, y: float, name: str, colour: str) -> float:
-    width = text_width(name, EM) + 0.7 * EM
-    drawing.shapes.append(Rectangle((x, y - 0.62 * EM, x + width, y + 0.62 * EM), colour, radius=0.3 * EM))
-    drawing.shapes.append(Text((x + width / 2, y), name, ink_on(colour), EM, "middle"))
-    return x + width
-
-
-def _mark(drawing: Drawing, at: Point, radius: float, status: str) -> None:
-    """A tick, a cross or a ring: told apart without colour as well."""
-    (x, y), r, colour, width = at, radius, STATUS_COLOURS[status], max(2.0, radius / 2.5)
+def _mark(status: str, x: float, y: float, r: float) -> list[Shape]:
+    """Return a tick, a cross or a ring, which differ without colour as well."""
+    colour, width = STATUS_COLOURS[status], 2.4
     if status == "matched":
-        points = ((x - r, y), (x - r / 4, y + r * 0.75), (x + r, y - r * 0.8))
-        drawing.shapes.append(Line(points, colour, width, curved=False))
-    elif status == "spurious":
-        for sign in (1, -1):
-            ends = ((x - r * 0.8, y - sign * r * 0.8), (x + r * 0.8, y + sign * r * 0.8))
-            drawing.shapes.append(Line(ends, colour, width, curved=False))
-    else:
-        drawing.shapes.append(Dot((x, y), r, "", colour, width))
+        return [Line(((x - r, y), (x - r / 4, y + r * 0.75), (x + r, y - r * 0.8)), colour, width)]
+    if status == "spurious":
+        e = 0.8 * r
+        return [Line(((x - e, y - sign * e), (x + e, y + sign * e)), colour, width) for sign in (1, -1)]
+    return [Rectangle((x - r, y - r, x + r, y + r), "", colour, width, radius=r)]

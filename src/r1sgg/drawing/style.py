@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from r1sgg.graph.scene import SceneGraph
 
-PAPER, INK, QUIET = "#ffffff", "#1d2129", "#6b7280"
+INK, QUIET = "#1d2129", "#6b7280"
 STATUS_COLOURS = {"matched": "#1a7f4b", "missed": "#b45309", "spurious": "#c0262d"}
 PREDICATE_PAPER, PREDICATE_INK = "#16181d", "#ffffff"
 
-# Okabe and Ito's colours, told apart with any colour vision (without black and pale yellow), and six between them;
-# then all of them lighter, then darker, so that 36 objects differ.
+# The colours of Okabe and Ito, which differ for any colour vision (without black and pale yellow), and six between
+# them. All of them follow in lighter, then in darker, so that 36 objects differ.
 _HUES = (
     "#0072b2",
     "#d55e00",
@@ -39,33 +40,24 @@ _NUMBER = re.compile(r"[._\- ](\d{1,4})$")
 
 
 def display_names(graph: SceneGraph) -> list[str]:
-    """The class where it is alone in the graph, else class and number: "dog", "man 1", "man 2"."""
-    counts: dict[str, int] = {}
-    for label in graph.labels:
-        counts[label] = counts.get(label, 0) + 1
-    seen: dict[str, int] = {}
+    """Return a name for each object: the class, with a number where it occurs more than once ("dog", "man 1")."""
+    counts, seen = Counter(graph.labels), Counter[str]()
     names = []
     for identifier, label in zip(graph.ids, graph.labels, strict=True):
-        seen[label] = seen.get(label, 0) + 1
-        number = _NUMBER.search(identifier)  # the number that the text uses, where it has one
-        which = number.group(1) if number else str(seen[label])
+        seen[label] += 1
+        number = _NUMBER.search(identifier)  # the number that the completion uses, where it has one
+        which = number.group(1) if number else seen[label]
         names.append(f"{shorten(label)} {which}" if counts[label] > 1 else shorten(label))
     return names
 
 
 def colour_of(index: int) -> str:
-    """Colour of the object with this index, "#rrggbb"."""
+    """Return the colour of the object with this index, "#rrggbb"."""
     return PALETTE[index % len(PALETTE)]
 
 
-def class_colours(*graphs: SceneGraph) -> list[list[str]]:
-    """For each graph a colour per object, the same for a class in all of them: for pictures that are compared."""
-    classes = {label: k for k, label in enumerate(dict.fromkeys(label for g in graphs for label in g.labels))}
-    return [[colour_of(classes[label]) for label in g.labels] for g in graphs]
-
-
 def ink_on(colour: str) -> str:
-    """Black or white, whichever reads better on the colour (WCAG relative luminance)."""
+    """Return black or white, whichever has more contrast with the colour (WCAG relative luminance)."""
     channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
     r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
     luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b
@@ -73,13 +65,10 @@ def ink_on(colour: str) -> str:
 
 
 def shorten(text: str, limit: int = 28) -> str:
-    """The text, cut with an ellipsis where it is longer than `limit` characters."""
+    """Return the text, cut with an ellipsis where it is longer than `limit` characters."""
     return text if len(text) <= limit else text[: limit - 3].rstrip() + "..."
 
 
 def joined(predicates: list[str], limit: int = 40) -> str:
-    """Distinct predicates in their order, a repeated one with its count: "on x2, near"."""
-    counts: dict[str, int] = {}
-    for p in predicates:
-        counts[p] = counts.get(p, 0) + 1
-    return shorten(", ".join(p if n == 1 else f"{p} x{n}" for p, n in counts.items()), limit)
+    """Return distinct predicates in their order, a repeated one with its count: "on x2, near"."""
+    return shorten(", ".join(p if n == 1 else f"{p} x{n}" for p, n in Counter(predicates).items()), limit)

@@ -1,10 +1,10 @@
-"""Scene graphs in the formats of others, and back. What each cannot hold: `docs/exports.md`.
+"""Scene graphs in the formats of other tools, and back. `docs/exports.md` says what each format cannot hold.
 
     >>> from r1sgg.exports import from_graphml, to_graphml
     >>> from_graphml(to_graphml(graph)).graph == graph
     True
 
-Imports: graph <- data <- exports <- {viz, cli}. networkx is needed by `to_networkx` alone.
+Only `to_networkx` needs networkx.
 """
 
 from r1sgg.exports.coco import from_coco, to_coco

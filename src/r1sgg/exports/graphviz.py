@@ -16,8 +16,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from r1sgg.errors import InputError
-from r1sgg.exports.record import GraphRecord, assemble, number, replaced_ids, score
-from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
+from r1sgg.exports.record import GraphRecord, replaced_ids, stated_place
+from r1sgg.graph.records import graph_of_rows
+from r1sgg.graph.scene import SceneGraph
 
 _STYLE = {"node": {"shape": "box", "style": "rounded"}, "edge": {"fontsize": "11"}}
 _TOKENS = re.compile(
@@ -30,7 +31,7 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 def to_dot(source: SceneGraph | GraphRecord) -> str:
-    """The graph in DOT. NUL, which ends a string there, becomes U+FFFD."""
+    """Return the graph in DOT. NUL, which ends a string there, becomes U+FFFD."""
     record = GraphRecord.of(source)
     record = replaced_ids(record, [name.replace("\0", "\ufffd") for name in record.graph.ids])
     lines = ["digraph scene {"]
@@ -52,7 +53,7 @@ def _attributes(values: Mapping[str, Any]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A quoted string: Graphviz reads backslash escapes in labels, so a backslash is doubled."""
+    """Quote a string. Graphviz reads backslash escapes in labels, so a backslash is doubled."""
     text = text.replace("\0", "\ufffd").replace("\\", "\\\\").replace('"', '\\"')
     return '"' + text.replace("\n", "\\n") + '"'
 
@@ -85,29 +86,17 @@ def from_dot(text: str, where: str = "DOT") -> GraphRecord:
             edges.append((ends[0], ends[1], values))
         elif ends not in (["node"], ["edge"]):
             nodes.setdefault(ends[0], {}).update(values)
-    objects = []
-    nodes = dict(sorted(nodes.items(), key=lambda item: _place(item[0], "o")))  # Graphviz lists them by edges
-    for key, values in nodes.items():
-        here = f"{where}: node {key}"
-        if "label" not in values or len(corners := values.get("box", "").split()) != 4:
-            raise InputError(here, expected='label and box="x1 y1 x2 y2"', found=repr(values)[:80])
-        x1, y1, x2, y2 = (number(v, f"{here}: box") for v in corners)
-        rank = score(values.get("score"), f"{here}: score")
-        objects.append(SceneObject(values.get("id", key), values["label"], (x1, y1, x2, y2), rank))
-    index = {key: k for k, key in enumerate(nodes)}
-    relationships = []
-    for s, o, values in sorted(edges, key=lambda edge: _place(edge[2].get("id", ""), "r")):
-        here = f"{where}: edge {s} -> {o}"
-        if s not in index or o not in index or "label" not in values:
-            raise InputError(here, expected="a label between nodes of the graph", found=repr(values)[:80])
-        rank = score(values.get("score"), f"{here}: score")
-        relationships.append(Relationship(index[s], values["label"], index[o], rank))
-    return GraphRecord.with_about(assemble(objects, relationships, where), about)
-
-
-def _place(name: str, letter: str) -> int:
-    """The place that a name like "r3" states; 0 for any other."""
-    return int(name[1:]) if name[:1] == letter and name[1:].isdecimal() else 0
+    # Graphviz lists nodes by their edges, and edges by their nodes: our ids o3 and r3 state the places.
+    objects = [
+        {**values, "key": key, "id": values.get("id", key), "bbox": values.get("box", "").split()}
+        for key, values in sorted(nodes.items(), key=lambda item: stated_place(item[0], "o") or 0)
+    ]
+    relationships = [
+        {**values, "subject": s, "predicate": values.get("label"), "object": o}
+        for s, o, values in sorted(edges, key=lambda edge: stated_place(edge[2].get("id"), "r") or 0)
+    ]
+    graph = graph_of_rows(objects, relationships, (1, 1), where, exported=True, key="key")
+    return GraphRecord.with_about(graph, about, where)
 
 
 def _tokens(text: str, where: str) -> Iterator[str]:
@@ -121,7 +110,7 @@ def _tokens(text: str, where: str) -> Iterator[str]:
 
 
 def _statements(tokens: list[str], where: str) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Ends ([node] or [subject, object]) with the attributes behind them."""
+    """Yield ends ([node] or [subject, object]) with the attributes that follow them."""
     k = 0
     while k < len(tokens):
         if tokens[k] in (";", ","):

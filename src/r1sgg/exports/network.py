@@ -1,19 +1,20 @@
 """networkx graphs and GraphML, the XML that networkx, Gephi, yEd and igraph read.
 
-A networkx graph is a MultiDiGraph: a node for each object under its id, with `label`, `x1`, `y1`, `x2`, `y2` (fractions
-of the image) and `score`; an edge for each relationship, with `predicate` and `score`, its key the place in the list.
-In GraphML nodes are o0, o1, ... and hold their id as `identifier`: an XML name cannot hold just any text.
+A networkx graph is a MultiDiGraph. Each object is a node under its id, with `label`, `x1`, `y1`, `x2`, `y2` (fractions
+of the image) and `score`; each relationship is an edge with `predicate` and `score`, whose key is its place in the
+list. In GraphML nodes are o0, o1, ... and have their id as `identifier`, because an XML name cannot be any text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from r1sgg.errors import InputError, require
-from r1sgg.exports.record import GraphRecord, assemble, number, replaced_ids, score, xml_text
-from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
+from r1sgg.exports.record import GraphRecord, replaced_ids, scored, stated_place, xml_text
+from r1sgg.graph.records import graph_of_rows
+from r1sgg.graph.scene import SceneGraph
 
 if TYPE_CHECKING:
     import networkx  # type: ignore[import-untyped]
@@ -28,7 +29,7 @@ _KEYS = {
 
 
 def to_networkx(source: SceneGraph | GraphRecord) -> networkx.MultiDiGraph:
-    """The graph as networkx knows it.
+    """Return the graph as a networkx graph.
 
     Raises:
         MissingDependencyError: networkx is not installed.
@@ -36,74 +37,58 @@ def to_networkx(source: SceneGraph | GraphRecord) -> networkx.MultiDiGraph:
     record = GraphRecord.of(source)
     graph = require("networkx", "exports").MultiDiGraph(**record.about())
     for o in record.graph.objects:
-        given = {} if o.score is None else {"score": o.score}
-        graph.add_node(o.id, label=o.label, **dict(zip(_CORNERS, o.box, strict=True)), **given)
+        graph.add_node(o.id, label=o.label, **dict(zip(_CORNERS, o.box, strict=True)), **scored(o))
     ids = record.graph.ids
     for k, r in enumerate(record.graph.relationships):
-        given = {} if r.score is None else {"score": r.score}
-        graph.add_edge(ids[r.subject], ids[r.object], key=k, predicate=r.predicate, **given)
+        graph.add_edge(ids[r.subject], ids[r.object], key=k, predicate=r.predicate, **scored(r))
     return graph
 
 
 def from_networkx(graph: networkx.Graph, where: str = "networkx graph") -> GraphRecord:
-    """Read a graph with the attributes that `to_networkx` gives; one that came through GraphML will do.
+    """Read a graph with the attributes that `to_networkx` sets; one that networkx read from our GraphML has them too.
 
     Raises:
         InputError: an attribute is missing or not what it should be.
     """
-    nodes = list(graph.nodes(data=True))
-    if graph.is_multigraph():
-        edges = [(s, o, key, data) for s, o, key, data in graph.edges(keys=True, data=True)]
-    else:
-        edges = [(s, o, None, data) for s, o, data in graph.edges(data=True)]
-    objects = [(key, {"identifier": str(key), **data}) for key, data in nodes]
-    return _record(objects, _ordered(edges), dict(graph.graph), where)
-
-
-def _ordered(edges: list[tuple[Any, Any, Any, dict[str, Any]]]) -> list[tuple[Any, Any, dict[str, Any]]]:
-    """Edges in the order that their keys, or an "id" among their data, state: networkx gives them node by node."""
-    places = [_place(key if key is not None else data.get("id")) for _, _, key, data in edges]
-    order = sorted(range(len(edges)), key=lambda k: places[k] or 0) if None not in places else range(len(edges))
-    return [(edges[k][0], edges[k][1], edges[k][3]) for k in order]
-
-
-def _place(key: Any) -> int | None:
-    """The place that an edge's key states: 3, or "r3"."""
-    if isinstance(key, int):
-        return key
-    return int(key[1:]) if isinstance(key, str) and key[:1] == "r" and key[1:].isdecimal() else None
+    nodes = [(key, {"identifier": str(key), **data}) for key, data in graph.nodes(data=True)]
+    keyed = graph.edges(keys=True, data=True) if graph.is_multigraph() else graph.edges(data=True)
+    edges = [(s, o, key[0] if key else None, data) for s, o, *key, data in keyed]
+    return _record(nodes, edges, graph.graph, where)
 
 
 def _record(
     nodes: list[tuple[Any, dict[str, Any]]],
-    edges: list[tuple[Any, Any, dict[str, Any]]],
-    about: dict[str, Any],
+    edges: list[tuple[Any, Any, Any, dict[str, Any]]],
+    about: Mapping[str, Any],
     where: str,
 ) -> GraphRecord:
-    objects = []
-    for key, data in nodes:
-        here = f"{where}: node {key!r}"
-        if not isinstance(data.get("label"), str):
-            raise InputError(here, expected='a text "label"', found=repr(data.get("label"))[:80])
-        x1, y1, x2, y2 = (number(data.get(name), f"{here}: {name}") for name in _CORNERS)
-        rank = score(data.get("score"), f"{here}: score")
-        objects.append(SceneObject(data["identifier"], data["label"], (x1, y1, x2, y2), rank))
-    index = {key: k for k, (key, _) in enumerate(nodes)}
-    relationships = []
-    for s, o, data in edges:
-        here = f"{where}: edge {s!r} -> {o!r}"
-        if s not in index or o not in index or not isinstance(data.get("predicate"), str):
-            raise InputError(here, expected='a text "predicate" between nodes of the graph', found=repr(data)[:80])
-        rank = score(data.get("score"), f"{here}: score")
-        relationships.append(Relationship(index[s], data["predicate"], index[o], rank))
-    return GraphRecord.with_about(assemble(objects, relationships, where), about)
+    """The record of nodes (key, attributes) and edges (subject, object, key, attributes)."""
+    objects = [
+        {
+            "key": key,
+            "id": data["identifier"],
+            "label": data.get("label"),
+            "bbox": [data.get(name) for name in _CORNERS],
+            "score": data.get("score"),
+        }
+        for key, data in nodes
+    ]
+    relationships = [{**data, "subject": s, "object": o} for s, o, _, data in _ordered(edges)]
+    graph = graph_of_rows(objects, relationships, (1, 1), where, exported=True, key="key")
+    return GraphRecord.with_about(graph, about, where)
+
+
+def _ordered(edges: list[tuple[Any, Any, Any, dict[str, Any]]]) -> list[tuple[Any, Any, Any, dict[str, Any]]]:
+    """Edges in the order that their keys (or an "id" of their data) state, if all do: networkx lists them by node."""
+    places = [stated_place(data.get("id") if key is None else key, "r") for _, _, key, data in edges]
+    return edges if None in places else [edges[k] for k in sorted(range(len(edges)), key=lambda k: places[k] or 0)]
 
 
 # ---------------------------------------------------------------- GraphML
 
 
 def to_graphml(source: SceneGraph | GraphRecord) -> str:
-    """The graph as a GraphML document. Characters that XML cannot hold become U+FFFD."""
+    """Return the graph as a GraphML document. Characters that XML cannot hold become U+FFFD."""
     record = GraphRecord.of(source)
     record = replaced_ids(record, map(xml_text, record.graph.ids))
     root = ElementTree.Element("graphml", {"xmlns": _NAMESPACE})
@@ -121,7 +106,7 @@ def to_graphml(source: SceneGraph | GraphRecord) -> str:
         ends = {"id": f"r{k}", "source": f"o{r.subject}", "target": f"o{r.object}"}
         _add(ElementTree.SubElement(graph, "edge", ends), "edge", {"predicate": r.predicate, "score": r.score})
     ElementTree.indent(root)
-    text = ElementTree.tostring(root, encoding="unicode").replace("\r", "&#13;")  # a bare one is read as a line end
+    text = ElementTree.tostring(root, encoding="unicode").replace("\r", "&#13;")  # XML reads a bare one as a line end
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + text + "\n"
 
 
@@ -150,9 +135,11 @@ def from_graphml(text: str | bytes, where: str = "GraphML") -> GraphRecord:
     def data(element: ElementTree.Element) -> dict[str, Any]:
         return {str(names.get(d.get("key"))): d.text or "" for d in _all(element, "data")}
 
-    nodes = [(n.get("id"), {"identifier": str(n.get("id")), **data(n)}) for n in _all(graph, "node")]
+    nodes: list[tuple[Any, dict[str, Any]]] = [
+        (n.get("id"), {"identifier": str(n.get("id")), **data(n)}) for n in _all(graph, "node")
+    ]
     edges = [(e.get("source"), e.get("target"), e.get("id"), data(e)) for e in _all(graph, "edge")]
-    return _record(nodes, _ordered(edges), data(graph), where)
+    return _record(nodes, edges, data(graph), where)
 
 
 def _all(element: ElementTree.Element, tag: str) -> Iterator[ElementTree.Element]:

@@ -1,20 +1,24 @@
-"""CSV, a row a triplet: for spreadsheets and pandas. Objects without relationships have no row, and are lost.
+"""CSV with one row per triplet, for spreadsheets and pandas. Objects without relationships have no row and are lost.
 
-Boxes are fractions of the image. A text that a spreadsheet would take for a formula (it begins with = + - @ or a tab),
-or that begins with an apostrophe, gets an apostrophe in front, as OWASP advises; `from_csv` takes it away.
+Boxes are fractions of the image. A spreadsheet takes text that begins with = + - @ or a tab for a formula; such text,
+and text that begins with an apostrophe, gets an apostrophe in front, as OWASP advises. `from_csv` removes it.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
-from r1sgg.errors import InputError
-from r1sgg.exports.record import GraphRecord, assemble, number, score
-from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
+from r1sgg.errors import InputError, short
+from r1sgg.exports.record import GraphRecord
+from r1sgg.graph.records import Rows, graph_of_rows, number
+from r1sgg.graph.scene import SceneGraph
 
-_END = ("id", "label", "x1", "y1", "x2", "y2", "score")
+_CORNERS = ("x1", "y1", "x2", "y2")
+_END = ("id", "label", *_CORNERS, "score")
 COLUMNS = (
     "image_id",
     *(f"subject_{name}" for name in _END),
@@ -26,7 +30,7 @@ _RISKY = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 def to_csv(records: Iterable[GraphRecord | SceneGraph]) -> str:
-    """All relationships of all images, under one header."""
+    """Return all relationships of all images under one header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_MINIMAL)
     writer.writerow(COLUMNS)
@@ -54,34 +58,35 @@ def _bare(text: str) -> str:
 
 
 def from_csv(text: str, where: str = "CSV") -> list[GraphRecord]:
-    """Read what `to_csv` wrote: a record an image that has relationships, objects in the order of their first mention.
+    """Read what `to_csv` wrote: a record per image with relationships, its objects in the order of their first mention.
 
     Raises:
         InputError: another header, or a cell that is not what it should be.
     """
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        lines = list(reader)
     except csv.Error as error:
         raise InputError(where, expected="CSV", found=f"something else ({error})") from error
-    if not lines or tuple(lines[0]) != COLUMNS:
-        raise InputError(where, expected=f"the header {','.join(COLUMNS)}"[:120], found=repr(lines[:1])[:80])
-    images: dict[str, tuple[dict[str, int], list[SceneObject], list[Relationship]]] = {}
-    for k, cells in enumerate(lines[1:], 2):
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        expected = f"the header {','.join(COLUMNS)}"
+        raise InputError(where, expected=expected, found=short(reader.fieldnames))
+    objects, relationships = defaultdict[str, dict[str, dict[str, Any]]](dict), defaultdict[str, Rows](list)
+    for k, cells in enumerate(lines, 2):
         here = f"{where}: row {k}"
-        if len(cells) != len(COLUMNS):
-            raise InputError(here, expected=f"{len(COLUMNS)} cells", found=str(len(cells)))
-        index, objects, relationships = images.setdefault(_bare(cells[0]), ({}, [], []))
-        ends = []
-        for start in (1, 9):
-            name = _bare(cells[start])
-            x1, y1, x2, y2 = (number(v, here) for v in cells[start + 2 : start + 6])
-            rank = score(cells[start + 6], here)
-            found = SceneObject(name, _bare(cells[start + 1]), (x1, y1, x2, y2), rank)
-            if name not in index:
-                index[name] = len(objects)
-                objects.append(found)
-            elif objects[index[name]] != found:
-                raise InputError(here, expected=f"the same object under one id {name!r}", found="another box or label")
-            ends.append(index[name])
-        relationships.append(Relationship(ends[0], _bare(cells[8]), ends[1], score(cells[16], here)))
-    return [GraphRecord(assemble(o, r, where), name) for name, (_, o, r) in images.items()]
+        if None in cells or None in cells.values():  # as DictReader notes a cell too many or too few
+            raise InputError(here, expected=f"{len(COLUMNS)} cells", found="another number of them")
+        image_id = _bare(cells["image_id"])
+        ends = {"predicate": _bare(cells["predicate"]), "score": cells["score"]}
+        for end in ("subject", "object"):
+            row: dict[str, Any] = {name: _bare(cells[f"{end}_{name}"]) for name in ("id", "label", "score")}
+            row["bbox"] = [number(cells[f"{end}_{name}"], f"{here}, {end}_{name}") for name in _CORNERS]
+            if objects[image_id].setdefault(row["id"], row) != row:
+                expected = f"the same object under one id {row['id']!r}"
+                raise InputError(here, expected=expected, found="another label, box or score")
+            ends[end] = row["id"]
+        relationships[image_id].append(ends)
+    return [
+        GraphRecord(graph_of_rows([*rows.values()], relationships[name], (1, 1), where, exported=True), name)
+        for name, rows in objects.items()
+    ]

@@ -23,7 +23,10 @@ _READER = json.JSONDecoder(parse_int=float)  # float: a run of 5,000 digits is i
 
 def find_document(text: str, issues: list[Issue], *, repair: bool = False) -> dict[str, Any] | None:
     """The JSON object of an answer (a compact one's as JSON), or None after adding the failure to `issues`."""
-    found = find_answer(text, issues, repair=repair)
+    body = _answer(text, issues).strip()
+    if (document := _whole(body)) is not None:
+        return document
+    found = _find(body, issues, repair)
     return None if found is None else found.document
 
 
@@ -40,11 +43,24 @@ class Found(NamedTuple):
 def find_answer(text: str, issues: list[Issue], *, repair: bool = False) -> Found | None:
     """The same with its place, None after adding the failure to `issues`."""
     body = _answer(text, issues).strip()
-    if body[:1] == "{":
-        try:
-            return Found(orjson.loads(body), body, (0, len(body)))
-        except orjson.JSONDecodeError:
-            pass  # fenced at the end only, followed by prose, broken, or with NaN, which Python's reader accepts
+    if (document := _whole(body)) is not None:
+        return Found(document, body, (0, len(body)))
+    return _find(body, issues, repair)
+
+
+def _whole(body: str) -> dict[str, Any] | None:
+    """The JSON object that is the whole text, None where it is anything else."""
+    if body[:1] != "{":
+        return None
+    try:
+        document: dict[str, Any] = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None  # fenced at the end only, followed by prose, broken, or with NaN, which Python's reader accepts
+    return document
+
+
+def _find(body: str, issues: list[Issue], repair: bool) -> Found | None:
+    """The answer in a text that is more than a JSON object, or less."""
     body = without_surrogates(body)
     found, failure = _search(body, issues)
     if found is not None:
@@ -66,6 +82,7 @@ def find_answer(text: str, issues: list[Issue], *, repair: bool = False) -> Foun
 
 # ---------------------------------------------------------------- the tags
 
+_AS_ASKED = re.compile(r"<think>[^<]*+</think>\s*+<answer>")  # what the template asks for; needs no search
 _TAGS = re.compile(r"<(/?)(think|answer)>", re.IGNORECASE)
 
 
@@ -75,6 +92,8 @@ def _answer(text: str, issues: list[Issue]) -> str:
     A </think> without its <think> ends thoughts that began in the prompt. A <think> that is never closed counts as
     text, since what follows may be the answer.
     """
+    if (whole := _AS_ASKED.match(text)) and text.count("<") == 4 and text.endswith("</answer>"):
+        return text[whole.end() : -len("</answer>")]
     if "<" not in text or not (tags := list(_TAGS.finditer(text))):
         return text
     last_think_end = max((m.end() for m in tags if m.group().lower() == "</think>"), default=0)

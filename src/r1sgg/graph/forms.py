@@ -1,7 +1,7 @@
 """Forms of English names: the singular of a noun, the finite and passive forms of a verb.
 
-Rules and a short list of exceptions, enough for class names; deliberately no dictionary: a form that is no word is
-harmless, because nobody looks it up.
+There are rules and a short list of exceptions, which is enough for class names. No dictionary is needed: a form that is
+no word is harmless, because no vocabulary has it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PLURALS = _pairs(
 
 @functools.lru_cache(1 << 16)
 def singular(label: str) -> str:
-    """The singular of a label's last word: "traffic lights" -> "traffic light", "glasses" -> "glass"."""
+    """Return a label with its last word in the singular: "traffic lights" -> "traffic light", "glasses" -> "glass"."""
     before, space, word = label.rpartition(" ")
     return before + space + _singular_word(word)
 
@@ -49,7 +49,7 @@ def _singular_word(word: str) -> str:
 
 @functools.lru_cache(1 << 16)
 def object_form(label: str) -> str:
-    """The normal form of an object class: singular, without article and spaces ("the skate boards" -> "skateboard")."""
+    """Return an object class in the singular, without article and spaces: "the skate boards" -> "skateboard"."""
     first, _, rest = label.partition(" ")
     return singular(rest if rest and first in _ARTICLES else label).replace(" ", "")
 
@@ -69,7 +69,7 @@ _PARTICIPLES = _pairs(
 
 @functools.lru_cache(1 << 16)
 def bare_predicate(name: str) -> str:
-    """A predicate without auxiliaries in front and articles anywhere: "is on the back of" -> "on back of"."""
+    """Return a predicate without articles and without auxiliaries at its start: "is on the back of" -> "on back of"."""
     words = name.split()
     while words and words[0] in _AUXILIARIES:
         del words[0]
@@ -77,10 +77,10 @@ def bare_predicate(name: str) -> str:
 
 
 def verb_forms(predicate: str) -> list[str]:
-    """Forms of a predicate that opens with a gerund: "riding" -> "ride", "rides"; "looking at" -> "looks at", ...
+    """Return the finite forms of a predicate that begins with a gerund: "riding" -> "ride", "rides".
 
-    Spelling doesn't tell whether the gerund lost an e or doubled a letter, so both are given ("rid", "ride"); a form
-    that is no word is never looked up.
+    The spelling of a gerund does not tell whether it lost an e or doubled a letter, so both forms are returned ("rid",
+    "ride"); one that is no word is in no vocabulary.
     """
     if predicate == "has":
         return ["have", "having"]
@@ -99,7 +99,7 @@ def verb_forms(predicate: str) -> list[str]:
 
 
 def passive_forms(predicate: str) -> list[str]:
-    """The passive of a gerund: "wearing" -> "worn by", "looking at" -> "looked at by"; nothing for "sitting on"."""
+    """Return the passive of a gerund: "wearing" -> "worn by", "looking at" -> "looked at by"; none for "sitting on"."""
     word, space, rest = predicate.partition(" ")
     stem = _stem(word)
     if stem is None or rest not in ("", "at", "to", "with"):

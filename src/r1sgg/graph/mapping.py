@@ -1,11 +1,11 @@
-"""Map the open names of an answer onto a closed vocabulary, and say every mapping that was made.
+"""Map the open names of a prediction to a closed vocabulary, and report every mapping.
 
-Three levels: "none" (a name counts if it is in the vocabulary after `normalize_name`), "normal" (also its normal form:
-plural, spaces, verb form, and passives turned round), "full" (also synonyms, the head noun of a compound, and the
-nearest name by a label similarity). A name that is in the vocabulary is never mapped.
+There are three levels. "none": a name counts if it is in the vocabulary after `normalize_name`. "normal": also if its
+normal form is (plural, spaces, verb form; a passive exchanges subject and object). "full": also by synonyms, by the
+head noun of a compound, and by the nearest name of a label similarity. A name in the vocabulary is never mapped.
 
-Object names are mapped onto object names and predicates onto predicates, never across. WordNet is deliberately not
-used: its distances merge classes that a vocabulary keeps apart (man and boy, shirt and jacket).
+Object classes are mapped to object classes and predicates to predicates. WordNet is not used, because its distances
+merge classes that a vocabulary distinguishes (man and boy, shirt and jacket).
 """
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ from r1sgg.graph.vocabulary import Vocabulary
 Level = Literal["none", "normal", "full"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 NEAREST_OBJECT, NEAREST_PREDICATE = 0.9, 0.96
-"""Smallest cosine at which "full" takes the nearest name; read off the names of raw Visual Genome with the embedded
-GloVe vectors. Predicates share their function words, so that most of them are near to each other."""
+"""Smallest cosine at which "full" takes the nearest name, chosen on the names of raw Visual Genome with the embedded
+GloVe vectors. It is larger for predicates, because they have function words in common and so are similar to each
+other."""
 
 
 class Similarity(Protocol):
     """The part of a label similarity that mapping needs (see `r1sgg.judging.labels`)."""
 
     def __hash__(self) -> int:
-        """Mappers are remembered by it."""
+        """`mapper` is cached by it."""
 
     def table(self, a: Sequence[str], b: Sequence[str]) -> npt.NDArray[np.floating]:
-        """Cosines in [-1, 1], (len(a), len(b))."""
+        """Return cosines in [-1, 1], of shape (len(a), len(b))."""
 
 
 class Change(NamedTuple):
-    """One mapping: `kind` is "object" or "predicate", `to` is None where the name was dropped.
+    """One mapping: `kind` is "object" or "predicate"; `to` is None if the name was dropped.
 
     `how`: "normal form", "passive" (subject and object change places), "synonym", "head noun", "nearest (0.87)" or
     "not in vocabulary".
@@ -55,7 +56,7 @@ class Change(NamedTuple):
 
 
 class Mapped(NamedTuple):
-    """A graph with names of the vocabulary only, and the changes that made it so (each name once)."""
+    """A graph with names of the vocabulary only, and how its names were changed (each name once)."""
 
     graph: SceneGraph
     changes: tuple[Change, ...] = ()
@@ -64,16 +65,16 @@ class Mapped(NamedTuple):
 def map_graph(
     graph: SceneGraph, vocabulary: Vocabulary, mapping: Level = "normal", similarity: Similarity | None = None
 ) -> Mapped:
-    """Restrict a graph to a vocabulary.
+    """Return a graph with names of the vocabulary only, and the changes.
 
-    Objects whose label has no counterpart are dropped with their relationships, and so are relationships whose
-    predicate has none. Order, ids and scores are kept. A graph that needs nothing is returned itself.
+    Objects whose class has no counterpart are dropped with their relationships, and so are relationships whose
+    predicate has none. Order, ids and scores are kept. A graph that needs no change is returned itself.
 
     Args:
         graph: labels and predicates as `SceneGraph` holds them (normalised).
         vocabulary: an open side is left as it is.
         mapping: "none", "normal" or "full".
-        similarity: used by "full" only, for names that no rule knows; hashable.
+        similarity: for "full" only, and for names that no rule knows; hashable.
 
     Raises:
         ConfigError: no such mapping.
@@ -85,7 +86,7 @@ def map_graph(
 
 @functools.lru_cache(64)
 def mapper(vocabulary: Vocabulary, mapping: Level = "normal", similarity: Similarity | None = None) -> Mapper:
-    """The mapper for these settings, with all that it has looked up so far.
+    """Return the mapper for these settings, which remembers the names that it has looked up.
 
     Raises:
         ConfigError: no such mapping.
@@ -96,7 +97,7 @@ def mapper(vocabulary: Vocabulary, mapping: Level = "normal", similarity: Simila
 
 
 class _Target(NamedTuple):
-    """Where a name leads: `name` None is nowhere; `swap` turns the relationship round."""
+    """What a name is mapped to: None for no name; `swap` exchanges subject and object."""
 
     name: str | None
     how: str = ""
@@ -107,45 +108,38 @@ _NOWHERE = _Target(None, "not in vocabulary")
 _JOINING = frozenset(
     ("on", "in", "at", "by", "of", "to", "with", "from", "has", "have", "is", "are", "and", "near", "behind", "see")
 )
-"""Words after which the last word of a label is not its head: "glasses on man"."""
+"""A label with one of these words does not end with its head noun: "glasses on man"."""
 
 
 @dataclass(frozen=True, eq=False)
 class Mapper:
-    """Looks names up once and remembers them. Make it with `mapper`."""
+    """Maps names, each of which is looked up once. Use `mapper` to make it."""
 
     vocabulary: Vocabulary
     level: Level
     similarity: Similarity | None = None
 
     def map(self, graph: SceneGraph) -> Mapped:
-        """See `map_graph`."""
+        """Return the mapped graph; see `map_graph`."""
         labels = [self.object(label) for label in graph.labels]
         predicates = [self.predicate(name) for name in graph.predicates]
-        kept = [k for k, target in enumerate(labels) if target.name is not None]
-        place = {old: new for new, old in enumerate(kept)}
-        rows = [
-            r for r, (s, o) in enumerate(graph.pairs) if predicates[r].name is not None and s in place and o in place
-        ]
-        pairs = [(place[graph.pairs[r][0]], place[graph.pairs[r][1]]) for r in rows]
-        mapped = replace(
-            graph,
-            ids=tuple(graph.ids[k] for k in kept),
-            labels=tuple(str(labels[k].name) for k in kept),
-            boxes=graph.boxes[kept],
-            pairs=tuple((o, s) if predicates[r].swap else (s, o) for r, (s, o) in zip(rows, pairs, strict=True)),
-            predicates=tuple(str(predicates[r].name) for r in rows),
-            object_scores=None if graph.object_scores is None else graph.object_scores[kept],
-            relationship_scores=None if graph.relationship_scores is None else graph.relationship_scores[rows],
-        )
         found = [("object", name, t) for name, t in zip(graph.labels, labels, strict=True) if t.how]
         found += [("predicate", name, t) for name, t in zip(graph.predicates, predicates, strict=True) if t.how]
+        objects = [k for k, t in enumerate(labels) if t.name is not None]
+        kept = graph.take(objects, [k for k, t in enumerate(predicates) if t.name is not None])
+        targets = [self.predicate(name) for name in kept.predicates]
+        mapped = replace(
+            kept,
+            labels=tuple(str(self.object(label).name) for label in kept.labels),
+            pairs=tuple((o, s) if t.swap else (s, o) for (s, o), t in zip(kept.pairs, targets, strict=True)),
+            predicates=tuple(str(t.name) for t in targets),
+        )
         changes = dict.fromkeys(Change(kind, name, t.name, t.how) for kind, name, t in found)
         return Mapped(mapped, tuple(changes))
 
-    @functools.lru_cache(1 << 16)  # noqa: B019 - mappers are few, and made by a cache themselves
+    @functools.lru_cache(1 << 16)  # noqa: B019 - mappers are few, and themselves in a cache
     def object(self, label: str) -> _Target:
-        """Where an object class leads."""
+        """Return what an object class is mapped to."""
         if self.vocabulary.has_object(label):
             return _Target(label)
         if self.level == "none":
@@ -166,7 +160,7 @@ class Mapper:
 
     @functools.lru_cache(1 << 16)  # noqa: B019 - as above
     def predicate(self, name: str) -> _Target:
-        """Where a predicate leads."""
+        """Return what a predicate is mapped to."""
         if self.vocabulary.has_predicate(name):
             return _Target(name)
         if self.level == "none":
@@ -187,7 +181,7 @@ class Mapper:
         return self._object_forms.get(object_form(label))
 
     def _by_synonym(self, label: str) -> str | None:
-        """A name; "" where the table says that there is none; None where it doesn't know the label."""
+        """Return a name; "" if the table says that there is none; None if it does not have the label."""
         forms = (label, singular(label))
         for form in forms:
             for other in synonyms.of_object(form):
@@ -210,12 +204,12 @@ class Mapper:
 
     @functools.cached_property
     def _object_forms(self) -> dict[str, str]:
-        """Normal form -> name; of two names with one form ("man", "men") the one that is its own form counts."""
+        """Normal form -> name; of two names with the same form ("man", "men") the one that equals its form is taken."""
         names = self.vocabulary.objects
         forms = {name: name for name in names if object_form(name) == name}
         for name in names:
             forms.setdefault(object_form(name), name)
-        for name in names:  # PSG's "sky other merged", "door stuff": the words behind are its bookkeeping
+        for name in names:  # PSG's "sky other merged", "door stuff": the last words are not part of the name
             words = name.split()
             while len(words) > 1 and words[-1] in ("merged", "other", "stuff"):
                 words.pop()
@@ -224,7 +218,7 @@ class Mapper:
 
     @functools.cached_property
     def _predicate_forms(self) -> dict[str, _Target]:
-        """Forms of the vocabulary's predicates -> what they stand for."""
+        """Forms of the vocabulary's predicates -> what they are mapped to."""
         names = self.vocabulary.predicates
         forms = {name: _Target(name, "normal form") for name in names}
         for name in names:

@@ -1,9 +1,9 @@
 """SceneGraph: the one container that everything else reads and writes.
 
-Boxes are xyxy in [0, 1] (fractions of the image's width and height; only a prediction may reach outside); pixels and
-model coordinates exist only in `r1sgg.graph.text` and in the data readers. Relationships hold object indices, so a
-dangling reference cannot exist. Stored as columns (labels, boxes, pairs, predicates) because rewards and metrics work
-on columns; `objects` and `relationships` give the row view.
+Boxes are xyxy in [0, 1]: fractions of the image's width and height. Only a prediction may reach outside. Pixels and
+model coordinates exist only in `r1sgg.graph.text`, `r1sgg.graph.records` and the data readers. Relationships hold
+object indices, so a dangling reference cannot exist. The data is stored as columns (labels, boxes, pairs, predicates),
+because rewards and metrics work on columns; `objects` and `relationships` give the same as rows.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import numpy.typing as npt
 Boxes = npt.NDArray[np.float64]
 
 NUMBER_SUFFIX = re.compile(r"[._\- ]\d+$")
-"""The number at the end of an id, with what separates it from the class."""
+"""The number at the end of an id, with the separator before it."""
 
-_SEPARATORS = re.compile(r"[_\-\s\x00-\x1f\x7f-\x9f]+")  # control characters too: names end up on terminals
+_SEPARATORS = re.compile(r"[_\-\s\x00-\x1f\x7f-\x9f]+")  # control characters too: names are printed on terminals
 _CACHE = 1 << 16
 
 
 @functools.lru_cache(_CACHE)
 def normalize_name(name: str) -> str:
-    """The form in which names are compared: lower case, "_" and "-" as spaces, no punctuation at the ends.
+    """Return the form in which names are compared: lower case, "_" and "-" as spaces, no punctuation at the ends.
 
     Empty for a name that is punctuation only.
     """
@@ -39,16 +39,16 @@ def normalize_name(name: str) -> str:
 
 @functools.lru_cache(_CACHE)
 def label_of_id(identifier: str) -> str:
-    """The class of an id: "traffic-light.2" -> "traffic light"; an id without a number is its own class.
+    """Return the class that an id names: "traffic-light.2" -> "traffic light"; an id without a number is its own class.
 
-    Empty for an id that names none: "", "7", "7.1".
+    Empty for an id that names no class: "", "7", "7.1".
     """
     label = normalize_name(NUMBER_SUFFIX.sub("", identifier.strip()))
     return label if any(c.isalpha() or _is_picture(c) for c in label) else ""
 
 
 def _is_picture(character: str) -> bool:
-    """An emoji or another symbol that can stand for a thing."""
+    """Whether a character is an emoji or another symbol that can name a thing."""
     return unicodedata.category(character) == "So"
 
 
@@ -79,11 +79,11 @@ class SceneGraph:
     Attributes:
         ids: N unique names such as "person.1".
         labels: N classes, normalised (see `normalize_name`).
-        boxes: (N, 4) float64, xyxy as fractions of the image; x1 < x2, y1 < y2 and inside [0, 1] unless `parse` read
-            them from a model's answer (see the policies there).
+        boxes: (N, 4) float64, xyxy as fractions of the image; x1 < x2, y1 < y2 and inside [0, 1] unless they were
+            read from a prediction (see `r1sgg.graph.policies`).
         pairs: R pairs (subject index, object index).
-        predicates: R predicates, normalised.
-        object_scores: (N,) float64 in [0, 1], or None where the source gives none.
+        predicates: R predicates, normalised, in the order of `pairs`.
+        object_scores: (N,) float64 in [0, 1], or None where the source has none.
         relationship_scores: (R,) float64 in [0, 1], or None.
     """
 
@@ -97,11 +97,11 @@ class SceneGraph:
 
     @classmethod
     def build(cls, objects: Sequence[SceneObject], relationships: Sequence[Relationship] = ()) -> Self:
-        """Check and assemble a graph from rows.
+        """Check rows and make a graph of them.
 
         Raises:
-            ValueError: an id repeats, a name is empty, a box is not 0 <= x1 < x2 <= 1 (same for y), or an index names
-                no object.
+            ValueError: an id is repeated, a name is empty, a box is not 0 <= x1 < x2 <= 1 (the same for y), or an index
+                is that of no object.
         """
         ids = tuple(o.id for o in objects)
         if len(set(ids)) != len(ids):
@@ -129,8 +129,8 @@ class SceneGraph:
             boxes=boxes,
             pairs=tuple((r.subject, r.object) for r in relationships),
             predicates=predicates,
-            object_scores=_scores([o.score for o in objects]),
-            relationship_scores=_scores([r.score for r in relationships]),
+            object_scores=score_column([o.score for o in objects]),
+            relationship_scores=score_column([r.score for r in relationships]),
         )
 
     @property
@@ -153,12 +153,12 @@ class SceneGraph:
 
     @property
     def triplets(self) -> tuple[tuple[str, str, str], ...]:
-        """The relationships in words: (subject label, predicate, object label)."""
+        """The relationships as names: (subject label, predicate, object label)."""
         return tuple((self.labels[s], p, self.labels[o]) for (s, o), p in zip(self.pairs, self.predicates, strict=True))
 
     @property
     def triplet_scores(self) -> Boxes | None:
-        """(R,) the product of each relationship's and its two objects' scores, those that there are; None without."""
+        """(R,) the product of a relationship's score and those of its two objects; None for a graph without scores."""
         if self.relationship_scores is None and self.object_scores is None:
             return None
         scores = np.ones(len(self.pairs)) if self.relationship_scores is None else self.relationship_scores
@@ -166,29 +166,48 @@ class SceneGraph:
             scores = scores * self.object_scores[np.array(self.pairs)].prod(1)
         return scores
 
-    def above(self, threshold: float) -> Self:
-        """The objects scored `threshold` or higher, and the relationships whose `triplet_scores` are.
+    def take(self, objects: Sequence[int], relationships: Sequence[int] | None = None) -> Self:
+        """Return the objects at these places, in this order, and the relationships between them.
+
+        Ids, labels, boxes and scores are carried along. A relationship that loses an end is left out.
+
+        Args:
+            objects: places of the objects to keep, from 0, each once.
+            relationships: places of the relationships to keep, in this order; all of them where None.
 
         Raises:
-            ValueError: there are objects, and no scores.
+            ValueError: a place is negative, too large or repeated.
+        """
+        new = {old: place for place, old in enumerate(objects)}  # where each kept object is now
+        if len(new) != len(objects) or any(not 0 <= k < len(self) for k in new):
+            raise ValueError(f"expected different places from 0 to {len(self) - 1}, found {list(objects)}")
+        pairs = self.pairs
+        rows = range(len(pairs)) if relationships is None else relationships
+        rows = [r for r in rows if pairs[r][0] in new and pairs[r][1] in new]
+        return type(self)(
+            tuple(self.ids[k] for k in objects),
+            tuple(self.labels[k] for k in objects),
+            self.boxes[list(objects)],
+            tuple((new[pairs[r][0]], new[pairs[r][1]]) for r in rows),
+            tuple(self.predicates[r] for r in rows),
+            None if self.object_scores is None else self.object_scores[list(objects)],
+            None if self.relationship_scores is None else self.relationship_scores[rows],
+        )
+
+    def above(self, threshold: float) -> Self:
+        """Return the objects scored `threshold` or higher, and the relationships whose `triplet_scores` are.
+
+        Raises:
+            ValueError: the graph has objects but no scores.
         """
         confidences = self.triplet_scores
         if confidences is None:
             if len(self):
-                raise ValueError("expected a graph with scores to hold against a threshold, found one without")
+                raise ValueError("a threshold needs a graph with scores, found one without")
             return self
-        things = [k for k in range(len(self)) if self.object_scores is None or self.object_scores[k] >= threshold]
-        place = {old: new for new, old in enumerate(things)}
-        rows = [k for k, (s, o) in enumerate(self.pairs) if s in place and o in place and confidences[k] >= threshold]
-        return type(self)(
-            tuple(self.ids[k] for k in things),
-            tuple(self.labels[k] for k in things),
-            self.boxes[things],
-            tuple((place[self.pairs[k][0]], place[self.pairs[k][1]]) for k in rows),
-            tuple(self.predicates[k] for k in rows),
-            None if self.object_scores is None else self.object_scores[things],
-            None if self.relationship_scores is None else self.relationship_scores[rows],
-        )
+        scores = np.full(len(self), np.inf) if self.object_scores is None else self.object_scores
+        objects, relationships = (np.flatnonzero(s >= threshold).tolist() for s in (scores, confidences))
+        return self.take(objects, relationships)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -205,8 +224,8 @@ class SceneGraph:
         return f"SceneGraph({len(self)} objects, {len(self.pairs)} relationships)"
 
 
-def _scores(values: Sequence[float | None]) -> Boxes | None:
-    """Scores as an array where every row has one; otherwise None (a mixture cannot be ranked)."""
+def score_column(values: Sequence[float | None]) -> Boxes | None:
+    """Return scores as an array if every row has one, else None: rows with and without cannot be ranked together."""
     given = [v for v in values if v is not None]
     return np.array(given, dtype=np.float64) if given and len(given) == len(values) else None
 

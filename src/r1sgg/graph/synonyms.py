@@ -1,7 +1,7 @@
-"""Own table of synonyms, used by the mapping "full". Written by hand from general knowledge; no list was copied.
+"""A table of synonyms for the mapping "full", written by hand from general knowledge; no list was copied.
 
-`SAME`: words for one thing, in order of preference. `KINDS`: a special word, and more general ones that it may stand
-under, the closest first. It deliberately has no entry that a careful annotator would dispute: what it doesn't know is
+`SAME` has words for one thing, in order of preference. `KINDS` has a special word and the more general ones that may
+replace it, the closest first. No entry is one that a careful annotator would dispute: a word that is missing here is
 left to the label similarity, or dropped.
 """
 
@@ -272,18 +272,18 @@ talking to, speaking to, chatting with
 """
 
 NOT_WHAT_THEY_SAY = frozenset(("teddy bear", "stuffed animal", "stuffed bear", "toy car", "toy train"))
-"""Compounds that aren't a kind of their last word: they aren't shortened to it."""
+"""Compounds that are not a kind of their last word, and so are not shortened to it."""
 
 
 @functools.cache
 def of_object(label: str) -> tuple[str, ...]:
-    """Other names for an object class, the best first."""
+    """Return other names for an object class, the best first."""
     return _objects().get(label, ())
 
 
 @functools.cache
 def of_predicate(name: str) -> tuple[str, ...]:
-    """Other names for a predicate, the best first."""
+    """Return other names for a predicate, the best first."""
     return _groups(PREDICATES).get(name, ())
 
 

@@ -1,7 +1,7 @@
-"""Which object classes and predicates a scene graph may use: VG150, PSG, your own file, or anything at all.
+"""The object classes and predicates that a scene graph may use: VG150, PSG, a file of your own, or any at all.
 
-Names are kept in the order of the published index files, so a position here is a class index there less one. It
-deliberately does not map names: that is `r1sgg.graph.mapping`.
+Names are in the order of the published index files: a position here is the class number there minus one. Other names
+are mapped to these by `r1sgg.graph.mapping`.
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import orjson
-
-from r1sgg.errors import InputError
+from r1sgg.errors import InputError, os_errors, short
+from r1sgg.graph.records import json_value
 from r1sgg.graph.scene import SceneGraph, normalize_name
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Names that count. An empty tuple leaves that side open: every name counts.
+    """The names that count. A side with an empty tuple is open: every name counts.
 
     Attributes:
-        name: "vg150", "psg", "open", or what a file calls itself.
+        name: "vg150", "psg", "open", or the name in a file.
         objects: object classes as scene graphs hold them (normalised: "door-stuff" is "door stuff").
         predicates: predicates, normalised.
         written_objects: the object classes as their publishers spell them, for prompts.
@@ -41,53 +40,45 @@ class Vocabulary:
         put(self, "object_index", {name: k for k, name in enumerate(self.objects)})
         put(self, "predicate_index", {name: k for k, name in enumerate(self.predicates)})
 
-    def __hash__(self) -> int:  # of two values, not of 200 names: a vocabulary is the key of caches
+    def __hash__(self) -> int:  # not of 200 names: a vocabulary is the key of caches
         return hash((self.name, len(self.objects), len(self.predicates)))
 
     def has_object(self, name: str) -> bool:
-        """Whether an object class counts, after normalisation; always in an open vocabulary."""
+        """Return whether an object class counts, after normalisation; in an open vocabulary each does."""
         return not self.objects or normalize_name(name) in self.object_index
 
     def has_predicate(self, name: str) -> bool:
-        """Whether a predicate counts, after normalisation; always in an open vocabulary."""
+        """Return whether a predicate counts, after normalisation; in an open vocabulary each does."""
         return not self.predicates or normalize_name(name) in self.predicate_index
 
     def covers(self, graph: SceneGraph) -> bool:
-        """Whether every label and predicate of a graph is in the vocabulary already."""
+        """Return whether every class and predicate of a graph counts, without any mapping."""
         return (not self.objects or self.object_index.keys() >= set(graph.labels)) and (
             not self.predicates or self.predicate_index.keys() >= set(graph.predicates)
         )
 
 
 def load_vocabulary(spec: str) -> Vocabulary:
-    """The vocabulary that a command line names: "vg150", "psg", "open", or a JSON file.
+    """Return the vocabulary that a user names: "vg150", "psg", "open", or a JSON file.
 
-    A file holds {"name": "mine", "objects": ["man", ...], "predicates": ["on", ...]}; an empty list leaves that side
-    open.
+    A file has {"name": "mine", "objects": ["man", ...], "predicates": ["on", ...]}; a side with an empty list is open.
 
     Raises:
-        InputError: no such name or file, or the file does not hold that.
+        InputError: no such name or file, or the file has something else in it.
     """
     if (known := _NAMED.get(spec.lower())) is not None:
         return known
     path = Path(spec)
-    try:
-        document = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(
-            f"vocabulary {spec!r}",
-            expected=f"one of {', '.join(_NAMED)}, or a readable JSON file",
-            found=error.strerror or "an error",
-        ) from error
-    except orjson.JSONDecodeError as error:
-        raise InputError(spec, expected="JSON", found=f"broken JSON ({error})") from error
+    with os_errors(f"vocabulary {spec!r}", f"one of {', '.join(_NAMED)}, or a readable JSON file"):
+        content = path.read_bytes()
+    document = json_value(content, spec)
     if not isinstance(document, dict):
         raise InputError(spec, expected=_FILE, found=f"a JSON {type(document).__name__}")
     if unknown := sorted(set(document) - {"name", "objects", "predicates"}):
         raise InputError(f"{spec}: {unknown[0]!r}", expected=_FILE, found="an unknown key")
     name = document.get("name", path.stem)
     if not isinstance(name, str) or not name:
-        raise InputError(f"{spec}: name", expected="a string", found=repr(name)[:80])
+        raise InputError(f"{spec}: name", expected="a string", found=short(name))
     return Vocabulary(name, _names(document, "objects", spec), _names(document, "predicates", spec))
 
 
@@ -97,13 +88,14 @@ _FILE = 'an object with "name", "objects" and "predicates"'
 def _names(document: dict[str, object], key: str, where: str) -> tuple[str, ...]:
     names = document.get(key)
     if not isinstance(names, list):
-        found = "nothing" if names is None else repr(names)[:80]
-        raise InputError(f"{where}: {key}", expected="a list of names", found=found)
+        raise InputError(
+            f"{where}: {key}", expected="a list of names", found="nothing" if names is None else short(names)
+        )
     seen: set[str] = set()
     for k, name in enumerate(names):
         here = f"{where}: {key}[{k}]"
         if not isinstance(name, str) or not normalize_name(name):
-            raise InputError(here, expected="a name", found=repr(name)[:80])
+            raise InputError(here, expected="a name", found=short(name))
         if normalize_name(name) in seen:
             raise InputError(here, expected="names that differ", found=f"{name!r} again")
         seen.add(normalize_name(name))
@@ -139,7 +131,7 @@ VG150 = Vocabulary(
         "watching, wearing, wears, with"
     ),
 )
-"""The 150 object classes and 50 predicates of Visual Genome that scene graph generation is measured on
+"""The 150 object classes and 50 predicates of Visual Genome that scene graph generation is evaluated on
 (Xu et al., Scene Graph Generation by Iterative Message Passing, 2017)."""
 
 PSG = Vocabulary(

@@ -262,3 +262,13 @@ def _sentence_piece(text: str) -> bytes:
 
 def _stored(piece: bytes) -> str:
     return piece.decode("latin-1").replace(" ", "▁")
+
+
+def suppressed_token_ids(config: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """List the ids that a completion must not contain: vision tokens, and rows of the embedding without a token.
+
+    A sampled image token makes the next model pass fail ("image features and image tokens do not match").
+    """
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    vision = {i for i in (getattr(config, name, None) for name in names) if i is not None}
+    return sorted(vision | set(range(len(tokenizer), config.get_text_config().vocab_size)))

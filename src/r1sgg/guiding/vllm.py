@@ -23,8 +23,7 @@ from r1sgg.errors import R1SGGError
 from r1sgg.guiding.guide import Guide
 from r1sgg.guiding.processor import flags_of
 from r1sgg.guiding.spec import GuideSpec
-from r1sgg.guiding.table import Bits, Ids, TokenTable
-from r1sgg.models.families import suppressed_token_ids
+from r1sgg.guiding.table import Bits, Ids, TokenTable, suppressed_token_ids
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig

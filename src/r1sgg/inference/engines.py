@@ -6,14 +6,17 @@
                                                     the fields of `r1sgg.endpoint.settings.Endpoint`
 
 Of a server, `prices=0.15/0.6` is what a million tokens cost, read and written; `extra.NAME=VALUE` a further field of
-each request; `family=Qwen2.5-VL` whose coordinates the model speaks (`r1sgg.endpoint.remote`).
+each request; `family=Qwen2.5-VL` whose coordinates the model speaks (`r1sgg.endpoint.remote`). Another package
+registers an `EngineKind` as an entry point of the group "r1sgg.engines" (docs/howto/engine.md).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,10 +24,10 @@ import orjson
 
 from r1sgg.errors import ConfigError, ModelError
 from r1sgg.guiding.spec import AnswerFormat
+from r1sgg.inference.engine import Engine
 from r1sgg.inference.reader import Reader
 
 if TYPE_CHECKING:
-    from r1sgg.endpoint.settings import Endpoint
     from r1sgg.models.families import Checkpoint
 
 
@@ -38,11 +41,68 @@ class Habits(NamedTuple):
     window: int
 
 
-ENGINES = {"hf": Habits(8, 4), "vllm": Habits(128, 1), "openai": Habits(64, 1)}
+def own_checkpoint(opening: Opening) -> Checkpoint:
+    """Return the model that `Opening.model` names, without its weights.
+
+    Raises:
+        ModelError: see `r1sgg.models.families.load_checkpoint`.
+    """
+    from r1sgg.models.families import load_checkpoint
+
+    return load_checkpoint(opening.model, max_pixels=opening.max_pixels)
+
+
+class EngineKind(NamedTuple):
+    """An engine that `--engine` can name.
+
+    Attributes:
+        open: returns how the model is asked and the engine that answers; heavy imports go inside it.
+        checkpoint: returns how the model is asked, without loading weights.
+        habits: how its images are batched.
+        takes: which of `Opening.device` and `Opening.dtype` it uses; another that is given is an error.
+        options: the OPTION=VALUE that it takes; None: any, `open` checks them.
+        address: whether an address may follow its name (KIND:ADDRESS,OPTION=VALUE).
+    """
+
+    open: Callable[[Opening], tuple[Checkpoint, Engine]]
+    checkpoint: Callable[[Opening], Checkpoint] = own_checkpoint
+    habits: Habits = Habits(8, 4)
+    takes: tuple[str, ...] = ()
+    options: tuple[str, ...] | None = None
+    address: bool = False
+
+
+_OWN = {
+    "hf": "r1sgg.inference.engines:HF",
+    "vllm": "r1sgg.inference.engines:VLLM",
+    "openai": "r1sgg.endpoint.opening:OPENAI",  # by name, because r1sgg.endpoint is built on r1sgg.inference
+}
+
+
+@functools.cache
+def _engines() -> dict[str, EntryPoint]:
+    """Return the engines of this package, and those that installed packages register under other names."""
+    own = {name: EntryPoint(name, place, "r1sgg.engines") for name, place in _OWN.items()}
+    return own | {point.name: point for point in entry_points(group="r1sgg.engines") if point.name not in own}
+
+
+def engine_kind(name: str) -> EngineKind:
+    """Return the engine of that name.
+
+    Raises:
+        ConfigError: there is none.
+        TypeError: a package registered something else under that name.
+    """
+    if name not in _engines():
+        raise ConfigError(f"--engine: expected one of {', '.join(_engines())}, found {name!r}")
+    kind = _engines()[name].load()
+    if not isinstance(kind, EngineKind):
+        raise TypeError(f"entry point {name!r} of r1sgg.engines: expected an EngineKind, found {type(kind).__name__}")
+    return kind
 
 
 class EngineSpec(NamedTuple):
-    """What stands behind --engine, taken apart."""
+    """What follows --engine, taken apart."""
 
     kind: str
     address: str
@@ -51,26 +111,29 @@ class EngineSpec(NamedTuple):
     @property
     def habits(self) -> Habits:
         """See `Habits`."""
-        return ENGINES[self.kind]
+        return engine_kind(self.kind).habits
 
 
 def parse_engine(text: str) -> EngineSpec:
     """Take "KIND[:ADDRESS][,OPTION=VALUE]..." apart; it opens nothing.
 
     Raises:
-        ConfigError: no such kind, or something without "=".
+        ConfigError: no such kind or option, or something without "=".
     """
-    kind, _, rest = text.partition(":")
-    if kind not in ENGINES:
-        raise ConfigError(f"--engine: expected one of {', '.join(ENGINES)}, found {kind!r}")
+    name, _, rest = text.partition(":")
+    kind = engine_kind(name)
     parts = rest.split(",") if rest else []
-    address = parts.pop(0) if kind == "openai" and parts and "=" not in parts[0].partition("/")[0] else ""
+    address = parts.pop(0) if kind.address and parts and "=" not in parts[0].partition("/")[0] else ""
     options = dict(part.strip().partition("=")[::2] for part in parts)
-    if wrong := [name for name, value in options.items() if not (name and value)]:
+    if wrong := [option for option, value in options.items() if not (option and value)]:
         raise ConfigError(f"--engine {text}: expected OPTION=VALUE, found {wrong[0]!r}")
-    if kind == "hf" and options:
-        raise ConfigError(f"--engine {text}: hf has no options here; use --device and --dtype")
-    return EngineSpec(kind, address, options)
+    if options and kind.options == ():
+        instead = f"; use --{' and --'.join(kind.takes)}" if kind.takes else ""
+        raise ConfigError(f"--engine {text}: {name} has no options here{instead}")
+    if kind.options is not None and (unknown := [option for option in options if option not in kind.options]):
+        known = ", ".join(f"{option}=" for option in kind.options)
+        raise ConfigError(f"--engine {text}: expected options of {known}, found {unknown[0]!r}")
+    return EngineSpec(name, address, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +161,11 @@ class Opening:
     answer_format: AnswerFormat | None = None
 
     def __post_init__(self) -> None:
-        kind = self.spec.kind
-        for name, kinds in (("device", ("hf",)), ("dtype", ("hf", "vllm"))):
-            if (value := getattr(self, name)) is not None and kind not in kinds:
-                raise ConfigError(f"--{name} {value}: this option is for --engine {' or '.join(kinds)}, not {kind}")
+        spec = self.spec
+        for name in ("device", "dtype"):
+            if (value := getattr(self, name)) is not None and name not in engine_kind(spec.kind).takes:
+                kinds = " or ".join(kind for kind in _OWN if name in engine_kind(kind).takes)
+                raise ConfigError(f"--{name} {value}: this option is for --engine {kinds}, not {spec.kind}")
 
     @property
     def spec(self) -> EngineSpec:
@@ -109,43 +173,24 @@ class Opening:
         return parse_engine(self.engine)
 
     def checkpoint(self) -> Checkpoint:
-        """The model without its weights.
+        """Return the model without its weights.
 
         Raises:
-            ConfigError: a server's option that there isn't.
+            ConfigError: an option of the engine has a wrong value.
             ModelError: see `r1sgg.models.families.load_checkpoint`.
         """
-        from r1sgg.models.families import load_checkpoint
-
-        if self.spec.kind == "openai":
-            from r1sgg.endpoint.remote import remote
-
-            return self._asked(remote(self.model, self.spec.options.get("family"), self.max_pixels))
-        return self._asked(load_checkpoint(self.model, max_pixels=self.max_pixels))
+        return self._asked(engine_kind(self.spec.kind).checkpoint(self))
 
     def open(self) -> Reader:
-        """The model, ready to answer.
+        """Load the model.
 
         Raises:
-            ConfigError: an option of the engine that there isn't.
+            ConfigError: the engine has no such option, or an option has a wrong value.
             ModelError: the model cannot be loaded.
             MissingDependencyError: a package is not installed.
         """
-        if self.spec.kind == "openai":
-            from r1sgg.endpoint.engine import EndpointEngine
-
-            return Reader(self.checkpoint(), EndpointEngine(self._endpoint()), self.guide_vocabulary)
-        if self.spec.kind == "vllm":
-            from r1sgg.inference.vllm import VLLMEngine
-
-            options = {name: _value(value) for name, value in self.spec.options.items()}
-            engine = VLLMEngine.load(self.model, dtype=self.dtype, max_pixels=self.max_pixels, options=options)
-            return Reader(_with_template(self._asked(engine.checkpoint)), engine, self.guide_vocabulary)
-        from r1sgg.inference.hf import TransformersEngine
-        from r1sgg.models.families import load_model
-
-        loaded = load_model(self.model, device=self.device, dtype=self.dtype, max_pixels=self.max_pixels)
-        return Reader(_with_template(self._asked(loaded)), TransformersEngine(loaded), self.guide_vocabulary)
+        checkpoint, engine = engine_kind(self.spec.kind).open(self)
+        return Reader(self._asked(checkpoint), engine, self.guide_vocabulary)
 
     def _asked(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint with this prompt and answer format."""
@@ -153,28 +198,29 @@ class Opening:
         given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
         return dataclasses.replace(checkpoint, settings=dataclasses.replace(checkpoint.settings, **given))
 
-    def _endpoint(self) -> Endpoint:
-        from r1sgg.endpoint.settings import Endpoint, Prices
 
-        fields: dict[str, Any] = {"model": self.model, "extra": {}}
-        if self.spec.address:
-            fields["base_url"] = self.spec.address
-        for name, value in self.spec.options.items():
-            if name.startswith("extra."):
-                fields["extra"][name.removeprefix("extra.")] = _value(value)
-            elif name == "prices":
-                read, _, written = value.partition("/")
-                fields["prices"] = Prices(_read(float, name, read), _read(float, name, written))
-            elif name in _FIELDS:
-                fields[name] = _read(_FIELDS[name], name, value)
-            elif name != "family":
-                known = ", ".join(f"{key}=" for key in (*_FIELDS, "prices", "family"))
-                raise ConfigError(f"--engine openai: expected options of {known}, extra.NAME=, found {name!r}")
-        return Endpoint(**fields)
+def _open_hf(opening: Opening) -> tuple[Checkpoint, Engine]:
+    from r1sgg.inference.hf import TransformersEngine
+    from r1sgg.models.families import load_model
+
+    loaded = load_model(opening.model, device=opening.device, dtype=opening.dtype, max_pixels=opening.max_pixels)
+    return _with_template(loaded), TransformersEngine(loaded)
+
+
+def _open_vllm(opening: Opening) -> tuple[Checkpoint, Engine]:
+    from r1sgg.inference.vllm import VLLMEngine
+
+    options = {name: option_value(value) for name, value in opening.spec.options.items()}
+    engine = VLLMEngine.load(opening.model, dtype=opening.dtype, max_pixels=opening.max_pixels, options=options)
+    return _with_template(engine.checkpoint), engine
+
+
+HF = EngineKind(_open_hf, habits=Habits(8, 4), takes=("device", "dtype"), options=())
+VLLM = EngineKind(_open_vllm, habits=Habits(128, 1), takes=("dtype",))
 
 
 def _with_template(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint, if there is a layout for chats with it (InstructBLIP needs none)."""
+    """Return the checkpoint if it has a layout for chats (InstructBLIP needs none)."""
     processor = checkpoint.processor
     if getattr(processor, "chat_template", None) or hasattr(processor, "qformer_tokenizer"):
         return checkpoint
@@ -184,22 +230,8 @@ def _with_template(checkpoint: Checkpoint) -> Checkpoint:
     )
 
 
-_FIELDS: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("model", "server", "key_variable", "image_format"), str),
-    **dict.fromkeys(("concurrency", "retries", "stop_after", "stages"), int),
-    **dict.fromkeys(("requests_per_minute", "timeout", "back_off", "budget"), float),
-}
-
-
-def _read(kind: Callable[[str], Any], name: str, value: str) -> Any:
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise ConfigError(f"--engine openai: {name}: expected a number, found {value!r}") from error
-
-
-def _value(text: str) -> Any:
-    """JSON where it is JSON (4, true, 0.9), else the text."""
+def option_value(text: str) -> Any:
+    """Return the value of JSON (4, true, 0.9), or the text where it is no JSON."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -20,12 +20,12 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from r1sgg.errors import ModelError
 from r1sgg.guiding.guide import Guide
 from r1sgg.guiding.spec import GuideSpec
-from r1sgg.guiding.table import TokenTable
+from r1sgg.guiding.table import TokenTable, suppressed_token_ids
 from r1sgg.inference.choosing import Chooser, Listener, Recorder
 from r1sgg.inference.engine import Completion, LogProbs, Sampling
 from r1sgg.inference.pieces import decode, pieces_of
 from r1sgg.models.coordinates import check_aspect
-from r1sgg.models.families import LoadedModel, suppressed_token_ids
+from r1sgg.models.families import LoadedModel
 from r1sgg.models.prompts import Message, with_image
 
 

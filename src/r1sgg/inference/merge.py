@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from r1sgg.graph.scene import EMPTY, SceneGraph
-from r1sgg.judging.boxes import IOU_SLACK, IOU_THRESHOLD, pairwise_iou
+from r1sgg.judging.claims import same_objects
 
 Node = tuple[int, int]
 """A graph and an object of it."""
@@ -61,12 +61,10 @@ def _clusters(graphs: Sequence[SceneGraph]) -> list[list[Node]]:
     pairs: list[tuple[float, bool, list[tuple[list[float], str]], Node, Node]] = []
     for b, second in enumerate(graphs):
         for a, first in enumerate(graphs[:b]):
-            ious = pairwise_iou(first.boxes, second.boxes)
-            for i, j in np.argwhere(ious >= IOU_THRESHOLD - IOU_SLACK).tolist():
-                if first.labels[i] == second.labels[j]:
-                    ends = ((first.boxes[i].tolist(), first.ids[i]), (second.boxes[j].tolist(), second.ids[j]))
-                    other = first.ids[i] != second.ids[j]
-                    pairs.append((-round(float(ious[i, j]), 12), other, sorted(ends), (a, i), (b, j)))
+            for i, j, iou in same_objects(first, second):
+                ends = ((first.boxes[i].tolist(), first.ids[i]), (second.boxes[j].tolist(), second.ids[j]))
+                other = first.ids[i] != second.ids[j]
+                pairs.append((-round(iou, 12), other, sorted(ends), (a, i), (b, j)))
     cluster_of: dict[Node, dict[int, int]] = {
         (g, k): {g: k} for g, graph in enumerate(graphs) for k in range(len(graph))
     }

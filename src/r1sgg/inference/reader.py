@@ -22,7 +22,8 @@ from PIL import Image
 from r1sgg.data.base import Example
 from r1sgg.data.images import open_image, upright_rgb
 from r1sgg.errors import ConfigError, ModelError
-from r1sgg.graph.scene import SceneGraph
+from r1sgg.graph.records import graph_to_rows
+from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import Frame, Parsed, parse, render
 from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.guiding.spec import GuideSpec
@@ -93,14 +94,11 @@ class Reading:
             image_id: the image's name.
             image: its file.
             model: the model's name.
-            size: width and height that boxes are relative to, where `image` was reduced before it was read.
+            size: width and height that boxes are relative to, if `self.image` was reduced before it was read.
         """
-        graph = self.graph
-        record = Example(image_id, *(size or self.image.size), graph, image).to_record()
-        for key, scores in (("objects", graph.object_scores), ("relationships", graph.relationship_scores)):
-            for row, score in zip(record[key], () if scores is None else scores.tolist(), strict=False):
-                row["score"] = round(score, 6)
-        record |= {
+        size = size or self.image.size
+        record = Example(image_id, *size, self.graph, image).to_record()
+        record |= graph_to_rows(self.graph, size) | {
             "model": model,
             "completion": self.completion.text,
             "frame": list(self.frame),
@@ -235,7 +233,7 @@ class Reader:
         given = [answer for answer in answers if answer.error is None]
         parsed = [_parsed(answer, frame) for answer in given]
         if len(answers) == 1 or not given:
-            first = parsed[0] if parsed else Parsed(SceneGraph((), (), np.zeros((0, 4))))
+            first = parsed[0] if parsed else Parsed(EMPTY)
             return Reading(picture, frame, answers[0], first)
         graph = merge([p.graph for p in parsed])
         settings = self.checkpoint.settings
@@ -259,7 +257,7 @@ def _opened(image: Picture) -> Image.Image:
 def _parsed(answer: Completion, frame: Frame) -> Parsed:
     """An answer's graph and issues, with scores where the engine gave its tokens' probabilities."""
     parsed = parse(answer.text, frame)
-    return parsed if answer.pieces is None else dataclasses.replace(parsed, graph=scored(parsed, answer))
+    return parsed if answer.pieces is None else parsed.with_graph(scored(parsed, answer))
 
 
 def check_samples(samples: int, sampling: Sampling) -> None:

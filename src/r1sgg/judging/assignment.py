@@ -1,159 +1,86 @@
-"""Which predicted object stands for which true one: Hungarian matching (paper Eq. 3), for a whole batch at once.
+"""Which predicted object is matched with which true one: Hungarian matching (paper Eq. 3), for a whole batch at once.
 
-A batch is kept flat: cell k of the arrays `cosines`, `ious`, `l1` is one (answer, true object, predicted object), so
-that answers of any size cost what their own n x m costs, and all but the assignment itself runs on whole arrays.
-It deliberately has no threshold: as in the paper, min(n, m) objects are matched however bad they are.
+A batch is kept flat: cell k of the arrays is one (graph, true object, predicted object), so that completions of any
+size cost what their own n x m costs, and all but the assignment itself runs on whole arrays. There is no threshold: as
+in the paper, min(n, m) objects are matched however bad they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
-from r1sgg.graph.scene import SceneGraph
+from r1sgg.judging.batch import Batch, Ints, offsets, ragged_pairs
+from r1sgg.judging.boxes import Array, BoxPairs, Mask
 from r1sgg.judging.labels import LabelTable
 
-Array = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.intp]
+LABEL_WEIGHT, IOU_WEIGHT, L1_WEIGHT = 1.0, 2.0, 5.0
+"""The paper's weights of label, overlap and distance, in the matching cost (Eq. 3) and in the node reward (Eq. 4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class MatchCost:
-    """Weights of Eq. 3: similarity x (1 - cos) + overlap x (1 - IoU) + distance x L1; `giou` as in the original."""
-
-    similarity: float = 1.0
-    overlap: float = 2.0
-    distance: float = 5.0
-    giou: bool = False
-
-
-PAPER_COST = MatchCost()
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """The graphs of one side of a batch, flat.
+class Cells:
+    """All (true, predicted) pairs of objects of each graph, (K,) columns.
 
     Attributes:
-        counts: (B,) objects of each graph.
-        first: (B,) the graph's first row in the next two.
-        boxes: (4, N) x1, y1, x2, y2 of all objects.
-        labels: (N,) numbers of the labels in the `LabelTable`.
+        true, predicted: the two sides.
+        width: (N,) pairs of each true object; they lie one after the other.
+        left, right: (K,) rows of the true and of the predicted object.
+        first: (B,) each graph's first cell; the cell of rows (i, j) is `cell(i, j)`.
+        boxes: the pairs of boxes.
     """
 
-    counts: Ints
-    first: Ints
-    boxes: Array
-    labels: Ints
+    def __init__(self, true: Batch, predicted: Batch, plus_one: float = 0.0) -> None:
+        self.true, self.predicted = true, predicted
+        self.width, self.right = ragged_pairs(true.counts, predicted.counts)
+        self.left = np.repeat(np.arange(len(true.labels)), self.width)
+        self.first = offsets(true.counts * predicted.counts)
+        right = np.take(predicted.boxes, self.right, axis=1)  # four times faster than boxes[:, right]
+        self.boxes = BoxPairs(np.repeat(true.boxes, self.width, axis=1), right, plus_one)
+
+    def cell(self, rows: Ints, columns: Ints) -> Ints:
+        """The cells of true rows and predicted rows of the same graphs."""
+        graph = self.true.owners[rows]
+        return np.asarray(
+            self.first[graph]
+            + (rows - self.true.first[graph]) * self.predicted.counts[graph]
+            + (columns - self.predicted.first[graph])
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """A batch of B answers compared with their truths.
+    """The optimal assignment.
 
     Attributes:
-        truth, predicted: the two sides.
-        first: (B,) each answer's first cell; cell (b, i, j) is first[b] + i * predicted.counts[b] + j.
-        cosines, ious, l1: (K,) what each pair of objects has in common; L1 is over boxes in [0, 1].
-        assigned: (K,) whether the pair is in the match.
-        cells: (Q,) the assigned cells, answer by answer; owners: (Q,) their answers.
+        cosines: (K,) similarity of the classes of each pair of objects.
+        assigned: (K,) whether the pair is in the assignment.
+        cells: (Q,) the assigned cells, graph by graph; owners: (Q,) their graphs.
     """
 
-    truth: Side
-    predicted: Side
-    first: Ints
     cosines: Array
-    ious: Array
-    l1: Array
-    assigned: npt.NDArray[np.bool_]
+    assigned: Mask
     cells: Ints
     owners: Ints
 
 
-def offsets(counts: Ints) -> Ints:
-    """Where each group begins when groups of these sizes lie one after the other: (B,) -> (B,)."""
-    ends = np.cumsum(counts)
-    return np.asarray(ends - counts)
-
-
-def ragged_pairs(n: Ints, m: Ints) -> tuple[Ints, Ints]:
-    """All pairs (i, j) of B groups of n x m members, as (width, right).
-
-    `width` says per left row how many pairs it has, so that np.repeat(column, width) gives each pair its left value;
-    `right` is each pair's right row (flat), so that column[right] gives its right value.
-    """
-    width = np.repeat(m, n)
-    shift = np.repeat(offsets(m), n) - offsets(width)
-    return width, np.asarray(np.arange(int(width.sum())) + np.repeat(shift, width))
-
-
-def side_of(counts: Sequence[int], boxes_N4: Array, labels: Iterable[str], table: LabelTable) -> Side:
-    """Lay objects flat; `counts` are those of each graph."""
-    sizes = np.array(counts, dtype=np.intp)
-    return Side(sizes, offsets(sizes), np.ascontiguousarray(boxes_N4.T), table.numbers(labels))
-
-
-def side_of_graphs(graphs: Sequence[SceneGraph], table: LabelTable) -> Side:
-    """Lay the objects of graphs flat."""
-    boxes = np.concatenate([g.boxes for g in graphs]) if graphs else np.zeros((0, 4))
-    labels = chain.from_iterable([g.labels for g in graphs])
-    return side_of([len(g.labels) for g in graphs], boxes, labels, table)
-
-
-def keep_freed_memory() -> None:
-    """Make glibc keep freed arrays for the next batch.
-
-    By default it hands them back to the system, and every page then costs a fault: a fifth of the time. Freeing one
-    larger block raises its threshold (the dynamic adjustment in mallopt(3)); elsewhere this does nothing.
-    """
-    np.empty(16 << 20, dtype=np.uint8)
-
-
-def match(truth: Side, predicted: Side, table: LabelTable, cost: MatchCost = PAPER_COST) -> Matched:
-    """Compare B predicted graphs with their truths and match their objects at the least total cost."""
-    width, right = ragged_pairs(truth.counts, predicted.counts)
-    first = offsets(truth.counts * predicted.counts)
-    cosines = table.cosines(np.repeat(truth.labels, width), predicted.labels[right])
-    ious, overlaps, l1 = _geometry(truth.boxes, predicted.boxes, width, right, cost.giou)
-    costs = l1 * cost.distance
-    costs -= overlaps * cost.overlap
-    costs -= cosines * cost.similarity
-    costs += cost.overlap + cost.similarity
-    cells, owners = _assign(costs, truth.counts, predicted.counts, first)
+def match(pairs: Cells, table: LabelTable, *, giou: bool = False) -> Matched:
+    """Match the objects of each graph at the least total cost of Eq. 3; `giou` in place of IoU, as in the original."""
+    cosines = table.cosines(np.repeat(pairs.true.labels, pairs.width), pairs.predicted.labels[pairs.right])
+    costs = pairs.boxes.l1 * L1_WEIGHT
+    costs -= (pairs.boxes.giou if giou else pairs.boxes.iou) * IOU_WEIGHT
+    costs -= cosines * LABEL_WEIGHT
+    costs += IOU_WEIGHT + LABEL_WEIGHT
+    cells, owners = _assign(costs, pairs.true.counts, pairs.predicted.counts, pairs.first)
     assigned = np.zeros(len(costs), dtype=np.bool_)
     assigned[cells] = True
-    return Matched(truth, predicted, first, cosines, ious, l1, assigned, cells, owners)
-
-
-def _geometry(a: Array, b: Array, width: Ints, right: Ints, giou: bool) -> tuple[Array, Array, Array]:
-    """IoU, the overlap measure of the cost (IoU or GIoU) and L1 of the pairs of (4, N) and (4, M) boxes."""
-    l1 = np.zeros(len(right))
-    low, high, areas = [], [], (a[2] - a[0]) * (a[3] - a[1])
-    union = np.repeat(areas, width) + ((b[2] - b[0]) * (b[3] - b[1]))[right]
-    for k in range(4):
-        p, q = np.repeat(a[k], width), b[k][right]
-        low.append(np.minimum(p, q))
-        high.append(np.maximum(p, q, out=p))
-        q = high[k] - low[k]
-        l1 += q
-    inter = np.maximum(low[2] - high[0], 0.0)
-    inter *= np.maximum(low[3] - high[1], 0.0)
-    union -= inter
-    iou = inter / np.where(union == 0, 1.0, union)
-    if not giou:
-        return iou, iou, l1
-    hull = (high[2] - low[0]) * (high[3] - low[1])
-    empty = (hull - union) / np.where(hull == 0, 1.0, hull)
-    return iou, np.asarray(iou - empty), l1
+    return Matched(cosines, assigned, cells, owners)
 
 
 def _assign(costs: Array, n: Ints, m: Ints, first: Ints) -> tuple[Ints, Ints]:
-    """The cells of the cheapest one-to-one assignment of each group, and the groups they belong to."""
+    """The cells of the cheapest one-to-one assignment of each graph, and the graphs they belong to."""
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     left: list[Ints] = []
     right: list[Ints] = []
     start = 0
@@ -167,3 +94,41 @@ def _assign(costs: Array, n: Ints, m: Ints, first: Ints) -> tuple[Ints, Ints]:
     if not left:
         return np.zeros(0, dtype=np.intp), owners
     return np.asarray(first[owners] + np.concatenate(left) * m[owners] + np.concatenate(right)), owners
+
+
+def one_to_one(left: Ints, right: Ints, values: Array, owners: Ints) -> Ints:
+    """Choose pairs so that no row is used twice and the sum of `values` is largest.
+
+    Args:
+        left: (E,) rows of one side; a pair of rows occurs at most once.
+        right: (E,) rows of the other.
+        values: (E,) what each pair is worth, above 0.
+        owners: (E,) the graph of each pair; rows of different graphs are different.
+
+    Returns:
+        Places of the chosen pairs, ascending.
+    """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
+    if not len(left):
+        return np.zeros(0, dtype=np.intp)
+    contested = (np.bincount(left)[left] > 1) | (np.bincount(right)[right] > 1)
+    chosen = [np.flatnonzero(~contested)]  # a row in one pair only loses nothing by taking it
+    for graph in np.unique(owners[contested]).tolist():
+        mine = np.flatnonzero(contested & (owners == graph))
+        rows, i = np.unique(left[mine], return_inverse=True)
+        columns, j = np.unique(right[mine], return_inverse=True)
+        worth, place = np.zeros((len(rows), len(columns))), np.full((len(rows), len(columns)), -1)
+        worth[i, j], place[i, j] = values[mine], mine
+        picked = place[linear_sum_assignment(worth, maximize=True)]
+        chosen.append(picked[picked >= 0])
+    return np.sort(np.concatenate(chosen))
+
+
+def keep_freed_memory() -> None:
+    """Make glibc keep freed arrays for the next batch.
+
+    By default it hands them back to the system, and every page then costs a fault: a fifth of the time. Freeing one
+    larger block raises its threshold (the dynamic adjustment in mallopt(3)); elsewhere this does nothing.
+    """
+    np.empty(16 << 20, dtype=np.uint8)

@@ -169,6 +169,7 @@ class _Numbering(dict[str, int]):
         return number
 
 
+_LEAST_RANGE = 1e-3  # a name that is this close to everything says nothing
 _MAX_ROWS, _MAX_COLUMNS = 2048, 8192  # 128 MB of cosines; a closed vocabulary needs 200 x 200
 
 
@@ -186,6 +187,7 @@ class LabelTable:
 
     def _forget(self) -> None:
         self._number = _Numbering()
+        self._levels: dict[tuple[str, ...], Array] = {}
         self._row_of: Ids = np.full(256, -1, dtype=np.intp)
         self._rows: list[str] = []
         self._cosines: Array = np.zeros((64, 256))
@@ -211,7 +213,28 @@ class LabelTable:
         if rows.size and rows.min() < 0:
             self._add_rows(np.unique(truth[rows < 0]))
             rows = self._row_of[truth]
-        return self._cosines[rows, other]
+        flat = rows * self._cosines.shape[1] + other  # twice as fast as [rows, other]
+        return np.asarray(self._cosines.ravel().take(flat))
+
+    def above_chance(self, truth: Ids, other: Ids, background: tuple[str, ...]) -> Array:
+        """Similarities rescaled so that what any name would earn is 0: (K,), (K,) -> (K,) in [0, 1].
+
+        A name's chance level is the mean of its cosines with `background`, plus two standard deviations; a cosine
+        counts (cosine - level) / (1 - level), at least 0, and equal names count 1. A hub word, which is close to
+        everything ("on back of" has a cosine of 0.87 with the average predicate), has a high level and earns nothing.
+        """
+        level = self._chance(background)[other]
+        rescaled = (self.cosines(truth, other) - level) / np.maximum(1.0 - level, _LEAST_RANGE)
+        return np.where(truth == other, 1.0, np.clip(rescaled, 0.0, 1.0))
+
+    def _chance(self, background: tuple[str, ...]) -> Array:
+        levels = self._levels.get(background, np.zeros(0))
+        if len(levels) < len(self._number):
+            new = list(self._number)[len(levels) :]
+            cosines = self.similarity.table(new, background)
+            levels = np.concatenate((levels, cosines.mean(1) + 2 * cosines.std(1)))
+            self._levels[background] = levels
+        return levels
 
     def _add_columns(self) -> None:
         total = len(self._number)

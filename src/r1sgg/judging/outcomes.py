@@ -1,6 +1,6 @@
-"""What an answer got right on one image, in the form that pictures and the report need.
+"""What a prediction got right on one image, in the form that pictures and the report need.
 
-Every decision is the evaluation's (`r1sgg.metrics`): this file only rearranges what was matched with what, and says of
+Every decision was made in `r1sgg.judging.evidence`: this file only rearranges what was paired with what, and says of
 each true relationship that was missed how it was missed.
 """
 
@@ -9,16 +9,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.judging.boxes import IOU_SLACK, IOU_THRESHOLD, pairwise_iou
-from r1sgg.metrics.triplets import NEVER, TripletMatch, match_triplets
-
-if TYPE_CHECKING:
-    from r1sgg.metrics.columns import ImageResult
+from r1sgg.judging.boxes import Mask
+from r1sgg.judging.evidence import NEVER, Evidence
+from r1sgg.judging.triplets import TripletMatch, judge, match_triplets
 
 CUTOFF = 50
 """Recall of an image is R@50, as in the paper's figures."""
@@ -58,14 +56,9 @@ class Judgement:
     failure: str | None = None
 
     @classmethod
-    def of(cls, result: ImageResult) -> Self:
-        """From an image as it was counted."""
-        return cls.of_match(result.truth, result.graph, result.match, result.failure)
-
-    @classmethod
     def of_match(cls, truth: SceneGraph, graph: SceneGraph, match: TripletMatch, failure: str | None = None) -> Self:
         """From two graphs and their match."""
-        total, made = len(truth.pairs), len(graph.pairs)
+        total = len(truth.pairs)
         partners = {j: i for j, i in enumerate(match.partners) if i >= 0}
         found = {i for i, rank in enumerate(match.ranks) if rank != NEVER} | set(partners.values())
         return cls(
@@ -74,7 +67,7 @@ class Judgement:
             found=frozenset(found),
             partners=partners,
             recall=sum(rank < CUTOFF for rank in match.ranks) / total if total else None,
-            precision=match.true_positives / made if made else None,
+            precision=match.true_positives / match.counted if match.counted else None,
             failure=failure,
         )
 
@@ -90,24 +83,15 @@ class Judgement:
 
     @functools.cached_property
     def object_partners(self) -> dict[int, int]:
-        """For predicted objects that are a true one (same class, IoU of 1/2 or more), the true one.
-
-        The ends of matched relationships first; then one to one, each in turn (the best scored first) with what it
-        overlaps most of what is left, as AP does.
-        """
+        """For predicted objects that are a true one, that one: the ends of paired relationships, then the claims."""
         partners: dict[int, int] = {}
         for j, i in self.partners.items():
             for made, true in zip(self.graph.pairs[j], self.truth.pairs[i], strict=True):
                 partners.setdefault(made, true)
-        overlaps = np.where(self._same, self._iou, 0.0)
         taken = set(partners.values())
-        overlaps[:, sorted(taken)] = 0.0
-        scores = self.graph.object_scores
-        order = range(len(self.graph)) if scores is None else np.argsort(-scores, kind="stable").tolist()
-        for made in order:
-            if made not in partners and overlaps.shape[1] and overlaps[made].max() > 0:
-                partners[made] = int(overlaps[made].argmax())
-                overlaps[:, partners[made]] = 0.0
+        for true, made in enumerate(self._evidence.claims.claimant.tolist()):
+            if made >= 0 and made not in partners and true not in taken:
+                partners[made] = true
         return partners
 
     @functools.cached_property
@@ -154,14 +138,13 @@ class Judgement:
         return next(iter(free or between), None)
 
     @functools.cached_property
-    def _iou(self) -> np.ndarray:
-        return pairwise_iou(self.graph.boxes, self.truth.boxes)
+    def _evidence(self) -> Evidence:
+        return judge([self.truth], [self.graph]).evidence
 
     @functools.cached_property
-    def _same(self) -> np.ndarray:
+    def _same(self) -> Mask:
         """(predicted, true): whether an object is the other by class and box."""
-        labels = np.array(self.graph.labels)[:, None] == np.array(self.truth.labels)[None]
-        return np.asarray(labels.reshape(self._iou.shape) & (self._iou >= IOU_THRESHOLD - IOU_SLACK))
+        return self._evidence.same_object.reshape(len(self.truth), len(self.graph)).T
 
 
 def compare(truth: SceneGraph, graph: SceneGraph) -> Judgement:

@@ -14,9 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from r1sgg.graph.scene import SceneGraph
-from r1sgg.judging.boxes import IOU_SLACK, IOU_THRESHOLD, pairwise_iou
-
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -96,21 +93,3 @@ def summary(scores: Array, right: Mask, total: int) -> dict[str, Any] | None:
         "pooled_AP": pooled_precision(scores, right, total),
         "bins": table,
     }
-
-
-def right_objects(truth: SceneGraph, graph: SceneGraph) -> Mask:
-    """Which predicted objects have a true one of their own: same class, IoU of at least 1/2.
-
-    From the highest score on each takes, of the free true ones, that which it overlaps most (as AP does).
-    """
-    right = np.zeros(len(graph), np.bool_)
-    if graph.object_scores is None or not len(graph) or not len(truth):
-        return right
-    ious = pairwise_iou(graph.boxes, truth.boxes)
-    ious *= np.array(graph.labels)[:, None] == np.array(truth.labels)
-    for k in np.argsort(-graph.object_scores, kind="stable").tolist():
-        best = int(ious[k].argmax())
-        if ious[k, best] >= IOU_THRESHOLD - IOU_SLACK:
-            right[k] = True
-            ious[:, best] = 0.0
-    return right

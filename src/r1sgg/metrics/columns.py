@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +23,11 @@ from r1sgg.graph.mapping import Change, Level, Similarity, map_graph
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import FAILURES
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
-from r1sgg.metrics.calibration import right_objects
+from r1sgg.judging.protocol import STRICT, Protocol
+from r1sgg.judging.triplets import Judged, TripletMatch, blocks, judge
 from r1sgg.metrics.frequency import TrainingStatistics
 from r1sgg.metrics.objects import BoxColumns, average_precision
-from r1sgg.metrics.protocol import STRICT, Protocol
-from r1sgg.metrics.tasks import Task, tie
-from r1sgg.metrics.triplets import TripletMatch, match_triplets
+from r1sgg.metrics.tasks import Task, give
 
 Ints = npt.NDArray[np.int64]
 
@@ -42,7 +44,7 @@ class ImageResult:
     """One image as it was counted.
 
     Attributes:
-        image_id: its name.
+        example: its annotation; prediction: its line of the predictions, or None.
         truth: the true graph, restricted to the vocabulary.
         graph: the predicted graph after mapping; empty where the prediction is not usable.
         failure: the kind of failure, or None.
@@ -50,12 +52,18 @@ class ImageResult:
         match: which triplets found which.
     """
 
-    image_id: str
+    example: Example
+    prediction: Prediction | None
     truth: SceneGraph
     graph: SceneGraph
     failure: str | None
     skipped: bool
     match: TripletMatch
+
+    @property
+    def image_id(self) -> str:
+        """The image's name."""
+        return self.example.image_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +72,7 @@ class Columns:
 
     Attributes:
         image_ids: N names.
-        images: N rows: true objects, objects, true relations, relations, true positives, repeats, self-loops,
-            failed, skipped.
+        images: N rows of `IMAGE_COLUMNS`.
         triplets: T rows, one a true triplet: image, predicate, rank, rank without constraint, unseen in training.
         predicates: names that `triplets` numbers.
         failures: images of each kind of failure.
@@ -98,9 +105,32 @@ IMAGE_COLUMNS = (
     "true_positives",
     "repeats",
     "self_loops",
+    "distinct_true",
+    "counted",
+    "declared_again",
+    "claiming",
     "failed",
     "skipped",
 )
+
+
+Numbered = tuple[int, Example, Prediction | None]
+"""An image's place in the ground truth, its annotation and its prediction."""
+
+BLOCK = 256
+"""Images that are judged at once."""
+
+
+class _Image(NamedTuple):
+    """An image that has been read: the two graphs in the vocabulary's names, and whether claims hold."""
+
+    number: int
+    example: Example
+    prediction: Prediction | None
+    truth: SceneGraph
+    graph: SceneGraph
+    failure: str | None
+    claiming: bool
 
 
 class Evaluator:
@@ -144,66 +174,113 @@ class Evaluator:
         self._digests: list[bytes] = []
         self._models: set[str] = set()
 
-    def add(self, number: int, example: Example, prediction: Prediction | None) -> ImageResult:
-        """Count one image; `number` is its place in the ground truth."""
-        graph, failure = self._read(prediction)
+    def add(self, images: Iterable[Numbered]) -> None:
+        """Count images: their places in the ground truth, annotations and predictions (None: there is none)."""
+        for _ in self.results(images, keep=False):
+            pass
+
+    def results(self, images: Iterable[Numbered], *, keep: bool = True) -> Iterator[tuple[int, ImageResult]]:
+        """Count images and give each as it was counted, with its place; nothing where `keep` is off.
+
+        Images are judged in blocks, so results come a block later than the images.
+        """
+        rows = iter(images)
+        while block := [self._read(number, example, prediction) for number, example, prediction in islice(rows, BLOCK)]:
+            yield from self._count(block, keep=keep)
+
+    def add_graphs(self, images: Iterable[tuple[int, Example, SceneGraph]]) -> None:
+        """Count graphs in the vocabulary's names that no model wrote."""
+        rows, claiming = iter(images), self.protocol.claiming(completion=False)
+        while block := [
+            _Image(number, example, None, self.restrict(example.graph), graph, None, claiming)
+            for number, example, graph in islice(rows, BLOCK)
+        ]:
+            for _ in self._count(block, keep=False):
+                pass
+
+    def _read(self, number: int, example: Example, prediction: Prediction | None) -> _Image:
+        graph, failure = self._parse(prediction)
+        truth = self.restrict(example.graph)
         if failure is None and self.task != "sgdet":
-            graph = tie(graph, self.restrict(example.graph), self.task)
+            graph = give(graph, truth, self.task)
             failure = None if len(graph) else "nothing_tied"
         if failure is None:
             graph = self._map(graph)
             failure = None if len(graph) else "nothing_in_vocabulary"
         if prediction is not None and prediction.model is not None:
             self._models.add(prediction.model)
-        return self.add_graph(number, example, graph if failure is None else EMPTY, failure)
-
-    def add_graph(self, number: int, example: Example, graph: SceneGraph, failure: str | None = None) -> ImageResult:
-        """Count one image whose prediction is a graph of the vocabulary already."""
-        truth = self.restrict(example.graph)
-        self._outside += len(example.graph) + len(example.graph.pairs) - len(truth) - len(truth.pairs)
         if failure in _EMPTY and not self.protocol.empty_is_failure:
-            failure = None
-        size = (example.width, example.height)
-        match = match_triplets(truth, graph, self.protocol, size=size, predicates=self.vocabulary.predicates)
-        skipped = bool(not self.protocol.count_answers_without_relations and len(graph) and not graph.pairs)
-        row = len(self._names)
-        self._names.append(example.image_id)
-        self._numbers.append(number)
-        self._images.extend(
-            (
-                len(truth),
-                len(graph),
-                len(truth.pairs),
-                len(graph.pairs),
-                match.true_positives,
-                match.repeats,
-                sum(s == o for s, o in graph.pairs),
-                failure is not None,
-                skipped,
-            )
-        )
-        known = self.statistics.triplets if self.statistics is not None else None
-        for words, rank, rank_ng in zip(truth.triplets, match.ranks, match.ranks_ng, strict=True):
-            predicate = self._predicates.setdefault(words[1], len(self._predicates))
-            self._triplets.extend((row, predicate, rank, rank_ng, known is not None and words not in known))
-        if failure is not None:
-            self._failures[failure] += 1
-        self._true_boxes.add(row, truth, size, self._classes, scored=False)
-        self._boxes.add(row, graph, size, self._classes, scored=self.protocol.use_scores)
-        if self.protocol.use_scores:
-            self._add_confidences(truth, graph, match)
-        self._digests.append(example_digest(example))
-        return ImageResult(example.image_id, truth, graph, failure, skipped, match)
+            failure, graph = None, EMPTY
+        completion = prediction is not None and prediction.completion is not None
+        claiming = self.protocol.claiming(completion=completion)
+        return _Image(number, example, prediction, truth, graph if failure is None else EMPTY, failure, claiming)
 
-    def _add_confidences(self, truth: SceneGraph, graph: SceneGraph, match: TripletMatch) -> None:
-        if graph.object_scores is not None:
-            scores, right = self._confidences["objects"]
-            scores.extend(graph.object_scores.tolist())
-            right.extend(right_objects(truth, graph).tobytes())
-        if (products := graph.triplet_scores) is not None:
-            scores, right = self._confidences["triplets"]
-            scores.extend(products.tolist())
-            right.extend(partner >= 0 for partner in match.partners)
+    def _count(self, images: list[_Image], *, keep: bool) -> Iterator[tuple[int, ImageResult]]:
+        for part in blocks([image.truth for image in images], [image.graph for image in images]):
+            yield from self._count_block(images[part], keep=keep)
+
+    def _count_block(self, images: list[_Image], *, keep: bool) -> Iterator[tuple[int, ImageResult]]:
+        judged = judge(
+            [image.truth for image in images],
+            [image.graph for image in images],
+            self.protocol,
+            claiming=[image.claiming for image in images],
+            sizes=[(image.example.width, image.example.height) for image in images],
+            predicates=self.vocabulary.predicates,
+        )
+        without = not self.protocol.count_answers_without_relations
+        skipped = [bool(without and len(image.graph) and not image.graph.pairs) for image in images]
+        self._add_columns(images, judged, skipped)
+        for k, image in enumerate(images):
+            whole, truth = image.example.graph, image.truth
+            self._outside += len(whole) + len(whole.pairs) - len(truth) - len(truth.pairs)
+            if image.failure is not None:
+                self._failures[image.failure] += 1
+            self._digests.append(example_digest(image.example))
+            if keep:
+                read = (image.example, image.prediction, image.truth, image.graph, image.failure)
+                yield image.number, ImageResult(*read, skipped[k], judged.image(k))
+
+    def _add_columns(self, images: list[_Image], judged: Judged, skipped: list[bool]) -> None:
+        e, row = judged.evidence, len(self._names)
+        self._names += [image.example.image_id for image in images]
+        self._numbers.extend([image.number for image in images])
+        columns = [
+            *(e.true.counts, e.predicted.counts, e.true.triplet_counts, e.predicted.triplet_counts),
+            *(judged.true_positives, judged.repeats, judged.self_loops, e.distinct_counts, e.counted),
+            *(judged.declared_again, e.claiming),
+            *([image.failure is not None for image in images], skipped),
+        ]
+        self._images.frombytes(np.array(columns, dtype=np.int32).T.tobytes())
+        known = self.statistics.triplets if self.statistics is not None else None
+        words = [triplet for image in images for triplet in image.truth.triplets]
+        names = [self._predicates.setdefault(triplet[1], len(self._predicates)) for triplet in words]
+        unseen = [known is not None and triplet not in known for triplet in words]
+        triplets = [row + e.true.triplet_owners, names, judged.ranks, judged.ranks_ng, unseen]
+        self._triplets.frombytes(np.array(triplets, dtype=np.int32).reshape(5, -1).T.tobytes())
+        for k, image in enumerate(images):
+            size = (image.example.width, image.example.height)
+            self._true_boxes.add(row + k, image.truth, size, self._classes, scored=False)
+            self._boxes.add(row + k, image.graph, size, self._classes, scored=self.protocol.use_scores)
+        if self.protocol.use_scores:
+            self._add_confidences(images, judged)
+
+    def _add_confidences(self, images: list[_Image], judged: Judged) -> None:
+        """What has scores, and whether it is right: an object that claims, a triplet with a true one of its own."""
+        e = judged.evidence
+        claims = np.zeros(len(e.predicted.labels), dtype=np.bool_)
+        claims[e.claims.claimant[e.claims.claimant >= 0]] = True
+        for name, right, owners in (
+            ("objects", claims, e.predicted.owners),
+            ("triplets", e.partners >= 0, e.predicted.triplet_owners),
+        ):
+            values, flags = self._confidences[name]
+            graphs = [image.graph for image in images]
+            found = [g.object_scores if name == "objects" else g.triplet_scores for g in graphs]
+            given = np.array([scores is not None for scores in found], dtype=np.bool_)
+            if given.any():
+                values.frombytes(np.concatenate([s for s in found if s is not None]).astype(np.float64).tobytes())
+                flags.extend(right[given[owners]].tobytes())
 
     def finish(self) -> Columns:
         """All that was counted, AP included."""
@@ -243,7 +320,7 @@ class Evaluator:
                 return int(boxes[0])
         return None
 
-    def _read(self, prediction: Prediction | None) -> tuple[SceneGraph, str | None]:
+    def _parse(self, prediction: Prediction | None) -> tuple[SceneGraph, str | None]:
         if prediction is None:
             return EMPTY, "missing"
         if prediction.error is not None:

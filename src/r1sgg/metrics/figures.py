@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from r1sgg.judging.protocol import CUTOFFS, Protocol
 from r1sgg.metrics.columns import IMAGE_COLUMNS, Columns
-from r1sgg.metrics.protocol import CUTOFFS, Protocol
 
 Array = npt.NDArray[np.float64]
 Values = dict[str, float | None]
@@ -49,12 +49,13 @@ class Figures:
         counted = (true > 0) & (image["skipped"] == 0)
         self._ratios: dict[str, tuple[Array, Array]] = {
             "failure_rate": (image["failed"], ones),
-            "precision": (image["true_positives"], image["relations"]),
-            "recall": (image["true_positives"], true),
-            "f1": (2 * image["true_positives"], image["relations"] + true),
+            "precision": (image["true_positives"], image["counted"]),
+            "recall": (image["true_positives"], image["distinct_true"]),
+            "f1": (2 * image["true_positives"], image["counted"] + image["distinct_true"]),
             "relations_per_image": (image["relations"], ones),
             "objects_per_image": (image["objects"], ones),
-            "duplicate_rate": (image["repeats"], image["relations"]),
+            "duplicate_rate": (image["repeats"], image["counted"]),
+            "redeclared_rate": (image["declared_again"], image["objects"]),
             "self_loop_rate": (image["self_loops"], image["relations"]),
         }
         found = {

@@ -9,8 +9,8 @@ from r1sgg.data.base import Example
 from r1sgg.data.predictions import Prediction
 from r1sgg.graph.mapping import Level, Similarity
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
+from r1sgg.judging.protocol import CUTOFFS, STRICT, Protocol
 from r1sgg.metrics.columns import Evaluator, ImageResult
-from r1sgg.metrics.protocol import CUTOFFS, STRICT, Protocol
 from r1sgg.metrics.streams import join
 
 
@@ -37,7 +37,7 @@ def per_image(
         InputError: a prediction for an image that is not in the ground truth.
     """
     evaluator = Evaluator(vocabulary, protocol, mapping=mapping, similarity=similarity, repair=repair)
-    rows = [(number, evaluator.add(number, example, answer)) for number, example, answer in join(examples, predictions)]
+    rows = evaluator.results(join(examples, predictions))
     return [_row(result) for _, result in sorted(rows, key=lambda item: item[0])]
 
 
@@ -49,7 +49,7 @@ def _row(result: ImageResult) -> dict[str, Any]:
         "image_id": result.image_id,
         "failure": result.failure,
         **recalls,
-        "precision": match.true_positives / count if count else None,
+        "precision": match.true_positives / match.counted if match.counted else None,
         "objects": len(result.graph),
         "relations": count,
         "true_relations": len(match.ranks),

@@ -17,12 +17,12 @@ from r1sgg.data.predictions import Prediction
 from r1sgg.errors import ConfigError
 from r1sgg.graph.mapping import Level, Similarity
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
+from r1sgg.judging.protocol import CUTOFFS, PROTOCOLS, STRICT, Protocol
 from r1sgg.metrics.calibration import summary
 from r1sgg.metrics.columns import IMAGE_COLUMNS, Columns, Evaluator
 from r1sgg.metrics.figures import Figures
 from r1sgg.metrics.frequency import TrainingStatistics, most_frequent, predicate_groups
 from r1sgg.metrics.intervals import intervals
-from r1sgg.metrics.protocol import CUTOFFS, PROTOCOLS, STRICT, Protocol
 from r1sgg.metrics.streams import join
 from r1sgg.metrics.tasks import Task
 
@@ -46,20 +46,21 @@ def run(
     Raises:
         InputError: a prediction for an image that is not in the ground truth.
     """
-    for number, example, prediction in join(examples, predictions, where):
-        evaluator.add(number, example, prediction)
-    return _finish(evaluator)
+    evaluator.add(join(examples, predictions, where))
+    return finish(evaluator)
 
 
 def run_baseline(examples: Iterable[Example], statistics: TrainingStatistics, evaluator: Evaluator) -> Evaluation:
     """Evaluate the frequency baseline, which answers with the true objects."""
-    for number, example in enumerate(examples):
-        truth = evaluator.restrict(example.graph)
-        evaluator.add_graph(number, example, most_frequent(truth, statistics))
-    return _finish(evaluator)
+    evaluator.add_graphs(
+        (number, example, most_frequent(evaluator.restrict(example.graph), statistics))
+        for number, example in enumerate(examples)
+    )
+    return finish(evaluator)
 
 
-def _finish(evaluator: Evaluator) -> Evaluation:
+def finish(evaluator: Evaluator) -> Evaluation:
+    """The figures of all that an evaluator has counted."""
     columns = evaluator.finish()
     figures = Figures(
         columns,
@@ -147,6 +148,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
                 "relations_per_image",
                 "objects_per_image",
                 "duplicate_rate",
+                "redeclared_rate",
                 "self_loop_rate",
             )
         },
@@ -168,6 +170,10 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
             "relations": totals["relations"],
             "outside_vocabulary": columns.outside,
             "predicates_present": len(figures.present),
+        },
+        "claims": {
+            "convention": evaluator.protocol.claims,
+            "images": int(columns.images[:, IMAGE_COLUMNS.index("claiming")].sum()),
         },
         "task": evaluator.task,
         "repair": evaluator.repair,

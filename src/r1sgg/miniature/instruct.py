@@ -1,8 +1,8 @@
-"""Visual instructions drawn from annotated scenes: what a general multimodal model has seen before it meets our prompt.
+"""Visual instructions about drawn scenes, like those that general multimodal models are trained on.
 
-The instruct base of the embedded model is pre-trained on these: detect, locate, count, caption, name a relation,
-describe a region, and a small share of scene graphs in several layouts. None of them uses the scene-graph prompt of
-`r1sgg.models.prompts`, so that the base fails on it the way real instruct models do: by answering in another layout.
+The instruct base of the embedded model is pre-trained on these tasks: detect, locate, count, caption, name a relation,
+describe a region, and a small share of scene graphs in several layouts. None of them has the scene-graph prompt of
+`r1sgg.models.prompts`. So the base fails on that prompt as real instruct models do: it completes it in another layout.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import render
 
 FRAME = (1000.0, 1000.0)
-"""Answers give boxes as integers 0..1000 of the image's width and height, as Qwen2-VL does."""
+"""Boxes are integers 0..1000 of the image's width and height, as in Qwen2-VL."""
 
 Instruction = tuple[str, str]
-"""What is asked, and the right answer."""
+"""A question and the right answer."""
 
 
 def instruction(graph: SceneGraph, seed: int) -> Instruction:
-    """Draw one instruction about a scene: a task by its share in `TASKS`, then a wording and an answer style.
+    """Draw one instruction about a scene: a task by its share in `TASKS`, then its wording.
 
     Args:
         graph: the true graph, with at least one object.
@@ -46,14 +46,14 @@ def _dump(value: object) -> str:
 
 
 def detect_all(graph: SceneGraph, rng: random.Random) -> Instruction:
-    """Every object with its box."""
+    """Ask for every object with its box."""
     ask = rng.choice(("Detect all objects.", "List the objects and their boxes.", "Find everything in the image."))
     boxes = _boxes(graph)
     return ask, _dump([{"bbox_2d": b, "label": n} for n, b in zip(graph.labels, boxes, strict=True)])
 
 
 def locate(graph: SceneGraph, rng: random.Random) -> Instruction:
-    """The boxes of one class."""
+    """Ask for the boxes of one class."""
     label = rng.choice(graph.labels)
     ask = rng.choice((f"Where is the {label}?", f"Locate the {label}.", f"Find the {label}."))
     found = [b for n, b in zip(graph.labels, _boxes(graph), strict=True) if n == label]
@@ -61,7 +61,7 @@ def locate(graph: SceneGraph, rng: random.Random) -> Instruction:
 
 
 def exists(graph: SceneGraph, rng: random.Random) -> Instruction:
-    """Whether a class is in the picture."""
+    """Ask whether a class is in the image."""
     from r1sgg.miniature.scenes import SCENE_OBJECTS
 
     label = rng.choice(graph.labels) if rng.random() < 0.5 else rng.choice(SCENE_OBJECTS)
@@ -69,13 +69,13 @@ def exists(graph: SceneGraph, rng: random.Random) -> Instruction:
 
 
 def count(graph: SceneGraph, rng: random.Random) -> Instruction:
-    """How many of a class."""
+    """Ask how many objects of a class there are."""
     label = rng.choice(graph.labels)
     return f"How many times is {label} in the image?", str(graph.labels.count(label))
 
 
 def caption(graph: SceneGraph, rng: random.Random) -> Instruction:
-    """The relations as sentences."""
+    """Ask for the relations as sentences."""
     ask = rng.choice(("Describe the image.", "Caption the image.", "What happens in the image?"))
     if not graph.pairs:
         return ask, " ".join(f"A {n}." for n in graph.labels)
@@ -83,7 +83,7 @@ def caption(graph: SceneGraph, rng: random.Random) -> Instruction:
 
 
 def which_relation(graph: SceneGraph, rng: random.Random) -> Instruction:
-    """The predicate of one pair, given its boxes."""
+    """Ask for the predicate of a pair of boxes."""
     k = rng.randrange(len(graph.pairs))
     (s, o), boxes = graph.pairs[k], _boxes(graph)
     ask = f"How does the {graph.labels[s]} at {_dump(boxes[s])} relate to the {graph.labels[o]} at {_dump(boxes[o])}?"
@@ -91,31 +91,31 @@ def which_relation(graph: SceneGraph, rng: random.Random) -> Instruction:
 
 
 def describe_region(graph: SceneGraph, rng: random.Random) -> Instruction:
-    """The class in a box."""
+    """Ask for the class in a box."""
     k = rng.randrange(len(graph))
     return f"What is at {_dump(_boxes(graph)[k])}?", graph.labels[k]
 
 
 def graph_by_name(graph: SceneGraph, rng: random.Random) -> Instruction:
-    """A scene graph in a layout that our parser refuses: other keys, relations as lists."""
+    """Ask for a scene graph in a layout that our parser refuses: other keys, relations as lists."""
     objects = [{"name": i, "box": b} for i, b in zip(graph.ids, _boxes(graph), strict=True)]
     relations = [[graph.ids[s], p, graph.ids[o]] for (s, o), p in zip(graph.pairs, graph.predicates, strict=True)]
     return _ask_json(rng), _dump({"nodes": objects, "edges": relations})
 
 
 def graph_as_triplets(graph: SceneGraph, rng: random.Random) -> Instruction:
-    """A scene graph as lines of text, without boxes."""
+    """Ask for a scene graph as lines of text, without boxes."""
     ask = rng.choice(("Scene graph.", "Write the scene graph.", "Which objects and relations are there?"))
     return ask, "\n".join(" ".join(triplet) for triplet in graph.triplets)
 
 
 def graph_as_ours(graph: SceneGraph, rng: random.Random) -> Instruction:
-    """A scene graph in the layout of the paper."""
+    """Ask for a scene graph in the layout of the paper."""
     return _ask_json(rng), render(graph, FRAME, minify=True)
 
 
 def _ask_json(rng: random.Random) -> str:
-    """Never the words of our prompt, and the same for each layout: which one is meant is not said."""
+    """Return a request for JSON, not in the words of our prompt; it does not say which layout is meant."""
     return rng.choice(("Scene graph as JSON.", "JSON of the scene graph.", "Write the scene graph as JSON."))
 
 
@@ -131,6 +131,6 @@ TASKS: dict[Callable[[SceneGraph, random.Random], Instruction], float] = {
     graph_as_triplets: 0.05,
     graph_as_ours: 0.08,
 }
-"""Each task and its share of the instructions."""
+"""The tasks, and the share of each among the instructions."""
 
 _NEED_RELATIONS = (which_relation, graph_by_name, graph_as_triplets)

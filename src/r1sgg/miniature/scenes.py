@@ -4,11 +4,11 @@
     r1sgg data scenes --count 1000 --seed 1 --annotation vg --out DIR      sparse, as Visual Genome is annotated
 
 Object classes and predicates are names of Visual Genome's 150 / 50. Every pair of objects is judged by the rules of
-`procedural.rules` (one table there), so what a graph does not say does not hold. Objects are ordered from left to right
-by the centre of their boxes, relationships by subject and then object. A box is the whole pictogram's extent, hidden
-parts included; at least half of every object is visible.
+`procedural.rules` (one table there), so a relation that the graph lacks does not hold. Objects are ordered from left to
+right by the centre of their boxes, relationships by subject and then object. A box is the whole pictogram's extent,
+hidden parts included; at least half of every object is visible.
 
-The row of `--count 1 --preset small`:
+The line of `--count 1 --preset small`:
 
     {"image_id": "scene-0", "width": 112, "height": 112, "image": "images/scene-0.png", "split": "train",
      "objects": [{"id": "bird.1", "bbox": [20, 44, 44, 64]}, {"id": "horse.1", "bbox": [16, 40, 80, 108]},
@@ -16,14 +16,13 @@ The row of `--count 1 --preset small`:
      "relationships": [{"subject": "bird.1", "predicate": "standing on", "object": "horse.1"},
                        {"subject": "horse.1", "predicate": "near", "object": "woman.1"}]}
 
-It does not imitate photos: it is a yardstick with a known truth, small enough to learn in minutes.
+The images do not imitate photos. They have a known true graph, and a small model learns them in minutes.
 """
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,12 +30,12 @@ import numpy as np
 from PIL import Image
 
 from r1sgg.data.base import Example, write_ground_truth
-from r1sgg.errors import ConfigError, InputError
+from r1sgg.errors import ConfigError, InputError, os_errors
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import number_ids
 from r1sgg.miniature.procedural.annotation import Annotation, annotate
 from r1sgg.miniature.procedural.background import SETTINGS, draw_background
-from r1sgg.miniature.procedural.layout import Frame, arrange
+from r1sgg.miniature.procedural.layout import Canvas, arrange
 from r1sgg.miniature.procedural.pictograms import DRAWINGS, patch
 from r1sgg.miniature.procedural.recipes import SCENE_PREDICATES
 from r1sgg.miniature.procedural.rules import Part
@@ -53,9 +52,9 @@ INDOORS = frozenset(SCENE_OBJECTS) - {
     *("horse", "elephant", "sheep", "bird", "car", "bus", "bike", "skateboard", "tree", "house", "bench"),
     *("umbrella", "kite"),
 }
-"""What a room may hold."""
+"""Classes of a room."""
 OUTDOORS = frozenset(SCENE_OBJECTS) - {"chair", "lamp", "vase", "laptop", "clock"}
-"""What a field or street may hold."""
+"""Classes of a field or street."""
 
 SPLITS = ("train", "validation", "test")
 _SEED_BITS = _COUNT_BITS = 20
@@ -66,15 +65,15 @@ class SceneConfig:
     """What scenes look like.
 
     Attributes:
-        sizes: (width, height) in pixels, one is drawn per scene.
-        min_objects, max_objects: the number of objects is drawn evenly between them and reached where there is room.
-        classes: a subset of SCENE_OBJECTS; predicates follow from it.
-        settings: backgrounds, of "field", "street", "room", "plain"; all but "plain" also choose among the classes.
+        sizes: (width, height) in pixels; one is drawn per scene.
+        min_objects, max_objects: the wanted number of objects is drawn uniformly; a crowded image may have fewer.
+        classes: a subset of SCENE_OBJECTS, which limits the predicates.
+        settings: backgrounds, of "field", "street", "room", "plain"; all but "plain" limit the classes.
         step: every box edge is a multiple of it (pixels).
-        zoom: lowest and highest factor on the objects' sizes.
-        smallest: no box side is shorter (pixels), unless the thing has to fit under a table, tree or umbrella.
-        overlap: chance that a group of objects is tried in front of or behind another.
-        alone: chance that a group starts with one object instead of an interaction.
+        zoom: smallest and largest factor on the objects' sizes.
+        smallest: no box side is shorter (pixels), unless the object has to fit under a table, tree or umbrella.
+        overlap: probability that a group of objects is tried in front of or behind another.
+        alone: probability that a group starts with one object instead of an interaction.
         texture: strength of the background's noise.
     """
 
@@ -91,7 +90,7 @@ class SceneConfig:
     texture: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn.
+        """Check the fields.
 
         Raises:
             ConfigError: names the field.
@@ -132,7 +131,7 @@ PRESETS = {"standard": STANDARD, "small": SMALL}
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture, its example (without a path) and its parts in painter's order."""
+    """An image, its example (without a path) and its parts in painter's order."""
 
     image: Image.Image
     example: Example
@@ -140,10 +139,10 @@ class Scene:
 
 
 def scene(seed: int, config: SceneConfig = STANDARD) -> Scene:
-    """Draw one scene; the same seed and config give the same scene everywhere.
+    """Draw one scene; the same seed and config give the same scene on every machine.
 
     Raises:
-        ConfigError: no clear scene with so many objects fits such pictures.
+        ConfigError: no clear scene with so many objects fits into an image of that size.
     """
     rng = random.Random(seed)
     size = config.sizes[int(rng.random() * len(config.sizes))]
@@ -154,7 +153,7 @@ def scene(seed: int, config: SceneConfig = STANDARD) -> Scene:
     crowd = 1.1 - 0.06 * max(0, target - 3)
     zoom = (config.zoom[0] + rng.random() * (config.zoom[1] - config.zoom[0])) * crowd
     allowed = {"plain": frozenset(SCENE_OBJECTS), "room": INDOORS}.get(setting, OUTDOORS)
-    frame = Frame(
+    canvas = Canvas(
         size=size,
         ground=horizon + height // 14,
         step=config.step,
@@ -164,11 +163,11 @@ def scene(seed: int, config: SceneConfig = STANDARD) -> Scene:
         overlap=config.overlap,
         alone=config.alone,
     )
-    found = arrange(rng, frame, config.min_objects, target) if frame.classes else None
+    found = arrange(rng, canvas, config.min_objects, target) if canvas.classes else None
     if found is None:
         raise ConfigError(
-            f"scene {seed}: expected room for {config.min_objects} objects of {len(frame.classes)} classes on "
-            f"{width}x{height} pixels in a {setting}, found none; ask for fewer objects or larger pictures"
+            f"scene {seed}: expected room for {config.min_objects} objects of {len(canvas.classes)} classes on "
+            f"{width}x{height} pixels in a {setting}, found none; choose fewer objects or larger images"
         )
     parts, links = found
     background = draw_background(np.random.Generator(np.random.PCG64(seed)), setting, size, horizon, config.texture)
@@ -177,7 +176,7 @@ def scene(seed: int, config: SceneConfig = STANDARD) -> Scene:
 
 
 def paint(parts: tuple[Part, ...] | list[Part], background: Image.Image) -> Image.Image:
-    """Draw parts over a background, in their order; the background is changed and given back."""
+    """Draw parts over a background, in their order; the background is changed and returned."""
     for part in parts:
         x1, y1, x2, y2 = part.box
         drawn = patch(part.label, part.pose, part.variant, part.flip, x2 - x1, y2 - y1)
@@ -186,7 +185,7 @@ def paint(parts: tuple[Part, ...] | list[Part], background: Image.Image) -> Imag
 
 
 def _graph(parts: list[Part], links: list[tuple[int, str, int]], size: tuple[int, int]) -> SceneGraph:
-    """Objects from left to right (then from the top), relationships by subject, object and predicate."""
+    """Order objects from left to right (then from the top), relationships by subject, object and predicate."""
 
     def place(k: int) -> tuple[int, int, str]:
         x1, y1, x2, y2 = parts[k].box
@@ -203,14 +202,14 @@ def _graph(parts: list[Part], links: list[tuple[int, str, int]], size: tuple[int
 
 
 def annotated(drawn: Scene, seed: int, config: SceneConfig, annotation: Annotation) -> Example:
-    """A scene's example with what an annotator wrote in place of the whole truth."""
+    """Return a scene's example with what an annotator wrote instead of the true graph."""
     truth = drawn.example
     graph = annotate(truth.graph, seed, (truth.width, truth.height), config.step, annotation)
     return replace(truth, graph=graph)
 
 
 def split_seeds(split: str, seed: int, count: int) -> range:
-    """The scene seeds of a set: those of other splits, and of other values of `seed`, are never among them.
+    """Return the seeds of a set's scenes; no other split and no other value of `seed` has one of them.
 
     Raises:
         InputError: an unknown split, or a seed or count outside 0..1,048,575 and 1..1,048,576.
@@ -236,16 +235,16 @@ def write_scenes(
 ) -> Path:
     """Write OUT/images/*.png and OUT/gt.jsonl; the ground truth appears last, whole or not at all.
 
-    With an annotation, gt.jsonl is what the annotator wrote, and OUT/full.jsonl the truth.
+    With an annotation, gt.jsonl is what the annotator wrote, and OUT/full.jsonl the true graphs.
 
     Args:
         out: folder, made if needed.
-        count: how many scenes.
+        count: number of scenes.
         seed: another seed gives other scenes.
         config: what scenes look like.
         split: one of SPLITS.
         advance: called after every scene.
-        annotation: how scenes are annotated; completely where None.
+        annotation: how scenes are annotated; None for completely.
 
     Returns:
         The path of gt.jsonl.
@@ -256,13 +255,8 @@ def write_scenes(
     """
     seeds = split_seeds(split, seed, count)
     images = out / "images"
-    try:
+    with os_errors(out, "a folder that can be written", "choose another"):
         images.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            str(out), expected="a folder that can be written", found=error.strerror or "an error", hint="choose another"
-        ) from error
-
     written: list[Example] = []
 
     def examples() -> Iterator[Example]:
@@ -275,14 +269,8 @@ def write_scenes(
                 written.append(replace(annotated(drawn, number, config, annotation), image=path, split=split))
             advance()
 
-    truth, target = out / ("gt.jsonl" if annotation is None else "full.jsonl"), out / "gt.jsonl"
-    _write_whole(truth, examples())
+    target = out / "gt.jsonl"
+    write_ground_truth(target if annotation is None else out / "full.jsonl", examples())
     if annotation is not None:
-        _write_whole(target, written)
+        write_ground_truth(target, written)
     return target
-
-
-def _write_whole(path: Path, examples: Iterable[Example]) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    write_ground_truth(unfinished, examples)
-    os.replace(unfinished, path)

@@ -1,10 +1,10 @@
-"""The checkpoints that come with the package, in a byte a weight; `unpack` makes ordinary folders of them.
+"""The checkpoints in the package, stored with one byte per weight; `unpack` makes ordinary folders of them.
 
-    python -m r1sgg.miniature.shipped CHECKPOINT FOLDER      packs a checkpoint as it is shipped
+    python -m r1sgg.miniature.shipped CHECKPOINT FOLDER      packs a checkpoint for the package
 
-Each row of a matrix is stored as int8 with a float32 scale (its largest absolute value / 127), each vector as it is.
-The unpacked folder lies in the user's cache ($XDG_CACHE_HOME/r1sgg, else ~/.cache/r1sgg), named by the hash of what it
-was made from; it is an ordinary checkpoint, which everything that reads checkpoints reads.
+Each row of a matrix is stored as int8 with a float32 scale (its largest absolute value / 127), each vector unchanged.
+The unpacked folder is in the user's cache ($XDG_CACHE_HOME/r1sgg, else ~/.cache/r1sgg) and has the hash of the packed
+files in its name. It is an ordinary checkpoint, which everything that reads checkpoints can read.
 """
 
 from __future__ import annotations
@@ -18,23 +18,20 @@ from pathlib import Path
 
 from r1sgg.errors import InputError, ModelError
 
-SHIPPED = ("tiny", "tiny-sft", "tiny-base")
-"""Names that stand for the checkpoints in this folder's `checkpoints/`."""
-
 PACKED, WEIGHTS = "model.int8.safetensors", "model.safetensors"
 _FOLDER = Path(__file__).parent / "checkpoints"
 _SCALE = ".row_scale"
 
 
 def unpack(name: str) -> Path:
-    """The folder of a shipped checkpoint, unpacked at its first use.
+    """Return the folder of a shipped checkpoint, which is unpacked at its first use.
 
     Raises:
-        ModelError: this installation does not hold it, or there is no place to unpack it.
+        ModelError: this installation does not have it, or there is no place to unpack it.
     """
     source = _FOLDER / name
     if not (source / PACKED).is_file():
-        raise ModelError(f"this installation holds no {name} checkpoint: make one with `r1sgg tiny --out DIR`")
+        raise ModelError(f"this installation has no {name} checkpoint: make one with `r1sgg tiny --out DIR`")
     digest = hashlib.sha256()
     for file in sorted(source.iterdir()):
         digest.update(file.read_bytes())
@@ -71,12 +68,12 @@ def _unpack(source: Path, target: Path) -> None:
         try:
             folder.rename(target)
         except OSError:
-            if not target.is_dir():  # else another process was faster
+            if not target.is_dir():  # else another process unpacked it meanwhile
                 raise
 
 
 def pack(checkpoint: Path, folder: Path) -> None:
-    """Write a checkpoint (one safetensors file) as it is shipped.
+    """Write a checkpoint (one safetensors file) as the package has it.
 
     Raises:
         InputError: the checkpoint has no model.safetensors.

@@ -1,7 +1,7 @@
 """Drawn scenes as data sources: `scenes:` and, for pre-training, `instruct:` (registered in pyproject.toml).
 
-scenes:50000,seed=1,preset=small,split=train    drawn on the fly, as `r1sgg data scenes` writes them
-scenes:50000,seed=1,preset=small,annotation=vg  the same, annotated as sparsely as Visual Genome
+scenes:50000,seed=1,preset=small,split=train    drawn when needed, as `r1sgg data scenes` writes them
+scenes:50000,seed=1,preset=small,annotation=vg  the same, as sparsely annotated as Visual Genome
 instruct:50000,seed=1,preset=small              the same scenes, each with a visual instruction (SFT only)
 """
 
@@ -21,17 +21,17 @@ from r1sgg.miniature.procedural.annotation import ANNOTATIONS
 from r1sgg.miniature.scenes import PRESETS, SPLITS, Scene, SceneConfig, annotated, scene, split_seeds
 
 HASHED_SCENES = 1000
-"""Scenes whose annotations go into the hash of a drawn set; a larger one says so in the hash itself."""
+"""The hash of a drawn set is that of the annotations of its first scenes; for a larger set the hash says so."""
 
 
 @functools.lru_cache(8)
 def _drawn(seed: int, config: SceneConfig) -> Scene:
-    """A scene is asked for twice: as an example and as a picture."""
+    """Draw a scene; cached, because one is needed twice, for its example and for its image."""
     return scene(seed, config)
 
 
 class SceneData(DataSet):
-    """Scenes drawn when asked for. Options: seed (0), preset (small, standard), split (train, validation, test),
+    """Scenes that are drawn when needed. Options: seed (0), preset (small, standard), split (train, validation, test),
     annotation (full, vg)."""
 
     images_are_files = False
@@ -39,7 +39,7 @@ class SceneData(DataSet):
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec.text, spec.choice("split", SPLITS, "train"))
         config = PRESETS[spec.choice("preset", tuple(PRESETS), "small")]
-        count = Spec(spec.text, spec.kind, "", {"COUNT": spec.place}).whole("COUNT", 0)
+        count = replace(spec, options={"COUNT": spec.place}).whole("COUNT", 0)
         self.seeds = split_seeds(str(self.split), spec.whole("seed", 0), count)
         self.config: SceneConfig = config
         self.annotation = ANNOTATIONS[spec.choice("annotation", tuple(ANNOTATIONS), "full")]
@@ -49,9 +49,10 @@ class SceneData(DataSet):
 
     def read(self, k: int) -> tuple[Example, list[Fault]]:
         drawn = _drawn(self.seeds[k], self.config)
-        if self.annotation is None:
-            return replace(drawn.example, split=self.split), []
-        return replace(annotated(drawn, self.seeds[k], self.config, self.annotation), split=self.split), []
+        example = drawn.example
+        if self.annotation is not None:
+            example = annotated(drawn, self.seeds[k], self.config, self.annotation)
+        return replace(example, split=self.split), []
 
     def image_ids(self) -> Iterator[str]:
         return (f"scene-{seed}" for seed in self.seeds)

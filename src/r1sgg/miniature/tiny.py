@@ -1,7 +1,7 @@
 """A Qwen2-VL of 3.1 million parameters with random weights, saved as an ordinary checkpoint folder.
 
-It has the architecture, image processor and chat layout of the real family, so every command that works on it works on
-Qwen2-VL; only its tokenizer is its own (`r1sgg.miniature.tokenizer`). It does not train anything: see `r1sgg sft`.
+It has the architecture, image processor and chat layout of the real family, so every command that works with it works
+with Qwen2-VL; only its tokenizer differs (`r1sgg.miniature.tokenizer`). To train it, see `r1sgg sft`.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ CHAT_TEMPLATE = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}<|im_start|>assistant{{ '\\n' }}{%- endif -%}
 """
-"""ChatML with vision parts, as the Qwen families use it, without their default system prompt (10 tokens a prompt)."""
+"""ChatML with vision parts as in the Qwen families, without their default system prompt (10 tokens per prompt)."""
 
 SETTINGS = AnswerSettings(prompt="short", minify=True, think=False)
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast, *, min_pixels: int, max_pixels: int) -> ProcessorMixin:
-    """Qwen2-VL's own processor around a tokenizer.
+    """Return Qwen2-VL's processor with another tokenizer.
 
     Args:
-        tokenizer: one that knows the vision tokens.
+        tokenizer: one that has the vision tokens.
         min_pixels: images with fewer pixels are enlarged.
-        max_pixels: images with more pixels are reduced; 28 x 28 pixels cost one token.
+        max_pixels: images with more pixels are reduced; 28 x 28 pixels are one token.
     """
     from transformers import Qwen2VLImageProcessor, Qwen2VLProcessor, Qwen2VLVideoProcessor
 
@@ -59,7 +59,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, *, min_pixels: int, max_
 
 
 def vision_token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
-    """The four special ids that a Qwen-VL config names."""
+    """Return the four special ids of a Qwen-VL config."""
     return {
         "image_token_id": tokenizer.convert_tokens_to_ids("<|image_pad|>"),
         "video_token_id": tokenizer.convert_tokens_to_ids("<|video_pad|>"),
@@ -82,7 +82,7 @@ def build_model(
     vision_heads: int = 4,
     max_positions: int = 4096,
 ) -> Qwen2VLForConditionalGeneration:
-    """A Qwen2-VL with random float32 weights; equal seeds give equal weights."""
+    """Return a Qwen2-VL with random float32 weights; the same seed gives the same weights."""
     import torch
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
@@ -141,11 +141,11 @@ def build_tiny(
     """Write the checkpoint folder: config, bf16 safetensors, processor, tokenizer and r1sgg.json.
 
     Args:
-        out_dir: the folder, made where it is missing.
-        seed: names the random weights.
+        out_dir: the folder, made if needed.
+        seed: of the random weights.
         min_pixels: see `build_processor`.
         max_pixels: see `build_processor`.
-        settings: prompt and answer layout that later commands use with this checkpoint.
+        settings: prompt and answer format that later commands use with this checkpoint.
         **size: see `build_model`.
 
     Returns:

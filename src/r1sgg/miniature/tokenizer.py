@@ -1,9 +1,8 @@
-"""The tokenizer of the embedded tiny model: a byte-level one whose vocabulary is written down, not trained.
+"""The tokenizer of the embedded tiny model: byte-level, with a vocabulary that is listed here and not trained.
 
-A minified answer is a run of whole tokens: pieces of the JSON scaffolding, class names and predicates of VG150, object
-numbers (".1"), whole numbers 0..1000, commas. Words of the prompts are tokens too. All 256 bytes are there, so any text
-can be encoded and `decode(encode(text)) == text`; text of other kinds costs a token per byte, which a model of this
-size can afford and a real one could not.
+A minified completion consists of these tokens: pieces of the JSON scaffolding, class names and predicates of VG150,
+object numbers (".1"), whole numbers 0..1000, commas. Words of the prompts are tokens too. All 256 bytes are tokens, so
+any text can be encoded and `decode(encode(text)) == text`; other text takes one token per byte.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _SCAFFOLD = (
     "</think>",
     "<answer>",
     "</answer>",
-    # what other models answer with (see r1sgg.miniature.instruct)
+    # layouts of other models (see r1sgg.miniature.instruct)
     '[{"bbox_2d":[',
     '],"label":"',
     '"},{"bbox_2d":[',
@@ -70,7 +69,7 @@ _NAMES = r'(?<=")\p{L}[\p{L} ]*(?=\.\p{N}+")|(?<="predicate":")\p{L}[\p{L} ]*(?=
 
 
 def _split() -> str:
-    """The pre-tokenizer's pattern: scaffolding first, then names as JSON values, then Qwen2's own rule.
+    """Return the pre-tokenizer's pattern: scaffolding first, then names as JSON values, then Qwen2's own rule.
 
     Digits stay together (Qwen2 splits them), so a coordinate is one token.
     """
@@ -78,10 +77,10 @@ def _split() -> str:
 
 
 def _words() -> list[str]:
-    """Everything but single bytes that deserves a token, in order of importance, as plain text."""
+    """Return all tokens but single bytes as plain text, in the order of their ids."""
     words = [*_SCAFFOLD, *(str(n) for n in range(10, 1001)), *(f".{n}" for n in range(1, 10))]
     words += [*VG150.objects, *VG150.predicates]
-    # names inside sentences, and the words of the visual instructions of r1sgg.miniature.instruct
+    # names in sentences, and the words of the visual instructions of r1sgg.miniature.instruct
     words += [f" {word}" for name in (*VG150.objects, *VG150.predicates) for word in name.split()]
     words += sorted({word for name in (*VG150.objects, *VG150.predicates) for word in name.split()})
     words += [form for word in _INSTRUCTION_WORDS.split() for form in (word, f" {word}")]
@@ -98,7 +97,7 @@ def build_tokenizer(extra_words: Iterable[str] = (), *, max_length: int = 4096) 
     """Make the tokenizer.
 
     Args:
-        extra_words: more words that become single tokens (names of a vocabulary of yours).
+        extra_words: more words that become single tokens, such as the names of another vocabulary.
         max_length: the model's number of positions.
 
     Returns:
@@ -111,7 +110,7 @@ def build_tokenizer(extra_words: Iterable[str] = (), *, max_length: int = 4096) 
     for word in (*_words(), *extra_words):
         ((piece, _),) = byte_level.pre_tokenize_str(word)
         vocabulary.setdefault(piece, len(vocabulary))
-    # ignore_merges: a pre-token that is in the vocabulary is one token, all others fall to bytes; no merges are needed
+    # ignore_merges: a pre-token in the vocabulary is one token, any other becomes bytes, so that no merges are needed
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(_split()), behavior="isolated"), byte_level]

@@ -1,6 +1,6 @@
-"""The model card of a checkpoint: what it was trained on and how, and what was measured, from the files beside it.
+"""The model card of a checkpoint: training data, recipe and figures, from the files of the run.
 
-Nothing in it is written by hand, and no path or secret of the machine that trained it goes in.
+Nothing in it is written by hand, and it contains no paths or secrets of the machine that trained it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
 import yaml
 
 from r1sgg import __version__
+from r1sgg.data.jsonl import read_json
 from r1sgg.data.provenance import Stage
 from r1sgg.errors import InputError
 from r1sgg.models.prompts import AnswerSettings
@@ -36,21 +36,16 @@ _FIGURES = (
 
 
 def read_results(path: Path, trained_on: Sequence[Stage]) -> dict[str, Any]:
-    """The figures that `r1sgg evaluate --json` wrote for one predictions file.
+    """Read the figures that `r1sgg evaluate --json` wrote for one predictions file.
 
     Args:
         path: the file.
-        trained_on: what the checkpoint was trained on, which the results must say too.
+        trained_on: the checkpoint's history, which the results must have too.
 
     Raises:
-        InputError: it cannot be read, holds several files' results, or another model's.
+        InputError: it cannot be read, or has the results of several files or of another model.
     """
-    try:
-        found = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(str(path), expected="results of r1sgg evaluate --json", found=error.strerror or "") from error
-    except orjson.JSONDecodeError as error:
-        raise InputError(str(path), expected="a JSON object", found=f"broken JSON ({error.msg})") from error
+    found = read_json(path)
     if not isinstance(found, dict) or "failure_rate" not in found:
         hint = "evaluate this model's predictions alone"
         raise InputError(str(path), expected="the results of one predictions file", found="something else", hint=hint)
@@ -58,14 +53,14 @@ def read_results(path: Path, trained_on: Sequence[Stage]) -> dict[str, Any]:
         raise InputError(
             str(path),
             expected="results of this checkpoint",
-            found=f"those of one with another history ({found.get('model')})",
+            found=f"those of a checkpoint with another history ({found.get('model')})",
             hint="generate and evaluate with the checkpoint that is published",
         )
     return found
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """The recipe that a run's folder holds; empty where there is none.
+    """Read the recipe in a run's folder; empty if there is none.
 
     Raises:
         InputError: it is not YAML.
@@ -81,8 +76,8 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def base_on_the_hub(run: Mapping[str, Any]) -> str | None:
-    """The name on the Hub that a run, or the run whose result it started from, began with."""
-    for _ in range(10):
+    """Find the Hub model that a run, or the chain of runs that it continues, started from; None if there is none."""
+    for _ in range(10):  # runs whose recipes name each other would never end
         model = str(run.get("model", ""))
         folder = Path(model).expanduser()
         if not model or not folder.is_dir():
@@ -99,11 +94,11 @@ def card(
     trained_on: Sequence[Stage],
     results: Mapping[str, Any] | None,
 ) -> str:
-    """The card as Markdown with the Hub's front matter.
+    """Write the card as Markdown with the Hub's front matter.
 
     Args:
-        name: the checkpoint's, as people will load it.
-        settings: how it is asked and how it answers.
+        name: the checkpoint's, as users will load it.
+        settings: its prompt and answer layout.
         run: its recipe, see `read_run`.
         trained_on: its stages.
         results: of `r1sgg evaluate --json`, or None.
@@ -119,13 +114,13 @@ def card(
     parts = [
         "---\n" + yaml.safe_dump(front, sort_keys=False) + "---",
         f"# {name.rpartition('/')[2] or name}",
-        "A vision-language model that answers with the scene graph of an image: objects with boxes, and relationships. "
+        "A vision-language model that writes the scene graph of an image: objects with boxes, and relationships. "
         f"Trained with r1sgg {__version__} after R1-SGG (arXiv 2504.13617).",
         f'```python\nimport r1sgg\n\nread = r1sgg.load("{name}")\nprint(read("photo.jpg").triplets)\n```',
-        "## Asking\n\n" + _table(("setting", "value"), dataclasses.asdict(settings).items()),
+        "## Prompt\n\n" + _table(("setting", "value"), dataclasses.asdict(settings).items()),
         "## Training\n\n" + _stages(trained_on),
         _recipe(run),
-        "## Measured\n\n" + (_measured(results) if results else "Not measured."),
+        "## Results\n\n" + (_measured(results) if results else "Not measured."),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -148,7 +143,7 @@ def _stages(trained_on: Sequence[Stage]) -> str:
 
 
 def _recipe(run: Mapping[str, Any]) -> str:
-    """The last stage's options, without what names files."""
+    """Format the last stage's options, without those that name files."""
     chosen = {
         key: value
         for key, value in run.items()
@@ -174,7 +169,7 @@ def _measured(results: Mapping[str, Any]) -> str:
 
 
 def _plain(name: str) -> str:
-    """The name of a set or vocabulary without the folders that it lies in."""
+    """Return the name of a data set or vocabulary without the path of its folder."""
     kind, colon, rest = name.rpartition(":")
     return f"{kind}{colon}{Path(rest).name}" if "/" in rest and kind != "hub" else name
 

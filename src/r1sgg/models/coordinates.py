@@ -1,6 +1,6 @@
 """How a family writes the corners of a box: the unit, what it is relative to, and the square that some pad to.
 
-It deliberately knows no prompts and no JSON: text with boxes is `r1sgg.graph.text`, which takes a plain frame.
+Not here: prompts and text. `r1sgg.graph.text` reads and writes boxes, given a plain frame.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
 Convention = Literal["thousandths", "resized_pixels", "image_pixels", "padded_square", "square_thousandths"]
-"""0..1000 of width and height; pixels as the image processor resizes; the image's own pixels; 0..1 of the square in
-whose middle the image lies; 0..1000 of a square with the image at its top left."""
+"""0..1000 of width and height; pixels of the resized image; the image's own pixels; 0..1 of a square with the image in
+its middle; 0..1000 of a square with the image at its top left."""
 
 _MAX_ASPECT = 200  # the Qwen image processors refuse longer images
 _DECIMALS = 3  # of fractions
@@ -27,10 +27,17 @@ _DECIMALS = 3  # of fractions
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where an image lies among the coordinates that a model speaks.
+    """Position and size of an image in the coordinates that a model uses.
+
+    A 60 x 90 image in a "padded_square" of side 1 (one pixel is 1/90):
+
+        +--+------+--+    size (1, 1)
+        |  |      |  |    image (60/90, 1)
+        |  |      |  |    offset (15/90, 0)
+        +--+------+--+
 
     Attributes:
-        size: width and height that coordinates run to.
+        size: the largest x and y.
         image: width and height of the image in that unit; `size`, unless the image is padded.
         offset: x and y of the image's top left corner.
         decimals: digits after the point.
@@ -42,16 +49,12 @@ class Placement:
     decimals: int = 0
 
     def write(self, boxes_N4: Boxes) -> Boxes:
-        """Boxes xyxy as fractions of the image -> the model's coordinates, rounded to its digits."""
+        """Convert boxes xyxy from fractions of the image to the model's coordinates, rounded to its digits."""
         return np.round(boxes_N4 * (self.image * 2) + self.offset * 2, self.decimals)
-
-    def read(self, boxes_N4: Boxes) -> Boxes:
-        """The model's coordinates -> fractions of the image; outside [0, 1] in the padding."""
-        return (boxes_N4 - self.offset * 2) / (self.image * 2)
 
 
 def placement(convention: Convention, image_size: tuple[int, int], processor: ProcessorMixin) -> Placement:
-    """Where an image of that size (width, height) lies among a family's coordinates.
+    """Place an image of that size (width, height in pixels) in a family's coordinates.
 
     Raises:
         ImageError: the image is more than 200 times as long as wide.
@@ -72,12 +75,13 @@ def placement(convention: Convention, image_size: tuple[int, int], processor: Pr
 
 
 def pad_to_square(image: Image.Image, colour: tuple[int, int, int], *, centred: bool) -> Image.Image:
-    """The image in a square of `colour` with its longer side.
+    """Put an image into a square of its longer side; a square image is returned as it is.
 
     Args:
         image: RGB.
-        colour: of what is filled up.
-        centred: in the middle, as `padded_square` coordinates assume; else at the top left (`square_thousandths`).
+        colour: of the padding.
+        centred: put it in the middle, as `padded_square` coordinates assume; else at the top left
+            (`square_thousandths`).
     """
     side, middle = _square(image.size)
     if image.size == (side, side):
@@ -88,13 +92,13 @@ def pad_to_square(image: Image.Image, colour: tuple[int, int, int], *, centred: 
 
 
 def _square(image_size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
-    """Side of the padded square, and where the image's top left corner lies in it."""
+    """Return the side of the padded square, and x and y of the centred image's top left corner."""
     side = max(image_size)
     return side, ((side - image_size[0]) // 2, (side - image_size[1]) // 2)
 
 
 def check_aspect(image_size: tuple[int, int]) -> None:
-    """Refuse an image that no Qwen image processor takes.
+    """Refuse an image that is too long for the Qwen image processors.
 
     Raises:
         ImageError: the image is more than 200 times as long as wide.
@@ -104,12 +108,12 @@ def check_aspect(image_size: tuple[int, int]) -> None:
             "image",
             expected=f"sides that differ by a factor of at most {_MAX_ASPECT}",
             found=f"{image_size[0]}x{image_size[1]}",
-            hint="cut it",
+            hint="crop it",
         )
 
 
 def resized_size(image_size: tuple[int, int], processor: ProcessorMixin) -> tuple[float, float]:
-    """Width and height in pixels after the processor's own resizing (`image_grid_thw` times the patch size)."""
+    """Compute width and height in pixels after the processor's resizing (`image_grid_thw` times the patch size)."""
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
     resize = processor.image_processor

@@ -1,8 +1,8 @@
-"""Checkpoints: recognising the family of one, preparing its processor, loading it.
+"""Checkpoints: recognising the family, preparing the processor, loading the weights.
 
 A checkpoint is recognised by the `model_type` in its config.json, never by its name. Weights are read from safetensors
-only, and no code that comes with a checkpoint is run. An adapter that LoRA training wrote is a checkpoint too: it is
-merged into its base model in memory. It does not generate (`r1sgg.inference`) and does not train.
+only, and code that comes with a checkpoint is never run. An adapter that LoRA training wrote is a checkpoint too: it is
+merged into its base model in memory. Generating is in `r1sgg.inference`, training in `r1sgg.training`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, Message, build_m
 if TYPE_CHECKING:
     import torch
     from PIL import Image
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
+    from transformers import PreTrainedModel, ProcessorMixin
 
 __all__ = [
     "FAMILIES",
@@ -35,7 +35,6 @@ __all__ = [
     "load_model",
     "load_processor",
     "resolve",
-    "suppressed_token_ids",
 ]
 
 PLAIN_TEMPLATE = (
@@ -43,14 +42,14 @@ PLAIN_TEMPLATE = (
     "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
     "{{ eos_token if message['role'] == 'assistant' }}{% endfor %}"
 )
-"""For InstructBLIP, which has none: the messages as lines."""
+"""For InstructBLIP, which has no chat template: the messages as lines."""
 
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint without its weights: enough to prepare its inputs and to read its answers."""
+    """A checkpoint without its weights: enough to prepare inputs and to read completions."""
 
     name: str
     path: str
@@ -58,44 +57,46 @@ class Checkpoint:
     processor: ProcessorMixin
     settings: AnswerSettings
     base: str | None = field(default=None, kw_only=True)
-    """The model that this one, an adapter, belongs to; None for a whole model."""
+    """The base model of an adapter; None for a whole model."""
 
     def frame(self, image_size: tuple[int, int]) -> Frame:
-        """See `ModelFamily.frame`."""
+        """Return the frame of an image's scene graph, see `ModelFamily.frame`."""
         return self.family.frame(image_size, self.processor)
 
     def view(self, image: Image.Image) -> Image.Image:
-        """See `ModelFamily.view`: the image as the frame takes it to lie."""
+        """Return the image as the processor has to get it, see `ModelFamily.view`."""
         return self.family.view(image, self.processor)
 
     @property
     def image_pixels(self) -> list[int] | None:
-        """Fewest and most pixels that images are resized to; None where the processor knows one size only."""
+        """Fewest and most pixels that images are resized to; None if the processor has one size only."""
         size = self.processor.image_processor.size
         return [size["shortest_edge"], size["longest_edge"]] if self.family.max_pixels else None
 
     def messages(self, image_size: tuple[int, int]) -> list[Message]:
-        """The chat that asks this checkpoint for the graph of an image of that size (width, height), without it."""
-        from r1sgg.graph.vocabulary import load_vocabulary
+        """Return the chat that asks for the graph of an image of that size (width, height), without the image."""
+        return build_messages(self.settings, self.frame(image_size))
 
-        return build_messages(self.settings, load_vocabulary(self.settings.vocabulary), self.frame(image_size))
+    def with_model(self, model: PreTrainedModel) -> LoadedModel:
+        """Return this checkpoint together with weights."""
+        return LoadedModel(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Checkpoint)}, model=model)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel(Checkpoint):
-    """A checkpoint with its weights, in evaluation mode."""
+    """A checkpoint with its weights."""
 
     model: PreTrainedModel
 
 
 def family_of(source: str | Path | Mapping[str, Any] | Any) -> ModelFamily:
-    """The family of a checkpoint.
+    """Recognise the family of a checkpoint.
 
     Args:
         source: a checkpoint folder, a name on the Hub, "tiny" or "tiny-base", or a config (object or mapping).
 
     Raises:
-        ModelError: there is no such checkpoint, or its family is not known.
+        ModelError: there is no such checkpoint, or its family is unknown.
     """
     name = "config"
     if isinstance(source, str | Path):
@@ -109,12 +110,12 @@ def family_of(source: str | Path | Mapping[str, Any] | Any) -> ModelFamily:
 
 
 def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> ProcessorMixin:
-    """The checkpoint's processor, padding on the left.
+    """Load the checkpoint's processor, with padding on the left.
 
     Args:
         path_or_id: see `family_of`.
-        max_pixels: images are reduced to at most so many pixels; None keeps the checkpoint's own limit where it is
-            below the family's.
+        max_pixels: larger images are reduced to this many pixels; None or 0: the lower of the checkpoint's own limit
+            and the family's.
 
     Raises:
         ModelError: the checkpoint has no processor that takes images.
@@ -126,7 +127,7 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
     family = family_of(path)
     try:
         processor = AutoProcessor.from_pretrained(path, local_files_only=is_local(path), trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:  # a package that only this family's processor needs
+    except (OSError, ValueError, ImportError) as error:  # ImportError: a package that only this processor needs
         raise ModelError(
             f"{path_or_id}: expected a checkpoint with its processor (processor_config.json or "
             f"preprocessor_config.json, and tokenizer.json), found none that loads: {first_line(error)}; "
@@ -137,7 +138,7 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
     config, image_token = config_of(path), str(processor.image_token)
     image_id = config.get("image_token_id", config.get("image_token_index"))
     if image_id not in (None, processor.tokenizer.convert_tokens_to_ids(image_token)):
-        # without its files, transformers makes an empty tokenizer and says nothing
+        # transformers makes an empty tokenizer if the files are missing, without a message
         raise ModelError(
             f"{path_or_id}: expected a tokenizer in which {image_token} is {image_id}, found one in which it "
             "is not; copy tokenizer.json and tokenizer_config.json from the model it was trained from"
@@ -147,7 +148,9 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
         processor.chat_template = PLAIN_TEMPLATE
     if family.max_pixels is None:
         if max_pixels:
-            raise ModelError(f"{path_or_id}: images of {family.name} have one size; leave the pixel limit out")
+            raise ModelError(
+                f"max_pixels: expected none for {path_or_id}, found {max_pixels}; images of {family.name} have one size"
+            )
         return processor
     own = processor.image_processor.size
     limit = max_pixels or min(own["longest_edge"], family.max_pixels)
@@ -157,7 +160,7 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
 
 
 def load_checkpoint(path_or_id: str | Path, *, max_pixels: int | None = None) -> Checkpoint:
-    """Everything of a checkpoint but its weights.
+    """Load everything of a checkpoint but its weights.
 
     Raises:
         ModelError: see `family_of` and `load_processor`.
@@ -175,17 +178,17 @@ def load_model(
     dtype: str | torch.dtype | None = None,
     max_pixels: int | None = None,
 ) -> LoadedModel:
-    """Load a checkpoint for inference.
+    """Load a checkpoint for inference, in evaluation mode.
 
     Args:
         path_or_id: a checkpoint folder, a name on the Hub (owner/name), or "tiny".
-        device: "cpu", "cuda", "cuda:1", ...; None takes the GPU where there is one.
-        dtype: "float32", "bfloat16", "float16" or "auto" (the checkpoint's own); None takes float32 on a CPU (where
-            bfloat16 is slow and two runs of unlike batches would differ) and "auto" elsewhere.
+        device: "cpu", "cuda", "cuda:1", ...; None: the GPU if there is one.
+        dtype: "float32", "bfloat16", "float16" or "auto" (the checkpoint's own); None: float32 on a CPU (where bfloat16
+            is slow, and results would depend on the batch size) and "auto" elsewhere.
         max_pixels: see `load_processor`.
 
     Raises:
-        ModelError: there is no such checkpoint, its family is not known, or files are missing.
+        ModelError: there is no such checkpoint, its family is unknown, or files are missing.
     """
     require("torch", "train")
     import torch
@@ -216,30 +219,18 @@ def load_model(
         raise ModelError(f"{path_or_id}: expected a decoder as language model (Vicuna), found an encoder-decoder (T5)")
     if checkpoint.base is not None:
         model = merge(model, checkpoint.path)
-    prepared = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
-    return LoadedModel(**prepared, model=model.to(target).eval())
-
-
-def suppressed_token_ids(config: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids that an answer must not hold: vision tokens, and rows of the embedding that stand for no token.
-
-    A sampled image token makes the next model pass fail ("image features and image tokens do not match").
-    """
-    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-    vision = {i for i in (getattr(config, name, None) for name in names) if i is not None}
-    return sorted(vision | set(range(len(tokenizer), config.get_text_config().vocab_size)))
+    return checkpoint.with_model(model.to(target).eval())
 
 
 def _settings(path: str) -> AnswerSettings:
-    """r1sgg.json of a resolved checkpoint, or the defaults."""
-    from transformers.utils import cached_file
-
+    """Read r1sgg.json of a resolved checkpoint; the defaults if it has none."""
     if is_local(path):
         return AnswerSettings.read(Path(path))
-    file = cached_file(
-        path,
-        SETTINGS_FILE,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return AnswerSettings.read(Path(file).parent) if file else AnswerSettings()
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        file = hf_hub_download(path, SETTINGS_FILE)
+    except EntryNotFoundError:  # the checkpoint has none; or it is not in the cache, and there is no network
+        return AnswerSettings()
+    return AnswerSettings.read(Path(file).parent)

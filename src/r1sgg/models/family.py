@@ -1,10 +1,11 @@
-"""What a family of checkpoints has in common: its coordinates, its view of an image, its pixel limit, its vision tower.
+"""What the checkpoints of a family have in common: coordinates, view of an image, pixel limit, vision tower.
 
-`FAMILIES` is the table of those that are known; `r1sgg.models.families` recognises a checkpoint's and loads it.
+`FAMILIES` is the table of the known ones; `r1sgg.models.families` recognises the family of a checkpoint and loads it.
 
-A family may use two conventions. `coordinates` is what its makers taught it, in which the VQA probe asks. `answers` is
-what scene graphs are written in: whole numbers that a frame [width, height] can say. They differ where what was taught
-has an offset (LLaVA's image lies in the middle of a square) or where nothing was taught.
+A family may use two conventions. `coordinates` is the one its makers trained it with, which the VQA probe uses.
+`answers` is the one for scene graphs: whole numbers, relative to a frame [width, height]. They differ if the makers'
+convention has an offset, which a frame cannot express (LLaVA's image is in the middle of a square), or if the makers
+trained none.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelFamily:
-    """What a family of checkpoints has in common.
+    """Facts about a family of checkpoints.
 
     Attributes:
         name: as its makers write it.
         model_types: the `model_type` values of its configs.
-        coordinates: what the makers taught, see `r1sgg.models.coordinates.Convention`.
-        answers: what scene graphs are written in; `coordinates` where None.
-        max_pixels: images are reduced to at most so many pixels unless the caller says otherwise. (The processors of
+        coordinates: the makers' convention, see `r1sgg.models.coordinates.Convention`.
+        answers: the convention of scene graphs; None: `coordinates`.
+        max_pixels: larger images are reduced to this many pixels unless the caller says otherwise. (The processors of
             published checkpoints allow twelve million, which is 16,000 tokens for a photo.) None: the processor
-            brings all images to one size.
-        tower: the part of a module's name that says it belongs to the vision tower.
+            resizes all images to one size.
+        tower: the part of a module's name that marks the vision tower.
         rollouts: whether TRL's GRPO can train it (docs/training.md says why not).
     """
 
@@ -46,18 +47,18 @@ class ModelFamily:
 
     @property
     def vision(self) -> str:
-        """Regular expression of the names of the vision tower's modules.
+        """Regular expression for the names of the vision tower's modules.
 
-        What projects its features to the language model (Qwen's mergers lie in the tower) is not part of it.
+        Without the projection to the language model: Qwen's mergers are inside the tower.
         """
         return rf"(.*\.)?{self.tower}\.(?!merger|deepstack_merger).*"
 
     def frame(self, image_size: tuple[int, int], processor: ProcessorMixin) -> Frame:
-        """Width and height that the coordinates of a scene graph are relative to.
+        """Return the width and height that the coordinates of a scene graph are relative to.
 
         Args:
             image_size: width and height of the image in pixels.
-            processor: the checkpoint's processor, which decides the resized size.
+            processor: the checkpoint's, which determines the size after resizing.
 
         Raises:
             ImageError: the image is more than 200 times as long as wide.
@@ -65,20 +66,19 @@ class ModelFamily:
         return placement(self.answers or self.coordinates, image_size, processor).image
 
     def placement(self, image_size: tuple[int, int], processor: ProcessorMixin) -> Placement:
-        """Where an image of that size lies among the coordinates that the family was taught."""
+        """Place an image of that size in the makers' coordinates."""
         return placement(self.coordinates, image_size, processor)
 
     def view(self, image: Image.Image, processor: ProcessorMixin, *, taught: bool = False) -> Image.Image:
-        """The image as the processor is to get it: in a square where the coordinates say so, else as it is.
+        """Return the image as the processor has to get it: padded to a square for LLaVA, else unchanged.
 
-        The square is filled with the processor's mean colour, as LLaVA pads. (Processors of converted checkpoints cut a
-        square out of the middle instead: objects at the sides would be lost, and no coordinate would be right.) A
-        square image stays as it is.
+        The padding has the processor's mean colour, as in LLaVA's own code. (Processors of converted checkpoints crop a
+        square from the middle instead: objects at the sides would be lost, and all coordinates would be wrong.)
 
         Args:
             image: RGB.
             processor: the checkpoint's.
-            taught: as `placement` says (in the middle), not as `frame` does (at the top left).
+            taught: the image in the middle, as `placement` assumes; else at the top left, as `frame` assumes.
         """
         if self.coordinates != "padded_square":
             return image
@@ -106,7 +106,7 @@ FAMILIES = (
         max_pixels=None,
         tower="vision_tower",
     ),
-    # never taught any coordinates: the probe gives pixels of the image, whose size its prompt states
+    # trained without coordinates: the probe gives pixels of the image, whose size its prompt states
     ModelFamily(
         "InstructBLIP",
         ("instructblip",),
@@ -116,6 +116,6 @@ FAMILIES = (
         tower="vision_model",
         rollouts=False,
     ),
-    # SmolVLM's first version has the classes of Idefics3
+    # SmolVLM's first version uses the classes of Idefics3
     ModelFamily("SmolVLM", ("smolvlm", "idefics3"), "thousandths", max_pixels=None, tower="vision_model"),
 )

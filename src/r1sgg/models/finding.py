@@ -1,6 +1,6 @@
-"""Where a checkpoint is: a folder, a name on the Hub, or one that is shipped; and what its config.json says.
+"""Where a checkpoint is (a folder, a name on the Hub, or one that a package ships), and its config.json.
 
-A folder that training with LoRA wrote holds an adapter and no config.json; its base model's config stands in.
+A folder that training with LoRA wrote has an adapter and no config.json; the base model's is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ADAPTER = "adapter_config.json"
 
 @functools.cache
 def shipped() -> dict[str, EntryPoint]:
-    """Checkpoints that installed packages register by name: entry points of the group "r1sgg.checkpoints".
+    """Return the checkpoints that installed packages register by name, as entry points "r1sgg.checkpoints".
 
     Each is a function that takes the name and returns the checkpoint's folder.
     """
@@ -28,12 +28,12 @@ def shipped() -> dict[str, EntryPoint]:
 
 
 def resolve(name: str | Path) -> str:
-    """The folder or Hub name that `name` stands for.
+    """Return the folder or the Hub name that `name` refers to.
 
     Raises:
         ModelError: it is neither an existing folder nor of the form owner/name.
     """
-    if (point := shipped().get(str(name))) is not None:  # also where a folder of that name exists, which is ./tiny
+    if (point := shipped().get(str(name))) is not None:  # a folder of the same name is written ./tiny
         return str(point.load()(str(name)))
     path = Path(name).expanduser()
     if path.is_dir():
@@ -49,15 +49,18 @@ def resolve(name: str | Path) -> str:
 
 
 def adapter_base(path: str) -> str | None:
-    """The base model of a resolved adapter folder, resolved; None where the folder holds a whole model.
+    """Return the resolved base model of an adapter folder; None if the folder has a whole model.
+
+    Args:
+        path: a resolved checkpoint.
 
     Raises:
-        ModelError: the adapter does not say what it belongs to, that is not there, or a model lies beside it.
+        ModelError: the adapter names no base model, the base is missing, or the folder also has a model.
     """
     file = Path(path) / ADAPTER
     if not file.is_file():
         return None
-    if (Path(path) / "config.json").is_file():  # transformers would take the adapter and say nothing
+    if (Path(path) / "config.json").is_file():  # transformers would load the adapter without a message
         raise ModelError(f"{path}: expected a model or an adapter, found both; remove config.json or {ADAPTER}")
     try:
         record = orjson.loads(file.read_bytes())
@@ -75,10 +78,10 @@ def adapter_base(path: str) -> str | None:
 
 
 def config_of(path: str) -> dict[str, Any]:
-    """config.json of a resolved checkpoint, or of its base model where it is an adapter.
+    """Read config.json of a resolved checkpoint; for an adapter, of its base model.
 
     Raises:
-        ModelError: there is none, or it cannot be read.
+        ModelError: it is missing or cannot be read.
     """
     require("transformers", "train")
     from transformers import PreTrainedConfig
@@ -97,11 +100,11 @@ def config_of(path: str) -> dict[str, Any]:
 
 
 def is_local(path: str) -> bool:
-    """Whether a resolved checkpoint is a folder here."""
+    """Whether a resolved checkpoint is a folder on this machine."""
     return Path(path).is_dir()
 
 
 def first_line(error: Exception) -> str:
-    """What an error of another library says, in one line."""
+    """Return the first line of another library's error, for a message of one sentence."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,7 +1,7 @@
-"""What a model is asked, and in which layout it answers: one definition for training, generation and prediction.
+"""The prompt and the layout of the completion: one definition for training, generation and prediction.
 
-`AnswerSettings` lies in a checkpoint folder as r1sgg.json, so a model is always asked the way it was trained. The
-prompts follow Table 1 of arXiv 2504.13617 in content, not in wording.
+`AnswerSettings` is stored in a checkpoint folder as r1sgg.json, so a model always gets the prompt it was trained with.
+The prompts follow Table 1 of arXiv 2504.13617 in content, not in wording.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import orjson
@@ -17,19 +17,17 @@ import orjson
 from r1sgg.errors import InputError
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import AnswerFormat, Frame, number_ids, render
-
-if TYPE_CHECKING:
-    from r1sgg.graph.vocabulary import Vocabulary
+from r1sgg.graph.vocabulary import load_vocabulary
 
 SETTINGS_FILE = "r1sgg.json"
 Prompt = Literal["paper", "short"]
 Message = dict[str, Any]
-"""{"role": ..., "content": text}, as chat templates take it."""
+"""{"role": ..., "content": text}, as in chat templates."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerSettings:
-    """How a checkpoint is asked and how it answers; the defaults suit an instruct model that knows nothing of r1sgg.
+    """The prompt and answer layout of a checkpoint; the defaults suit an instruct model not trained with r1sgg.
 
     Attributes:
         prompt: "paper" (task, JSON shape, guidelines, worked example) or "short" (one line, for small models).
@@ -49,10 +47,14 @@ class AnswerSettings:
 
     @classmethod
     def from_record(cls, record: Any, where: str) -> Self:
-        """Check a JSON object.
+        """Make settings from a JSON object; keys that it lacks get their defaults.
+
+        Args:
+            record: the object.
+            where: its file, for messages.
 
         Raises:
-            InputError: an unknown key or a value of another kind.
+            InputError: an unknown key, or a value of the wrong type.
         """
         if not isinstance(record, dict):
             raise InputError(where, expected="a JSON object", found=type(record).__name__)
@@ -69,7 +71,7 @@ class AnswerSettings:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The settings of a checkpoint folder; the defaults where it has none.
+        """Read the settings of a checkpoint folder; the defaults if it has none.
 
         Raises:
             InputError: the file is not a JSON object of settings.
@@ -84,7 +86,7 @@ class AnswerSettings:
         return cls.from_record(record, str(path))
 
     def write(self, folder: Path) -> None:
-        """Put the settings beside a checkpoint's other files."""
+        """Write the settings into a checkpoint folder."""
         (folder / SETTINGS_FILE).write_bytes(orjson.dumps(dataclasses.asdict(self), option=orjson.OPT_INDENT_2) + b"\n")
 
 
@@ -96,7 +98,7 @@ THINK_SYSTEM_PROMPT = (
     "reasoning stands between <think> and </think>, the answer between <answer> and </answer>: "
     "<think> reasoning here </think><answer> answer here </answer>"
 )
-"""In the manner of DeepSeek-R1 (arXiv 2501.12948, Table 1)."""
+"""After DeepSeek-R1 (arXiv 2501.12948, Table 1)."""
 
 _EXAMPLE = SceneGraph(
     ids=("person.1", "bike.2", "helmet.3", "tree.4"),
@@ -109,34 +111,35 @@ _EXAMPLE = SceneGraph(
 )
 
 
-def build_messages(
-    settings: AnswerSettings, vocabulary: Vocabulary | None = None, frame: Frame = (1000.0, 1000.0)
-) -> list[Message]:
-    """The chat that asks for a scene graph, without the image (it goes before the text of the last message).
+def build_messages(settings: AnswerSettings, frame: Frame = (1000.0, 1000.0)) -> list[Message]:
+    """Build the chat that asks for a scene graph, without the image (it goes before the text of the last message).
 
     Args:
-        settings: which prompt.
-        vocabulary: the names that a closed prompt lists; None or an open vocabulary lists nothing.
-        frame: width and height that the answer's coordinates are relative to; the worked example is written in it.
+        settings: which prompt; it lists the names of `settings.vocabulary`, none if that is open.
+        frame: width and height that coordinates are relative to; the worked example is written in it.
 
     Returns:
-        An optional system message and one user message.
+        A system message if `settings.think`, and one user message.
+
+    Raises:
+        InputError: there is no such vocabulary.
     """
     compact = settings.answer_format == "compact"
     if settings.prompt == "short":
         text = SHORT_COMPACT_PROMPT if compact else SHORT_PROMPT
     else:
         text = _paper_prompt(settings, frame)
-    if vocabulary is not None and vocabulary.objects:
+    vocabulary = load_vocabulary(settings.vocabulary)
+    if vocabulary.objects:
         text += f"\n\nUse only these object names: {', '.join(vocabulary.written_objects)}."
-    if vocabulary is not None and vocabulary.predicates:
+    if vocabulary.predicates:
         text += f"\n\nUse only these predicates: {', '.join(vocabulary.predicates)}."
     system = [{"role": "system", "content": THINK_SYSTEM_PROMPT}] if settings.think else []
     return [*system, {"role": "user", "content": text}]
 
 
 def with_image(messages: list[Message]) -> list[Message]:
-    """The same chat in parts, with a place for one image before the text of the last message."""
+    """Return the chat as typed parts, with a place for one image before the text of the last message."""
     parts = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
     parts[-1]["content"].insert(0, {"type": "image"})
     return parts

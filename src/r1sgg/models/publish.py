@@ -1,4 +1,4 @@
-"""A trained run becomes a checkpoint for others: whole weights, processor, settings and a model card; then the Hub.
+"""Make a self-contained checkpoint of a trained run (weights, processor, settings, model card), and upload it.
 
 A LoRA adapter is merged into its base model. Nothing is uploaded unless `push` is called.
 """
@@ -20,20 +20,20 @@ CARD = "README.md"
 def publish(
     source: str, out: Path, *, results: Path | None = None, dtype: str = "bfloat16", name: str | None = None
 ) -> Path:
-    """Write a checkpoint folder that stands alone.
+    """Write a checkpoint folder that needs no other files.
 
     Args:
-        source: a run's folder (whole or an adapter), or any checkpoint.
+        source: a run's folder (a whole model or an adapter), or any checkpoint.
         out: a new or empty folder.
-        results: what `r1sgg evaluate --json` measured of this checkpoint, for the card.
+        results: what `r1sgg evaluate --json` wrote for this checkpoint, for the card.
         dtype: of the weights: float32, bfloat16, float16, or auto (as they are).
-        name: what the card calls it; the folder's name where None.
+        name: the card's title; None: the folder's name.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: `out` holds files, or the results are another model's.
+        InputError: `out` has files in it, or the results are another model's.
         ModelError: the checkpoint cannot be loaded, or its adapter does not fit.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -58,11 +58,11 @@ def push(folder: Path, name: str, *, private: bool = True) -> str:
 
     Args:
         folder: what `publish` wrote.
-        name: owner/name of the repository; made where there is none.
-        private: of a repository that is made.
+        name: owner/name of the repository; it is created if it does not exist.
+        private: for a repository that is created.
 
     Returns:
-        The commit's address.
+        The URL of the commit.
 
     Raises:
         InputError: the folder has no card, or the name has no owner.
@@ -79,5 +79,5 @@ def push(folder: Path, name: str, *, private: bool = True) -> str:
         api.create_repo(name, private=private, exist_ok=True)
         commit = api.upload_folder(repo_id=name, folder_path=folder, commit_message="Checkpoint of r1sgg")
     except (errors.HfHubHTTPError, errors.LocalTokenNotFoundError, OSError) as error:
-        raise ModelError(f"{name}: the Hub did not take it: {first_line(error)}; see `hf auth login`") from error
+        raise ModelError(f"{name}: the Hub refused the upload: {first_line(error)}; see `hf auth login`") from error
     return str(commit)

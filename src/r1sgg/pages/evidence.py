@@ -1,14 +1,16 @@
-"""What the report's browser knows of each image: columns to filter and sort by, and details to show.
+"""What the report's browser knows about each image: columns to filter and sort by, and details to show.
 
-Columns (`Columns.document`) are small and always loaded; details (`truth_detail`, `run_detail`) are read when an image
-is opened. What was found, missed and made up is decided by `r1sgg.judging.outcomes`. Letters: relations
-f found, p another predicate, r the other direction, u nothing between the objects, o an object not found, x no graph
-(see `r1sgg.judging.outcomes.OUTCOMES`); objects and predicted relations m matched, x missed, s spurious.
+Columns (`Columns.document`) are small and always loaded; details (`graph_detail`, `run_detail`) are read when an image
+is opened. `r1sgg.judging.outcomes` decides what was found, missed and spurious. To keep the page small,
+
+    a true relationship is   f found, p another predicate, r the other direction, u nothing predicted between the
+                             objects, o an object not found, x no graph (`r1sgg.judging.outcomes.OUTCOMES`)
+    all else is              m matched, x missed, s spurious
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from r1sgg.data.predictions import Prediction
@@ -17,55 +19,44 @@ from r1sgg.graph.mapping import Change
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import POLICIES
 from r1sgg.judging.outcomes import Judgement
+from r1sgg.pages.tables import rounded
 
 LETTERS = {"found": "f", "predicate": "p", "reversed": "r", "unrelated": "u", "object": "o", "failure": "x"}
 _STATUS = {"matched": "m", "missed": "x", "spurious": "s"}
 MAX_OBJECTS, MAX_RELATIONS = 200, 300
-"""An answer caught in a loop is shown up to here."""
+"""Of a longer graph (a model that repeats itself) only so much is shown."""
 MAX_TEXT = 6000
-"""Characters of a raw answer that are shown."""
+"""Characters of a completion that are shown."""
 MAX_ISSUES = 40
-_SCALE = 10_000  # boxes are whole numbers of it
+_SCALE = 10_000  # boxes are written as whole numbers from 0 to this
 _MEANINGS = {
-    "nothing_in_vocabulary": "no object of the answer is in the vocabulary",
-    "nothing_tied": "no object of the answer stands for a true one",
+    "nothing_in_vocabulary": "no object of the completion is in the vocabulary",
+    "nothing_tied": "no object of the completion matches a true one",
     "missing": "the predictions file has no line for this image",
-    "error": "the model gave no answer",
+    "error": "the model returned an error instead of a completion",
 }
 
 
-class Names:
-    """Names as numbers, in the order of their first use."""
+class Names(dict[str, int]):
+    """Numbers of names, in the order of their first use: `names["dog"]`."""
 
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-
-    def __call__(self, name: str) -> int:
-        return self.numbers.setdefault(name, len(self.numbers))
-
-    def __iter__(self) -> Any:
-        return iter(self.numbers)
+    def __missing__(self, name: str) -> int:
+        self[name] = len(self)
+        return self[name]
 
 
 class Columns:
-    """The columns of all images: those of the truth once, those of each run."""
+    """The columns of all images: those of the truth once, and those of each run."""
 
-    def __init__(self, runs: Sequence[str]) -> None:
-        self.classes, self.predicates, self.failures = Names(), Names(), Names()
-        self.ids: list[str] = []
-        self.sizes: list[tuple[int, int]] = []
-        self.truth: dict[str, list[Any]] = {"classes": [], "predicates": []}
-        self.runs = [_run_columns(name) for name in runs]
-
-    def add_truth(self, image_id: str, size: tuple[int, int], truth: SceneGraph) -> None:
-        """The next image."""
-        self.ids.append(image_id)
-        self.sizes.append(size)
-        self.truth["classes"].append([self.classes(name) for name in truth.labels])
-        self.truth["predicates"].append([self.predicates(name) for name in truth.predicates])
+    def __init__(self) -> None:
+        self._classes, self._predicates, self._failures = Names(), Names(), Names()
+        self._ids: list[str] = []
+        self._sizes: list[tuple[int, int]] = []
+        self._truth: dict[str, list[list[int]]] = {"classes": [], "predicates": []}
+        self._rows: list[Sequence[Mapping[str, Any]]] = []
 
     def row_of(self, judgement: Judgement) -> dict[str, Any]:
-        """What a run's columns hold of one image."""
+        """Return what a run's columns hold about one image."""
         outcomes = judgement.outcomes()
         graph = judgement.graph
         others = [o.predicted for o in outcomes if o.kind in ("predicate", "reversed") and o.predicted is not None]
@@ -73,58 +64,48 @@ class Columns:
         missed = [k for k, status in enumerate(judgement.true_object_statuses) if status == "missed"]
         made_up = [k for k, status in enumerate(judgement.object_statuses) if status == "spurious"][:MAX_OBJECTS]
         return {
-            "failure": -1 if judgement.failure is None else self.failures(judgement.failure),
-            "recall": _rounded(judgement.recall),
-            "precision": _rounded(judgement.precision),
+            "failure": -1 if judgement.failure is None else self._failures[judgement.failure],
+            "recall": rounded(judgement.recall),
+            "precision": rounded(judgement.precision),
             "outcomes": "".join(LETTERS[o.kind] for o in outcomes),
-            "taken": [self.predicates(graph.predicates[j]) for j in others],
-            "spurious": [self.predicates(graph.predicates[j]) for j in spurious],
-            "missedClasses": [self.classes(judgement.truth.labels[k]) for k in missed],
-            "spuriousClasses": [self.classes(graph.labels[k]) for k in made_up],
+            "taken": [self._predicates[graph.predicates[j]] for j in others],
+            "spurious": [self._predicates[graph.predicates[j]] for j in spurious],
+            "missedClasses": [self._classes[judgement.truth.labels[k]] for k in missed],
+            "spuriousClasses": [self._classes[graph.labels[k]] for k in made_up],
         }
 
-    def add_row(self, run: int, row: dict[str, Any]) -> None:
-        """The next image of a run."""
-        for key, value in row.items():
-            self.runs[run][key].append(value)
+    def add(self, image_id: str, size: tuple[int, int], truth: SceneGraph, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add the next image; `rows` has for each run what `row_of` returned."""
+        self._ids.append(image_id)
+        self._sizes.append(size)
+        self._truth["classes"].append([self._classes[name] for name in truth.labels])
+        self._truth["predicates"].append([self._predicates[name] for name in truth.predicates])
+        self._rows.append(rows)
 
-    def document(self) -> dict[str, Any]:
-        """The columns as JSON values."""
+    def document(self, runs: Sequence[str]) -> dict[str, Any]:
+        """Return the columns of at least one image as JSON values; `runs` are the names of the runs."""
+        of_runs = zip(runs, zip(*self._rows, strict=True), strict=True)
         return {
-            "classes": list(self.classes),
-            "predicates": list(self.predicates),
-            "failures": list(self.failures),
-            "ids": self.ids,
-            "sizes": self.sizes,
-            "truth": self.truth,
-            "runs": self.runs,
+            "classes": list(self._classes),
+            "predicates": list(self._predicates),
+            "failures": list(self._failures),
+            "ids": self._ids,
+            "sizes": self._sizes,
+            "truth": self._truth,
+            "runs": [{"name": name, **{key: [row[key] for row in rows] for key in rows[0]}} for name, rows in of_runs],
         }
-
-
-def _run_columns(name: str) -> dict[str, Any]:
-    keys = ("failure", "recall", "precision", "outcomes", "taken", "spurious", "missedClasses", "spuriousClasses")
-    return {"name": name, **{key: [] for key in keys}}
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
 
 
 # ---------------------------------------------------------------- details
 
 
-def truth_detail(truth: SceneGraph) -> dict[str, Any]:
-    """The true graph, as the viewer draws it."""
-    return _graph(truth)
-
-
 def run_detail(judgement: Judgement, prediction: Prediction | None, changes: Sequence[Change]) -> dict[str, Any]:
-    """A run's answer to one image: its graph, what is right and wrong in it, and the raw text with its faults."""
+    """Return a run's prediction for one image: its graph, what is right and wrong in it, the completion, its issues."""
     outcomes = judgement.outcomes()
     kind = judgement.failure or ""
     raw = prediction.completion if prediction is not None and prediction.completion is not None else ""
-    detail: dict[str, Any] = {
-        "graph": _graph(judgement.graph),
+    return {
+        "graph": graph_detail(judgement.graph),
         "failure": kind,
         "meaning": _MEANINGS.get(kind) or POLICIES.get(kind, "").removeprefix("failure: ").partition(";")[0],
         "outcomes": "".join(LETTERS[o.kind] for o in outcomes),
@@ -134,34 +115,30 @@ def run_detail(judgement: Judgement, prediction: Prediction | None, changes: Seq
         "relations": "".join(_STATUS[s] for s in judgement.graph_statuses),
         "text": raw[:MAX_TEXT],
         "issues": _issues(prediction, kind, changes),
+        **({"cut": len(raw) - MAX_TEXT} if len(raw) > MAX_TEXT else {}),
     }
-    if len(raw) > MAX_TEXT:
-        detail["cut"] = len(raw) - MAX_TEXT
-    return detail
 
 
-def _graph(graph: SceneGraph) -> dict[str, Any]:
-    """A graph in few characters: boxes are four whole numbers an object, relations [subject, predicate, object]."""
+def graph_detail(graph: SceneGraph) -> dict[str, Any]:
+    """Return a graph in few characters: four whole numbers for each box, relations as [subject, predicate, object]."""
     boxes = (graph.boxes[:MAX_OBJECTS] * _SCALE).clip(-_SCALE, 2 * _SCALE).round().astype(int)
     shown = [
         [s, shorten(p, 60), o] if s < MAX_OBJECTS and o < MAX_OBJECTS else None
         for (s, o), p in zip(graph.pairs[:MAX_RELATIONS], graph.predicates[:MAX_RELATIONS], strict=True)
     ]
-    out: dict[str, Any] = {
+    detail: dict[str, Any] = {
         "names": display_names(graph)[:MAX_OBJECTS],
         "boxes": boxes.ravel().tolist(),
         "relations": shown,
         "count": [len(graph), len(graph.pairs)],
     }
-    if graph.object_scores is not None:
-        out["scores"] = graph.object_scores[:MAX_OBJECTS].round(3).tolist()
     if graph.relationship_scores is not None:
-        out["relationScores"] = graph.relationship_scores[:MAX_RELATIONS].round(3).tolist()
-    return out
+        detail["relationScores"] = graph.relationship_scores[:MAX_RELATIONS].round(3).tolist()
+    return detail
 
 
 def _issues(prediction: Prediction | None, failure: str, changes: Sequence[Change]) -> list[list[str]]:
-    """What was wrong with the text and which names were mapped, the failure itself left out: it has its own place."""
+    """Return the parser's issues and the names that were mapped; not the failure itself, which has its own place."""
     if prediction is None:
         return []
     if prediction.error is not None:

@@ -1,52 +1,63 @@
-"""The page of `r1sgg data view`: images of a set with their true graphs drawn, in one HTML file.
+"""The page of `r1sgg data view`: images of a data set with their true graphs, in one HTML file.
 
-Drawing is `r1sgg.pages.figure`'s. Nothing is judged here: a page with predictions is
+Pictures are those of `r1sgg draw` (`r1sgg.drawing.overlay`). Nothing is judged here: a page with predictions is
 `r1sgg report`.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
-from r1sgg import __version__
 from r1sgg.data.base import Example
 from r1sgg.data.dataset import DataSet
-from r1sgg.drawing.style import class_colours, display_names, shorten
-from r1sgg.errors import InputError
-from r1sgg.graph.scene import SceneGraph, normalize_name
-from r1sgg.pages.figure import MAX_TRIPLETS, Figure, Picture, Triplet, figure_of, picture_of
+from r1sgg.drawing.layout import MAX_OBJECTS
+from r1sgg.drawing.overlay import overlay
+from r1sgg.drawing.shapes import Photo, data_uri, label
+from r1sgg.drawing.style import QUIET, display_names, shorten
+from r1sgg.errors import ImageError, InputError
+from r1sgg.graph.scene import normalize_name
+from r1sgg.pages.page import write_page
+from r1sgg.pages.pictures import thumbnail
 
-STATUS = "true"
-"""The status of every relationship here; the page's style gives it its colour."""
+_LOG = logging.getLogger(__name__)
+
+SIDE = 480.0
+"""Longer side of a picture in its own units, whatever the image's size, so that text and lines look alike in all."""
+MAX_TRIPLETS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """One image of the page; `notes` are what its reader left out."""
+class Card:
+    """One image of the page.
+
+    Attributes:
+        example: the image and its graph.
+        picture: an SVG element.
+        triplets: for each relationship its three words, and the classes of its parts in the picture.
+        notes: what is wrong with the record or its image, and what was left out.
+    """
 
     example: Example
-    figure: Figure
-    triplets: tuple[Triplet, ...]
-    left_out: int
+    picture: str
+    triplets: tuple[tuple[str, str, str, str], ...]
     notes: tuple[str, ...]
 
 
 def choose(
     data: DataSet, limit: int, *, seed: int | None = None, names: Collection[str] = (), ids: Collection[str] = ()
 ) -> Iterator[int]:
-    """Numbers of the examples to show, at most `limit`.
+    """Yield the numbers of the examples to show, at most `limit`.
 
     Args:
         data: the set.
         limit: how many at most.
         seed: None for the set's order, else a random one.
         names: only images that show all of these classes and predicates.
-        ids: only these images, and all of them, whatever `limit` says.
+        ids: only these images, and all of them, whatever `limit` is.
 
     Raises:
         InputError: no image has all the names, or an image is not in the set.
@@ -57,77 +68,74 @@ def choose(
     wanted = {normalize_name(name) for name in names}
     missing, shown = set(ids), 0
     for k in order:
-        if (not ids and shown >= limit) or (ids and not missing):
+        if (not missing) if ids else shown >= limit:
             break
         if wanted or ids:
             try:
                 example = data[k]
             except InputError:
-                continue  # it can't be what was asked for, and `data check` names it
-            if ids and example.image_id not in missing:
-                continue
-            if not wanted <= {*example.graph.labels, *example.graph.predicates}:
+                continue  # its names and its id are not known; `r1sgg data check` names the record
+            graph = example.graph
+            if (ids and example.image_id not in missing) or not wanted <= {*graph.labels, *graph.predicates}:
                 continue
             missing.discard(example.image_id)
         shown += 1
         yield k
     if missing:
         raise InputError(data.name, expected=f"an image {sorted(missing)[0]!r}", found="none with this id and names")
-    if not shown and wanted:
+    if wanted and not shown:
         raise InputError(data.name, expected=f"an image with {' and '.join(sorted(wanted))}", found="none")
 
 
-def show(data: DataSet, k: int) -> Shown:
-    """Everything that the page says of one example.
+def card_of(data: DataSet, k: int) -> Card:
+    """Return what the page shows of example `k`.
 
     Raises:
         InputError: the record cannot be read.
     """
     example, faults = data.read(k)
-    notes = [f.text for f in faults]
-    if (fault := data.image_fault(example)) is not None:
-        notes.append(fault.text)
-    picture = picture_of(example, f"image-{k}", data.image)
-    graph = example.graph
-    (colours,) = class_colours(graph)
-    figure = figure_of(graph, picture, [STATUS] * len(graph.pairs), colours)
-    triplets = tuple(_triplets(graph))
-    return Shown(example, figure, triplets[:MAX_TRIPLETS], max(0, len(triplets) - MAX_TRIPLETS), tuple(notes))
+    notes = [fault.text for fault in (*faults, data.image_fault(example)) if fault is not None]
+    graph, names = example.graph, display_names(example.graph)
+    scale = SIDE / max(example.width, example.height)
+    size = max(1, round(example.width * scale)), max(1, round(example.height * scale))
+    drawing, _ = overlay(graph, size, numbers=False)
+    everywhere = (0.0, 0.0, float(size[0]), float(size[1]))
+    try:
+        image = data.image(example)
+        drawing.shapes.insert(0, Photo(everywhere, image, data_uri(thumbnail(image), "webp")))
+    except ImageError as error:
+        _LOG.warning("shown without its image: %s", error)
+        drawing.shapes[:0] = label(everywhere, f"no image: {error.found}", "#eef0f2", QUIET, 13)
+    triplets = tuple(
+        (names[s], shorten(predicate, 40), names[o], f"r{r} b{s} b{o}")
+        for r, ((s, o), predicate) in enumerate(zip(graph.pairs, graph.predicates, strict=True))
+    )
+    return Card(example, drawing.to_svg(), triplets, tuple(notes))
 
 
-def _triplets(graph: SceneGraph) -> Iterator[Triplet]:
-    names = display_names(graph)
-    for r, ((s, o), predicate) in enumerate(zip(graph.pairs, graph.predicates, strict=True)):
-        yield Triplet(STATUS, names[s], shorten(predicate, 40), names[o], 1, f"r{r} b{s} b{o}", "")
-
-
-def write_page(
+def write_examples(
     out: Path,
     data: DataSet,
     numbers: Sequence[int],
     *,
     advance: Callable[[int, int], object] = lambda done, total: None,
 ) -> list[str]:
-    """Write the HTML file; returns a sentence for each record that could not be read."""
-    cards: list[Shown] = []
+    """Write the HTML file; returns a sentence for each record that could not be read.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    cards: list[Card] = []
     unreadable: list[str] = []
     for done, k in enumerate(numbers, 1):
         try:
-            cards.append(show(data, k))
+            cards.append(card_of(data, k))
         except InputError as error:
             unreadable.append(str(error))
         advance(done, len(numbers))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    pictures: list[Picture] = [c.figure.picture for c in cards]
     facts = [f"{len(cards):,} of {len(data):,} images", *([f"split {data.split}"] if data.split else [])]
-    page = environment.get_template("examples.html.j2").render(
-        title=data.name, facts=[*facts, f"r1sgg {__version__}"], cards=cards, pictures=pictures, unreadable=unreadable
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_page(
+        out, "examples.html.j2", title=data.name, facts=facts, cards=cards, unreadable=unreadable,
+        most=MAX_TRIPLETS, most_objects=MAX_OBJECTS,
+    )  # fmt: skip
     return unreadable

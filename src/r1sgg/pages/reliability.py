@@ -1,77 +1,44 @@
-"""Reliability diagrams (Guo et al. 2017): how often what scored so much was right, from the bins of the metrics.
-
-Geometry only, in the units of the curves' charts; the template draws it.
-"""
+"""Reliability diagrams (Guo et al. 2017): how often what has a score is right, from the bins of the metrics."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-SIDE, LEFT, BOTTOM, TOP, RIGHT = 220.0, 44.0, 36.0, 10.0, 10.0
-WIDTH, HEIGHT = LEFT + SIDE + RIGHT, TOP + SIDE + BOTTOM
-TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_TITLES = {"objects": "Objects", "triplets": "Triplets"}
+from r1sgg.pages.curves import Chart, Dot, Frame, Line
+
+_FRAME = Frame(width=274.0, height=266.0, right=10.0, low=(0.0, 0.0), high=(1.0, 1.0))
+_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A bin: where it is, its radius (its area grows with the number of scores in it) and what it says."""
+def diagrams(names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Return a diagram for each kind of score that some run gives.
 
-    x: float
-    y: float
-    radius: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """A run's bins joined by a line; `note` is its calibration error."""
-
-    index: int
-    name: str
-    path: str
-    marks: tuple[Mark, ...]
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class Diagram:
-    """The runs' curves for objects, or for triplets."""
-
-    title: str
-    curves: tuple[Curve, ...]
-
-
-def at(score: float, accuracy: float) -> tuple[float, float]:
-    """Where a score and an accuracy in [0, 1] are drawn."""
-    return round(LEFT + score * SIDE, 1), round(TOP + (1 - accuracy) * SIDE, 1)
-
-
-def diagrams(names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> list[Diagram]:
-    """A diagram for each kind of score that some run gives; `results` are of `r1sgg.metrics.report.record`."""
+    Args:
+        names: of the runs.
+        results: of the runs, as `r1sgg.metrics.report.record` returns them.
+    """
     found = []
-    for kind, title in _TITLES.items():
-        curves = []
-        for index, (name, result) in enumerate(zip(names, results, strict=True)):
-            summary = (result.get("calibration") or {}).get(kind)
-            if summary:
-                curves.append(_curve(index, name, summary))
-        if curves:
-            found.append(Diagram(title, tuple(curves)))
+    for kind in ("objects", "triplets"):
+        summaries = [(result.get("calibration") or {}).get(kind) for result in results]
+        lines = tuple(_line(k, names[k], summary) for k, summary in enumerate(summaries) if summary)
+        if lines:
+            x_ticks = tuple((_FRAME.at(tick, 0)[0], f"{tick:g}") for tick in _TICKS)
+            y_ticks = tuple((_FRAME.at(0, tick)[1], f"{100 * tick:g}") for tick in _TICKS)
+            words = " ".join(f"{line.name}: {line.note}." for line in lines)
+            summary = f"share of right ones against the score. {words}"
+            found.append(Chart(kind.capitalize(), "reliability", "score", _FRAME, lines, x_ticks, y_ticks, summary))
     return found
 
 
-def _curve(index: int, name: str, summary: Mapping[str, Any]) -> Curve:
+def _line(index: int, name: str, summary: Mapping[str, Any]) -> Line:
     most = max(row["count"] for row in summary["bins"])
-    marks = []
+    dots = []
     for row in summary["bins"]:
-        x, y = at(row["score"], row["accuracy"])
         right = f"{100 * row['accuracy']:.1f} % were right"
         text = f"{name}: {row['count']:,} scored {row['score']:.2f} on average, {right}"
-        marks.append(Mark(x, y, round(2 + 6 * math.sqrt(row["count"] / most), 1), text))
-    path = "M" + "L".join(f"{m.x:g},{m.y:g}" for m in marks)
+        radius = round(2 + 6 * math.sqrt(row["count"] / most), 1)  # the area grows with the number of scores
+        dots.append(Dot(*_FRAME.at(row["score"], row["accuracy"]), radius, text))
     note = f"ECE {100 * summary['ECE']:.1f} %, Brier {summary['brier']:.3f}, {summary['count']:,} scores"
-    return Curve(index, name, path, tuple(marks), note)
+    return Line(index, name, tuple((dot.x, dot.y) for dot in dots), tuple(dots), note=note)

@@ -6,7 +6,6 @@ small enough it is put into the page itself, which then needs nothing beside it.
 
 from __future__ import annotations
 
-import base64
 import re
 import shutil
 from collections.abc import Sequence
@@ -15,26 +14,27 @@ from typing import Any
 
 import orjson
 
+from r1sgg.drawing.shapes import data_uri
 from r1sgg.errors import InputError
 
 IMAGES = 50
-"""Images of a shard."""
+"""Images in one shard."""
 MAX_PAGE = 24_000_000
-"""Bytes of shards and images that are still put into the page."""
+"""Up to so many bytes of shards and images are put into the page."""
 _OURS = re.compile(r"(s\d+\.js|i\d+\.webp)")
 
 
 def script_json(value: Any) -> str:
-    """JSON that may stand in a <script> element: no "<" in it, so nothing can end the element or open a comment."""
+    """Return JSON for a <script> element: without "<", nothing in it can end the element or open a comment."""
     text = orjson.dumps(value).decode()
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 class Shards:
-    """Rows and images of a report, collected in a folder; `close` leaves them there or gives them to the page."""
+    """Rows and images of a report, collected in a folder; `close` leaves them there or returns them for the page."""
 
     def __init__(self, page: Path) -> None:
-        """Begin a report that will be `page`; its folder is named after it."""
+        """Begin a report that will be the file `page`; its folder is named after it."""
         self.folder = page.with_name(f"{page.stem}_files")
         self._part = page.with_name(f"{page.stem}_files.part")
         shutil.rmtree(self._part, ignore_errors=True)
@@ -49,7 +49,7 @@ class Shards:
         self._rows: list[Any] = []
 
     def add(self, row: Any, image: bytes | None) -> None:
-        """The next image's details, and the image itself where there is one."""
+        """Add the next image's details, and the image itself where there is one."""
         number = self._shards * IMAGES + len(self._rows)
         if image is not None:
             (self._part / f"i{number}.webp").write_bytes(image)
@@ -65,21 +65,21 @@ class Shards:
         self._rows, self._shards = [], self._shards + 1
 
     def close(self, embed: bool | None = None) -> tuple[str, list[str], list[tuple[int, str]]]:
-        """Put the data where it belongs.
+        """Move the data to the folder, or return it for the page.
 
         Args:
-            embed: in the page, or in the folder beside it; None lets the size decide (`MAX_PAGE`).
+            embed: True for the page, False for the folder beside it; None lets the size decide (`MAX_PAGE`).
 
         Returns:
-            The folder's name ("" where the page holds all), the shards' rows as JSON and (number, data URI) of images;
-            both empty where they lie in the folder.
+            The folder's name, and two empty lists; or for the page "", the rows of each shard as JSON, and (number,
+            data URI) of each image.
         """
         if self._rows:
             self._flush()
         self._clear()
         if embed if embed is not None else self._bytes <= MAX_PAGE:
             shards = [self._shard(k) for k in range(self._shards)]
-            images = sorted((int(p.stem[1:]), _data_uri(p)) for p in self._part.glob("i*.webp"))
+            images = sorted((int(p.stem[1:]), data_uri(p.read_bytes(), "webp")) for p in self._part.glob("i*.webp"))
             shutil.rmtree(self._part)
             return "", shards, images
         self.folder.mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ class Shards:
         return self.folder.name, [], []
 
     def drop(self) -> None:
-        """Forget everything; for a report that was not finished."""
+        """Remove what `close` has not moved: after an error, everything."""
         shutil.rmtree(self._part, ignore_errors=True)
 
     def _shard(self, number: int) -> str:
@@ -97,7 +97,7 @@ class Shards:
         return text[text.index(",") + 1 : text.rindex(")")]
 
     def _clear(self) -> None:
-        """Remove an earlier report's data, and nothing else, from the folder."""
+        """Remove the data of an earlier report from the folder, and nothing else."""
         if not self.folder.is_dir():
             return
         for path in self.folder.iterdir():
@@ -107,12 +107,8 @@ class Shards:
             self.folder.rmdir()
 
 
-def _data_uri(path: Path) -> str:
-    return "data:image/webp;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-
-
 def size_on_disk(page: Path) -> int:
-    """Bytes of a page and of the folder beside it."""
+    """Return the bytes of a page and of the folder beside it."""
     folder = page.with_name(f"{page.stem}_files")
     beside: Sequence[Path] = list(folder.iterdir()) if folder.is_dir() else []
     return page.stat().st_size + sum(path.stat().st_size for path in beside)

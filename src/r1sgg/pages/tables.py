@@ -1,6 +1,6 @@
-"""The report's tables: figures with their intervals, differences between runs, and recall by predicate.
+"""The tables of the report: figures with intervals, differences between runs, and recall by predicate.
 
-Numbers come from `r1sgg.metrics`; this file writes them as text.
+Numbers come from `r1sgg.metrics`; here they become text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Column:
 
 
 COLUMNS = (
-    Column("failure_rate", "Failures", "Share of answers without a usable graph", -1),
+    Column("failure_rate", "Failures", "Share of completions without a usable graph", -1),
     Column("AP50", "AP50", "Average precision of the objects at IoU 0.5", 1),
     Column("R@50", "R@50", "Recall of true triplets, one predicate per pair, mean over images", 1),
     Column("mR@50", "mR@50", "Recall averaged over predicates", 1),
@@ -49,43 +49,38 @@ class TableRow:
     """A run's cells, in the order of `COLUMNS`."""
 
     name: str
-    notes: str
     cells: tuple[Cell, ...]
 
 
-def results_table(names: Sequence[tuple[str, str]], results: Sequence[Mapping[str, Any]]) -> tuple[TableRow, ...]:
-    """A row for each run; `names` are its name and notes."""
+def results_table(names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> tuple[TableRow, ...]:
+    """Return a row for each run; `results` are of `r1sgg.metrics.report.record`."""
     best: dict[str, str] = {}
     for column in COLUMNS:
         values = [float(r[column.key]) for r in results if r.get(column.key) is not None]
         if column.better and len(values) > 1 and min(values) < max(values):
             best[column.key] = shown(max(values) if column.better > 0 else min(values), column)
-    table = []
-    for (name, notes), result in zip(names, results, strict=True):
-        cells = []
-        for c in COLUMNS:
-            text = shown(result.get(c.key), c)
-            cells.append(Cell(text, best.get(c.key) == text, _interval((result.get("intervals") or {}).get(c.key), c)))
-        table.append(TableRow(name, notes, tuple(cells)))
-    return tuple(table)
+
+    def cell(result: Mapping[str, Any], c: Column) -> Cell:
+        text = shown(result.get(c.key), c)
+        return Cell(text, best.get(c.key) == text, _interval((result.get("intervals") or {}).get(c.key), c))
+
+    return tuple(TableRow(n, tuple(cell(r, c) for c in COLUMNS)) for n, r in zip(names, results, strict=True))
 
 
 def differences_table(names: Sequence[str], differences: Sequence[Mapping[str, Any]]) -> tuple[TableRow, ...]:
-    """A row for each run but the first: its difference to the first, marked where the interval leaves out zero."""
-    table = []
-    for name, found in zip(names, differences, strict=True):
-        cells = []
-        for c in COLUMNS:
-            entry = found.get(c.key)
-            value, interval = (entry["difference"], entry["interval"]) if entry else (None, None)
-            clear = interval is not None and (interval[0] > 0 or interval[1] < 0)
-            cells.append(Cell(shown(value, c, signed=True), clear, _interval(interval, c, signed=True)))
-        table.append(TableRow(name, "", tuple(cells)))
-    return tuple(table)
+    """Return a row for each run but the first: its difference to the first, bold where the interval excludes zero."""
+
+    def cell(found: Mapping[str, Any], c: Column) -> Cell:
+        entry = found.get(c.key) or {}
+        interval = entry.get("interval")
+        clear = interval is not None and (interval[0] > 0 or interval[1] < 0)
+        return Cell(shown(entry.get("difference"), c, signed=True), clear, _interval(interval, c, signed=True))
+
+    return tuple(TableRow(n, tuple(cell(d, c) for c in COLUMNS)) for n, d in zip(names, differences, strict=True))
 
 
 def shown(value: float | None, column: Column, *, signed: bool = False) -> str:
-    """A figure as text; "–" where it is not defined."""
+    """Return a figure as text; "–" where it is not defined."""
     if value is None:
         return "–"
     sign = "+" if signed else ""
@@ -103,24 +98,24 @@ def _interval(interval: Sequence[float] | None, column: Column, *, signed: bool 
 
 
 def failure_kinds(result: Mapping[str, Any]) -> str:
-    """Names and numbers of the failures, the most frequent first."""
+    """Return names and numbers of the failures, the most frequent first."""
     kinds = {str(kind): int(n) for kind, n in (result.get("failures") or {}).items() if n}
     ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{kind.replace('_', ' ')} {n:,}" for kind, n in ordered)
 
 
 def predicate_rows(results: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    """[name, true relations, [R@50 of each run]] of each predicate that is true somewhere, the most frequent first."""
+    """Return [name, true relations, [R@50 of each run]] for each predicate of the truth, the most frequent first."""
     recalls = [result.get("per_predicate") or {} for result in results]
-    names = dict.fromkeys(name for found in recalls for name in found)
     rows: list[list[Any]] = []
-    for name in names:
+    for name in dict.fromkeys(name for found in recalls for name in found):
         entries = [found.get(name) or {} for found in recalls]
-        count = max((int(entry.get("relations", 0)) for entry in entries), default=0)
+        count = max(int(entry.get("relations", 0)) for entry in entries)
         if count:
-            rows.append([name, count, [_rounded(entry.get("R@50")) for entry in entries]])
+            rows.append([name, count, [rounded(entry.get("R@50")) for entry in entries]])
     return sorted(rows, key=lambda row: (-row[1], row[0]))
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """Return a figure as the page's scripts need it; None where it is not defined."""
     return None if value is None else round(value, 4)

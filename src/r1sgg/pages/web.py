@@ -1,7 +1,7 @@
-"""The web demo: drop a photo, watch its graph appear, point at a triplet, take the graph away. Run by `r1sgg web`.
+"""The web demo (`r1sgg web`): drop a photo, watch its graph appear, point at a triplet, download the graph.
 
-Runs on loopback and loads nothing from elsewhere (no fonts, no analytics). One model is held at a time; another one is
-loaded when its name is entered. It is for one person looking, not for serving: `r1sgg serve` is.
+It runs on loopback and loads nothing from elsewhere (no fonts, no analytics). It holds one model at a time; entering
+another name loads that one. It is for one person; `r1sgg serve` is for many.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ _EMPTY = "<p style='opacity:.7'>The graph appears here.</p>"
 
 
 class Models:
-    """The reader of the model that was asked for last."""
+    """The reader of the model that was used last."""
 
     def __init__(self, opening: Opening) -> None:
         self._opening, self._reader = opening, opening.open()
         self._lock = threading.Lock()
 
     def reader(self, model: str, prompt: str, vocabulary: str | None) -> Reader:
-        """The model, asked in this way; it is loaded if it is another one.
+        """Return a reader of the model with this prompt; another model is loaded first.
 
         Raises:
-            ConfigError, InputError, ModelError: it does not load, or there is no such vocabulary.
+            ConfigError, InputError, ModelError: the model cannot be loaded, or there is no such vocabulary.
         """
         if vocabulary is not None:
             load_vocabulary(vocabulary)
@@ -62,15 +62,15 @@ class Models:
 
 
 def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[Image.Image] = ()) -> Any:
-    """The page, as gradio's Blocks.
+    """Return the page as gradio Blocks.
 
     Args:
         opening: the model that is loaded at the start.
         max_new_tokens: longest completion.
-        examples: images offered for a first look.
+        examples: images to try, offered on the page.
 
     Raises:
-        ConfigError, ModelError: the model does not load.
+        ConfigError, ModelError: the model cannot be loaded.
     """
     models = Models(opening)
     work = tempfile.TemporaryDirectory(prefix="r1sgg-web-")
@@ -110,7 +110,7 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
         return str(path)
 
     with gr.Blocks(title="r1sgg", analytics_enabled=False) as demo:
-        demo.work = work  # lives as long as the page
+        demo.work = work  # the folder is removed with the page
         reading = gr.State(None)
         gr.Markdown("# r1sgg\nAn image as a scene graph. Point at a triplet, or reach it with Tab, to light its boxes.")
         with gr.Row():
@@ -122,10 +122,10 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
                     gr.Examples(_saved(examples, folder), image, label="Drawn scenes", elem_id="examples")
                 go = gr.Button("Read the graph", variant="primary", elem_id="go")
                 guide = gr.Checkbox(True, label="Guide: only valid graphs")
-                threshold = gr.Slider(0, 1, 0, step=0.05, label="Threshold: drop what is scored lower")
+                threshold = gr.Slider(0, 1, 0, step=0.05, label="Threshold: leave out lower scores")
                 with gr.Accordion("Model, prompt and names", open=False):
                     model = gr.Textbox(
-                        opening.model, label="Model: tiny, a checkpoint folder, or owner/name of the Hub"
+                        opening.model, label="Model: tiny, a checkpoint folder, or owner/name on the Hub"
                     )
                     prompt = gr.Radio(PROMPTS, value=PROMPTS[0], label="Prompt (closed lists the names)")
                     names = gr.Textbox(
@@ -141,8 +141,8 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
                     kind = gr.Dropdown(list(FORMATS), value="json", label="Export as", scale=1)
                     make = gr.Button("Make the file", elem_id="export", scale=1)
                 file = gr.File(label="Exported graph", elem_id="file")
-                with gr.Accordion("What the model wrote", open=False):
-                    raw = gr.Textbox("", lines=6, label="Answer", elem_id="answer")
+                with gr.Accordion("Completion", open=False):
+                    raw = gr.Textbox("", lines=6, label="Raw text", elem_id="completion")
         options = [image, model, prompt, names, guide, temperature, threshold]
         go.click(read, options, [view, reading, raw])
         threshold.release(
@@ -160,9 +160,9 @@ def _saved(images: Sequence[Image.Image], folder: Path) -> list[str]:
 
 
 def show(reading: Reading, threshold: float) -> str:
-    """A finished reading as HTML."""
+    """Return a finished reading as HTML."""
     graph = _above(reading, threshold)
-    failed = f"no graph in the answer: {reading.parsed.failure}" if reading.parsed.failure else ""
+    failed = f"no graph in the completion: {reading.parsed.failure}" if reading.parsed.failure else ""
     hidden = len(reading.graph) - len(graph)
     return stage(reading.image, graph, failed or (f"{hidden} objects below the threshold" if hidden else ""))
 
@@ -172,7 +172,7 @@ def _above(reading: Reading, threshold: float) -> SceneGraph:
 
 
 def _vocabulary(names: str, folder: Path) -> str | None:
-    """A vocabulary's name, or the file that holds the names that were typed."""
+    """Return the name of a vocabulary, or a file with the names that were typed; None for any name."""
     text = names.strip()
     if not text or text in ("vg150", "psg"):
         return text or None
@@ -188,7 +188,7 @@ def _vocabulary(names: str, folder: Path) -> str | None:
 
 
 def launch(demo: Any, host: str, port: int | None, **options: Any) -> Any:
-    """Show the page; fonts are those of the system, so nothing is fetched."""
+    """Serve the page, with fonts of the system so that nothing is fetched."""
     system = ["system-ui", "sans-serif"]
     theme = gr.themes.Default(font=system, font_mono=["ui-monospace", "monospace"])
     return demo.queue().launch(

@@ -1,15 +1,16 @@
-"""Reading a free answer: which of the four options does it choose, or does it refuse?
+"""Read a free answer to a question: which of the four options it chooses, or whether it refuses.
 
-Rules, the first that fits decides. They look at the text between <answer> tags, or after </think>, where there are any.
+The first rule that applies decides. The rules look at the text between <answer> tags, or after </think>, if there are
+any.
 
-1. letter: the answer is a letter, opens with one ("B", "(b)", "B) riding", "B. ...", "B is correct"), names one as its
-   choice ("the answer is B", "option C", "**D**", "(A)"), or holds no other ("I think it's C"). If several are named,
-   the one that is called the answer counts; else there is no choice. "A" before a word is the article, unless that word
-   is the option's own.
-2. refusal: the answer says that it cannot tell, or that none of the options holds.
-3. text: exactly one option stands in the answer, as whole words. An option inside a longer one that stands there ("on"
-   in "sitting on") does not count. Small words such as "in" or "and" stand in any sentence, so they count only alone,
-   in quotes, or after "is", "are", "was", "were".
+1. letter: the answer is a letter, begins with one ("B", "(b)", "B) riding", "B. ...", "B is correct"), names one as its
+   choice ("the answer is B", "option C", "**D**", "(A)"), or contains exactly one ("I think it's C"). If it names
+   several, the one called the answer counts; otherwise there is no choice. "A" before a word is the article, unless
+   that word is the text of option A.
+2. refusal: the answer says that it cannot tell, or that none of the options applies.
+3. text: the answer contains exactly one option, as whole words. An option inside a longer option does not count ("on"
+   in "sitting on"). Small words such as "in" or "and" occur in any sentence, so they count only if they are the whole
+   answer, are in quotes, or follow "is", "are", "was", "were".
 4. unparsed: anything else.
 """
 
@@ -54,10 +55,10 @@ _SMALL = frozenset((
 
 
 def read_choice(text: str, options: Sequence[str]) -> Choice:
-    """The option that an answer chooses.
+    """Determine which option an answer chooses.
 
     Args:
-        text: anything a model wrote.
+        text: the completion, any text.
         options: the four options in the order of the letters.
     """
     tagged = _TAGGED.findall(text)
@@ -94,12 +95,12 @@ def _letter(body: str, options: Sequence[str]) -> int | None:
 
 
 def _is_article(letter: str) -> bool:
-    """ "a" and "A" may be the article; "b" to "d" are no words."""
+    """Whether the letter may be the article; "b" to "d" are no words."""
     return letter in "aA"
 
 
 def _ends_choice(rest: str) -> bool:
-    """Whether what follows an "A" shows that it was a letter and not the article."""
+    """Whether the text after an "A" shows that it was the letter and not the article."""
     return re.match(r"\s*(?:$|[).:,;\]\"'\-]|(?:is|because|since|as)\b)", rest) is not None
 
 

@@ -1,8 +1,8 @@
-"""From answers to figures: accuracy by setting, what masking changes, and what follows. All figures are fractions.
+"""From answers to figures: accuracy by setting, the effect of masking, and conclusions. All figures are fractions.
 
-Accuracy is over all questions that were asked, so an answer that cannot be read is wrong, as in the paper; what that
-hides stands beside it: the share of such answers, and the accuracy over those that can be read. Intervals hold 95 % of
-bootstrap resamples of images; all settings see the same resamples, so differences and quotients are paired.
+Accuracy is over all questions that were asked, so an answer that cannot be read is wrong, as in the paper. Two more
+figures show what that hides: the share of such answers, and the accuracy over the others. Intervals contain 95 % of the
+bootstrap resamples of images; all settings use the same resamples, so differences and quotients are paired.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ class ProbeFigures:
         self._means = np.divide(right_SI, asked_SI, out=np.zeros_like(right_SI), where=asked_SI > 0)
 
     def values(self, weights: Array | None = None) -> dict[str, float | None]:
-        """ "SETTING FIGURE" -> value; "difference" and "text_bias" are to the same text with the original image."""
+        """Compute {"SETTING FIGURE": value}, with a weight per image (a resample) or unweighted.
+
+        "difference" and "text_bias" compare with the same text and the original image, "without" with the full text and
+        the same image.
+        """
         weights = np.ones(self.count) if weights is None else weights
         sums = [table @ weights for table in (self._asked, self._right, self._read, self._means, self._there)]
         out: dict[str, float | None] = {}
@@ -71,13 +75,13 @@ def _quotient(a: float | None, b: float | None) -> float | None:
 def results(
     questions: Sequence[Question], rows: Sequence[Mapping[str, Any]], settings: Sequence[Setting], resamples: int = 1000
 ) -> dict[str, dict[str, Any]]:
-    """The figures of each setting, as docs/probe.md defines them.
+    """Compute the figures of each setting, as defined in docs/probe.md.
 
     Args:
-        questions: what was asked, in order.
-        rows: lines of answers.jsonl: for each setting, in order, one for each question.
-        settings: the settings, in order.
-        resamples: bootstrap resamples; 0 gives no intervals.
+        questions: in the order in which they were asked.
+        rows: lines of answers.jsonl: for each setting, in order, one per question.
+        settings: in order.
+        resamples: bootstrap resamples; 0: no intervals.
     """
     images = {image_id: k for k, image_id in enumerate(dict.fromkeys(q.example.image_id for q in questions))}
     asked, right, read = np.zeros((3, len(settings), len(images)))
@@ -115,7 +119,7 @@ def _is_right(question: Question, row: Mapping[str, Any]) -> bool:
 
 
 def _counts(questions: Sequence[Question], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What needs no weights: numbers, refusals, letters chosen, accuracy of each predicate."""
+    """Compute what has no interval: counts, refusals, letters, accuracy per predicate."""
     asked = [(q, row) for q, row in zip(questions, rows, strict=True) if "error" not in row]
     n = len(asked)
     letters = Counter(row["choice"] for _, row in asked)
@@ -135,24 +139,30 @@ def _counts(questions: Sequence[Question], rows: Sequence[Mapping[str, Any]]) ->
 
 
 def chance_interval(n: int) -> list[float] | None:
-    """[low, high]: the accuracies between which 95 % of those lie who guess n answers; None for no questions."""
+    """Return [low, high], which contains the accuracy of 95 % of models that guess n answers; None if n is 0."""
     if n == 0:
         return None
     return [float(binom.ppf(share, n, CHANCE)) / n for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)]
 
 
+_NAMES = {
+    "original": "the original image",
+    "masked-objects": "both objects black",
+    "masked-image": "noise instead of the image",
+}
+
+
 def conclusions(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What the figures say, in sentences: seeing or guessing from the text, and scores that refusals pull down."""
+    """Put the figures into sentences: whether the model uses the image, and accuracies that refusals lower."""
     out = []
     for told in dict.fromkeys(name.partition("/")[2] for name in results):
-        rows = {shown: results.get(f"{shown}/{told}") for shown in ("original", "masked-objects", "masked-image")}
+        rows = {shown: results.get(f"{shown}/{told}") for shown in _NAMES}
         given = {shown: row for shown, row in rows.items() if row is not None and row["acc"] is not None}
         if len(given) > 1:
             ranked = sorted(given, key=lambda shown: -given[shown]["acc"])
-            out.append(f"{told}: " + ", ".join(f"{_plain(s)} {_percent(given[s]['acc'])}" for s in ranked) + ".")
-        original = given.get("original")
-        masked = [shown for shown in ("masked-objects", "masked-image") if shown in given] if original else []
-        out += [f"{told}: {_masking(_plain(shown), given[shown], given['original'])}" for shown in masked]
+            out.append(f"{told}: " + ", ".join(f"{_NAMES[s]} {_percent(given[s]['acc'])}" for s in ranked) + ".")
+        if (original := given.pop("original", None)) is not None:
+            out += [f"{told}: {_masking(_NAMES[shown], row, original)}" for shown, row in given.items()]
     for name, row in results.items():
         if row["acc"] is not None and (sentence := _hidden(row)):
             out.append(f"{name}: {sentence}")
@@ -160,7 +170,7 @@ def conclusions(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _masking(shown: str, masked: Mapping[str, Any], original: Mapping[str, Any]) -> str:
-    """What is left of the accuracy when the image is masked."""
+    """Say how much of the accuracy is left when the image is masked."""
     low, high = original["chance"]["interval"]
     if original["acc"] <= high:
         return (
@@ -168,43 +178,30 @@ def _masking(shown: str, masked: Mapping[str, Any], original: Mapping[str, Any])
             f"number of questions), so the text-bias index of {shown} says nothing."
         )
     index, change = (masked["against_original"][name] for name in ("text_bias", "difference"))
-    span = change["interval"]
-    text = f"with {shown}, {_percent(index['value'])} of the accuracy is left"
-    text += f" ({100 * change['value']:+.1f} points"
-    text += "" if span is None else f", 95 % interval {100 * span[0]:+.1f} to {100 * span[1]:+.1f}"
-    if span is None:
-        return text + ")."
-    if span[1] < 0:
-        return text + "): it uses what was hidden."
-    if span[0] > 0:
-        return text + "): it answers better without what was hidden."
-    return text + "): no use of what was hidden can be shown."
+    start = f"with {shown}, {_percent(index['value'])} of the accuracy is left ({100 * change['value']:+.1f} points"
+    if change["interval"] is None:
+        return start + ")."
+    low, high = change["interval"]
+    start += f", 95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+    if high < 0:
+        return start + ": the model uses what was hidden."
+    if low > 0:
+        return start + ": the accuracy is higher without what was hidden."
+    return start + ": no use of what was hidden can be shown."
 
 
 def _hidden(row: Mapping[str, Any]) -> str:
-    """What an accuracy under chance, or with many unreadable answers, hides."""
+    """Explain an accuracy below chance, or one with many unreadable answers; "" if there is nothing to explain."""
     low, _ = row["chance"]["interval"]
     if row["acc"] >= low and row["unparsed"] < 0.01:
         return ""
-    start = f"{_percent(row['acc'])} lies under what guessing gives. " if row["acc"] < low else ""
+    start = f"{_percent(row['acc'])} is below what guessing gives. " if row["acc"] < low else ""
     if not row["unparsed"]:
-        return start + "Every answer could be read."
-    rest = (
-        "none could be read" if row["acc_parsed"] is None else f"of the others {_percent(row['acc_parsed'])} are right"
-    )
-    return (
-        start
-        + f"{_percent(row['unparsed'])} of the answers choose nothing ({_percent(row['refused'])} refuse); {rest}."
-    )
-
-
-def _plain(shown: str) -> str:
-    names = {
-        "original": "the original image",
-        "masked-objects": "both objects black",
-        "masked-image": "noise for an image",
-    }
-    return names[shown]
+        return start + "All answers could be read."
+    parsed = row["acc_parsed"]
+    rest = "none could be read" if parsed is None else f"of the others {_percent(parsed)} are right"
+    choose = f"{_percent(row['unparsed'])} of the answers choose nothing ({_percent(row['refused'])} refuse)"
+    return f"{start}{choose}; {rest}."
 
 
 def _percent(value: float) -> str:

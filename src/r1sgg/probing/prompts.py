@@ -1,6 +1,6 @@
-"""The nine settings of the probe, and the question in words (wording: arXiv 2504.13617, section on the VQA probe).
+"""The nine settings of the probe, and the text of a question (as in arXiv 2504.13617, section on the VQA probe).
 
-A setting is IMAGES/PROMPTS: what is shown, and what the text says of the two objects.
+A setting is IMAGE/TEXT: how the image is masked, and what the text says about the two objects.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ Shown = Literal["original", "masked-image", "masked-objects"]
 Told = Literal["names+boxes", "no-names", "no-boxes"]
 Units = Literal["family", "pixels"]
 UNITS: tuple[Units, ...] = get_args(Units)
-"""Boxes in the coordinates that the family was trained on, or in pixels of the image, as the paper has them."""
+"""Boxes in the coordinates that the family was trained with, or in pixels of the image as in the paper."""
 
 
 class Setting(NamedTuple):
-    """What is shown and what is told."""
+    """What the image shows and what the text tells."""
 
     shown: Shown
     told: Told
@@ -34,10 +34,13 @@ SETTINGS: tuple[Setting, ...] = tuple(Setting(shown, told) for shown in get_args
 
 
 def parse_settings(spec: str) -> tuple[Setting, ...]:
-    """ "all", or names and patterns with commas between ("original/*,masked-image/no-boxes"), in the table's order.
+    """Read "all", or names and patterns separated by commas ("original/*,masked-image/no-boxes").
+
+    Returns:
+        The settings in the order of `SETTINGS`.
 
     Raises:
-        ConfigError: a part that fits no setting.
+        ConfigError: a part that matches no setting.
     """
     patterns = ["*" if part.strip() == "all" else part.strip() for part in spec.split(",")]
     for pattern in patterns:
@@ -48,12 +51,12 @@ def parse_settings(spec: str) -> tuple[Setting, ...]:
 
 
 def question_text(question: Question, told: Told, placement: Placement, options: Sequence[str] | None = None) -> str:
-    """The question as the model reads it.
+    """Write a question as the model reads it.
 
     Args:
-        question: what is asked.
+        question: the question.
         told: with or without names, with or without boxes.
-        placement: the coordinates that boxes are written in; their size is given as the image's size.
+        placement: the coordinates of the boxes; the text gives their range as the image's size.
         options: the four options in another order than the question's own.
     """
     graph = question.example.graph

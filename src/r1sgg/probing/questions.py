@@ -4,9 +4,8 @@
      "object_box": [2, 280, 798, 598], "options": {"A": "on", "B": "walking on", "C": "has", "D": "near"},
      "answer": "B"}
 
-Boxes are pixels. Where an annotation is incomplete a distractor may hold all the same: nothing here can know that.
-Distractors are seeded by the question's own name, so they do not change when others join or leave the set; the place of
-the answer may.
+Boxes are in pixels. A distractor may be true all the same if the annotation is incomplete. Distractors are seeded by
+the question's own id, so they do not change when other questions are added or removed; the position of the answer may.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ _T = TypeVar("_T")
 LETTERS = ("A", "B", "C", "D")
 Scheme = Literal["uniform", "frequency", "hard"]
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
-"""Distractors: any predicate alike; as often as they occur; plausible for the classes of the pair."""
+"""Distractors: all predicates with equal probability; by their frequency; plausible for the classes of the pair."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One relation to recognise; `subject` and `object` index the example's objects, `answer` the four options."""
+    """A relation to recognise; `subject` and `object` are indices of the example's objects, `answer` of an option."""
 
     id: str
     example: Example
@@ -47,11 +46,11 @@ class Question:
 
     @property
     def predicate(self) -> str:
-        """The option that holds."""
+        """The right option."""
         return self.options[self.answer]
 
     def to_record(self) -> dict[str, Any]:
-        """The line of questions.jsonl."""
+        """Return the object for questions.jsonl."""
         graph, boxes = self.example.graph, self.example.pixel_boxes.tolist()
         return {
             "id": self.id,
@@ -67,23 +66,20 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """Questions in the order of the ground truth, and how many relations gave none, by reason."""
+    """Questions in the order of the ground truth, and the number of relations without one, by reason."""
 
     questions: tuple[Question, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def lines(self) -> Iterator[bytes]:
-        """questions.jsonl."""
+        """Yield the lines of questions.jsonl."""
         for question in self.questions:
             yield orjson.dumps(question.to_record()) + b"\n"
 
     @property
     def hash(self) -> str:
-        """16 hex digits: two runs with the same were asked the same questions."""
-        digest = hashlib.sha256()
-        for line in self.lines():
-            digest.update(line)
-        return digest.hexdigest()[:16]
+        """16 hex digits; two runs with the same hash were asked the same questions."""
+        return hashlib.sha256(b"".join(self.lines())).hexdigest()[:16]
 
 
 def build_questions(
@@ -95,22 +91,22 @@ def build_questions(
     seed: int = 0,
     limit: int | None = None,
 ) -> QuestionSet:
-    """One question a relation; a triplet that the annotation repeats gives one.
+    """Make one question per relation; a triplet that the annotation repeats gives one question.
 
-    A relation gives none where its predicate is not in the vocabulary ("outside_vocabulary"), or where fewer than
-    three predicates are left beside those of its pair ("too_few_predicates"): with fewer options chance would not be
-    a quarter. Among any 4k questions in a row from the first, each letter is right k times.
+    A relation gives none if its predicate is not in the vocabulary ("outside_vocabulary"), or if fewer than three
+    predicates are left beside those of its pair ("too_few_predicates"): with fewer options chance would not be a
+    quarter. Among the first 4k questions, for any k, each letter is right k times.
 
     Args:
         examples: the ground truth.
-        vocabulary: predicates to choose from; an open one stands for those that occur in `examples` and `statistics`.
-        scheme: how distractors are drawn, always without replacement. "uniform": evenly. "frequency": in proportion
-            to counts in `statistics`, or in `examples` without them. "hard": in proportion to the predicate's count
-            for this pair of classes in `statistics`; where these run out, for either class in its role; then overall.
-            Where all counts run out, evenly.
+        vocabulary: predicates to choose from; an open one means those that occur in `examples` and `statistics`.
+        scheme: how distractors are drawn, always without replacement. "uniform": with equal probability. "frequency":
+            in proportion to counts in `statistics`, or in `examples` without them. "hard": in proportion to the
+            predicate's count for this pair of classes in `statistics`; if these run out, for either class in its role;
+            then overall. If all counts run out, with equal probability.
         statistics: counts over a training set.
-        seed: another seed draws other distractors and positions.
-        limit: ask about the first so many examples only; counts and an open vocabulary still come from all.
+        seed: of distractors and positions.
+        limit: use only this many examples, the first; counts and an open vocabulary still come from all.
 
     Raises:
         ConfigError: the scheme is unknown, or is "hard" without statistics.
@@ -119,7 +115,9 @@ def build_questions(
     if scheme not in SCHEMES:
         raise ConfigError(f"distractors: expected one of {', '.join(SCHEMES)}, found {scheme!r}")
     if scheme == "hard" and statistics is None:
-        raise ConfigError("distractors hard: expected a training set (--train) to know what is plausible, found none")
+        raise ConfigError(
+            "distractors hard: expected a training set to count plausible predicates, found none; add --train"
+        )
     held = list(examples)
     counts = Counter(p for e in held for p in e.graph.predicates) if statistics is None else statistics.predicates
     names = vocabulary.predicates or tuple(sorted({p for e in held for p in e.graph.predicates} | set(counts)))
@@ -152,7 +150,7 @@ def build_questions(
 
 
 class _Weights:
-    """For a pair of classes: tables of weights, of which each is used up before the next."""
+    """For a pair of classes: tables of weights, each of which is used up before the next."""
 
     def __init__(
         self, scheme: Scheme, names: Sequence[str], counts: Counter[str], statistics: TrainingStatistics | None
@@ -169,7 +167,7 @@ class _Weights:
             self._objects.setdefault(target, Counter()).update(pair_counts)
 
     def tiers(self, subject: str, target: str) -> list[dict[str, float]]:
-        """Tables of weights above 0 by predicate, in the alphabet's order."""
+        """List the tables of weights (above 0) by predicate, in alphabetical order."""
         if self._pairs is None:
             return self._last
         either = self._subjects.get(subject, Counter()) + self._objects.get(target, Counter())
@@ -182,9 +180,10 @@ class _Weights:
 def draw(
     tiers: Iterable[Mapping[str, float]], forbidden: set[str], rng: random.Random, count: int = len(LETTERS) - 1
 ) -> list[str]:
-    """Up to `count` names without replacement, in random order; a table is drawn from when those before it are empty.
+    """Draw up to `count` names without replacement, in random order; a table is used when those before it are empty.
 
-    Within a table the chance of a name is in proportion to its weight (exponential keys, Efraimidis and Spirakis 2006).
+    Within a table the probability of a name is in proportion to its weight: the names with the largest keys
+    log(u) / weight, for uniform u, are such a sample (Efraimidis and Spirakis 2006).
     """
     chosen: list[str] = []
     for table in tiers:
@@ -196,11 +195,11 @@ def draw(
         chosen += sorted(keys, key=lambda name: -keys[name])[: count - len(chosen)]
         if len(chosen) == count:
             break
-    return _shuffled(chosen, rng)  # the likeliest came first, which would tell by position
+    return _shuffled(chosen, rng)  # drawn in order of probability, so the position would be a hint
 
 
 def _position(number: int, seed: int) -> int:
-    """Where the answer of the n-th question stands: each block of four has each letter once."""
+    """Choose the position of the n-th question's answer: each block of four has each letter once."""
     block, place = divmod(number, len(LETTERS))
     return _shuffled(range(len(LETTERS)), _generator(seed, f"positions {block}"))[place]
 

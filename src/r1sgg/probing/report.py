@@ -1,4 +1,4 @@
-"""Probes of several models as one table (rich, Markdown, HTML) and as bars. It computes nothing: see `numbers`."""
+"""Probes of several models as one table (rich, Markdown, HTML) and as bars. The figures come from `numbers`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class ProbedModel:
 
 
 def read_probes(folders: Sequence[Path]) -> list[ProbedModel]:
-    """The results in folders that `r1sgg probe` wrote.
+    """Read the results in folders that `r1sgg probe` wrote.
 
     Raises:
-        InputError: a folder holds none.
+        InputError: a folder has none.
     """
     read = []
     for folder in folders:
@@ -51,23 +51,23 @@ def read_probes(folders: Sequence[Path]) -> list[ProbedModel]:
 
 
 def remarks(models: Sequence[ProbedModel]) -> list[str]:
-    """What a reader of the joint table must know: unlike questions, unlike answering, chance."""
+    """Write the notes under the table: different questions, different ways of answering, chance."""
     out = []
-    for key, what in (("questions", "asked different questions"), ("answering", "answered in different ways")):
+    for key, what in (("questions", "were asked different questions"), ("answering", "answered in different ways")):
         if len({model.summary.get(key) for model in models}) > 1:
             listed = ", ".join(f"{model.name}: {model.summary.get(key)}" for model in models)
-            out.append(f"Not comparable cell by cell: the models were {what} ({listed}).")
+            out.append(f"Not comparable: the models {what} ({listed}).")
     spans = {
         tuple(row["chance"]["interval"]) for m in models for row in m.results.values() if row["chance"]["interval"]
     }
     if len(spans) == 1:
         low, high = spans.pop()
-        out.append(f"Chance is 25.0 %; 95 % of those who guess reach {100 * low:.1f} to {100 * high:.1f} %.")
+        out.append(f"Chance is 25.0 %; 95 % of models that guess reach {100 * low:.1f} to {100 * high:.1f} %.")
     return out
 
 
 def table_rows(models: Sequence[ProbedModel]) -> list[tuple[str, str, list[str]]]:
-    """(what is shown, what is told, cells), a row a setting that some model has; three cells a model."""
+    """List (image, text, cells), one row per setting that some model has; three cells per model."""
     rows: list[tuple[str, str, list[str]]] = []
     for setting in SETTINGS:
         found = [model.results.get(str(setting)) for model in models]
@@ -89,7 +89,7 @@ def _percent(value: float | None) -> str:
 
 
 def markdown(models: Sequence[ProbedModel]) -> str:
-    """The table in Markdown, remarks and conclusions under it."""
+    """Write the table in Markdown, with remarks and conclusions under it."""
     heads = ["image", "text", *(_escaped(f"{m.name} {column}") for m in models for column in COLUMNS)]
     lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * (len(heads) - 2)]
     lines += [f"| {shown} | {told} | " + " | ".join(cells) + " |" for shown, told, cells in table_rows(models)]
@@ -109,7 +109,7 @@ def _escaped(text: str) -> str:
 
 
 def html(models: Sequence[ProbedModel]) -> str:
-    """One self-contained page: the figure, the table, remarks, conclusions."""
+    """Write a self-contained page: table, remarks, figure, conclusions."""
     return _render(
         "table.html.j2",
         models=models,
@@ -121,7 +121,7 @@ def html(models: Sequence[ProbedModel]) -> str:
 
 
 def figure(models: Sequence[tuple[str, Results]]) -> str:
-    """Accuracy by setting as an SVG: a panel a model, a group of bars a text, a bar an image."""
+    """Draw accuracy by setting as an SVG: one panel per model, one group of bars per text, one bar per image."""
     return _render("figure.svg.j2", figure=bars(models))
 
 
@@ -136,7 +136,7 @@ _GROUP, _BAR = 136, 36
 
 
 def bars(models: Sequence[tuple[str, Results]]) -> dict[str, Any]:
-    """The geometry of the figure: for each model its bars with whiskers for intervals, 0 to 100 % from BASE to TOP."""
+    """Lay out the figure: for each model its bars, with whiskers for intervals; 0 to 100 % is from BASE to TOP."""
 
     def y(value: float) -> float:
         return round(BASE - (BASE - TOP) * value, 1)

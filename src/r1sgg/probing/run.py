@@ -1,13 +1,13 @@
-"""A whole probe: questions, answers and results of one model in a folder, written so that a killed run goes on.
+"""Probe one model: questions, answers and results in a folder, written so that a killed run can be resumed.
 
-    OUT/questions.jsonl           what is asked (`r1sgg.probing.questions`)
-    OUT/answers.jsonl             one line a question and setting, in the order of settings and then of questions
-    OUT/answers.jsonl.run.json    what a continued run must share, and the seconds spent answering
+    OUT/questions.jsonl           the questions (`r1sgg.probing.questions`)
+    OUT/answers.jsonl             one line per question and setting, in the order of settings and then of questions
+    OUT/answers.jsonl.run.json    the settings that a resumed run must share, and the seconds spent answering
     OUT/results.json              {setting: figures} (`r1sgg.probing.numbers`)
-    OUT/summary.json              model, answering, hash of the questions, what follows from the figures
+    OUT/summary.json              model, answering, hash of the questions, conclusions
     OUT/figure.svg                accuracy by setting
 
-Windows and resuming are those of `r1sgg.bulk.run`.
+Windows and resuming are those of `r1sgg.bulk.run`: answers are written one window of batches at a time.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ class Probe:
     """How a model is probed.
 
     Attributes:
-        settings: what is shown and told; see `r1sgg.probing.prompts`.
+        settings: image and text of the questions; see `r1sgg.probing.prompts`.
         answering: "generate" (free text, read by `read_choice`), "letters" or "logprobs" (see `r1sgg.probing.scoring`).
         scheme: how distractors are drawn.
         vocabulary: predicates to choose from.
-        train: ground truth that plausible distractors and frequencies are counted on.
+        train: ground truth in which plausible distractors and frequencies are counted.
         boxes: coordinates of the boxes in the question.
         seed: of distractors, positions and noise.
         max_new_tokens: longest free answer.
-        limit: ask about the first so many images only.
+        limit: use only this many images, the first.
         resamples: bootstrap resamples for intervals.
     """
 
@@ -80,7 +80,7 @@ class Probe:
                 raise ConfigError(f"{name}: expected one of {', '.join(known)}, found {value!r}")
 
     def questions(self, ground_truth: Path) -> QuestionSet:
-        """The questions about a ground-truth file; they depend on nothing of the model.
+        """Make the questions about a ground-truth file; they do not depend on the model.
 
         Raises:
             ConfigError, InputError: see `build_questions` and `read_ground_truth`.
@@ -97,12 +97,12 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a probe gave.
+    """The outcome of a probe.
 
     Attributes:
         results: see `r1sgg.probing.numbers.results`.
         summary: the content of summary.json.
-        failed: answers that were not asked for because their image cannot be opened.
+        failed: questions that were not asked because their image cannot be opened.
         asked: answers of this run, without those of an earlier one.
         seconds: spent on them.
     """
@@ -125,21 +125,21 @@ def run(
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
-    """Probe a model; see the head of this file for what is written.
+    """Probe a model and write the files that this module's docstring lists.
 
     Args:
         ground_truth: a ground-truth file with images.
-        out: the folder to write; a run that was killed is continued.
-        checkpoint: in which coordinates boxes are given.
-        engine: who answers.
-        probe: how to ask.
-        batch_size: questions that are answered together.
-        overwrite: start anew where `out` holds answers.
-        progress: called with the number of answers done and of all.
+        out: the folder to write; a killed run in it is resumed.
+        checkpoint: of the model; it gives the coordinates of the boxes.
+        engine: generates or scores the answers.
+        probe: how the model is probed.
+        batch_size: questions per batch.
+        overwrite: start again if `out` has answers.
+        progress: called with the number of answers so far and of all.
 
     Raises:
-        InputError: the ground truth is wrong, or `out` holds a run with other settings.
-        ModelError: the engine cannot score letters, and "letters" or "logprobs" was asked for.
+        InputError: the ground truth is wrong, or `out` has a run with other settings.
+        ModelError: "letters" or "logprobs" was asked for, and the engine cannot score letters.
     """
     if batch_size < 1:
         raise ConfigError(f"batch size: expected 1 or more, found {batch_size}")
@@ -180,7 +180,7 @@ def run(
 def _shared_settings(
     checkpoint: Checkpoint, engine: Engine, probe: Probe, questions: QuestionSet, batch_size: int
 ) -> dict[str, Any]:
-    """What a run that is continued must have in common with its beginning."""
+    """List the settings that a resumed run must have in common with its beginning."""
     free = {"sampling": describe(Sampling(max_new_tokens=probe.max_new_tokens))}
     return {
         "model": checkpoint.name,
@@ -200,7 +200,7 @@ def _shared_settings(
 def _answer(
     tasks: Sequence[tuple[Setting, Question]], checkpoint: Checkpoint, engine: Engine, probe: Probe
 ) -> list[dict[str, Any]]:
-    """The lines of one batch, without their ids."""
+    """Answer one batch; return its lines without their ids."""
     rows: list[dict[str, Any]] = [{"setting": str(setting), "image_id": q.example.image_id} for setting, q in tasks]
     pictures: dict[str, tuple[Image.Image, Placement] | str] = {}
     batch: list[Asked] = []
@@ -230,7 +230,7 @@ def _answer(
 
 
 def _generate(batch: Sequence[Asked], rows: Sequence[dict[str, Any]], engine: Engine, probe: Probe) -> None:
-    """Free answers, read into the lines."""
+    """Generate free answers and add what they choose to the lines."""
     completions = engine.generate(
         [asked.image for asked in batch],
         [asked.messages() for asked in batch],
@@ -244,7 +244,7 @@ def _generate(batch: Sequence[Asked], rows: Sequence[dict[str, Any]], engine: En
 
 
 def _open(example: Example, checkpoint: Checkpoint, boxes: Units) -> tuple[Image.Image, Placement] | str:
-    """The image and the coordinates of its boxes, or why there is none."""
+    """Open the image and place it in the coordinates of the boxes; or return the error as text."""
     try:
         if example.image is None:
             raise ImageError(example.image_id, expected='"image", the path of a file', found="none in its line")
@@ -259,7 +259,7 @@ def _open(example: Example, checkpoint: Checkpoint, boxes: Units) -> tuple[Image
 def _finish(
     out: Path, questions: QuestionSet, probe: Probe, settings: dict[str, Any], pace: tuple[int, float]
 ) -> Outcome:
-    """Results from the answers file, which holds those of earlier runs too."""
+    """Compute and write the results, from all of the answers file: it has those of earlier runs too."""
     with (out / "answers.jsonl").open("rb") as handle:
         rows = [orjson.loads(line) for line in handle]
     figures = results(questions.questions, rows, probe.settings, probe.resamples)

@@ -1,9 +1,9 @@
-"""Choosing without free text: the model's probabilities of the four letters, as they are or over permutations.
+"""Choosing without free text: by the model's probabilities of the four letters, as they are or over rotations.
 
-"letters" takes the most probable letter as next token: greedy decoding that may write nothing else. "logprobs" asks
-four times with the options moved round, so each stands at each letter once, and takes the option with the highest mean
-log-probability among the four letters: a liking for a letter or a place cancels (compare Zheng et al., "Large Language
-Models Are Not Robust Multiple Choice Selectors", 2024). Equal scores: the first option.
+"letters" takes the most probable letter as next token: greedy decoding restricted to the four letters. "logprobs" asks
+four times with the options rotated, so that each option has each letter once, and takes the option with the highest
+mean log-probability among the four letters: a bias for a letter or a position cancels (compare Zheng et al., "Large
+Language Models Are Not Robust Multiple Choice Selectors", 2024). If scores are equal, the first option is chosen.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from r1sgg.models.prompts import Message
 from r1sgg.probing.prompts import Told, question_text
 from r1sgg.probing.questions import LETTERS, Question
 
-_DIGITS = 9  # scores that differ less are equal: a pure liking for a letter must not be decided by rounding
+_DIGITS = (
+    9  # scores that differ by less are equal: rounding errors must not decide between options without a difference
+)
 
 
 @runtime_checkable
@@ -33,12 +35,12 @@ class LetterScorer(Protocol):
     def next_token_logprobs(
         self, images: Sequence[Image.Image], messages: Sequence[list[Message]], words: Sequence[str]
     ) -> list[list[float]]:
-        """Natural-log probability, for each chat, that its answer begins with each of the words."""
+        """Return for each chat the log-probabilities (natural) that its completion begins with each of the words."""
         ...
 
 
 class Asked(NamedTuple):
-    """One question as it is put: the picture, what the text tells, and the coordinates of its boxes."""
+    """A question with its image, what the text tells, and the coordinates of its boxes."""
 
     image: Image.Image
     question: Question
@@ -46,29 +48,35 @@ class Asked(NamedTuple):
     placement: Placement
 
     def messages(self, turn: int = 0) -> list[Message]:
-        """The chat; options moved round by `turn` places, so that letter k names option k + turn (modulo 4)."""
+        """Write the chat, with the options rotated by `turn`: letter k names option k + turn (modulo 4)."""
         options = self.question.options[turn:] + self.question.options[:turn]
         return [{"role": "user", "content": question_text(self.question, self.told, self.placement, options)}]
 
 
 def as_scorer(engine: Engine) -> LetterScorer:
-    """The engine, where it can score.
+    """Return the engine if it can score letters.
 
     Raises:
-        ModelError: it can only write text.
+        ModelError: it can only generate text.
     """
     if not isinstance(engine, LetterScorer):
-        raise ModelError(f"the engine {engine.name} gives no probabilities of letters: use --answering generate")
+        raise ModelError(
+            f"answering: expected an engine that returns probabilities of letters, found {engine.name}; use "
+            "--answering generate"
+        )
     return engine
 
 
 def option_scores(scorer: LetterScorer, batch: Sequence[Asked], *, debias: bool) -> list[list[float]]:
-    """Scores (B, 4) of the options, log-probabilities among the four letters.
+    """Score the options by log-probabilities among the four letters.
 
     Args:
-        scorer: who knows the probabilities.
-        batch: what is asked.
-        debias: mean over the four turns of the options; otherwise their own order alone.
+        scorer: the engine.
+        batch: the questions.
+        debias: mean over the four rotations of the options; otherwise their own order only.
+
+    Returns:
+        (B, 4) scores in the order of the options.
     """
     turns = range(len(LETTERS)) if debias else range(1)
     images = [asked.image for asked in batch]
@@ -82,12 +90,12 @@ def option_scores(scorer: LetterScorer, batch: Sequence[Asked], *, debias: bool)
 
 
 def best(scores: Sequence[float]) -> int:
-    """The option with the highest score, the first of equal ones."""
+    """Return the option with the highest score; of equal ones the first."""
     return max(range(len(scores)), key=lambda k: (scores[k], -k))
 
 
 def _among(logs: Sequence[float]) -> list[float]:
-    """Log-probabilities of the letters, given that it is one of them."""
+    """Renormalise log-probabilities over the letters."""
     top = max(logs)
     whole = top + math.log(sum(math.exp(value - top) for value in logs))
     return [value - whole for value in logs]

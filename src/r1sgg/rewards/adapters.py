@@ -18,6 +18,7 @@ import math
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,8 @@ import orjson
 from r1sgg.data.base import Example, example_of_record
 from r1sgg.data.jsonl import frame_of
 from r1sgg.errors import InputError, require
-from r1sgg.graph.scene import SceneGraph
-from r1sgg.graph.text import Frame
+from r1sgg.graph.parsed import Frame, Parsed
 from r1sgg.rewards.rubric import Rubric, Score
-from r1sgg.rewards.terms import TERMS
 
 RewardFunction = Callable[..., list[float | None]]
 
@@ -39,12 +38,33 @@ def label(example: Example, frame: Frame) -> str:
     return orjson.dumps({**example.to_record(), "frame": list(frame)}).decode()
 
 
-class _Scorer:
-    """Scores answers against labels from many threads; remembers the last batch, and the truths of recent ones."""
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """A batch of B completions as it was scored.
 
-    def __init__(self, rubric: Rubric) -> None:
-        self.rubric = rubric
-        self.truths: dict[str, tuple[SceneGraph, Frame | None]] = {}
+    Attributes:
+        texts: the completions; parsed: what the parser found in them; scores: their scores.
+        examples: the annotations; frames: what the completions' boxes are relative to.
+        columns: what else the trainer passed (TRL: the data set's other columns, `log_metric`, ...).
+    """
+
+    texts: Sequence[str]
+    parsed: Sequence[Parsed]
+    scores: Sequence[Score]
+    examples: Sequence[Example]
+    frames: Sequence[Frame]
+    columns: Mapping[str, Any]
+
+
+Observer = Callable[[ScoredBatch], None]
+
+
+class _Scorer:
+    """Scores completions against labels from many threads; remembers the last batch, and the truths of recent ones."""
+
+    def __init__(self, rubric: Rubric, observers: Sequence[Observer] = ()) -> None:
+        self.rubric, self.observers = rubric, observers
+        self.truths: dict[str, tuple[Example, Frame | None]] = {}
         self.last: tuple[Any, list[Score]] | None = None
         self.lock = threading.Lock()
 
@@ -53,27 +73,37 @@ class _Scorer:
         completions: Sequence[Any],
         labels: Sequence[str],
         frames: Sequence[Sequence[float]] | None = None,
+        columns: Mapping[str, Any] | None = None,
     ) -> list[Score]:
-        """Scores of a batch; `frames` stands in for labels that hold none.
+        """Scores of a batch; `frames` is for labels that hold none.
+
+        With `columns` the batch is new, whatever it holds, and the observers see it; otherwise a batch that is the last
+        one again is not scored again.
 
         Raises:
-            InputError: a label is no ground-truth record, or its frame is nowhere.
+            InputError: a label is no ground-truth record, or it has no frame.
         """
         texts = [text_of(completion) for completion in completions]
         given = None if frames is None else [(float(w), float(h)) for w, h in frames]
         key = (texts, list(labels), given)
         with self.lock:
-            if self.last is None or self.last[0] != key:
+            if columns is not None or self.last is None or self.last[0] != key:
                 rows = [self._truth(text) for text in labels]
-                found = [frame for _, frame in rows] if given is None else given
-                self.last = (key, self.rubric.score(texts, [graph for graph, _ in rows], list(map(_known, found))))
+                found = [_known(frame) for _, frame in rows] if given is None else given
+                truths = [example.graph for example, _ in rows]
+                parsed = self.rubric.read(texts, truths, found)
+                scores = self.rubric.score_parsed(texts, parsed, truths, found)
+                self.last = (key, scores)
+                batch = ScoredBatch(texts, parsed, scores, [example for example, _ in rows], found, columns or {})
+                for observer in self.observers:
+                    observer(batch)
             return self.last[1]
 
     def one(self, completion: str, truth: str) -> Score:
-        """The score of one answer."""
+        """The score of one completion."""
         return self.scores([completion], [truth])[0]
 
-    def _truth(self, text: str) -> tuple[SceneGraph, Frame | None]:
+    def _truth(self, text: str) -> tuple[Example, Frame | None]:
         found = self.truths.get(text)
         if found is None:
             if len(self.truths) >= 4096:
@@ -82,7 +112,7 @@ class _Scorer:
         return found
 
 
-def _read_label(text: str) -> tuple[SceneGraph, Frame | None]:
+def _read_label(text: str) -> tuple[Example, Frame | None]:
     try:
         record = orjson.loads(text)
     except (orjson.JSONDecodeError, TypeError) as error:
@@ -93,7 +123,7 @@ def _read_label(text: str) -> tuple[SceneGraph, Frame | None]:
         raise InputError("ground_truth", expected="a JSON object", found=repr(text)[:60], hint=_MAKE)
     example = example_of_record(record, "ground_truth", Path(), frozenset(("frame",)))
     frame = record.get("frame")
-    return example.graph, None if frame is None else frame_of(frame, "ground_truth: frame")
+    return example, None if frame is None else frame_of(frame, "ground_truth: frame")
 
 
 def _known(frame: Frame | None) -> Frame:
@@ -118,29 +148,38 @@ def text_of(completion: Any) -> str:
 # ---------------------------------------------------------------- a column for each term
 
 
-def trl_rewards(rubric: Rubric) -> tuple[list[RewardFunction], list[float]]:
+def trl_rewards(rubric: Rubric, observers: Sequence[Observer] = ()) -> tuple[list[RewardFunction], list[float]]:
     """Reward functions for TRL's GRPOTrainer, one per weighted term, with their weights.
+
+    Args:
+        rubric: what is scored.
+        observers: functions that see each batch once it is scored: logs, guards.
 
     Each is called with `completions` (strings, or lists of chat messages) and the data set's columns `ground_truth` (a
     ground-truth record as JSON) and `frame` ([w, h]; not needed where the record holds it); it returns a term's value
     per completion, None where the term does not apply. Called in turn with the same batch, they share one parse and
     one match.
     """
-    scorer = _Scorer(rubric)
-    return [_column(scorer, name) for name in rubric.weights], list(rubric.weights.values())
+    scorer = _Scorer(rubric, observers)
+    first = next(iter(rubric.weights), "")
+    columns = [_column(scorer, name, opens=name == first) for name in rubric.weights]
+    return columns, list(rubric.weights.values())
 
 
-def _column(scorer: _Scorer, name: str) -> RewardFunction:
+def _column(scorer: _Scorer, name: str, *, opens: bool) -> RewardFunction:
+    """The function of one term; that which `opens` is called first, with a new batch."""
+
     def reward(
         completions: Sequence[Any],
         ground_truth: Sequence[str],
         frame: Sequence[Sequence[float]] | None = None,
-        **_: Any,
+        **columns: Any,
     ) -> list[float | None]:
-        return [score.terms[name] for score in scorer.scores(completions, ground_truth, frame)]
+        scores = scorer.scores(completions, ground_truth, frame, columns if opens else None)
+        return [score.terms[name] for score in scores]
 
     reward.__name__ = reward.__qualname__ = name
-    reward.__doc__ = TERMS[name].__doc__
+    reward.__doc__ = scorer.rubric.about(name)
     return reward
 
 

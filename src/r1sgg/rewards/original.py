@@ -16,87 +16,70 @@ from typing import Any
 import numpy as np
 
 from r1sgg.graph.document import find_document
+from r1sgg.graph.parsed import Frame, Parsed
+from r1sgg.graph.policies import Issue
 from r1sgg.graph.scene import EMPTY, SceneGraph
-from r1sgg.graph.text import Frame, Issue, Parsed
-from r1sgg.judging.assignment import Array, MatchCost
+from r1sgg.judging.boxes import Array
+from r1sgg.judging.evidence import Rules
 from r1sgg.judging.labels import LabelSimilarity
-from r1sgg.rewards.answers import Answers, answers_of
-from r1sgg.rewards.evidence import Evidence
-from r1sgg.rewards.rubric import Rubric
+from r1sgg.rewards import terms
+from r1sgg.rewards.conventions import Conventions, Task
+from r1sgg.rewards.evidence import CompletionEvidence
 
 _TAGS = re.compile(r"<think>.*</think>\s*<answer>.*</answer>", re.DOTALL)
 _FARTHEST = 1e6
+_KEYS = {"sgg": ("objects", "relationships"), "det": ("objects",), "cls": ("relationships",)}
 Document = dict[str, Any] | None
 
 
-class OriginalRubric(Rubric):
-    """A rubric that repeats the original's values."""
+def read(text: str, truth: SceneGraph, frame: Frame, task: Task, repair: bool) -> Parsed:
+    """Read a completion as the original does; it repairs nothing."""
+    issues: list[Issue] = []
+    document = _given(_document(text, issues), truth, frame, task)
+    return Parsed(_graph(document, frame, last=False), issues)
 
-    cost = MatchCost(giou=True)
-    last_predicate = True
 
-    def __init__(
-        self,
-        weights: Mapping[str, float],
-        similarity: LabelSimilarity | None = None,
-        *,
-        clamp: bool = False,
-        **options: Any,
-    ) -> None:
-        """As `Rubric`; cosines are not clamped."""
-        super().__init__(weights, similarity, clamp=clamp, **options)
-        self._use(BeforeDot(self.similarity))
-
-    def answers(self, texts: Sequence[str], truths: Sequence[SceneGraph], frames: Sequence[Frame]) -> Answers:
-        """See `Rubric`; never in columns."""
-        return answers_of(texts, [self.read(*row) for row in zip(texts, truths, frames, strict=True)])
-
-    def read(self, completion: str, truth: SceneGraph, frame: Frame) -> Parsed:
-        """Read an answer as the original does."""
-        issues: list[Issue] = []
-        document = self._document(completion, truth, frame, issues)
-        return Parsed(_graph(document, frame, last=False), tuple(issues))
-
-    def term(self, name: str, evidence: Evidence) -> Array:
-        """One term; the hard ones look repeated ids up differently."""
-        if name == "format":
-            return np.array([self._format(text) for text in evidence.texts])
-        if name == "edge" or name.startswith("hard_"):
-            evidence = self._by_id(evidence, last=name != "edge")
-        return super().term(name, evidence)
-
-    def _by_id(self, evidence: Evidence, *, last: bool) -> Evidence:
-        """The same answers with relationships between the last objects of their ids, or between any of them."""
-        graphs = [
-            _graph(self._document(text, truth, frame), frame, last=last)
-            for text, truth, frame in zip(evidence.texts, evidence.truths, evidence.frames, strict=True)
-        ]
-        answers = answers_of(evidence.texts, [Parsed(g) for g in graphs])
-        fresh = self.evidence(evidence.texts, answers, evidence.truths, evidence.frames)
-        if not last:  # relationships point to the first object of an id: what is matched to another one counts for it
-            m = fresh.matched
-            first = [{name: k for k, name in reversed(list(enumerate(g.ids)))} for g in graphs]
-            shift = np.array(
-                [f[i] - k for g, f in zip(graphs, first, strict=True) for k, i in enumerate(g.ids)], np.intp
-            )
-            columns = (m.cells - m.first[m.owners]) % m.predicted.counts[m.owners]
-            m.assigned[m.cells + shift[m.predicted.first[m.owners] + columns]] = True
-        return fresh
-
-    def _document(self, text: str, truth: SceneGraph, frame: Frame, issues: list[Issue] | None = None) -> Document:
-        document = _document(text, [] if issues is None else issues)
-        if self.task == "cls" and document is not None and "objects" not in document:
-            return {**document, "objects": _rows(truth, frame)}
+def _given(document: Document, truth: SceneGraph, frame: Frame, task: Task) -> Document:
+    if task != "cls" or document is None or "objects" in document:
         return document
+    boxes = (truth.boxes * (*frame, *frame)).tolist()
+    return {**document, "objects": [{"id": i, "bbox": box} for i, box in zip(truth.ids, boxes, strict=True)]}
 
-    def _format(self, text: str) -> float:
-        document = _document(text, [])
-        keys = {"sgg": ("objects", "relationships"), "det": ("objects",), "cls": ("relationships",)}[self.task]
-        if document is None or not all(key in document for key in keys) or not _TAGS.fullmatch(text):
-            return 0.0
-        declared = {o.get("id") for o in _dicts(document.get("objects")) if isinstance(o.get("id"), str)}
-        ends = [r.get(k) for r in _dicts(document.get("relationships")) for k in ("subject", "object")]
-        return float(self.task != "sgg" or all(isinstance(e, str) and e in declared for e in ends))
+
+def _terms(task: Task) -> Mapping[str, terms.Term]:
+    edge = terms.edge_by_label if task == "cls" else terms.edge
+    return {
+        "format": lambda e: np.array([_format(text, task) for text in e.texts]),
+        "edge": lambda e: edge(_by_id(e, task, last=False)),
+        "hard_recall": lambda e: terms.hard_recall(_by_id(e, task, last=True)),
+        "hard_recall_relax": lambda e: terms.hard_recall_relax(_by_id(e, task, last=True)),
+    }
+
+
+def _by_id(evidence: CompletionEvidence, task: Task, *, last: bool) -> CompletionEvidence:
+    """The same completions with relationships between the last objects of their ids, or between any of them."""
+    rows = zip(evidence.texts, evidence.truths, evidence.frames, strict=True)
+    graphs = [_graph(_given(_document(x, []), truth, frame, task), frame, last=last) for x, truth, frame in rows]
+    parsed = [Parsed(g) for g in graphs]
+    fresh = CompletionEvidence(evidence.texts, parsed, evidence.truths, evidence.frames, evidence.table, evidence.rules)
+    if last:
+        return fresh
+    # relationships point to the first object of an id: what is matched with another object of that id counts for it
+    first = [{name: k for k, name in reversed(list(enumerate(g.ids)))} for g in graphs]
+    rank = np.array([places[name] for g, places in zip(graphs, first, strict=True) for name in g.ids], dtype=np.intp)
+    m, cells, predicted = fresh.matched, fresh.cells, fresh.predicted
+    columns = cells.right[m.cells]
+    m.assigned[cells.cell(cells.left[m.cells], predicted.first[predicted.owners[columns]] + rank[columns])] = True
+    return fresh
+
+
+def _format(text: str, task: Task) -> float:
+    document = _document(text, [])
+    if document is None or not all(key in document for key in _KEYS[task]) or not _TAGS.fullmatch(text):
+        return 0.0
+    declared = {o.get("id") for o in _dicts(document.get("objects")) if isinstance(o.get("id"), str)}
+    ends = [r.get(k) for r in _dicts(document.get("relationships")) for k in ("subject", "object")]
+    return float(task != "sgg" or all(isinstance(e, str) and e in declared for e in ends))
 
 
 class BeforeDot:
@@ -158,6 +141,9 @@ def _plain(name: str) -> str:
     return name.replace("_", " ").replace("-", " ").lower()
 
 
-def _rows(graph: SceneGraph, frame: Frame) -> list[dict[str, Any]]:
-    boxes = (graph.boxes * (*frame, *frame)).tolist()
-    return [{"id": i, "bbox": box} for i, box in zip(graph.ids, boxes, strict=True)]
+ORIGINAL = Conventions(
+    Rules(claims=False, clamp=False, giou=True, last_predicate=True, settle_twins=False),
+    read=read,
+    similarity=BeforeDot,
+    terms=_terms,
+)

@@ -1,43 +1,45 @@
-"""A rubric: named, weighted terms over one parse and one match per answer.
+"""A rubric: named, weighted terms over one parse and one judgement per completion.
 
-    >>> from r1sgg.judging.labels import load_similarity
-    >>> rubric = Rubric(REWARD_SETS["paper-v4"].weights, load_similarity("exact"))
+    >>> from r1sgg import Rubric
+    >>> rubric = Rubric.of("balanced")
 
-The named sets are in `REWARD_SETS`. Deliberately no training here (trainers call `r1sgg.rewards.adapters`), and no
-guessing: what to score against, and in which frame the answer's boxes are, is passed in.
+The named sets are in `REWARD_SETS`. There is no training here (trainers call `r1sgg.rewards.adapters`), and no
+guessing: what to score against, and in which frame a completion's boxes are, is passed in.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from operator import mul
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from r1sgg.errors import ConfigError
-from r1sgg.graph.document import find_document
-from r1sgg.graph.scene import EMPTY, SceneGraph
-from r1sgg.graph.text import Frame, Issue, Parsed, graph_of_document, parse
-from r1sgg.judging.assignment import PAPER_COST, Array, MatchCost, keep_freed_memory
+from r1sgg.graph.parsed import Frame, Parsed
+from r1sgg.graph.policies import Issue
+from r1sgg.graph.scene import SceneGraph
+from r1sgg.judging.assignment import keep_freed_memory
+from r1sgg.judging.boxes import Array
 from r1sgg.judging.labels import LabelSimilarity, LabelTable, load_similarity
-from r1sgg.rewards.answers import Answers, answers_of, read_answers
-from r1sgg.rewards.evidence import Evidence
-from r1sgg.rewards.terms import NEEDS_OBJECTS, NEEDS_RELATIONSHIPS, TERMS, edge_by_label
+from r1sgg.rewards.conventions import PAPER, TASKS, Conventions, Task
+from r1sgg.rewards.custom import is_custom, load_term, name_of, weights_of
+from r1sgg.rewards.evidence import CompletionEvidence
+from r1sgg.rewards.original import ORIGINAL
+from r1sgg.rewards.terms import NEEDS_OBJECTS, NEEDS_RELATIONSHIPS, edge_by_label
 
 STANDARD_TERMS = ("format", "node", "edge", "hard_recall", "hard_recall_relax")
 """Always computed; those without a weight do not enter the total."""
 
-Task = Literal["sgg", "det", "cls"]
-
 
 @dataclass(frozen=True, slots=True)
 class RewardSet:
-    """Weights, and what they are for."""
+    """Weights, what they are for, and the conventions they are computed by."""
 
     weights: Mapping[str, float]
     about: str
+    conventions: Conventions = PAPER
 
 
 REWARD_SETS: dict[str, RewardSet] = {
@@ -45,21 +47,23 @@ REWARD_SETS: dict[str, RewardSet] = {
     "paper-v4": RewardSet({"format": 1.0, "hard_recall": 5.0}, "format + hard recall (best published mR)"),
     "paper-v4-relax": RewardSet({"format": 1.0, "hard_recall_relax": 5.0}, "format + relaxed hard recall"),
     "balanced": RewardSet(
-        {"format": 0.5, "node": 0.5, "edge_f1": 1.0, "distinct": 0.1},
-        "format + soft node + one-to-one soft F1 of triplets: listing everything does not pay",
+        {"graph_format": 0.5, "node_f1": 1.0, "triplet_f1": 2.0},
+        "what the metric counts: one-to-one soft F1 of objects and of triplets, a readable graph required",
     ),
     "original": RewardSet(
         {"format": 1.0, "node_label": 2.0, "node_box": 2.0, "edge": 5.0, "hard_recall": 5.0, "hard_recall_relax": 5.0},
         "the original code's six functions with its weights and conventions (see `r1sgg.rewards.original`)",
+        ORIGINAL,
     ),
 }
 """Reward sets by name."""
 
-DEFAULT_WEIGHTS: Mapping[str, float] = REWARD_SETS["paper-v1"].weights
+DEFAULT_SET = "paper-v1"
+"""What is scored and trained with where nothing is named."""
 
 
 class Score(NamedTuple):
-    """One answer's scores.
+    """One completion's scores.
 
     Attributes:
         terms: each term's fraction in [0, 1] (in [-1, 1] where cosines are not clamped), None where it does not apply.
@@ -73,72 +77,103 @@ class Score(NamedTuple):
 
 
 class Rubric:
-    """Scores answers against true graphs.
+    """Scores completions against true graphs.
 
     Attributes:
-        cost: of matching objects (Eq. 3).
-        last_predicate: of several predictions on one ordered pair the last counts in `edge`, not the best.
+        weights: the weight of each term, by the name it has in logs and results.
+        names: the terms that are computed.
+        conventions: how completions are read and judged.
     """
-
-    cost: MatchCost = PAPER_COST
-    last_predicate: bool = False
 
     def __init__(
         self,
-        weights: Mapping[str, float] = DEFAULT_WEIGHTS,
+        weights: Mapping[str, float] = REWARD_SETS[DEFAULT_SET].weights,
         similarity: LabelSimilarity | None = None,
         *,
-        clamp: bool = True,
+        clamp: bool | None = None,
         task: Task = "sgg",
         repair: bool = False,
+        conventions: Conventions = PAPER,
     ) -> None:
         """Choose what counts.
 
         Args:
-            weights: weight of each term (names: `r1sgg.rewards.terms.TERMS`), none negative.
+            weights: weight of each term, none negative; a term is a name of `r1sgg.rewards.terms.TERMS`, or
+                FILE.py:FUNCTION (see `r1sgg.rewards.custom`).
             similarity: how labels are compared; the embedded word vectors if None.
-            clamp: count negative cosines as 0, so that the product of two wrong labels does not pay.
+            clamp: count negative cosines as 0, so that the product of two wrong labels earns nothing; None as the
+                conventions say.
             task: "sgg"; "det" (objects only: terms of relationships do not apply); "cls" (relationships between given
-                objects: terms of objects do not apply, `edge` pairs triplets by their labels alone, and an answer
+                objects: terms of objects do not apply, `edge` pairs triplets by their labels alone, and a completion
                 without objects refers to the true ones).
             repair: read truncated JSON as far as it goes instead of counting a failure.
+            conventions: how completions are read and judged.
 
         Raises:
             ConfigError: an unknown term or task, or a weight that is negative or not finite.
         """
-        if unknown := sorted(set(weights) - set(TERMS)):
-            raise ConfigError(f"reward weights: expected terms among {', '.join(TERMS)}, found {unknown[0]!r}")
         if bad := [f"{k}: {v}" for k, v in weights.items() if not 0 <= v < float("inf")]:
             raise ConfigError(f"reward weights: expected numbers of at least 0, found {bad[0]}")
-        if task not in ("sgg", "det", "cls"):
-            raise ConfigError(f"task: expected 'sgg', 'det' or 'cls', found {task!r}")
-        self.weights = dict(weights)
-        self.clamp, self.task, self.repair = clamp, task, repair
-        self.names = tuple(dict.fromkeys((*STANDARD_TERMS, *weights)))
-        self._use(load_similarity("glove") if similarity is None else similarity)
+        if task not in TASKS:
+            raise ConfigError(f"task: expected one of {', '.join(TASKS)}, found {task!r}")
+        self.task, self.repair, self.conventions = task, repair, conventions
+        rules = conventions.rules
+        self.rules = rules if clamp is None else replace(rules, clamp=clamp)
+        self.weights = {name_of(name): weight for name, weight in weights.items()}
+        if len(self.weights) < len(weights):
+            raise ConfigError(f"reward weights: expected functions with names that differ, found {', '.join(weights)}")
+        spelt = {name_of(name): name for name in weights}
+        self.names = tuple(dict.fromkeys((*STANDARD_TERMS, *spelt)))
+        self._terms = {name: load_term(spelt.get(name, name)) for name in self.names}
+        self._custom = {name for name, written in spelt.items() if is_custom(written)}
+        if task == "cls":
+            self._terms["edge"] = edge_by_label
+        self._terms |= {k: v for k, v in conventions.terms(task).items() if k in self._terms}
+        given = load_similarity("glove") if similarity is None else similarity
+        self.similarity = conventions.similarity(given)
+        self._table = LabelTable(self.similarity)
         keep_freed_memory()
 
-    def _use(self, similarity: LabelSimilarity) -> None:
-        self.similarity = similarity
-        self._table = LabelTable(similarity)
+    @classmethod
+    def of(
+        cls, rewards: str | Mapping[str, Any] = DEFAULT_SET, similarity: LabelSimilarity | None = None, **options: Any
+    ) -> Rubric:
+        """The rubric that `--rewards` or a recipe asks for.
+
+        Args:
+            rewards: a reward set's name, a mapping of terms to weights, JSON text of one, or FILE.py:FUNCTION.
+            similarity: as for the class.
+            **options: as for the class.
+
+        Raises:
+            ConfigError: no such set, term or file, or a weight that is no number.
+        """
+        if isinstance(rewards, str) and rewards in REWARD_SETS:
+            chosen = REWARD_SETS[rewards]
+            return cls(chosen.weights, similarity, conventions=chosen.conventions, **options)
+        if isinstance(rewards, str) and not is_custom(rewards) and not rewards.lstrip().startswith("{"):
+            raise ConfigError(
+                f"rewards: expected one of {', '.join(REWARD_SETS)}, terms and weights as JSON, or FILE.py:FUNCTION, "
+                f"found {rewards!r}"
+            )
+        return cls(weights_of(rewards), similarity, **options)
 
     @classmethod
     def named(cls, name: str, similarity: LabelSimilarity | None = None, **options: Any) -> Rubric:
-        """The rubric of a named reward set; `options` as for the class.
-
-        Raises:
-            ConfigError: no set has this name.
-        """
-        if name not in REWARD_SETS:
-            raise ConfigError(f"rewards: expected one of {', '.join(REWARD_SETS)}, found {name!r}")
-        if name == "original":
-            from r1sgg.rewards.original import OriginalRubric
-
-            return OriginalRubric(REWARD_SETS[name].weights, similarity, **options)
-        return cls(REWARD_SETS[name].weights, similarity, **options)
+        """The former name of `of`; it goes with version 0.3."""
+        warnings.warn("Rubric.named is now Rubric.of, which also takes terms", DeprecationWarning, stacklevel=2)
+        return cls.of(name, similarity, **options)
 
     def score(self, completions: Sequence[str], truths: Sequence[SceneGraph], frames: Sequence[Frame]) -> list[Score]:
         """Score a batch: completion k against truths[k], its boxes relative to frames[k].
+
+        Raises:
+            ValueError: the three differ in length.
+        """
+        return self.score_parsed(completions, self.read(completions, truths, frames), truths, frames)
+
+    def read(self, completions: Sequence[str], truths: Sequence[SceneGraph], frames: Sequence[Frame]) -> list[Parsed]:
+        """Parse completions as the task and the conventions ask for.
 
         Raises:
             ValueError: the three differ in length.
@@ -148,62 +183,47 @@ class Rubric:
                 f"expected as many truths and frames as completions ({len(completions)}), "
                 f"found {len(truths)} and {len(frames)}"
             )
+        rows = zip(completions, truths, frames, strict=True)
+        return [self.conventions.read(*row, self.task, self.repair) for row in rows]
+
+    def score_parsed(
+        self,
+        completions: Sequence[str],
+        parsed: Sequence[Parsed],
+        truths: Sequence[SceneGraph],
+        frames: Sequence[Frame],
+    ) -> list[Score]:
+        """Score completions that have been parsed by `read`."""
         scores: list[Score] = []
-        for start in range(0, len(completions), _BATCH):
-            part = slice(start, start + _BATCH)
-            scores += self._score(completions[part], truths[part], frames[part])
+        for part in _parts(parsed, truths):
+            scores += self._scores(self.evidence(completions[part], parsed[part], truths[part], frames[part]))
         return scores
 
-    def _score(self, texts: Sequence[str], truths: Sequence[SceneGraph], frames: Sequence[Frame]) -> list[Score]:
-        answers = self.answers(texts, truths, frames)
-        if len(texts) > 1 and _cells(truths, answers) > _MOST_CELLS:
-            half = len(texts) // 2
-            return [s for k in (slice(half), slice(half, None)) for s in self._score(texts[k], truths[k], frames[k])]
-        return self._scores(self.evidence(texts, answers, truths, frames))
-
-    def answers(self, texts: Sequence[str], truths: Sequence[SceneGraph], frames: Sequence[Frame]) -> Answers:
-        """Read a batch."""
-        if self.task != "cls" and not self.repair:
-            return read_answers(texts, frames)
-        return answers_of(texts, [self.read(*row) for row in zip(texts, truths, frames, strict=True)])
-
-    def read(self, completion: str, truth: SceneGraph, frame: Frame) -> Parsed:
-        """Parse one answer as the task asks for."""
-        if self.task != "cls":
-            return parse(completion, frame, repair=self.repair)
-        issues: list[Issue] = []
-        document = find_document(completion, issues, repair=self.repair)
-        if document is None:
-            return Parsed(EMPTY, tuple(issues))
-        if "objects" not in document:
-            boxes = (truth.boxes * (*frame, *frame)).tolist()
-            document["objects"] = [{"id": i, "bbox": box} for i, box in zip(truth.ids, boxes, strict=True)]
-        return Parsed(graph_of_document(document, frame, issues), tuple(issues))
-
     def evidence(
-        self, texts: Sequence[str], answers: Answers, truths: Sequence[SceneGraph], frames: Sequence[Frame]
-    ) -> Evidence:
-        """Match answers with their truths, by this rubric's conventions."""
+        self,
+        completions: Sequence[str],
+        parsed: Sequence[Parsed],
+        truths: Sequence[SceneGraph],
+        frames: Sequence[Frame],
+    ) -> CompletionEvidence:
+        """Judge completions against their truths, by this rubric's conventions."""
         self._table.make_room()
-        return Evidence(
-            texts,
-            answers,
-            truths,
-            frames,
-            self._table,
-            cost=self.cost,
-            clamp=self.clamp,
-            last_predicate=self.last_predicate,
-        )
+        return CompletionEvidence(completions, parsed, truths, frames, self._table, self.rules)
 
-    def term(self, name: str, evidence: Evidence) -> Array:
+    def about(self, name: str) -> str | None:
+        """What a term says of itself."""
+        return self._terms[name].__doc__
+
+    def term(self, name: str, evidence: CompletionEvidence) -> Array:
         """One term of a batch, (B,): NaN where it does not apply."""
         if (self.task == "det" and name in NEEDS_RELATIONSHIPS) or (self.task == "cls" and name in NEEDS_OBJECTS):
             return np.full(len(evidence), np.nan)
-        values = edge_by_label(evidence) if self.task == "cls" and name == "edge" else TERMS[name](evidence)
-        return np.clip(values, 0.0 if self.clamp else -1.0, 1.0)  # sums of exact fractions may end in 1 + 1e-16
+        values = self._terms[name](evidence)
+        if name in self._custom:
+            return values
+        return np.clip(values, 0.0 if self.rules.clamp else -1.0, 1.0)  # sums of exact fractions may end in 1 + 1e-16
 
-    def _scores(self, evidence: Evidence) -> list[Score]:
+    def _scores(self, evidence: CompletionEvidence) -> list[Score]:
         columns: list[list[float | None]] = []
         sums, weights = np.zeros(len(evidence)), np.zeros(len(evidence))
         for name in self.names:
@@ -221,15 +241,24 @@ class Rubric:
         totals = np.divide(sums, weights, out=np.zeros_like(sums), where=weights > 0).tolist()
         names = self.names
         return [
-            Score(dict(zip(names, row, strict=True)), total, issues)
-            for row, total, issues in zip(zip(*columns, strict=True), totals, evidence.answers.issues, strict=True)
+            Score(dict(zip(names, row, strict=True)), total, parsed.issues)
+            for row, total, parsed in zip(zip(*columns, strict=True), totals, evidence.parsed, strict=True)
         ]
 
 
 _BATCH = 256
-_MOST_CELLS = 1_000_000  # pairs of objects or triplets in one go: bounds memory whatever the answers hold
+_MOST_CELLS = 1_000_000  # pairs of objects or triplets in one go: bounds memory whatever the completions hold
 
 
-def _cells(truths: Sequence[SceneGraph], answers: Answers) -> int:
-    objects, triplets = [len(t.labels) for t in truths], [len(t.pairs) for t in truths]
-    return int(sum(map(mul, objects, answers.counts)) + sum(map(mul, triplets, answers.triplets)))
+def _parts(parsed: Sequence[Parsed], truths: Sequence[SceneGraph]) -> list[slice]:
+    """The batch in parts that fit into memory."""
+    parts: list[slice] = []
+    start = cells = 0
+    for k, (p, truth) in enumerate(zip(parsed, truths, strict=True)):
+        columns = p.columns
+        own = len(columns.labels) * len(truth) + len(columns.predicates) * len(truth.pairs)
+        if k > start and (k - start == _BATCH or cells + own > _MOST_CELLS):
+            parts.append(slice(start, k))
+            start, cells = k, 0
+        cells += own
+    return [*parts, slice(start, len(parsed))] if len(parsed) else []

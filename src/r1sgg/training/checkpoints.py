@@ -1,10 +1,16 @@
-"""Checkpoints that are whole or not there, and runs that go on from them as if nothing had happened.
+"""Checkpoints that are complete or absent, and runs that resume from them exactly.
 
-A checkpoint is written into a folder of another name and renamed when everything is in it and on the disk, so a run
-that is killed at any moment leaves no half of one. Beside what transformers saves, each process keeps in it
-`progress_RANK.pt`: numbers that were measured since the last line of the logs, and rollouts that wait for their steps.
+A checkpoint is written into OUTPUT_DIR/partial and renamed to checkpoint-N once all its files are on the disk, so a
+run that is killed at any moment leaves no half-written checkpoint:
 
-It does not decide when a checkpoint is written (`save_steps`) and never deletes the newest whole one.
+    OUTPUT_DIR/partial/checkpoint-40/...     being written (or being deleted)
+    OUTPUT_DIR/checkpoint-40/...             complete, with trainer_state.json
+    OUTPUT_DIR/aside-best/...                the old version while a folder is replaced
+
+Beside the files of transformers each process stores `progress_RANK.pt`: the numbers since the last log line, and (GRPO)
+rollouts that still serve further steps.
+
+This module does not decide when a checkpoint is written (`save_steps`), and never deletes the newest complete one.
 """
 
 from __future__ import annotations
@@ -12,13 +18,14 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
+from transformers import Trainer
 
 from r1sgg.errors import ConfigError, TrainingError
 
@@ -28,32 +35,32 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 STATE_FILE = "trainer_state.json"
-"""In a checkpoint: it was written to its end. In a run's folder: the run is finished."""
+"""In a checkpoint: all of it was written. In a run's folder: the run is finished."""
 
-_PARTIAL = "partial"  # holds what is being written or deleted
-_ASIDE = "aside-"  # about to be replaced
+_PARTIAL = "partial"
+_ASIDE = "aside-"
 
 
-def whole_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoint-N folders of a run that were written to their end, oldest first."""
-    whole = [p for p in folder.glob("checkpoint-*") if (p / STATE_FILE).is_file()]
-    numbered = {int(p.name.rpartition("-")[2]): p for p in whole if p.name.rpartition("-")[2].isdigit()}
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """List the complete checkpoint-N folders of a run, oldest first."""
+    complete = [path for path in folder.glob("checkpoint-*") if (path / STATE_FILE).is_file()]
+    numbered = {int(step): path for path in complete if (step := path.name.removeprefix("checkpoint-")).isdigit()}
     return [numbered[step] for step in sorted(numbered)]
 
 
 def last_checkpoint(folder: Path) -> Path:
-    """The newest checkpoint that was written to its end.
+    """Return the newest complete checkpoint.
 
     Raises:
         ConfigError: there is none.
     """
-    if not (whole := whole_checkpoints(folder)):
+    if not (complete := complete_checkpoints(folder)):
         raise ConfigError(f"--resume: expected a checkpoint-N folder in {folder}, found none; start without --resume")
-    return whole[-1]
+    return complete[-1]
 
 
-def tidy(folder: Path) -> None:
-    """Remove what a killed run left half-written, and put back a folder that it was about to replace."""
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a killed run left half-written, and put back a folder that it was about to replace."""
     for aside in folder.glob(f"{_ASIDE}*"):
         target = folder / aside.name.removeprefix(_ASIDE)
         if target.exists():
@@ -65,16 +72,16 @@ def tidy(folder: Path) -> None:
 
 
 @contextmanager
-def written_whole(target: Path, trainer: Any, *, into: bool = False) -> Iterator[Path]:
-    """A folder to write into, which becomes `target` once everything is in it. All processes take part.
+def atomic_folder(target: Path, trainer: Any, *, into: bool = False) -> Iterator[Path]:
+    """Yield a folder to write into, which becomes `target` at the end. All processes take part.
 
     Args:
-        target: the folder to appear, or to be replaced.
-        trainer: it knows which process writes, and waits for all.
-        into: move the files into `target` one by one instead, and leave others in it as they are.
+        target: the folder to create or replace.
+        trainer: knows which process writes, and waits for all.
+        into: move the files into `target` one by one, STATE_FILE last, and keep its other files.
 
     Raises:
-        TrainingError: the disk is full, or cannot be written to; nothing half-written is left.
+        TrainingError: the disk is full or cannot be written to; nothing half-written is left.
     """
     run = target if into else target.parent
     partial = run / _PARTIAL / target.name
@@ -84,167 +91,178 @@ def written_whole(target: Path, trainer: Any, *, into: bool = False) -> Iterator
         if trainer.args.should_save:
             _publish(partial, target, into)
         trainer.accelerator.wait_for_everyone()
-        if trainer.is_local_process_zero() and partial.is_dir():  # a node with a disk of its own
+        # Several machines without a shared disk: each has a `partial` of its own, which is still there.
+        if trainer.is_local_process_zero() and partial.is_dir():
             _publish(partial, target, into)
     except (OSError, RuntimeError, SafetensorError) as error:
-        if not _is_of_the_disk(error):
+        # torch raises a RuntimeError both for a full disk and for, say, a shape that does not fit.
+        if not isinstance(error, OSError | SafetensorError) and not any(word in str(error) for word in _WRITE_ERRORS):
             raise
-        free = shutil.disk_usage(run).free / 1e9  # as it was when the writing failed
+        free = shutil.disk_usage(run).free / 1e9  # before the next line makes room
         shutil.rmtree(run / _PARTIAL, ignore_errors=True)
-        whole = whole_checkpoints(run)
-        kept = f"go on from {whole[-1].name}, which is whole, with --resume" if whole else "start again"
+        complete = complete_checkpoints(run)
+        then = f"resume from {complete[-1].name}, which is complete, with --resume" if complete else "start again"
+        cause = getattr(error, "strerror", None) or str(error).splitlines()[0][:120]
         raise TrainingError(
-            f"{target}: expected room to write it, found {_cause(error)} ({free:.2f} GB free); nothing half-written is "
-            f"left; make room (save_total_limit, save_only_model), then {kept}"
+            f"{target}: expected room to write it, found {cause.lower()} ({free:.2f} GB free); the half-written files "
+            f"are deleted; make room (save_total_limit, save_only_model), then {then}"
         ) from error
 
 
-class KeepsWork:
-    """Mixed into one of TRL's trainers, before it: whole checkpoints, exact resuming.
+_WRITE_ERRORS = ("PytorchStreamWriter", "inline_container", "iostream error", "unexpected pos")
+"""Texts of torch's RuntimeErrors when torch.save cannot write."""
 
-    transformers 5 keeps other names in files than in memory for some families (Qwen2-VL: "visual." for
-    "model.visual."), and its trainer, comparing them literally, would leave most weights as they are when it reads
-    them back: at step 0 where a run resumes, at the last step where the best model is to be loaded.
+
+class ResumableTrainer(Trainer):  # type: ignore[misc]
+    """A base for TRL's trainers, named before them: atomic checkpoints and exact resuming.
+
+    Private methods that it overrides, and why: `r1sgg.training.upstream`.
     """
 
     guards: Guards | None = None
     _partial: Path | None = None
+    """Where a checkpoint is being written; None between checkpoints."""
     _saved_at = -1
+    """The step of the last checkpoint; -1 before the first, and until a resumed run has restored its state."""
 
-    def progress(self) -> dict[str, Any]:
-        """What this process has to remember beside weights, optimizer and random state; tensors and plain values."""
-        trainer: Any = self
-        callbacks = trainer.callback_handler.callbacks
+    def resume_state(self) -> dict[str, Any]:
+        """Return what this process needs to resume beside weights, optimizer and random states.
+
+        Only tensors and plain values, so that `torch.load(weights_only=True)` reads it.
+        """
+        callbacks = self.callback_handler.callbacks
         return {
-            "processes": trainer.args.world_size,
-            "loss": trainer._tr_loss,
-            "logged_at": trainer._globalstep_last_logged,
-            "metrics": {mode: dict(values) for mode, values in trainer._metrics.items()},
-            "tokens": trainer._total_train_tokens,
-            "callbacks": {type(c).__name__: c.progress() for c in callbacks if hasattr(c, "progress")},
+            "processes": self.args.world_size,
+            "loss": self._tr_loss,
+            "logged_at": self._globalstep_last_logged,
+            "metrics": {mode: dict(values) for mode, values in self._metrics.items()},
+            "tokens": self._total_train_tokens,
+            "callbacks": {type(c).__name__: c.resume_state() for c in callbacks if hasattr(c, "resume_state")},
         }
 
-    def go_on(self, progress: Mapping[str, Any]) -> None:
-        """Take up what `progress` gave when the checkpoint was written."""
-        trainer: Any = self
-        trainer._tr_loss = progress["loss"].to(trainer.args.device)
-        trainer._globalstep_last_logged = progress["logged_at"]
-        for mode, values in progress["metrics"].items():
-            trainer._metrics[mode].update(values)
-        trainer._total_train_tokens = progress["tokens"]
-        for callback in trainer.callback_handler.callbacks:
-            if (kept := progress["callbacks"].get(type(callback).__name__)) is not None:
-                callback.go_on(kept)
+    def load_resume_state(self, state: Mapping[str, Any]) -> None:
+        """Restore what `resume_state` returned when the checkpoint was written."""
+        self._tr_loss = state["loss"].to(self.args.device)
+        self._globalstep_last_logged = state["logged_at"]
+        for mode, values in state["metrics"].items():
+            self._metrics[mode].update(values)
+        self._total_train_tokens = state["tokens"]
+        for callback in self.callback_handler.callbacks:
+            if (kept := state["callbacks"].get(type(callback).__name__)) is not None:
+                callback.load_resume_state(kept)
 
-    # ---------------------------------------------------------------- hooks of transformers.Trainer
+    # ---------------------------------------------------------------- methods of transformers.Trainer
 
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(self._partial) if self._partial else super()._get_output_dir(trial)  # type: ignore[misc]
+    def _get_output_dir(self, trial: Any) -> Any:
+        return str(self._partial) if self._partial else super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        trainer: Any = self
-        args, state = trainer.args, trainer.state
-        if self._saved_at == state.global_step:  # the end of an epoch is the end of a step, too
+        args, state = self.args, self.state
+        if self._saved_at == state.global_step:  # called twice where a step and an epoch end together
             return
         target = Path(self._get_output_dir(trial)) / f"checkpoint-{state.global_step}"
-        push, args.push_to_hub = args.push_to_hub, False  # afterwards, from where it will stay
+        # transformers would upload from the partial folder and not find it there any more; so push after the rename
+        push, args.push_to_hub = args.push_to_hub, False
         try:
-            with written_whole(target, trainer) as partial:
+            with atomic_folder(target, self) as partial:
                 self._partial = partial.parent
-                super()._save_checkpoint(model, trial)  # type: ignore[misc]
-                self._complete(partial, target)
+                super()._save_checkpoint(model, trial)
+                self._add_own_files(partial, target)
         finally:
             self._partial, args.push_to_hub = None, push
         self._saved_at = state.global_step
         if args.should_save:
             _rotate(target.parent, args.save_total_limit, state.best_model_checkpoint)
         if push:
-            trainer._push_from_checkpoint(str(target))
+            self._push_from_checkpoint(str(target))
 
-    def _complete(self, partial: Path, target: Path) -> None:
-        """Add what this package keeps to a checkpoint that transformers has written."""
-        trainer: Any = self
-        torch.save(self.progress(), partial / f"progress_{trainer.args.process_index}.pt")
-        if trainer.state.best_model_checkpoint == str(partial):
-            trainer.state.best_model_checkpoint = str(target)
-            if trainer.args.should_save:
-                trainer.state.save_to_json(str(partial / STATE_FILE))
-        for callback in trainer.callback_handler.callbacks:
-            if trainer.is_world_process_zero() and hasattr(callback, "complete"):
-                callback.complete(partial)
+    def _add_own_files(self, partial: Path, target: Path) -> None:
+        """Add to a checkpoint that transformers has written; `partial` will be renamed to `target`."""
+        torch.save(self.resume_state(), partial / f"progress_{self.args.process_index}.pt")
+        if self.state.best_model_checkpoint == str(partial):  # a path that will not exist
+            self.state.best_model_checkpoint = str(target)
+            if self.args.should_save:
+                self.state.save_to_json(str(partial / STATE_FILE))
+        self.write_callback_files(partial)
+
+    def write_callback_files(self, folder: Path) -> None:
+        """Let the callbacks add their files to a checkpoint folder; in the first process only."""
+        for callback in self.callback_handler.callbacks:
+            if self.is_world_process_zero() and hasattr(callback, "write_files"):
+                callback.write_files(folder)
+
+    def _is_whole_model(self, folder: Path) -> bool:
+        """Whether `folder` holds a whole model in one piece: no adapter, no shards of FSDP or DeepSpeed."""
+        return not (self.is_fsdp_enabled or self.is_deepspeed_enabled) and (folder / "config.json").is_file()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        trainer: Any = self
-        special = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-        if special or not (Path(resume_from_checkpoint) / "config.json").is_file():  # adapters have none
-            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+        if not self._is_whole_model(Path(resume_from_checkpoint)):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
-        saved = type(trainer.model).from_pretrained(resume_from_checkpoint, dtype=trainer.model.dtype)
-        trainer.model.load_state_dict(saved.state_dict())
+        # from_pretrained translates the names in the file ("visual.") to those in memory ("model.visual."); and
+        # load_state_dict is strict, so a weight that is missing is an error here
+        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        self.model.load_state_dict(saved.state_dict())
 
     def _load_best_model(self) -> None:
-        trainer: Any = self
-        folder = Path(trainer.state.best_model_checkpoint)
-        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled or not (folder / "config.json").is_file():
-            super()._load_best_model()  # type: ignore[misc]
-        else:
+        folder = Path(self.state.best_model_checkpoint)
+        if self._is_whole_model(folder):
             self._load_from_checkpoint(str(folder))
+        else:
+            super()._load_best_model()
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        trainer: Any = self
-        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[misc]
+        norm = super()._get_grad_norm(model, grad_norm)
         if self.guards is not None and norm is not None:
-            self.guards.gradient(float(norm), scaled=trainer.accelerator.scaler is not None)
+            self.guards.gradient(float(norm), scaled=self.accelerator.scaler is not None)
         return norm
 
     def _run_epoch(self, *, resume_from_checkpoint: str | None, **more: Any) -> None:
-        trainer: Any = self
+        # By now transformers has loaded weights, optimizer and state and set its counters to zero, and no step has been
+        # taken: the one place where they can be restored.
         if resume_from_checkpoint is not None and self._saved_at < 0:
-            self._saved_at = trainer.state.global_step
-            self._take_up(Path(resume_from_checkpoint))
-        if trainer.state.global_step >= trainer.state.max_steps or trainer.control.should_training_stop:
-            trainer.control.should_training_stop = True  # killed after its last step: transformers would take one more
+            self._saved_at = self.state.global_step
+            self._restore(Path(resume_from_checkpoint))
+        # transformers looks at max_steps after a step only: a run killed after its last would take one more
+        if self.state.global_step >= self.state.max_steps or self.control.should_training_stop:
+            self.control.should_training_stop = True
             return
-        super()._run_epoch(resume_from_checkpoint=resume_from_checkpoint, **more)  # type: ignore[misc]
+        super()._run_epoch(resume_from_checkpoint=resume_from_checkpoint, **more)
 
-    def _take_up(self, checkpoint: Path) -> None:
-        trainer: Any = self
-        path = checkpoint / f"progress_{trainer.args.process_index}.pt"
+    def _restore(self, checkpoint: Path) -> None:
+        path = checkpoint / f"progress_{self.args.process_index}.pt"
         if not path.is_file():
-            return  # made by transformers alone
-        progress = torch.load(path, map_location="cpu", weights_only=True)
-        if progress["processes"] == trainer.args.world_size:
-            self.go_on(progress)
-        elif trainer.is_world_process_zero():
+            return  # the checkpoint was written by transformers alone
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["processes"] == self.args.world_size:
+            self.load_resume_state(state)
+        elif self.is_world_process_zero():
             _log.warning(
-                "%s was written by %d processes and goes on with %d: random states start anew, and the next line of "
-                "the logs covers the steps from here on only",
+                "%s was written by %d processes and is resumed by %d: random states start anew, and the next log line "
+                "covers the steps from here on only",
                 checkpoint,
-                progress["processes"],
-                trainer.args.world_size,
+                state["processes"],
+                self.args.world_size,
             )
 
 
-def finish(folder: Path, trainer: Any, complete: Callable[[Path], None]) -> None:
+def save_final_model(folder: Path, trainer: ResumableTrainer) -> None:
     """Write the trained model into the run's folder, STATE_FILE last. All processes take part.
-
-    Args:
-        folder: of the run.
-        trainer: the model's.
-        complete: called with the folder that is being written, in the first process.
 
     Raises:
         TrainingError: the disk is full.
     """
-    with written_whole(folder, trainer, into=True) as partial:
-        save_for_use(trainer, partial)
+    with atomic_folder(folder, trainer, into=True) as partial:
+        save_full_model(trainer, partial)
         if trainer.is_world_process_zero():
-            complete(partial)
             trainer.state.save_to_json(str(partial / STATE_FILE))
 
 
-def save_for_use(trainer: Any, folder: Path) -> None:
-    """Write the model as every command takes it, also where checkpoints hold shards. All processes take part."""
+def save_full_model(trainer: ResumableTrainer, folder: Path) -> None:
+    """Write the model as every command loads it, with the callbacks' files. All processes take part.
+
+    FSDP may be set to save shards, which only a resumed run can read: the setting is changed for this one call.
+    """
     plugin = trainer.accelerator.state.fsdp_plugin if trainer.is_fsdp_enabled else None
     kind = plugin.state_dict_type if plugin else None
     if plugin:
@@ -252,10 +270,11 @@ def save_for_use(trainer: Any, folder: Path) -> None:
     trainer.save_model(str(folder))
     if plugin:
         plugin.set_state_dict_type(kind)
+    trainer.write_callback_files(folder)
 
 
 def _publish(partial: Path, target: Path, into: bool) -> None:
-    """Let what has been written appear under its name, once it would survive a power cut."""
+    """Give the partial folder its final name, after its content would survive a power cut."""
     for path in (*partial.rglob("*"), partial):
         _sync(path)
     if into:
@@ -265,6 +284,8 @@ def _publish(partial: Path, target: Path, into: bool) -> None:
             path.replace(target / path.name)
         shutil.rmtree(partial.parent)
         return
+    # A folder cannot be replaced in one operation if it has files in it. Killed between the two renames, the next start
+    # puts the old folder back (`remove_leftovers`).
     aside = target.with_name(f"{_ASIDE}{target.name}")
     if target.exists():
         target.rename(aside)
@@ -276,14 +297,14 @@ def _publish(partial: Path, target: Path, into: bool) -> None:
 
 
 def _rotate(folder: Path, limit: int | None, best: str | None) -> None:
-    """Delete the oldest whole checkpoints beyond `limit`, never the newest nor the best."""
+    """Delete the oldest complete checkpoints beyond `limit`, but neither the newest nor the best."""
     if not limit or limit < 1:
         return
-    whole = whole_checkpoints(folder)
-    old = [p for p in whole[:-1] if best is None or p.resolve() != Path(best).resolve()]
-    for path in old[: max(len(whole) - limit, 0)]:
+    complete = complete_checkpoints(folder)
+    old = [p for p in complete[:-1] if best is None or p.resolve() != Path(best).resolve()]
+    for path in old[: max(len(complete) - limit, 0)]:
         (folder / _PARTIAL).mkdir(exist_ok=True)
-        path.rename(folder / _PARTIAL / path.name)  # so that no half of it is ever taken for whole
+        path.rename(folder / _PARTIAL / path.name)  # a half-deleted checkpoint could still have its STATE_FILE
         shutil.rmtree(folder / _PARTIAL)
 
 
@@ -293,17 +314,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-_WRITERS = ("PytorchStreamWriter", "inline_container", "iostream error", "unexpected pos")
-
-
-def _is_of_the_disk(error: BaseException) -> bool:
-    """Whether writing failed, and not what was to be written (torch raises a RuntimeError for either)."""
-    return isinstance(error, OSError | SafetensorError) or any(word in str(error) for word in _WRITERS)
-
-
-def _cause(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error).splitlines()[0][:120]

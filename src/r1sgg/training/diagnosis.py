@@ -1,30 +1,37 @@
-"""What `guards` measures on batches and answers: images that are not there, and boxes read in the wrong unit.
+"""What `guards` measures on batches and completions: missing images, and boxes read in the wrong unit.
 
-Pure functions and sums; what is said about them, and when, is in `r1sgg.training.guards`.
+Pure functions and sums; `r1sgg.training.guards` decides what is reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from r1sgg.graph.parsed import Parsed
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.graph.text import Frame, parse
-from r1sgg.judging.boxes import pairwise_iou
+from r1sgg.judging.claims import class_overlaps
 from r1sgg.models.coordinates import resized_size
 
 
 def missing_images(ids_BT: torch.Tensor, batch: Mapping[str, Any], image_token: int, merge: int | None) -> str | None:
-    """What speaks against the images of a batch being where its prompts say; None where nothing does.
+    """Compare the images of a batch with its prompts; return what does not match, or None.
+
+    The Qwen families concatenate the patches of all images, whatever their sizes. With merge 2:
+
+        ids_BT          <img> x 16 ...   <img> x 6 ...     image tokens of prompt 1, of prompt 2
+        image_grid_thw  [1, 8, 8]        [1, 4, 6]         time, rows and columns of patches
+        pixel_values    64 rows          24 rows           = 4 x the image tokens
 
     Args:
         ids_BT: token ids.
-        batch: holds `pixel_values` and, of the Qwen families, `image_grid_thw` (images, 3).
-        image_token: id of the token that stands for a piece of an image.
-        merge: patches along a side that one such token stands for; None where the family has no grid.
+        batch: has `pixel_values` and, for the Qwen families, `image_grid_thw` (images, 3).
+        image_token: id of the token that represents a piece of an image.
+        merge: patches along each side of such a piece; None if the family has no grid.
     """
     counts_B = (ids_BT == image_token).sum(1)
     tokens = int(counts_B.sum())
@@ -37,9 +44,9 @@ def missing_images(ids_BT: torch.Tensor, batch: Mapping[str, Any], image_token: 
         return None
     patches = int(grid.prod(1).sum())
     if tokens != patches // merge**2:
-        return f"{tokens} image tokens beside image grids that are worth {patches // merge**2}"
+        return f"{tokens} image tokens, but image grids of {patches // merge**2}"
     if len(pixels) != patches:
-        return f"pixel_values of {len(pixels)} patches beside image grids of {patches}"
+        return f"pixel_values of {len(pixels)} patches, but image grids of {patches}"
     return None
 
 
@@ -59,29 +66,25 @@ class FrameCheck:
         self.objects = self.named = 0
         self._overlaps: dict[str, float] = {}
 
-    def add(self, text: str, truth: SceneGraph, frame: Frame, size: tuple[int, int]) -> None:
-        """Take one answer into account.
+    def add(self, parsed: Parsed, truth: SceneGraph, size: tuple[int, int]) -> None:
+        """Take one completion into account.
 
         Args:
-            text: the answer.
+            parsed: what was read, in the frame that its boxes are taken to be relative to.
             truth: the annotated graph.
-            frame: what the answer's boxes are taken to be relative to.
             size: width and height of the image in pixels.
         """
-        written = parse(text, (1.0, 1.0)).graph
-        frames = {"": frame, "fractions (0..1)": (1.0, 1.0), "thousandths (0..1000)": (1000.0, 1000.0)}
+        columns, graph = parsed.columns, parsed.graph
+        written = np.array(columns.boxes, dtype=np.float64).reshape(-1, 4)
+        frames = {"": columns.frame, "fractions (0..1)": (1.0, 1.0), "thousandths (0..1000)": (1000.0, 1000.0)}
         frames["pixels of the image"] = (float(size[0]), float(size[1]))
         if hasattr(self.processor.image_processor, "merge_size"):
             frames["pixels of the resized image"] = resized_size(size, self.processor)
-        labels = np.array(written.labels, dtype=object)
         self.objects += len(truth)
-        for label in set(truth.labels) & set(written.labels):
-            true = truth.boxes[[k for k, name in enumerate(truth.labels) if name == label]]
-            self.named += len(true)
-            for unit, (width, height) in frames.items():
-                boxes = written.boxes[labels == label] / (width, height, width, height)
-                best = pairwise_iou(true, boxes).max(1)
-                self._overlaps[unit] = self._overlaps.get(unit, 0.0) + float(best.sum())
+        for unit, (width, height) in frames.items():
+            best = class_overlaps(truth, replace(graph, boxes=written / (width, height, width, height)))
+            self._overlaps[unit] = self._overlaps.get(unit, 0.0) + float(best.sum())
+        self.named += len(best)
 
     @property
     def overlap(self) -> float:
@@ -97,11 +100,6 @@ class FrameCheck:
 
 
 def image_token_of(processor: Any) -> int | None:
-    """Id of the token that stands for a piece of an image; None where the family has none."""
+    """Return the id of the token that represents a piece of an image; None if the family has none."""
     token = getattr(processor, "image_token", None)
     return None if token is None else int(processor.tokenizer.convert_tokens_to_ids(str(token)))
-
-
-def texts_of(completions: Sequence[Any]) -> list[str]:
-    """Completions as TRL passes them to rewards (texts, or chats whose last message counts) as texts."""
-    return [c if isinstance(c, str) else str(c[-1]["content"]) for c in completions]

@@ -1,29 +1,26 @@
-"""Trouble seen early: what a run's own numbers say is going wrong, once each, with what to do about it.
+"""Early warnings: what a run's own numbers say is going wrong, one message for each kind of trouble.
 
-A message says what was seen, what it usually means and what helps; it goes to the log and to warnings.jsonl. Two kinds
-stop the run before the weights are touched: numbers that are not finite, and images that the model does not get. The
-table in docs/training.md is `TROUBLES`. Nothing here changes what is trained.
+A message says what was seen, what it usually means and what to do; it goes to the log and to warnings.jsonl. Two kinds
+stop the run before the weights change: numbers that are not finite, and images that do not reach the model. `TROUBLES`
+is the table of docs/training.md. Nothing here changes the training.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
 from transformers import TrainerCallback
 
-from r1sgg.data.base import example_of_record
 from r1sgg.errors import TrainingError
-from r1sgg.graph.scene import SceneGraph
-from r1sgg.rewards.answers import read_answers
-from r1sgg.training.diagnosis import FrameCheck, image_token_of, missing_images, texts_of
-from r1sgg.training.logs import MetricsLog, Reward, StepFile, begin
-from r1sgg.training.trends import Enumeration, Fall, Rivalry
+from r1sgg.graph.text import parse
+from r1sgg.rewards.adapters import ScoredBatch
+from r1sgg.training.diagnosis import FrameCheck, image_token_of, missing_images
+from r1sgg.training.logs import MetricsLog, StepFile
+from r1sgg.training.trends import Enumeration, FormatCollapse, RewardWithoutRecall
 from r1sgg.training.validation import Answer, validations
 
 _log = logging.getLogger(__name__)
@@ -38,46 +35,47 @@ class Trouble(NamedTuple):
 
 TROUBLES: dict[str, Trouble] = {
     "zero_gradient": Trouble(
-        "no weight that is trained has a part in the loss: everything is frozen, no answer token is in the labels, or "
+        "no trained weight takes part in the loss: everything is frozen, no completion token is in the labels, or "
         "(GRPO with vLLM and a guide or schema) the importance-sampling correction masks every token",
         "look at freeze_vision and the adapter's target modules, print a batch's labels, or set "
         "vllm_importance_sampling_correction: false",
     ),
     "equal_rewards": Trouble(
-        "every answer to a prompt is paid the same, so nothing can be learnt from their differences: the model fails "
-        "always (reward 0), has already learnt all that the reward asks for, or samples the same answer each time",
+        "all completions of a group have the same reward, so their advantages are 0: the model always fails (reward "
+        "0), has already learnt all that the reward measures, or samples the same completion each time",
         "read completions.jsonl; start from SFT or a softer reward (paper-v1, balanced), raise temperature or "
         "num_generations",
     ),
     "not_finite": Trouble(
         "the learning rate is too high, float16 overflowed, or a reward is not a number",
-        "go on from the last checkpoint with a lower learning_rate or more warmup_steps, and bf16 in place of fp16",
+        "resume from the last checkpoint with a lower learning_rate or more warmup_steps, and bf16 instead of fp16",
     ),
     "reward_without_recall": Trouble(
-        "the model has learnt to please the reward, not the task: what is paid and what is measured differ",
+        "the model has learnt to exploit the reward, which differs from what the evaluation measures",
         "use the model in best/ (keep_best) or an earlier checkpoint, lower the learning rate, add beta, or choose a "
         "reward with a precision term (balanced)",
     ),
     "enumeration": Trouble(
-        "listing more relations is paid though no more of them are right, as rewards of recall alone do",
-        "use a reward with one-to-one matching and a penalty for repeats (balanced), or lower max_completion_length",
+        "listing more relations raises the reward though no more of them are right, as rewards of recall alone do",
+        "use a reward with one-to-one matching and a penalty for duplicates (balanced), or lower max_completion_length",
     ),
     "format_collapse": Trouble(
-        "the policy has left the layout that SFT taught: the learning rate is too high or the format is not paid",
-        "go back to an earlier checkpoint with a lower learning_rate, and keep `format` among the rewards",
+        "the policy has left the layout that SFT taught: the learning rate is too high or no reward measures the "
+        "format",
+        "return to an earlier checkpoint with a lower learning_rate, and keep `format` among the rewards",
     ),
     "clipped": Trouble(
-        "answers are cut at the length limit, so their JSON never closes and they count as failures",
+        "completions are cut at the length limit, so their JSON never closes and they count as failures",
         "raise max_completion_length (validate_tokens in the evaluation), set minify or the compact layout, or "
         "mask_truncated_completions",
     ),
     "images_missing": Trouble(
-        "the model would read text alone: the prompt was cut (max_length), the chat template has no place for an "
+        "the model would see text alone: the prompt was cut (max_length), the chat template has no place for an "
         "image, or the rollout engine drops images (use_transformers_continuous_batching does)",
         "leave max_length and use_transformers_continuous_batching out, and use the model's own chat template",
     ),
     "frame_mismatch": Trouble(
-        "boxes are written in one unit and read in another: each family speaks its own (thousandths, pixels of the "
+        "boxes are written in one unit and read in another: each family has its own (thousandths, pixels of the "
         "resized image, ...)",
         "train and evaluate with one max_pixels and the model's own processor, and check that the checkpoint's family "
         "is what config.json says",
@@ -85,20 +83,20 @@ TROUBLES: dict[str, Trouble] = {
 }
 
 STREAK = 3
-"""Steps (or rollouts) in a row after which a step's own number is no accident."""
+"""Steps (or rollouts) in a row before a number that can occur by chance is reported."""
 CLIPPED = 0.25
-"""Share of answers cut at the limit that is too much."""
-_SAMPLE = 8  # answers of a batch whose boxes are looked at
-_ENOUGH = 50  # rightly named objects before boxes are judged
+"""Share of completions cut at the limit from which it is reported."""
+_SAMPLE = 8  # completions of a batch whose boxes are checked
+_ENOUGH = 50  # correctly named objects before boxes are judged
 _SEEN = 0.5  # share of the true objects that has to be named
-_APART = 0.1  # mean IoU under which boxes are nowhere near
+_APART = 0.1  # mean IoU below which boxes are in the wrong place
 _THERE = 0.3  # mean IoU from which another unit explains them
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
 class Guards(TrainerCallback):  # type: ignore[misc]
-    """Watches a run; the trainers call it beside the callback's events (see `KeepsWork`, `sft`, `grpo`)."""
+    """Watches a run. `ResumableTrainer` and `GraphTrainer` call it too, beside the callback's events."""
 
     def __init__(self, folder: Path, log: MetricsLog, processor: Any) -> None:
         self.file = StepFile(folder / "warnings.jsonl")
@@ -108,20 +106,21 @@ class Guards(TrainerCallback):  # type: ignore[misc]
         self._step = 0
         self._speaks = True
         self._zero = self._equal = self._infinite = 0
-        self._failures = Fall()
+        self._failures = FormatCollapse()
         self._enumerates = Enumeration()
         self._sampled = Enumeration(window=5)
-        self._rivals = Rivalry()
+        self._reward_and_recall = RewardWithoutRecall()
         self._true: float | None = None  # annotated relations per image of the last rollouts
 
     # ---------------------------------------------------------------- each step
 
     def gradient(self, norm: float, *, scaled: bool = False) -> None:
-        """A step's gradient norm, before the step is taken.
+        """Check a step's gradient norm before the step is taken.
 
         Args:
-            norm: over all weights that are trained.
-            scaled: a gradient scaler is in use (fp16), which leaves out steps that overflow.
+            norm: over all trained weights.
+            scaled: a gradient scaler is in use (fp16). It skips steps that overflow and lowers its scale, so some
+                infinite norms in a row are normal.
 
         Raises:
             TrainingError: it is not finite.
@@ -136,16 +135,16 @@ class Guards(TrainerCallback):  # type: ignore[misc]
             self._say("zero_gradient", f"the gradient was exactly 0 in {STREAK} steps in a row")
 
     def rollouts(self, equal_share: float) -> None:
-        """The share of prompts, over all processes, whose answers were all paid the same."""
+        """Check the share of prompts, over all processes, whose completions all have the same reward."""
         self._equal = self._equal + 1 if equal_share == 1 else 0
         if self._equal == STREAK:
-            self._say("equal_rewards", f"in {STREAK} rollouts in a row all answers to a prompt had one reward")
+            self._say("equal_rewards", f"in {STREAK} rollouts in a row all completions of each group had one reward")
 
     def images(self, ids_BT: Any, batch: Mapping[str, Any]) -> None:
-        """A batch that goes to the model.
+        """Check a batch that goes to the model.
 
         Raises:
-            TrainingError: the images are not where the prompts say.
+            TrainingError: its images do not match its prompts.
         """
         if (token := image_token_of(self.processor)) is None:
             return
@@ -154,7 +153,7 @@ class Guards(TrainerCallback):  # type: ignore[misc]
             raise TrainingError(self._message("images_missing", f"a batch has {found}"))
 
     def collator(self, plain: Collator) -> Collator:
-        """The same collator; each batch has its images checked."""
+        """Wrap a collator, so that the images of each batch are checked."""
 
         def checked(examples: list[dict[str, Any]]) -> dict[str, Any]:
             batch = plain(examples)
@@ -163,29 +162,17 @@ class Guards(TrainerCallback):  # type: ignore[misc]
 
         return checked
 
-    def watch(self, functions: Sequence[Reward]) -> list[Reward]:
-        """The same rewards; the first also has its answers looked at, and two more numbers logged."""
-        first = functions[0]
-
-        @functools.wraps(first)  # TRL logs a reward under its function's name
-        def watched(completions: Sequence[Any], **columns: Any) -> list[float | None]:
-            self._sampled_answers(texts_of(completions), columns)
-            return first(completions=completions, **columns)
-
-        return [watched, *functions[1:]]
-
-    def _sampled_answers(self, texts: list[str], columns: Mapping[str, Any]) -> None:
-        frames = [(float(width), float(height)) for width, height in columns["frame"]]
-        truths = [_truth(record) for record in columns["ground_truth"]]
-        answers = read_answers(texts, frames)
-        self._true = sum(len(graph.pairs) for graph, _ in truths) / len(truths)
-        if log := columns.get("log_metric"):
-            log("completions/relations_per_image", sum(answers.triplets) / len(texts))
-            log("completions/failure_rate", answers.counts.count(0) / len(texts))
-        stride = max(len(texts) // _SAMPLE, 1)
-        for k in range(0, len(texts), stride):
-            if answers.counts[k]:
-                self.boxes.add(texts[k], truths[k][0], frames[k], truths[k][1])
+    def sampled(self, batch: ScoredBatch) -> None:
+        """Look at sampled completions, and log two more numbers; an observer of `trl_rewards`."""
+        count = len(batch.texts)
+        self._true = sum(len(example.graph.pairs) for example in batch.examples) / count
+        if log := batch.columns.get("log_metric"):
+            log("completions/relations_per_image", sum(len(p.columns.predicates) for p in batch.parsed) / count)
+            log("completions/failure_rate", sum(p.failure is not None for p in batch.parsed) / count)
+        for k in range(0, count, max(count // _SAMPLE, 1)):
+            if batch.parsed[k].failure is None:
+                example = batch.examples[k]
+                self.boxes.add(batch.parsed[k], example.graph, (example.width, example.height))
         self._judge_boxes("sampled answers")
 
     def _judge_boxes(self, where: str) -> None:
@@ -208,7 +195,7 @@ class Guards(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._speaks, self._step = state.is_world_process_zero, state.global_step
         if self._speaks:
-            self.said = {row["trouble"] for row in begin(self.file, state.global_step)}
+            self.said = {row["trouble"] for row in self.file.begin(state.global_step)}
         for row in self.log.earlier:
             self._logged(row)
             if validations([row]):
@@ -224,7 +211,7 @@ class Guards(TrainerCallback):  # type: ignore[misc]
     def on_validation(
         self, args: Any, state: Any, control: Any, numbers: Mapping[str, float], answers: Sequence[Answer]
     ) -> None:
-        """The figures of an evaluation during training, and its answers."""
+        """Check the figures of an evaluation during training, and its completions."""
         if not self._speaks or not answers:
             return
         self._step = state.global_step
@@ -232,61 +219,49 @@ class Guards(TrainerCallback):  # type: ignore[misc]
         self._validated(state.global_step, numbers, true)
         kept, self.boxes = self.boxes, FrameCheck(self.processor)
         for answer in answers:
-            self.boxes.add(answer.text, answer.example.graph, answer.frame, answer.size)
+            self.boxes.add(parse(answer.text, answer.frame), answer.example.graph, answer.size)
         self._judge_boxes("answers to the validation set")
         self.boxes = kept
 
     def _logged(self, row: Mapping[str, Any]) -> None:
         clipped, failed = row.get("completions/clipped_ratio"), row.get("completions/failure_rate")
-        if clipped is not None and clipped >= CLIPPED:
-            self._say("clipped", f"{clipped:.0%} of the sampled answers reach the length limit")
-        if failed is not None and (before := self._failures.seen("sampled", failed)) is not None:
-            self._say("format_collapse", f"{failed:.0%} of the sampled answers cannot be read, after {before:.0%}")
         relations = row.get("completions/relations_per_image")
         recall = next((row[name] for name in _RECALLS if row.get(name) is not None), None)
+        self._check_answers("sampled completions", clipped, failed)
         if relations is not None and recall is not None:
-            self._grown(self._sampled.seen(relations, recall, self._true), "sampled answers")
+            self._say("enumeration", self._sampled.add(relations, recall, self._true), "sampled completions")
         if row.get("reward") is not None:
-            self._rivals.paid(row["step"], row["reward"])
+            self._reward_and_recall.add_reward(row["step"], row["reward"])
 
     def _validated(self, step: int, numbers: Mapping[str, float], true: float | None) -> None:
-        if numbers.get("clipped_ratio", 0) >= CLIPPED and step:
-            self._say("clipped", f"{numbers['clipped_ratio']:.0%} of the evaluation's answers reach validate_tokens")
-        if (before := self._failures.seen("validation", numbers["failure_rate"])) is not None:
-            self._say(
-                "format_collapse", f"{numbers['failure_rate']:.0%} of the answers cannot be read, after {before:.0%}"
-            )
-        recall = numbers.get("R@50")
-        if recall is None:
+        clipped = numbers.get("clipped_ratio") if step else None  # an untrained model may never end a completion
+        self._check_answers("evaluated completions", clipped, numbers["failure_rate"])
+        if (recall := numbers.get("R@50")) is None:
             return
-        relations = numbers["relations_per_image"]
-        self._grown(self._enumerates.seen(relations, recall, true), "answers to the validation set")
-        if (seen := self._rivals.measured(step, recall)) is not None:
-            self._say("reward_without_recall", seen)
+        seen = self._enumerates.add(numbers["relations_per_image"], recall, true)
+        self._say("enumeration", seen, "evaluated completions")
+        self._say("reward_without_recall", self._reward_and_recall.add_recall(step, recall))
 
-    def _grown(self, seen: str | None, where: str) -> None:
-        if seen is not None:
-            self._say("enumeration", f"{where}: {seen}")
+    def _check_answers(self, kind: str, clipped: float | None, failed: float | None) -> None:
+        if clipped is not None and clipped >= CLIPPED:
+            self._say("clipped", f"{clipped:.0%} of the {kind} reach the length limit")
+        if failed is not None and (before := self._failures.add(kind, failed)) is not None:
+            self._say("format_collapse", f"{failed:.0%} of the {kind} cannot be read, after {before:.0%}")
 
-    # ---------------------------------------------------------------- saying it
+    # ---------------------------------------------------------------- messages
 
     def _message(self, name: str, seen: str) -> str:
         trouble = TROUBLES[name]
         return f"step {self._step}: {seen}. Usually {trouble.means}. To do: {trouble.do} (docs/training.md: {name})"
 
-    def _say(self, name: str, seen: str) -> None:
-        if name in self.said or not self._speaks:
+    def _say(self, name: str, seen: str | None, where: str = "") -> None:
+        """Report a kind of trouble, unless nothing was seen or it was reported before."""
+        if seen is None or name in self.said or not self._speaks:
             return
         self.said.add(name)
-        message = self._message(name, seen)
+        message = self._message(name, f"{where}: {seen}" if where else seen)
         _log.warning("%s", message)
         self.file.append([{"step": self._step, "trouble": name, "message": message}])
 
 
 _RECALLS = ("rewards/hard_recall/mean", "rewards/hard_recall_relax/mean", "rewards/edge/mean")
-
-
-@functools.lru_cache(maxsize=1024)
-def _truth(record: str) -> tuple[SceneGraph, tuple[int, int]]:
-    example = example_of_record(orjson.loads(record), "ground_truth", Path())
-    return example.graph, (example.width, example.height)

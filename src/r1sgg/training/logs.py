@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: metrics.jsonl, completions.jsonl, warnings.jsonl, without gaps or repeats.
+"""The files that a run writes while it trains: metrics.jsonl, completions.jsonl, warnings.jsonl.
 
 metrics.jsonl, a line per log and per evaluation:
 
@@ -9,18 +9,17 @@ completions.jsonl, a few lines per log: {"step", "image_id", "completion", "term
 
 warnings.jsonl, a line for each kind of trouble that `r1sgg.training.guards` has seen: {"step", "trouble", "message"}.
 
-`time` is seconds of training, earlier parts of a resumed run included. When a run goes on from a checkpoint, lines of
-later steps are cut off: those steps are taken again. It does not replace TRL's own logging (tensorboard and the like),
-which goes on in the same run of the same place (`same_trackers`).
+`time` is seconds of training, including the earlier parts of a resumed run. When a run resumes, the lines after its
+checkpoint are deleted, because those steps are trained again: the files have neither gaps nor repeats. TRL's own
+logging (`report_to`) is separate; `r1sgg.training.trackers` keeps it one run.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +28,11 @@ from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
 from r1sgg.errors import TrainingError
-
-Reward = Callable[..., list[float | None]]
+from r1sgg.rewards.adapters import ScoredBatch
 
 
 class StepFile:
-    """JSON Lines in which each line has a `step`, appended while training goes on."""
+    """A JSON Lines file in which each line has a `step`, appended to while training."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,45 +52,33 @@ class StepFile:
             os.truncate(self.path, before)
             raise TrainingError(
                 f"{self.path}: expected room for another line, found {(error.strerror or str(error)).lower()}; make "
-                "room, then go on from the last checkpoint with --resume"
+                "room, then resume from the last checkpoint with --resume"
             ) from error
 
-    def cut(self, step: int) -> list[dict[str, Any]]:
-        """Drop the lines after `step`, and a line that was cut off; returns those that stay."""
+    def begin(self, step: int) -> list[dict[str, Any]]:
+        """Prepare the file for a run that starts (step 0) or resumes after `step`.
+
+        Returns:
+            The lines that are kept: those up to `step`, none for step 0. A last line that was cut off is dropped.
+        """
+        if step == 0:
+            self.path.unlink(missing_ok=True)
         if not self.path.exists():
             return []
-        kept: list[bytes] = []
-        rows: list[dict[str, Any]] = []
-        for line in self.path.read_bytes().splitlines(keepends=True):
-            if not line.endswith(b"\n"):
-                break
-            row = orjson.loads(line)
-            if row["step"] <= step:
-                kept.append(line)
-                rows.append(row)
-        whole = self.path.with_name(self.path.name + ".part")
-        whole.write_bytes(b"".join(kept))
-        whole.replace(self.path)
-        return rows
-
-    def clear(self) -> None:
-        """Start anew."""
-        self.path.unlink(missing_ok=True)
-
-
-def begin(file: StepFile, step: int) -> list[dict[str, Any]]:
-    """Start a file anew, or cut it where a run goes on after `step`; returns the lines that stay."""
-    if step == 0:
-        file.clear()
-        return []
-    return file.cut(step)
+        lines = self.path.read_bytes().splitlines(keepends=True)
+        whole = [(line, orjson.loads(line)) for line in lines if line.endswith(b"\n")]
+        kept = [(line, row) for line, row in whole if row["step"] <= step]
+        part = self.path.with_name(self.path.name + ".part")
+        part.write_bytes(b"".join(line for line, _ in kept))
+        part.replace(self.path)
+        return [row for _, row in kept]
 
 
 class MetricsLog(TrainerCallback):  # type: ignore[misc]
     """Writes every number that the trainer logs to metrics.jsonl.
 
     Attributes:
-        earlier: the lines of a run that goes on, in every process; set before other callbacks begin.
+        earlier: the lines of a resumed run, in every process; set before other callbacks begin.
     """
 
     def __init__(self, folder: Path, stage: str) -> None:
@@ -103,7 +89,8 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            self.earlier = begin(self.file, state.global_step)
+            self.earlier = self.file.begin(state.global_step)
+        # All processes have to know the earlier evaluations, or they would disagree on when to stop (keep_best).
         if getattr(args, "world_size", 1) > 1:
             self.earlier = broadcast_object_list([self.earlier])[0]
         self._start = time.monotonic() - (self.earlier[-1]["time"] if self.earlier else 0.0)
@@ -124,63 +111,43 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
 
 
 class CompletionsLog(TrainerCallback):  # type: ignore[misc]
-    """Writes a few sampled completions with their rewards to completions.jsonl at each log.
+    """Writes a few sampled completions with their rewards to completions.jsonl at each log."""
 
-    Pass the reward functions through `watch` before they go to the trainer.
-    """
-
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, weights: Mapping[str, float]) -> None:
         self.file = StepFile(folder / "completions.jsonl")
         self.count = count
-        self._weights: dict[str, float] = {}
+        self._weights = weights
         self._rows: list[dict[str, Any]] = []
 
-    def watch(self, functions: Sequence[Reward], weights: Sequence[float]) -> list[Reward]:
-        """The same functions; what they return for the latest batch is remembered."""
-        self._weights = {f.__name__: w for f, w in zip(functions, weights, strict=True)}
-        return [self._watched(function) for function in functions]
+    def sampled(self, batch: ScoredBatch) -> None:
+        """Remember the first completions of the latest batch; an observer of `trl_rewards`."""
+        rows = zip(batch.examples[: self.count], batch.texts, batch.scores, strict=False)
+        self._rows = [
+            {
+                "image_id": example.image_id,
+                "completion": text,
+                "terms": {name: score.terms[name] for name in self._weights},
+            }
+            for example, text, score in rows
+        ]
 
-    def _watched(self, function: Reward) -> Reward:
-        @functools.wraps(function)  # TRL logs a reward under its function's name
-        def watched(completions: Sequence[Any], image_id: Sequence[str], **columns: Any) -> list[float | None]:
-            values = function(completions=completions, image_id=image_id, **columns)
-            if function.__name__ == next(iter(self._weights)):
-                texts = [c if isinstance(c, str) else c[-1]["content"] for c in completions[: self.count]]
-                self._rows = [
-                    {"image_id": name, "completion": text, "terms": {}}
-                    for name, text in zip(image_id[: self.count], texts, strict=True)
-                ]
-            for row, value in zip(self._rows, values[: self.count], strict=True):
-                row["terms"][function.__name__] = value
-            return values
-
-        return watched
-
-    def progress(self) -> list[dict[str, Any]]:
-        """What waits for the next log, for a checkpoint to keep."""
+    def resume_state(self) -> list[dict[str, Any]]:
+        """Return the rows that wait for the next log, to be stored in a checkpoint."""
         return self._rows
 
-    def go_on(self, progress: list[dict[str, Any]]) -> None:
-        """Take up what `progress` gave."""
-        self._rows = progress
+    def load_resume_state(self, state: list[dict[str, Any]]) -> None:
+        """Restore what `resume_state` returned."""
+        self._rows = state
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            begin(self.file, state.global_step)
+            self.file.begin(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         if not (state.is_world_process_zero and self._rows):
             return
-        self.file.append(
-            [
-                {
-                    "step": state.global_step,
-                    **row,
-                    "total": sum(
-                        self._weights[term] * value for term, value in row["terms"].items() if value is not None
-                    ),
-                }
-                for row in self._rows
-            ]
-        )
+        for row in self._rows:
+            terms = row["terms"].items()
+            row["total"] = sum(self._weights[term] * value for term, value in terms if value is not None)
+        self.file.append([{"step": state.global_step, **row} for row in self._rows])
         self._rows = []

@@ -1,6 +1,7 @@
-"""Options of our own that a recipe may hold, beside TRL's: what is trained on what, what is taught, what is paid for.
+"""Options of our own that a recipe may hold beside TRL's: model and data, targets of SFT, rewards of GRPO.
 
-Two more lie with what they are about: `r1sgg.training.parts.PartOptions`, `r1sgg.training.rollouts.RolloutOptions`.
+Two more classes are in the modules that use them: `r1sgg.training.parts.PartOptions` and
+`r1sgg.training.rollouts.RolloutOptions`.
 """
 
 from __future__ import annotations
@@ -11,24 +12,27 @@ from dataclasses import dataclass, field
 
 from r1sgg.data.targets import Order, target
 from r1sgg.graph.scene import EMPTY, SceneGraph
+from r1sgg.rewards.rubric import DEFAULT_SET
 
 
 @dataclass
 class RunOptions:
-    """What is trained on what, and how it is watched. None means: as the checkpoint's own r1sgg.json says."""
+    """Model, data, evaluation and checkpoints. None means: as the checkpoint's own r1sgg.json says."""
 
     model: str = field(default="tiny", metadata={"help": "Checkpoint folder, name on the Hub, or 'tiny'."})
     data: str | None = field(
         default=None,
-        metadata={"help": "Any data: GT.jsonl, scenes:COUNT, vg150:DIR, psg:DIR, coco:DIR, hub:NAME."},
+        metadata={"help": "Training data: GT.jsonl, scenes:COUNT, vg150:DIR, psg:DIR, coco:DIR, hub:NAME."},
     )
-    validation: str | None = field(default=None, metadata={"help": "The same, for the evaluation during training."})
+    validation: str | None = field(
+        default=None, metadata={"help": "Data of the evaluation during training, written like `data`."}
+    )
     validate_steps: int = field(
-        default=0, metadata={"help": "SGDET evaluation on `validation` every so many steps; 0: at start and end."}
+        default=0, metadata={"help": "Steps between SGDET evaluations on `validation`; 0: at start and end only."}
     )
-    validate_images: int = field(default=200, metadata={"help": "Evaluate at most so many images."})
+    validate_images: int = field(default=200, metadata={"help": "Evaluate at most this many images."})
     validate_batch_size: int = field(default=32, metadata={"help": "Images per generation batch of the evaluation."})
-    validate_tokens: int = field(default=1024, metadata={"help": "Longest answer in the evaluation, in tokens."})
+    validate_tokens: int = field(default=1024, metadata={"help": "Longest completion in the evaluation, in tokens."})
     prompt: str | None = field(default=None, metadata={"help": "Prompt: paper or short."})
     vocabulary: str | None = field(
         default=None, metadata={"help": "Names listed in the prompt: open (none), vg150, psg, or a file."}
@@ -36,42 +40,46 @@ class RunOptions:
     think: bool | None = field(default=None, metadata={"help": "Answers in <think> and <answer> tags."})
     minify: bool | None = field(default=None, metadata={"help": "Answers without spaces after commas and colons."})
     answer_format: str | None = field(
-        default=None, metadata={"help": "Layout of the answers: json, or compact (a line an object and relationship)."}
+        default=None,
+        metadata={"help": "Layout of the answers: json, or compact (one line per object and relationship)."},
     )
     image_size: bool | None = field(default=None, metadata={"help": "State the image's size in the prompt."})
     global_batch_size: int | None = field(
         default=None,
-        metadata={"help": "Sequences a step over all processes; gradient_accumulation_steps follows from it."},
+        metadata={"help": "Sequences per step over all processes; determines gradient_accumulation_steps."},
     )
     max_pixels: int | None = field(
-        default=None, metadata={"help": "Larger images are reduced to so many pixels; 0: as the checkpoint does."}
+        default=None, metadata={"help": "Reduce larger images to this many pixels; 0: as the checkpoint does."}
     )
     samples: int = field(default=4, metadata={"help": "Completions written to completions.jsonl at each log (GRPO)."})
-    resume: bool = field(default=False, metadata={"help": "Go on from the last checkpoint in output_dir."})
+    resume: bool = field(default=False, metadata={"help": "Resume from the last checkpoint in output_dir."})
     requeue: bool = field(
-        default=False, metadata={"help": "The same where there is one, else start: for queues that repeat a command."}
+        default=False,
+        metadata={"help": "Resume if there is a checkpoint, else start: for queues that repeat a command."},
     )
     keep_best: str | None = field(
         default=None, metadata={"help": "Keep the model with the best R@50 (or another figure) in output_dir/best."}
     )
     early_stop: int = field(
-        default=0, metadata={"help": "Stop after so many evaluations that do not better keep_best; 0: never."}
+        default=0, metadata={"help": "Stop after this many evaluations without a better keep_best; 0: never."}
     )
 
 
 @dataclass
 class TargetOptions:
-    """What SFT teaches of an annotated graph (`r1sgg.data.targets`); the shuffle takes the recipe's `seed`."""
+    """Which part of an annotated graph SFT teaches, in which order (`r1sgg.data.targets`); seeded by `seed`."""
 
     object_order: Order = field(
         default="annotated",
-        metadata={"help": "Objects as annotated, by position, or shuffled anew in each epoch from the second on."},
+        metadata={"help": "Objects as annotated, by position, or shuffled in each epoch from the second on."},
     )
-    max_objects: int | None = field(default=None, metadata={"help": "Teach at most so many objects an image."})
-    max_relationships: int | None = field(default=None, metadata={"help": "Teach at most so many relationships."})
+    max_objects: int | None = field(default=None, metadata={"help": "Teach at most this many objects per image."})
+    max_relationships: int | None = field(
+        default=None, metadata={"help": "Teach at most this many relationships per image."}
+    )
 
     def bind(self, seed: int) -> Callable[..., SceneGraph]:
-        """`target` with these options: called with a graph and epoch=N.
+        """Return `target` with these options, to be called with a graph and epoch=N.
 
         Raises:
             ConfigError: a limit that is too low.
@@ -83,16 +91,21 @@ class TargetOptions:
             max_objects=self.max_objects,
             max_relationships=self.max_relationships,
         )
-        bound(EMPTY, epoch=0)  # complains about the options now, not at the first image
+        bound(EMPTY, epoch=0)  # a wrong option is an error now, not at the first image
         return bound
 
 
 @dataclass
 class RewardOptions:
-    """What GRPO pays for."""
+    """The rewards of GRPO."""
 
-    rewards: str = field(
-        default="paper-v4", metadata={"help": 'A reward set, or terms and weights: {"format": 1, "hard_recall": 5}.'}
+    rewards: str = field(  # a recipe may also hold a mapping
+        default=DEFAULT_SET,
+        metadata={
+            "help": 'A reward set, FILE.py:FUNCTION, or terms and weights: {"format": 1, "my_rewards.py:my_term": 2}.'
+        },
     )
     similarity: str = field(default="glove", metadata={"help": "Label similarity: glove, exact or spacy:MODEL."})
-    clamp: bool | None = field(default=None, metadata={"help": "Negative cosines count as 0; None: as the set says."})
+    clamp: bool | None = field(
+        default=None, metadata={"help": "Count negative cosines as 0; None: as the reward set does."}
+    )

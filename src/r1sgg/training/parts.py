@@ -1,12 +1,12 @@
-"""Which weights are trained, and how the rest is held: all of them, a LoRA adapter, on 4-bit weights, vision frozen.
+"""Which weights are trained: all, all but the vision tower, or a LoRA adapter on frozen weights (in 4 bits: QLoRA).
 
-The names are those of trl.ModelConfig. `prepare_parts` gives what TRL's trainers take; `freeze` is for the model that
-they have loaded. Adapters become ordinary checkpoints by `r1sgg publish`.
+The options have the names of trl.ModelConfig. `prepare_parts` returns the arguments for TRL's trainers; `Parts.freeze`
+is for the model that they have loaded. `r1sgg publish` turns an adapter into an ordinary checkpoint.
 
-A word on precision: weights that are trained themselves must be float32 (TRL's default; `bf16: true` computes in
-bfloat16) or need an optimizer that rounds stochastically. A bfloat16 weight has 8 significant bits: of weights of size
-0.02, a step of 6e-7 changes 1 in 100, one of 1e-5 changes 16, the others round back. Weights that are frozen under an
-adapter may be bfloat16 (model_init_kwargs: {dtype: bfloat16}).
+Precision: weights that are trained themselves must be float32 (TRL's default; `bf16: true` computes in bfloat16) or
+need an optimizer with stochastic rounding. A bfloat16 weight has 8 significant bits: of weights of size 0.02, a step of
+6e-7 changes 1 in 100 and one of 1e-5 changes 16 in 100; the others round back to their old value. Weights that are
+frozen under an adapter may be bfloat16 (model_init_kwargs: {dtype: bfloat16}).
 """
 
 from __future__ import annotations
@@ -28,32 +28,33 @@ _BITSANDBYTES = re.compile(r"bnb|paged_|(?<!torch_)8bit|lion_32bit|ademamix")
 class PartOptions:
     """Which weights are trained."""
 
-    freeze_vision: bool = field(default=False, metadata={"help": "Leave the vision tower as it is."})
-    use_peft: bool = field(default=False, metadata={"help": "Train a LoRA adapter in place of the weights."})
+    freeze_vision: bool = field(default=False, metadata={"help": "Do not train the vision tower."})
+    use_peft: bool = field(default=False, metadata={"help": "Train a LoRA adapter instead of the weights."})
     lora_r: int = field(default=64, metadata={"help": "Rank of the adapter."})
     lora_alpha: int = field(default=64, metadata={"help": "The adapter's output is scaled by lora_alpha / lora_r."})
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapter."})
     lora_target_modules: list[str] | None = field(
-        default=None, metadata={"help": "Layers that get an adapter, by the ends of their names; None: every linear."}
+        default=None,
+        metadata={"help": "Layers that get an adapter, by the ends of their names; None: every linear layer."},
     )
     load_in_4bit: bool = field(
-        default=False, metadata={"help": "Hold the weights under the adapter in 4 bits (QLoRA; needs bitsandbytes)."}
+        default=False, metadata={"help": "Keep the weights under the adapter in 4 bits (QLoRA; needs bitsandbytes)."}
     )
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a trainer takes: keyword arguments of SFTTrainer and GRPOTrainer, and what is done to the loaded model."""
+    """Keyword arguments of SFTTrainer and GRPOTrainer, and what is frozen in the model that they load."""
 
     arguments: dict[str, Any]
     frozen: str | None
-    """Regular expression of the names of the modules that are not trained."""
+    """Regular expression for the names of parameters that are not trained; None: nothing to freeze."""
 
     def freeze(self, model: Any) -> None:
-        """Stop the gradient at the weights that are not trained; before the optimizer is made.
+        """Switch off the gradients of the weights that are not trained. Call it before the optimizer is made.
 
         Raises:
-            ModelError: the model has no such modules.
+            ModelError: the model has no such weights.
         """
         if self.frozen is None:
             return
@@ -61,19 +62,19 @@ class Parts:
         found = [p for name, p in model.named_parameters() if tower.fullmatch(name)]
         if not found:
             raise ModelError(
-                f"freeze_vision: expected modules like {self.frozen}, found none in {type(model).__name__}"
+                f"freeze_vision: expected weights named like {self.frozen}, found none in {type(model).__name__}"
             )
         for parameter in found:
             parameter.requires_grad_(False)
 
 
 def prepare_parts(options: PartOptions, checkpoint: Checkpoint, optimizer: str) -> Parts:
-    """What the options mean for a checkpoint.
+    """Translate the options for a checkpoint.
 
     Args:
-        options: which weights.
+        options: which weights are trained.
         checkpoint: the model to train.
-        optimizer: the name of the recipe's `optim`.
+        optimizer: the recipe's `optim`.
 
     Raises:
         ConfigError: options that contradict each other.
@@ -82,11 +83,13 @@ def prepare_parts(options: PartOptions, checkpoint: Checkpoint, optimizer: str) 
     """
     if checkpoint.base is not None:
         raise ModelError(
-            f"{checkpoint.path}: expected a whole model to train, found an adapter; make one of it with "
+            f"{checkpoint.path}: expected a whole model to train, found an adapter; merge it with "
             f"`r1sgg publish {checkpoint.path} --out FOLDER`"
         )
     if options.load_in_4bit and not options.use_peft:
-        raise ConfigError("load_in_4bit: 4-bit weights cannot be trained themselves; add use_peft: true")
+        raise ConfigError(
+            "load_in_4bit: expected use_peft: true, found false; 4-bit weights cannot be trained themselves"
+        )
     if options.lora_r < 1:
         raise ConfigError(f"lora_r: expected 1 or more, found {options.lora_r}")
     if _BITSANDBYTES.search(optimizer):
@@ -106,11 +109,11 @@ def prepare_parts(options: PartOptions, checkpoint: Checkpoint, optimizer: str) 
     arguments: dict[str, Any] = {"peft_config": adapter}
     if options.load_in_4bit:
         arguments["quantization_config"] = _four_bits(checkpoint)
-    return Parts(arguments, None)  # under an adapter everything is frozen
+    return Parts(arguments, None)  # peft freezes everything under an adapter
 
 
 def _four_bits(checkpoint: Checkpoint) -> Any:
-    """NF4 with double quantisation (QLoRA, arXiv 2305.14314), the vision tower as it is."""
+    """Return the settings of QLoRA (arXiv 2305.14314): NF4 with double quantisation, for the language model only."""
     require("bitsandbytes", "qlora")
     import torch
     from transformers import BitsAndBytesConfig
@@ -125,5 +128,5 @@ def _four_bits(checkpoint: Checkpoint) -> Any:
 
 
 def kept_whole(family: ModelFamily) -> list[str]:
-    """Patterns (from the start of a module's name) of what is not put into bits: vision tower, vocabulary."""
+    """List the modules that are not quantised (patterns from the start of the name): vision tower, output layer."""
     return [rf"(.*\.)?{family.tower}", "lm_head"]

@@ -1,11 +1,11 @@
-"""Recipes: a YAML file and command-line options, read into options of our own plus every option of a TRL trainer.
+"""Recipes: a YAML file and command-line options, read into our own options plus every option of a TRL trainer.
 
-A recipe is a flat YAML mapping. `include: base.yaml` (a path, or a list, relative to the file) takes over another
-recipe's keys, which the file's own keys override. `--include more.yaml` on the command line puts further recipes over
-that, and options on the command line override all. Nothing is guessed: a key or an option that nothing reads, and a
+A recipe is a flat YAML mapping. `include: base.yaml` (a path or a list, relative to the file) reads another recipe
+first, whose keys the file's own keys override. `--include more.yaml` on the command line reads further recipes after
+the file, and options on the command line override all of them. Nothing is guessed: an unknown key or option, or a
 value of the wrong type, is one sentence with the nearest known names.
 
-It does not train and does not load a model.
+This module does not train and does not load a model.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib.metadata
-import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -24,14 +23,10 @@ import yaml
 
 from r1sgg import __version__
 from r1sgg.errors import ConfigError
-from r1sgg.training.options import RewardOptions, RunOptions, TargetOptions
-
-__all__ = ["RECORDED", "Recipe", "RewardOptions", "RunOptions", "TargetOptions", "read_recipe", "versions"]
 
 RECORDED = "recorded"
-"""Key under which a run writes versions and data hashes into its config.yaml; recipes may hold it, it is not read."""
+"""Key under which a run writes versions and data hashes into its config.yaml. Recipes may have it; it is not read."""
 
-_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -40,7 +35,7 @@ class Recipe:
     """A recipe that has been read and checked.
 
     Attributes:
-        options: one instance per dataclass that was asked for, in that order.
+        options: one instance for each dataclass that was asked for, in that order.
         chosen: the keys that the recipe and the command line set, with their values.
     """
 
@@ -48,11 +43,11 @@ class Recipe:
     chosen: dict[str, Any]
 
     def option(self, kind: type[_T]) -> _T:
-        """The options of one of the dataclasses."""
+        """Return the options of one of the dataclasses."""
         return next(options for options in self.options if isinstance(options, kind))
 
     def save(self, path: Path, recorded: Mapping[str, Any]) -> None:
-        """Write a recipe that gives this run again, with what was measured about it under `recorded`."""
+        """Write a recipe that repeats this run, with measured facts about it under `recorded`."""
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = {key: value for key, value in self.chosen.items() if key not in ("resume", "requeue")}
         path.write_text(yaml.safe_dump({**rows, RECORDED: dict(recorded)}, sort_keys=False, allow_unicode=True))
@@ -61,43 +56,40 @@ class Recipe:
 def read_recipe(
     dataclasses: Sequence[type], config: Path | None, arguments: Sequence[str], defaults: Mapping[str, Any]
 ) -> Recipe:
-    """Read options from defaults, a YAML file and the command line, the later ones winning.
+    """Read options from defaults, YAML files and the command line; later ones win.
 
     Args:
         dataclasses: classes of options, such as (RunOptions, trl.SFTConfig).
         config: YAML recipe.
         arguments: options as on the command line, ["--max_steps", "10"]; `--include FILE...` reads more recipes.
-        defaults: values in place of the dataclasses' own.
+        defaults: values that replace the dataclasses' own defaults.
 
     Raises:
         ConfigError: an unknown key or option, or a value of the wrong type.
     """
     parser = _parser(dataclasses)
-    arguments, more = _includes(arguments)
-    written: dict[str, Any] = {}
-    for path in ([config] if config else []) + more:
-        found = _load(path)
-        _check(parser, found, path)
-        written.update(found)
+    actions = _actions(parser)
     given = _parse(parser, arguments)
-    chosen = {**written, **given}
-    values = {**defaults, **chosen}
-    for old, new in _RENAMED.items():
-        if chosen.get(old) is not None and new not in chosen:  # else a default of the new name would win
-            values[new] = values.pop(old)
+    chosen: dict[str, Any] = {}
+    for path in ([config] if config else []) + given.pop("include"):
+        found = _renamed(_load(path), actions)
+        _check(actions, found, path)
+        chosen.update(found)
+    chosen.update(_renamed(given, actions))
+    values = {**_renamed(defaults, actions), **chosen}
     if (wanted := chosen.get("global_batch_size")) is not None:
-        each = values.get("per_device_train_batch_size") or _actions(parser)["per_device_train_batch_size"].default
+        each = values.get("per_device_train_batch_size") or actions["per_device_train_batch_size"].default
         values["gradient_accumulation_steps"] = _accumulation(wanted, each, chosen)
     parser.set_defaults_with_config(**values)
     try:
         parsed = parser.parse_args_into_dataclasses(args=[])
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{config or 'the command line'}: {error}") from error
-    return Recipe(tuple(parsed), chosen)
+    return Recipe(tuple(parsed[: len(dataclasses)]), chosen)
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that a result may depend on."""
+    """Return the versions of everything that a result may depend on."""
     found = {"r1sgg": __version__}
     for name in ("torch", "transformers", "trl", "accelerate", "peft", "datasets", "numpy", "pillow"):
         try:
@@ -111,22 +103,41 @@ _RENAMED = {
     "gradient_checkpointing": "activation_checkpointing",
     "gradient_checkpointing_kwargs": "activation_checkpointing_kwargs",
 }
-"""Names of transformers 4 that most published recipes use, and what transformers 5 calls them."""
+"""Names of transformers before 5.23, which published recipes use, and after; ours use the later ones.
+
+vLLM 0.33 needs transformers 5.20, so both have to work.
+"""
+
+
+def _renamed(values: Mapping[str, Any], actions: Mapping[str, argparse.Action]) -> dict[str, Any]:
+    """Use the names of the installed transformers. It may know both; then a default of the later name would win."""
+    result = dict(values)
+    for old, new in _RENAMED.items():
+        name, other = (new, old) if new in actions else (old, new)
+        if result.get(other) is not None and name not in result:
+            result[name] = result.pop(other)
+    return result
 
 
 def _parser(dataclasses: Sequence[type]) -> Any:
-    """TRL's parser over the classes, which raises in place of leaving the process."""
+    """Make TRL's parser for the classes, with `--include`, and errors as exceptions."""
     from trl import TrlParser
 
     class Parser(TrlParser):  # type: ignore[misc]
         def error(self, message: str) -> NoReturn:
             raise ConfigError(f"the command line: {message}")
 
-    return Parser(dataclass_types=list(dataclasses), allow_abbrev=False)
+    parser = Parser(dataclass_types=list(dataclasses), allow_abbrev=False)
+    parser.add_argument("--include", nargs="+", action="extend", type=Path, default=[])
+    actions = _actions(parser)
+    for old, new in _RENAMED.items():
+        if old in actions and new not in actions:
+            parser.add_argument(f"--{new}", dest=old, type=actions[old].type)
+    return parser
 
 
 def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The keys of a recipe, with those of the recipes that it includes."""
+    """Read the keys of a recipe and of the recipes that it includes; `above` are those that include it."""
     if path.resolve() in above:
         raise ConfigError(f"{path}: includes itself by way of {' -> '.join(p.name for p in above)}")
     try:
@@ -135,8 +146,7 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path}: expected a YAML recipe, found {error.strerror}; check the path") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: expected YAML, found {' '.join(str(error).split())}") from error
-    if document is None:
-        return {}
+    document = {} if document is None else document
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise ConfigError(f"{path}: expected a mapping of option names to values, found {type(document).__name__}")
     document.pop(RECORDED, None)
@@ -150,31 +160,11 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     return {**merged, **document}
 
 
-def _includes(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
-    """The arguments without `--include FILE...`, and the files."""
-    rest: list[str] = []
-    files: list[Path] = []
-    reading = False
-    for argument in arguments:
-        if argument.startswith("--"):
-            name, equals, value = argument.partition("=")
-            reading = name == "--include"
-            if not reading:
-                rest.append(argument)
-            elif equals:
-                files.append(Path(value))
-        elif reading:
-            files.append(Path(argument))
-        else:
-            rest.append(argument)
-    return rest, files
-
-
 def _accumulation(wanted: int, each: int, chosen: Mapping[str, Any]) -> int:
-    """Backward passes a step that make `wanted` sequences of `each` a process."""
+    """Compute gradient_accumulation_steps from `wanted` sequences per step, `each` per process and pass."""
     if chosen.get("gradient_accumulation_steps") is not None:
         raise ConfigError("global_batch_size: gradient_accumulation_steps follows from it; leave one of them out")
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun and accelerate set it
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun and accelerate
     if wanted < 1 or wanted % (each * processes):
         raise ConfigError(
             "global_batch_size: expected a multiple of per_device_train_batch_size x processes = "
@@ -184,36 +174,26 @@ def _accumulation(wanted: int, each: int, chosen: Mapping[str, Any]) -> int:
 
 
 def _actions(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
-    """The parser's options by name; of a flag and its `--no_` twin the one that takes a value."""
-    found: dict[str, argparse.Action] = {}
-    for action in parser._actions:
-        if action.dest != "help" and action.nargs != 0:
-            found.setdefault(action.dest, action)
-    return found
+    """Map option names to the parser's actions; for a flag and its `--no_` twin, the one that takes a value."""
+    return {a.dest: a for a in reversed(parser._actions) if a.nargs != 0 and a.dest != "include"}
 
 
-def _check(parser: argparse.ArgumentParser, values: dict[str, Any], path: Path | None) -> None:
-    """Check a recipe's keys and convert its values in place (YAML reads 1e-5 as a text)."""
-    actions = _actions(parser)
+def _check(actions: Mapping[str, argparse.Action], values: dict[str, Any], path: Path) -> None:
+    """Check a recipe's keys and convert its values in place (YAML reads 1e-5 as a string)."""
     for key, value in values.items():
-        action = actions.get(key)
-        if action is None:
+        if (action := actions.get(key)) is None:
             raise ConfigError(f"{path}: {key!r} is not an option that anything reads{_near(key, actions)}")
-        values[key] = _convert(action, value, f"{path}: {key}")
+        where, many = f"{path}: {key}", action.nargs in ("+", "*")
+        if value is None or isinstance(value, dict):
+            continue
+        if isinstance(value, list) and not many:
+            raise ConfigError(f"{where}: expected one value, found a list of {len(value)}")
+        found = [_convert(action, one, where) for one in (value if isinstance(value, list) else [value])]
+        values[key] = found if many else found[0]
 
 
 def _convert(action: argparse.Action, value: Any, where: str) -> Any:
-    if value is None or isinstance(value, dict):
-        return value
-    if isinstance(value, list):
-        if action.nargs not in ("+", "*"):
-            raise ConfigError(f"{where}: expected one value, found a list of {len(value)}")
-        return [_convert_one(action, item, where) for item in value]
-    one = _convert_one(action, value, where)
-    return [one] if action.nargs in ("+", "*") else one
-
-
-def _convert_one(action: argparse.Action, value: Any, where: str) -> Any:
+    """Convert a value from YAML as the parser would convert it from the command line."""
     kind = action.type
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return value  # an int stays one: TRL reads logging_steps 1 and 1.0 differently
@@ -231,8 +211,10 @@ def _convert_one(action: argparse.Action, value: Any, where: str) -> Any:
 
 
 def _parse(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
-    """The values that the command line sets, and no others."""
-    space = argparse.Namespace(**{action.dest: argparse.SUPPRESS for action in parser._actions})
+    """Return the values that the command line sets, and `include`, a list of paths."""
+    # argparse fills in defaults only for names that the namespace lacks: so all names get a marker first
+    unset = {action.dest: argparse.SUPPRESS for action in parser._actions}
+    space = argparse.Namespace(**{**unset, "include": []})
     values, rest = parser.parse_known_args(list(arguments), namespace=space)
     if rest:
         name = rest[0].split("=")[0]
@@ -244,10 +226,7 @@ def _parse(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
     return {key: value for key, value in vars(values).items() if value is not argparse.SUPPRESS}
 
 
-def _near(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
-    return (
-        f"; did you mean {' or '.join(near)}?"
-        if near
-        else "; the options are those of r1sgg.training.options and of TRL"
-    )
+def _near(name: str, known: Iterable[str]) -> str:
+    if near := difflib.get_close_matches(name, list(known), n=3, cutoff=0.6):
+        return f"; did you mean {' or '.join(near)}?"
+    return "; the options are those of r1sgg.training.options and of TRL"

@@ -1,19 +1,19 @@
-"""How GRPO's answers are sampled, and which of it the loss makes up for.
+"""How GRPO samples completions, and which part of the sampling its loss corrects.
 
 Read from the source of TRL 1.16 and tested on a tiny model (tests/training/test_rollouts.py):
 
-- Temperature: the log-probabilities that are trained are those at the sampling temperature. Nothing is left to correct.
-- top_p, top_k, min_p, a repetition penalty, tokens that are suppressed, a guide or schema: answers come from the
-  narrowed distribution q, the loss takes log-probabilities of the whole one, p. With rollouts by transformers nothing
-  corrects that: the ratio of the loss compares p with p and is 1 in the first pass over a batch.
-- vLLM returns log q, and TRL's importance-sampling correction multiplies the loss by p / q. Over an answer that is the
-  product of the probability that the narrowing kept at each token: 0.977 on the embedded model with top_p 0.9, which
-  over 450 tokens is 3e-5. In its default mode (sequence_mask) it takes the gradient away and says nothing.
-  `settle_correction` switches it off there; modes by token stay, but for schemas, which leave single tokens hardly any
-  probability.
+- Temperature: the trained log-probabilities are those at the sampling temperature. Nothing is left to correct.
+- top_p, top_k, min_p, a repetition penalty, suppressed tokens, a guide or a schema: completions come from the narrowed
+  distribution q, the loss uses log-probabilities of the whole one, p. With rollouts by transformers nothing corrects
+  that: the loss compares p with p, and the ratio is 1 in the first pass over a batch.
+- vLLM returns log q, and TRL's importance-sampling correction multiplies the loss by p / q (huggingface/trl issue
+  6789). Over a completion that is the product of the probability mass that the narrowing kept at each token: 0.977 on
+  the embedded model with top_p 0.9, which over 450 tokens is 3e-5. In its default mode (sequence_mask) the correction
+  thus removes the gradient without a message. `settle_correction` switches it off there. Modes by token stay on, except
+  with a schema, under which a single token may have almost no probability.
 
-With `guide: true` sampled answers are held to whole, valid graphs: by a guide an answer with rollouts by transformers,
-by a JSON schema with vLLM.
+With `guide: true` sampled completions are valid graphs: by one guide per completion with rollouts by transformers, by a
+JSON schema with vLLM.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ _SCHEMA = "structured_outputs"
 
 @dataclass
 class RolloutOptions:
-    """How answers are sampled, beside TRL's options."""
+    """How completions are sampled, beside TRL's options."""
 
-    guide: bool = field(default=False, metadata={"help": "Hold sampled answers to whole, valid graphs."})
+    guide: bool = field(default=False, metadata={"help": "Constrain sampled completions to valid graphs."})
 
 
 class GuidedRollouts:
-    """Guides for the answers that a trainer samples with transformers, one an answer.
+    """Guides for the completions that a trainer samples with transformers, one per completion.
 
     Args:
-        checkpoint: in which layout and vocabulary it answers.
-        tokens: most of an answer.
-        end: the token that ends an answer.
+        checkpoint: whose answer layout and vocabulary the guides follow.
+        tokens: the longest completion.
+        end: the token that ends a completion.
         suppressed: tokens that are never sampled.
     """
 
@@ -65,11 +65,15 @@ class GuidedRollouts:
         return TokenTable.of(self._checkpoint.processor.tokenizer, self._end, self._suppressed)
 
     @contextmanager
-    def held(self, model: Any, frames: Sequence[Frame]) -> Iterator[None]:
-        """Within it, the next call of `model.generate` answers images with these frames.
+    def applied(self, model: Any, frames: Sequence[Frame]) -> Iterator[None]:
+        """Guide the one call of `model.generate` within the block.
+
+        Args:
+            model: the unwrapped model.
+            frames: one per completion: the width and height that its boxes are relative to.
 
         Raises:
-            ConfigError: no answer is so short.
+            ConfigError: no graph fits into so few tokens.
         """
         from transformers import LogitsProcessorList
 
@@ -78,40 +82,44 @@ class GuidedRollouts:
 
         specs = [guide_spec(self._checkpoint.settings, frame, self._tokens) for frame in frames]
         guides = [Guide(self._table, spec, self._tokens) for spec in specs]
-        held = LogitsProcessorList([GuideLogitsProcessor(guides)])
-        model.generate = partial(model.generate, logits_processor=held)  # TRL's call has no place for it
+        processors = LogitsProcessorList([GuideLogitsProcessor(guides)])
+        # TRL's call of `generate` passes no logits processors: an attribute of the instance hides the class's method
+        model.generate = partial(model.generate, logits_processor=processors)
         try:
             yield
         finally:
             del model.generate
 
 
-def hold_to_schema(arguments: Any, checkpoint: Checkpoint) -> None:
-    """Let vLLM hold answers to a JSON schema of a graph with the checkpoint's vocabulary.
+def add_schema(arguments: Any, checkpoint: Checkpoint) -> None:
+    """Let vLLM constrain completions by the JSON schema of a graph with the checkpoint's vocabulary.
 
     Args:
         arguments: TRL's GRPOConfig, changed in place.
         checkpoint: the model to train.
 
     Raises:
-        ConfigError: the checkpoint's answers are more than JSON, or the recipe has a schema of its own.
+        ConfigError: the checkpoint's answers are not bare JSON, or the recipe has a schema of its own.
     """
     from r1sgg.endpoint.guided import graph_schema
 
     settings = checkpoint.settings
     if settings.think or settings.answer_format != "json":
-        raise ConfigError("guide: with vLLM answers are bare JSON; expected think: false and answer_format: json")
+        raise ConfigError(
+            "guide: with vLLM completions are bare JSON; expected think: false and answer_format: json, found "
+            f"think: {str(settings.think).lower()} and answer_format: {settings.answer_format}"
+        )
     if has_schema(arguments):
         raise ConfigError("guide: expected no schema of the recipe's own beside it, found one; leave one of them out")
     frame = checkpoint.frame((1000, 1000))
-    if checkpoint.frame((1000, 500)) != frame:  # pixels: one schema is for all images
+    if checkpoint.frame((1000, 500)) != frame:  # boxes in pixels: one schema must allow the boxes of all images
         frame = (9999.0, 9999.0)
     schema = graph_schema(guide_spec(settings, frame, arguments.max_completion_length))
     arguments.generation_kwargs = {**(arguments.generation_kwargs or {}), _SCHEMA: {"json": schema}}
 
 
 def narrowing(arguments: Any) -> list[str]:
-    """The options of a recipe that leave some tokens out when answers are sampled, as "top_p 0.9".
+    """List the options of a recipe that exclude tokens from sampling, as "top_p 0.9".
 
     Args:
         arguments: TRL's GRPOConfig; its `generation_kwargs` win, as they do in TRL.
@@ -119,21 +127,21 @@ def narrowing(arguments: Any) -> list[str]:
     kwargs: Mapping[str, Any] = arguments.generation_kwargs or {}
     plain = {"top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
     found = {name: kwargs.get(name, getattr(arguments, name)) for name in plain}
-    return [f"{name} {value}" for name, value in found.items() if value not in (plain[name], None, -1)]
+    return [f"{name} {value}" for name, value in found.items() if value not in (plain[name], None, -1)]  # top_k -1: off
 
 
 def has_schema(arguments: Any) -> bool:
-    """Whether vLLM holds answers to a schema, grammar or regular expression."""
+    """Whether vLLM constrains completions by a schema, grammar or regular expression."""
     kwargs: Mapping[str, Any] = arguments.generation_kwargs or {}
     return bool(arguments.vllm_structured_outputs_regex or kwargs.get(_SCHEMA))
 
 
 def settle_correction(arguments: Any, chosen: Mapping[str, Any]) -> None:
-    """Switch vLLM's importance-sampling correction off where it would take the gradient away.
+    """Switch TRL's importance-sampling correction off where it would remove the gradient.
 
     Args:
         arguments: TRL's GRPOConfig, changed in place.
-        chosen: what the recipe says itself.
+        chosen: the keys that the recipe sets itself.
 
     Raises:
         ConfigError: the recipe asks for the correction there.
@@ -146,12 +154,12 @@ def settle_correction(arguments: Any, chosen: Mapping[str, Any]) -> None:
         reasons += narrowing(arguments)
     if not reasons:
         return
-    said = "; ".join(reasons)
+    because = "; ".join(reasons)
     if chosen.get("vllm_importance_sampling_correction"):
         other = "" if has_schema(arguments) else ", or vllm_importance_sampling_mode: token_truncate"
         raise ConfigError(
-            f"vllm_importance_sampling_correction: with {said} it would scale the gradient to nothing; expected false"
-            f"{other}"
+            f"vllm_importance_sampling_correction: expected false{other}, found true; with {because} it would scale "
+            "the gradient to almost 0"
         )
     arguments.vllm_importance_sampling_correction = False
-    _log.info("vLLM's importance-sampling correction is off, because of %s", said)
+    _log.info("the importance-sampling correction of vLLM's rollouts is off, because of %s", because)

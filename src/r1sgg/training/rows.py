@@ -1,15 +1,15 @@
-"""Training rows: an annotated image becomes what TRL's trainers read (image, prompt, completion, ground truth).
+"""Training rows: an annotated image as the columns that TRL's trainers read (image, prompt, completion, ground truth).
 
-SFT and GRPO take their rows from here, so both ask with one prompt and expect one answer layout. Rows are made when
-they are asked for; nothing is decoded or drawn ahead. An image that cannot be used is named once and left out.
-Data is named as everywhere (`r1sgg.data.sources`).
+SFT and GRPO take their rows from here, so both use one prompt and one answer layout. Rows are made on access; nothing
+is decoded or drawn ahead. An image that cannot be used is named once and left out. Data is named as everywhere
+(`r1sgg.data.sources`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import orjson
@@ -29,17 +29,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 NAMED = 20
-"""Images and records left out of a set that are named in the log; `r1sgg data check` names all."""
+"""Log lines for images and records that are left out of a set; `r1sgg data check` names all of them."""
 
-
-class Target(Protocol):
-    """What SFT teaches for an annotated graph; `r1sgg.data.targets.target` with its options bound."""
-
-    def __call__(self, graph: SceneGraph, *, epoch: int) -> SceneGraph: ...
+Target = Callable[..., SceneGraph]
+"""The graph that SFT teaches for an annotated one, called with it and `epoch=N`; see `TargetOptions.bind`."""
 
 
 def open_source(spec: str) -> DataSet:
-    """The annotated images that a recipe's `data` or `validation` names; what is left out of them goes to the log.
+    """Open the annotated images that a recipe's `data` or `validation` names, and log what is left out.
 
     Raises:
         ConfigError: no such kind of data, option or value.
@@ -60,23 +57,23 @@ def open_source(spec: str) -> DataSet:
 
 
 def left_out(source: DataSet) -> int:
-    """How many annotations of a set have no image that can be used, as far as was seen when it was opened."""
+    """Count the annotations of a set whose image was found unusable when the set was opened."""
     return len(source.whole) - len(source) if isinstance(source, Subset) else 0
 
 
 def training_row(
     checkpoint: Checkpoint, image: Image.Image, example: Example, taught: SceneGraph | None = None
 ) -> dict[str, Any]:
-    """The columns that TRL's trainers and our rewards read.
+    """Make the columns that TRL's trainers and our rewards read.
 
     Args:
-        checkpoint: how to ask, and in which layout and frame to answer.
+        checkpoint: its prompt, answer layout and frame are used.
         image: upright RGB.
         example: the annotation; `ground_truth` holds all of it.
-        taught: the graph of `completion`; the annotated one where None.
+        taught: the graph of `completion`; the annotated one if None.
 
     Raises:
-        ImageError: the checkpoint's processor takes no image of such a shape.
+        ImageError: the checkpoint's processor takes no image of this shape.
     """
     frame, settings = checkpoint.frame(image.size), checkpoint.settings
     answer = render(
@@ -97,23 +94,25 @@ def training_row(
 
 
 class TrainingRows(datasets.Dataset):  # type: ignore[misc]
-    """A source as the `datasets.Dataset` that TRL asks for, its rows made on access.
+    """A source as the `datasets.Dataset` that TRL expects, its rows made on access.
 
-    A row asked for several times at once (the group of a GRPO prompt) is made once. An image that fails when it is
-    decoded is named once, and the next row that can be read stands in for it.
+    A row that is asked for several times at once (the group of a GRPO prompt) is made once. An image that cannot be
+    decoded is named once, and the next readable row takes its place.
     """
 
     def __init__(
         self, source: DataSet, checkpoint: Checkpoint, *, completion: bool, target: Target | None = None
     ) -> None:
+        # the table holds row numbers only: TRL asks for its length and column names
         super().__init__(datasets.Dataset.from_dict({"row": range(len(source))}).data)
         self.source, self.checkpoint, self.completion, self.target = source, checkpoint, completion, target
         self.unreadable: set[int] = set()
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # loader processes that live on see it change
+        # in shared memory, because worker processes of a loader may outlive an epoch (persistent_workers)
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     @property
     def epoch(self) -> int:
-        """Passes over the data that are complete; the target of a row may depend on it."""
+        """Complete passes over the data; the target of a row may depend on it."""
         return int(self._epoch)
 
     @epoch.setter
@@ -125,7 +124,7 @@ class TrainingRows(datasets.Dataset):  # type: ignore[misc]
 
     def __getitems__(self, keys: Sequence[int]) -> list[dict[str, Any]]:
         made = {key: self._make(int(key)) for key in dict.fromkeys(keys)}
-        return [dict(made[key]) for key in keys]
+        return [dict(made[key]) for key in keys]  # copies, because TRL's collators change rows in place
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self._make(row) for row in range(len(self)))
@@ -139,14 +138,14 @@ class TrainingRows(datasets.Dataset):  # type: ignore[misc]
                 image, example = self.source.draw(place)
                 taught = self.target(example.graph, epoch=self.epoch) if self.target and self.completion else None
                 made = training_row(self.checkpoint, image, example, taught)
-                if isinstance(self.source, Instructions):
-                    ask, answer = self.source.instruction(place, example)
-                    made["prompt"] = [{"role": "user", "content": ask}]
-                    made["completion"] = [{"role": "assistant", "content": answer}]
             except ImageError as error:
                 self.unreadable.add(place)
-                _log.warning("%s; another image stands in for it (%d so far)", error, len(self.unreadable))
+                _log.warning("%s; the next image takes its place (%d so far)", error, len(self.unreadable))
                 continue
+            if isinstance(self.source, Instructions):
+                ask, answer = self.source.instruction(place, example)
+                made["prompt"] = [{"role": "user", "content": ask}]
+                made["completion"] = [{"role": "assistant", "content": answer}]
             if not self.completion:
                 del made["completion"]
             return made

@@ -1,13 +1,12 @@
-"""What SFT and GRPO share: reading the recipe, the checkpoint and the data, and ending with a checkpoint folder.
+"""What SFT and GRPO share: reading the recipe, the checkpoint and the data, and saving a checkpoint folder at the end.
 
-The trainers themselves are TRL's, see `sft` and `grpo`. This module imports torch and transformers.
+The trainers themselves are TRL's, see `r1sgg.training.sft` and `r1sgg.training.grpo`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import logging
 import os
 import shutil
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 import transformers
 from transformers import TrainerCallback
 
-from r1sgg.data.dataset import DataSet, Instructions
+from r1sgg.data.dataset import Instructions
 from r1sgg.data.provenance import Stage, at_source, read_trained_on, write_trained_on
 from r1sgg.data.splits import describe
 from r1sgg.errors import ConfigError
@@ -29,14 +28,22 @@ from r1sgg.models.families import Checkpoint, load_checkpoint
 from r1sgg.models.prompts import AnswerSettings
 from r1sgg.training.best import FOLDER as BEST
 from r1sgg.training.best import KeepBest
-from r1sgg.training.checkpoints import STATE_FILE, finish, last_checkpoint, tidy, whole_checkpoints
+from r1sgg.training.checkpoints import (
+    STATE_FILE,
+    ResumableTrainer,
+    complete_checkpoints,
+    last_checkpoint,
+    remove_leftovers,
+    save_final_model,
+)
 from r1sgg.training.guards import Guards
 from r1sgg.training.logs import MetricsLog
-from r1sgg.training.recipe import Recipe, RunOptions, TargetOptions, read_recipe, versions
+from r1sgg.training.options import RunOptions, TargetOptions
+from r1sgg.training.recipe import Recipe, read_recipe, versions
 from r1sgg.training.rows import TrainingRows, left_out, open_source
-from r1sgg.training.trackers import same_trackers
-
-_log = logging.getLogger(__name__)
+from r1sgg.training.trackers import continue_trackers
+from r1sgg.training.upstream import require_internals
+from r1sgg.training.validation import Validation
 
 
 @dataclass
@@ -44,26 +51,22 @@ class Run:
     """A run that is ready for its trainer.
 
     Attributes:
-        stage: "sft" or "grpo".
         recipe: what was asked for.
         options: the run's own options.
         arguments: TRL's.
         checkpoint: the model to start from, with the prompt and answer layout to train.
         rows: training rows.
         validation_rows: rows for TRL's own evaluation (`eval_strategy`), or None.
-        trained_on: what the model will have been trained on, this run last; empty in all processes but the first.
         callbacks: for the trainer.
-        guards: one of them; it also looks at batches, gradients and rewards.
+        guards: one of the callbacks; it also checks batches, gradients and rewards.
     """
 
-    stage: str
     recipe: Recipe
     options: RunOptions
     arguments: Any
     checkpoint: Checkpoint
     rows: TrainingRows
     validation_rows: TrainingRows | None
-    trained_on: list[Stage]
     callbacks: list[TrainerCallback]
     guards: Guards
 
@@ -72,15 +75,15 @@ class Run:
         """Where checkpoints, logs and the trained model go."""
         return Path(self.arguments.output_dir)
 
-    def train(self, trainer: Any) -> int:
-        """Train to the end and save a checkpoint folder that every other command takes as --model.
+    def train(self, trainer: ResumableTrainer) -> int:
+        """Train to the end and save a checkpoint folder that every command takes as --model.
 
         Returns:
             How many training images had to be left out.
 
         Raises:
             ConfigError: asked to resume, and there is nothing to resume from.
-            TrainingError: the run cannot go on; what it has saved is whole.
+            TrainingError: the run cannot continue; the checkpoints so far are complete.
         """
         for callback in self.callbacks:
             if hasattr(callback, "trainer"):
@@ -89,26 +92,26 @@ class Run:
         resumed = last_checkpoint(self.folder) if self.options.resume else None
         if trainer.is_world_process_zero():
             step = int(resumed.name.rpartition("-")[2]) if resumed else 0
-            same_trackers(self.folder, self.arguments, trainer.callback_handler.callbacks, step)
+            continue_trackers(self.folder, self.arguments, trainer.callback_handler.callbacks, step)
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-        finish(self.folder, trainer, KeepSettings(self.checkpoint.settings, self.trained_on).complete)
+        save_final_model(self.folder, trainer)
         return len(self.rows.unreadable) + left_out(self.rows.source)
 
 
 class KeepSettings(TrainerCallback):  # type: ignore[misc]
-    """Puts r1sgg.json and trained_on.json into every checkpoint, so that each can be used as it is."""
+    """Puts r1sgg.json and trained_on.json into every checkpoint, so that each works as --model."""
 
     def __init__(self, settings: AnswerSettings, trained_on: Sequence[Stage]) -> None:
         self.settings, self.trained_on = settings, trained_on
 
-    def complete(self, folder: Path) -> None:
-        """Complete a checkpoint that is being written."""
+    def write_files(self, folder: Path) -> None:
+        """Add to a checkpoint that is being written."""
         self.settings.write(folder)
         write_trained_on(folder, self.trained_on)
 
 
 class CountEpochs(TrainerCallback):  # type: ignore[misc]
-    """Tells the training rows which epoch begins, also where a run goes on in the middle of one."""
+    """Tells the training rows which epoch begins, also if the run resumes in the middle of one."""
 
     def __init__(self, rows: TrainingRows) -> None:
         self.rows = rows
@@ -133,32 +136,34 @@ def prepare(
         more: further classes of options.
         config: YAML recipe.
         arguments: command-line options.
-        defaults: values in place of TRL's defaults.
+        defaults: values that replace TRL's defaults.
 
     Raises:
         ConfigError, InputError, ModelError: with one sentence that says what to change.
+        MissingDependencyError: another version of trl or transformers than was tested, without what is needed here.
     """
+    require_internals()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    # TRL 1.16 asks transformers 5.23 for it at every step
+    # TRL 1.16 reads the deprecated attribute of transformers 5.23 at every step
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
     recipe = read_recipe([RunOptions, config_class, *more], config, arguments, {**machine_defaults(), **defaults})
     options, args = recipe.options[0], recipe.options[1]
-    if not recipe.chosen.get("output_dir"):
-        raise ConfigError(
-            f"{config or 'the command line'}: expected an output_dir, found none; add --output_dir FOLDER"
-        )
-    if not options.data:
-        raise ConfigError(f"{config or 'the command line'}: expected data, found none; add --data GT.jsonl")
+    for key, given, hint in (
+        ("an output_dir", recipe.chosen.get("output_dir"), "--output_dir FOLDER"),
+        ("data", options.data, "--data GT.jsonl"),
+    ):
+        if not given:
+            raise ConfigError(f"{config or 'the command line'}: expected {key}, found none; add {hint}")
     folder = Path(args.output_dir)
-    _ready(folder, options, first=args.process_index == 0)
+    _prepare_folder(folder, options, first=args.process_index == 0)
     checkpoint = load_checkpoint(options.model, max_pixels=options.max_pixels)
     checkpoint = dataclasses.replace(checkpoint, settings=_settings(options, checkpoint.settings))
     source = open_source(options.data)
+    taught = next((more for more in recipe.options if isinstance(more, TargetOptions)), None)
     if isinstance(source, Instructions) and stage != "sft":
         raise ConfigError(f"data: {options.data!r} holds instructions, which have no reward; expected scenes or a file")
-    taught = next((more for more in recipe.options if isinstance(more, TargetOptions)), None)
     if isinstance(source, Instructions) and taught != TargetOptions():
         raise ConfigError(f"data: {options.data!r} holds instructions; object_order and limits are for scene graphs")
     target = None if taught is None else taught.bind(args.seed)
@@ -166,44 +171,42 @@ def prepare(
     rows = TrainingRows(source, checkpoint, completion=stage == "sft", target=target)
     checked = open_source(options.validation) if options.validation else None
     trained_on: list[Stage] = []
-    if args.process_index == 0:
+    if args.process_index == 0:  # hashing the data takes time, and only the first process writes
         described = describe(source)
         vocabulary = load_vocabulary(checkpoint.settings.vocabulary).name
         now = {"command": stage, **at_source(described), "vocabulary": vocabulary}
         trained_on = [*read_trained_on(Path(checkpoint.path)), now]
-        recipe.save(folder / "config.yaml", _recorded(stage, described, checked, checkpoint, taught))
+        recorded = {
+            "command": stage,
+            "data": dict(described),
+            "validation": None if checked is None else describe(checked),
+            "answer_settings": dataclasses.asdict(checkpoint.settings),
+            "targets": None if taught is None else dataclasses.asdict(taught),
+            "versions": versions(),
+        }
+        recipe.save(folder / "config.yaml", {k: value for k, value in recorded.items() if value is not None})
     guards = Guards(folder, log, checkpoint.processor)
+    # The log is the first: the others read the lines of a resumed run from it.
     callbacks: list[TrainerCallback] = [log, KeepSettings(checkpoint.settings, trained_on), CountEpochs(rows)]
+    validation_rows = None
     if checked is not None:
-        callbacks.append(_validation(checked, checkpoint, log, options))
+        callbacks.append(Validation(checked, checkpoint, log, options))
+        if str(args.eval_strategy.value) != "no":
+            validation_rows = TrainingRows(checked, checkpoint, completion=stage == "sft", target=target)
     if options.keep_best:
         callbacks.append(KeepBest(folder, log, figure=options.keep_best, patience=options.early_stop))
     callbacks.append(guards)
-    scored = str(args.eval_strategy.value) != "no" and checked is not None
-    return Run(
-        stage=stage,
-        recipe=recipe,
-        options=options,
-        arguments=args,
-        checkpoint=checkpoint,
-        rows=rows,
-        validation_rows=TrainingRows(checked, checkpoint, completion=stage == "sft", target=target)
-        if checked is not None and scored
-        else None,
-        trained_on=trained_on,
-        callbacks=callbacks,
-        guards=guards,
-    )
+    return Run(recipe, options, args, checkpoint, rows, validation_rows, callbacks, guards)
 
 
 def machine_defaults() -> dict[str, Any]:
-    """What this machine can do, where a recipe says nothing: on a CPU no bf16, no pinned memory, no recomputation."""
+    """Return defaults for this machine: on a CPU no bf16, no pinned memory and no recomputation of activations."""
     import torch
 
     gpu = torch.cuda.is_available()
     return {
         "report_to": ["tensorboard"] if importlib.util.find_spec("tensorboard") else ["none"],
-        "remove_unused_columns": False,
+        "remove_unused_columns": False,  # our rewards read the other columns
         "use_cpu": not gpu,
         "bf16": gpu,
         "activation_checkpointing": gpu,
@@ -212,65 +215,36 @@ def machine_defaults() -> dict[str, Any]:
     }
 
 
-def _ready(folder: Path, options: RunOptions, *, first: bool) -> None:
-    """Check that a run may start or go on in a folder, and tidy it; `options.resume` says afterwards which.
+def _prepare_folder(folder: Path, options: RunOptions, *, first: bool) -> None:
+    """Check that a run may start or resume in a folder, and clean it; sets `options.resume` for `requeue`.
 
     Raises:
-        ConfigError: nothing to resume from, or an earlier run's work that a start would overwrite.
+        ConfigError: nothing to resume from, or an earlier run whose files a new one would overwrite.
     """
-    whole = whole_checkpoints(folder)
+    complete = complete_checkpoints(folder)
     if options.keep_best and not options.validation:
         raise ConfigError("keep_best: expected validation to measure by, found none; add --validation")
     if options.early_stop and not options.keep_best:
         raise ConfigError("early_stop: expected keep_best to stop by, found none; add --keep_best R@50")
     if options.requeue:
-        options.resume = bool(whole)
+        options.resume = bool(complete)
+    finished = (folder / STATE_FILE).is_file() and (folder / BEST).is_dir()
     if options.resume:
         last_checkpoint(folder)
-    elif earlier := [*whole[-1:], *(p for p in [folder / BEST] if (folder / STATE_FILE).is_file() and p.is_dir())]:
+    elif complete or finished:
         raise ConfigError(
-            f"{folder}: expected no earlier run, found {earlier[0].name} of one; go on from it with --resume, or "
-            "choose another output_dir"
+            f"{folder}: expected no earlier run, found {complete[-1].name if complete else BEST} of one; "
+            "resume it with --resume, or choose another output_dir"
         )
     if first:
-        tidy(folder)
+        remove_leftovers(folder)
         (folder / STATE_FILE).unlink(missing_ok=True)
         if not options.resume and (folder / BEST).is_dir():
             shutil.rmtree(folder / BEST)  # of a run that was killed before its first checkpoint
 
 
 def _settings(options: RunOptions, own: AnswerSettings) -> AnswerSettings:
-    """The checkpoint's own answer settings, with what the recipe changes."""
+    """Apply the recipe's changes to the checkpoint's own answer settings."""
     names = [field.name for field in dataclasses.fields(AnswerSettings)]
     changed = {name: value for name in names if (value := getattr(options, name)) is not None}
     return AnswerSettings.from_record({**dataclasses.asdict(own), **changed}, "the recipe")
-
-
-def _validation(source: DataSet, checkpoint: Checkpoint, log: MetricsLog, options: RunOptions) -> TrainerCallback:
-    from r1sgg.training.validation import Validation
-
-    return Validation(
-        source,
-        checkpoint,
-        log,
-        every=options.validate_steps,
-        images=options.validate_images,
-        batch=options.validate_batch_size,
-        tokens=options.validate_tokens,
-    )
-
-
-def _recorded(
-    stage: str,
-    described: Mapping[str, Any],
-    checked: DataSet | None,
-    checkpoint: Checkpoint,
-    taught: TargetOptions | None,
-) -> dict[str, Any]:
-    found: dict[str, Any] = {"command": stage, "data": dict(described)}
-    if checked is not None:
-        found["validation"] = describe(checked)
-    found["answer_settings"] = dataclasses.asdict(checkpoint.settings)
-    if taught is not None:
-        found["targets"] = dataclasses.asdict(taught)
-    return {**found, "versions": versions()}

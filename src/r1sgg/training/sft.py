@@ -2,64 +2,81 @@
 
     r1sgg sft --config configs/tiny-sft.yaml --output_dir runs/sft
 
-The loss covers the answer only, and no sequence is cut. It does not choose data, prompt or layout: see `rows`.
+The loss is TRL's, over the completion only, and no sequence is cut:
+
+    tokens   <pad> <pad> | image and prompt ... | completion ... <eos>
+    labels   -100  -100  | -100             ... | the same tokens       -100: not in the loss
+
+This module does not choose data, prompt or layout: see `r1sgg.training.rows`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from transformers import Trainer
 from trl import SFTConfig, SFTTrainer
 
-from r1sgg.training.checkpoints import KeepsWork
-from r1sgg.training.collating import collator
+from r1sgg.errors import ConfigError
+from r1sgg.training.checkpoints import ResumableTrainer
+from r1sgg.training.options import TargetOptions
 from r1sgg.training.parts import PartOptions, prepare_parts
-from r1sgg.training.recipe import TargetOptions
 from r1sgg.training.run import prepare
 
 DEFAULTS = {"max_length": None, "completion_only_loss": True}
 
+Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
-class AnswerTrainer(KeepsWork, SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer, which on a CPU projects answers to the vocabulary and leaves prompts out (on GPUs TRL does so).
 
-    Same loss, same gradient; on the tiny model 28 in place of 25 sequences per CPU-second.
-    """
+class AnswerTrainer(ResumableTrainer, SFTTrainer):  # type: ignore[misc]
+    """TRL's trainer with atomic checkpoints and exact resuming."""
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean negative log-likelihood of the answer's tokens, as TRL's loss_type nll."""
-        plain = self.args.loss_type == "nll" and self.label_smoother is None and not self.aux_loss_enabled
-        if inputs["input_ids"].device.type != "cpu" or return_outputs or not plain:
+        """Compute TRL's loss; for InstructBLIP that of transformers, which is the same number.
+
+        TRL 1.16 reads `last_hidden_state` of the model's output, to project only labelled positions to the vocabulary.
+        InstructBLIP's output has none.
+        """
+        if "qformer_input_ids" not in inputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = inputs.pop("labels")[:, 1:]
-        columns = (labels != -100).any(0).nonzero()[:, 0]
-        logits = model(**inputs, use_cache=False, logits_to_keep=columns).logits
-        targets = labels[:, columns]
-        mask = targets != -100
-        logits, targets = logits[mask].float(), targets[mask]
-        count = len(targets) if num_items_in_batch is None else num_items_in_batch
-        loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / max(int(count), 1)
-        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
-            loss = loss * self.accelerator.num_processes  # the count is over all of them, and gradients are averaged
-        right = torch.stack([(logits.argmax(-1) == targets).sum(), torch.tensor(len(targets))])
-        right, seen = self.accelerator.gather_for_metrics(right[None]).sum(0).tolist()
-        numbers = self._metrics["train" if self.model.training else "eval"]
-        numbers["mean_token_accuracy"].append(right / max(seen, 1))
-        return loss
+        return Trainer.compute_loss(self, model, inputs, return_outputs, num_items_in_batch)
+
+
+def pad_qformer_right(plain: Collator) -> Collator:
+    """Wrap TRL's collator for InstructBLIP: its Q-Former's tokens are padded on the right.
+
+    TRL pads all prompts on the left. The Q-Former reads the prompt with a tokenizer of its own and numbers positions
+    from the left end, so padding there would change what it reads. Sorting each row by its mask (stable, real tokens
+    first) moves the padding:
+
+        mask  0 0 1 1 1  ->  1 1 1 0 0
+        ids   . . a b c  ->  a b c . .
+    """
+
+    def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = plain(examples)
+        if (mask := batch.get("qformer_attention_mask")) is not None:
+            order = mask.argsort(dim=1, descending=True, stable=True)
+            for name in ("qformer_input_ids", "qformer_attention_mask"):
+                batch[name] = batch[name].gather(1, order)
+        return batch
+
+    return collate
 
 
 def train_sft(config: Path | None, arguments: Sequence[str]) -> int:
-    """Train as the recipe says; returns how many images had to be left out.
+    """Train as the recipe says; return how many images had to be left out.
 
     Raises:
         ConfigError, InputError, ModelError: with one sentence that says what to change.
     """
     run = prepare("sft", SFTConfig, (TargetOptions, PartOptions), config, arguments, DEFAULTS)
+    if hasattr(run.checkpoint.processor, "qformer_tokenizer") and run.arguments.loss_type != "nll":
+        raise ConfigError(f"loss_type: expected nll for {run.checkpoint.family.name}, found {run.arguments.loss_type}")
     parts = prepare_parts(run.recipe.option(PartOptions), run.checkpoint, run.arguments.optim)
     trainer = AnswerTrainer(
         model=run.checkpoint.path,
@@ -71,5 +88,5 @@ def train_sft(config: Path | None, arguments: Sequence[str]) -> int:
         **parts.arguments,
     )
     parts.freeze(trainer.model)
-    trainer.data_collator = run.guards.collator(collator(trainer.data_collator))
+    trainer.data_collator = run.guards.collator(pad_qformer_right(trainer.data_collator))
     return run.train(trainer)

@@ -1,6 +1,6 @@
-"""A run that goes on stays one run in TensorBoard, Weights & Biases and Trackio, which `report_to` names.
+"""Keep a resumed run one run in TensorBoard, Weights & Biases and Trackio (`report_to`).
 
-TensorBoard hides the steps that are taken again; the other two show them twice under one number of step. metrics.jsonl
+TensorBoard hides the steps that are trained again; the other two show them twice under the same step. metrics.jsonl
 (`r1sgg.training.logs`) has no repeats.
 """
 
@@ -17,14 +17,14 @@ from transformers.integrations import TensorBoardCallback
 ID_FILE = "run_id"
 
 
-def same_trackers(folder: Path, arguments: Any, callbacks: Sequence[Any], step: int) -> None:
-    """Point the trackers of `report_to` at what they showed of this run before. For the first process.
+def continue_trackers(folder: Path, arguments: Any, callbacks: Sequence[Any], step: int) -> None:
+    """Give the trackers the name and id that this run had before. For the first process.
 
     Args:
-        folder: of the run.
-        arguments: of the trainer; a `run_name` is added where there is none.
+        folder: of the run; its id is kept in ID_FILE.
+        arguments: of the trainer; a `run_name` is added if there is none.
         callbacks: of the trainer.
-        step: where the run goes on; 0 where it starts.
+        step: at which the run resumes; 0 for a new run, which gets a new id.
     """
     path = folder / ID_FILE
     if step == 0 or not path.is_file():

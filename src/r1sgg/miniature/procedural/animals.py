@@ -1,4 +1,4 @@
-"""How animals are drawn: from the side, facing right; the cat sits and looks at you."""
+"""Drawings of animals: from the side, facing right; the cat sits and faces the viewer."""
 
 from __future__ import annotations
 

@@ -1,23 +1,23 @@
-"""Annotations as Visual Genome's are: most of the truth is missing, the rest is a little off.
+"""Annotations like Visual Genome's: most of the true graph is missing, and the rest is not exact.
 
-The picture's whole graph is known; what an annotator would have written of it is drawn from the scene's seed:
+The true graph of a scene is known. What an annotator would have written is drawn at random, with the scene's seed:
 
-- a relationship is kept with a chance that depends on its predicate, so that few predicates make most of the annotation
-  (the true ones are spread far more evenly); one at least is kept where there is any;
-- an object of a kept relationship is kept, any other with a chance;
-- relationships stand in random order (objects stay from left to right: in random order a model of this size does not
-  learn to localise);
-- some names are another word for the same thing, always a name of Visual Genome's 150 / 50;
+- a relationship is kept with a probability that depends on its predicate, so that a few predicates make most of the
+  annotation (in the true graph they are distributed far more evenly); at least one is kept, if there is any;
+- an object of a kept relationship is kept, any other object with a fixed probability;
+- relationships are in random order (objects stay from left to right, because a model of this size does not learn to
+  localise from a random order);
+- some names are replaced by another word for the same thing, always a name of Visual Genome's 150 / 50;
 - some box edges are moved by one step of the scene's grid.
 
-What it gives is compared with VG150's statistics in docs/data.md.
+docs/data.md compares the result with the statistics of VG150.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -43,7 +43,7 @@ KEPT: Mapping[str, float] = MappingProxyType(
         "standing on": 0.1,
     }
 )
-"""Chance that a true relationship is annotated, by predicate."""
+"""Probability that a true relationship is annotated, by predicate."""
 
 OTHER_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -59,7 +59,7 @@ OTHER_WORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "carrying": ("with",),
     }
 )
-"""What else an annotator calls it."""
+"""Other words that an annotator uses for a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,10 @@ class Annotation:
     """How scenes are annotated.
 
     Attributes:
-        kept: chance of each predicate's relationships; 1 for a predicate that is not there.
-        alone: chance of an object without a kept relationship.
-        other_words: chance that a name with another word is written with it.
-        jitter: chance that a box edge is moved by a step.
+        kept: probability of a relationship by its predicate; 1 for a predicate that is missing here.
+        alone: probability of an object without a kept relationship.
+        other_words: probability that a name is replaced by another word, if it has one.
+        jitter: probability that a box edge is moved by a step.
     """
 
     kept: Mapping[str, float] = field(default_factory=lambda: KEPT)
@@ -82,22 +82,22 @@ class Annotation:
         chances = {"alone": self.alone, "other_words": self.other_words, "jitter": self.jitter, **self.kept}
         for name, chance in chances.items():
             if not 0 <= chance <= 1:
-                raise ConfigError(f"annotation, {name}: expected a chance from 0 to 1, found {chance}")
+                raise ConfigError(f"annotation, {name}: expected a probability from 0 to 1, found {chance}")
 
 
 ANNOTATIONS: Mapping[str, Annotation | None] = MappingProxyType({"full": None, "vg": Annotation()})
-"""What --annotation takes: the whole truth, or an annotation like Visual Genome's."""
+"""The values of --annotation: the whole true graph, or an annotation like Visual Genome's."""
 
 
 def annotate(
     truth: SceneGraph, seed: int, size: tuple[int, int], step: int, how: Annotation = Annotation()
 ) -> SceneGraph:
-    """What an annotator writes of a true graph; the same seed writes the same.
+    """Return what an annotator writes of a true graph; the same seed gives the same.
 
     Args:
         truth: the whole graph, with at least one object.
         seed: the scene's.
-        size: width and height of the picture (pixels).
+        size: width and height of the image (pixels).
         step: how far a box edge is moved (pixels).
         how: what is left out and changed.
     """
@@ -114,15 +114,15 @@ def annotate(
         others = OTHER_WORDS.get(name, ())
         return rng.choice(others) if others and rng.random() < how.other_words else name
 
-    labels = tuple(word(truth.labels[k]) for k in objects)
-    boxes = np.array([_moved(truth.boxes[k].tolist(), rng, size, step, how.jitter) for k in objects])
-    place = {k: row for row, k in enumerate(objects)}
-    pairs = tuple((place[truth.pairs[k][0]], place[truth.pairs[k][1]]) for k in kept)
-    return SceneGraph(number_ids(labels), labels, boxes, pairs, tuple(word(truth.predicates[k]) for k in kept))
+    graph = truth.take(objects, kept)
+    labels = tuple(map(word, graph.labels))
+    boxes = np.array([_moved(box, rng, size, step, how.jitter) for box in graph.boxes.tolist()])
+    predicates = tuple(map(word, graph.predicates))
+    return replace(graph, ids=number_ids(labels), labels=labels, boxes=boxes, predicates=predicates)
 
 
 def _moved(box: list[float], rng: random.Random, size: tuple[int, int], step: int, chance: float) -> list[float]:
-    """A box (fractions of the picture) with some edges a step off, never without area and never outside."""
+    """Return a box (fractions of the image) with some edges moved by a step; it keeps its area and stays inside."""
     edges = [round(v * size[k % 2]) for k, v in enumerate(box)]
     for k in range(4):
         if rng.random() < chance:

@@ -1,4 +1,4 @@
-"""What lies behind the objects: sky over grass or a road, a room, or a light plain ground; all with noise."""
+"""Backgrounds: sky over grass or a road, a room, or a light plain ground; all with noise."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _COLOURS: dict[str, tuple[tuple[int, int, int], ...]] = {
 def draw_background(
     rng: np.random.Generator, setting: str, size: tuple[int, int], horizon: int, texture: float
 ) -> Image.Image:
-    """A background picture.
+    """Return a background image.
 
     Args:
-        rng: source of the noise; only integers are drawn from it, so that every platform gives the same.
+        rng: source of the noise; only integers are drawn, because they are the same on every platform.
         setting: one of SETTINGS.
         size: width and height in pixels.
         horizon: row where the ground begins.
@@ -47,13 +47,13 @@ def draw_background(
 
 
 def _ramp(first: npt.NDArray[np.float32], last: npt.NDArray[np.float32], rows: int) -> npt.NDArray[np.float32]:
-    """(rows, 3): a gradient between two colours."""
+    """Return (rows, 3), a gradient between two colours."""
     share = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
     return first + share * (last - first)
 
 
 def _road(picture: npt.NDArray[np.float32], horizon: int) -> None:
-    """A strip of grass along the horizon and a dashed line on the road."""
+    """Add a strip of grass along the horizon and a dashed line on the road."""
     height, width = picture.shape[:2]
     depth = height - horizon
     picture[horizon : horizon + depth // 5] = (140, 180, 110)
@@ -64,7 +64,7 @@ def _road(picture: npt.NDArray[np.float32], horizon: int) -> None:
 
 
 def _room(picture: npt.NDArray[np.float32], horizon: int) -> None:
-    """A skirting board and floor boards."""
+    """Add a skirting board and floor boards."""
     height = picture.shape[0]
     board = max((height - horizon) // 6, 4)
     picture[horizon - max(height // 60, 2) : horizon] = (250, 248, 240)

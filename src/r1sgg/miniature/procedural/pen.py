@@ -1,6 +1,6 @@
-"""The pen that pictograms are drawn with: filled shapes on a square of 100 x 100 units, y downwards.
+"""The pen that draws pictograms: filled shapes on a square of 100 x 100 units, y downwards.
 
-It knows nothing about classes. What it draws is scaled down afterwards, which also smooths the edges.
+It knows no classes. A drawing is scaled down later, which also smooths its edges.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
 Anchors = dict[str, tuple[float, float, float]]
-"""Named places where another pictogram may be joined: (lowest x, highest x, y) in units."""
+"""Named positions where another pictogram may be joined: (lowest x, highest x, y) in units."""
 Drawing = Callable[["Pen", str, int], Anchors]
-"""Draws one class in a pose and one of its colour variants, and says where its anchors are."""
+"""A function that draws one class in a pose and a colour variant, and returns its anchors."""
 
 RESOLUTION = 2
 """Raster pixels per unit."""
@@ -27,7 +27,7 @@ BROWN: Colour = (126, 80, 44)
 
 
 class Pen:
-    """Draws on a transparent canvas of 150 x 150 units whose origin lies 25 units inside."""
+    """Draws on a transparent image of 150 x 150 units whose origin is 25 units inside."""
 
     def __init__(self) -> None:
         side = (100 + 2 * _MARGIN) * RESOLUTION
@@ -35,36 +35,36 @@ class Pen:
         self._draw = ImageDraw.Draw(self.image)
 
     def poly(self, points: Sequence[Point], fill: Colour) -> None:
-        """A filled polygon."""
+        """Draw a filled polygon."""
         self._draw.polygon([_raster(x, y) for x, y in points], fill=fill)
 
     def rect(self, x1: float, y1: float, x2: float, y2: float, fill: Colour, radius: float = 0) -> None:
-        """A filled rectangle, with round corners where a radius is given."""
+        """Draw a filled rectangle, with round corners if a radius is given."""
         corners = (*_raster(x1, y1), *_raster(x2, y2))
         self._draw.rounded_rectangle(corners, radius * RESOLUTION, fill=fill)
 
     def oval(self, x: float, y: float, rx: float, ry: float, fill: Colour) -> None:
-        """A filled ellipse by its centre and radii."""
+        """Draw a filled ellipse by its centre and radii."""
         self._draw.ellipse((*_raster(x - rx, y - ry), *_raster(x + rx, y + ry)), fill=fill)
 
     def ring(self, x: float, y: float, r: float, width: float, colour: Colour) -> None:
-        """A circle line."""
+        """Draw a circle."""
         corners = (*_raster(x - r, y - r), *_raster(x + r, y + r))
         self._draw.ellipse(corners, outline=colour, width=round(width * RESOLUTION))
 
     def pie(self, x: float, y: float, rx: float, ry: float, start: float, end: float, fill: Colour) -> None:
-        """A slice of an ellipse; angles in degrees, clockwise from the right."""
+        """Draw a slice of an ellipse; angles in degrees, clockwise from the right."""
         self._draw.pieslice((*_raster(x - rx, y - ry), *_raster(x + rx, y + ry)), start, end, fill=fill)
 
     def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
-        """A thick line with round corners and ends."""
+        """Draw a thick line with round corners and ends."""
         self._draw.line([_raster(x, y) for x, y in points], fill=colour, width=round(width * RESOLUTION), joint="curve")
         for x, y in points:
             self.oval(x, y, width / 2, width / 2, colour)
 
 
 def to_units(x: float, y: float) -> Point:
-    """A raster position of the canvas in units."""
+    """Return a raster position in units."""
     return x / RESOLUTION - _MARGIN, y / RESOLUTION - _MARGIN
 
 

@@ -1,4 +1,4 @@
-"""How men, women and children are drawn, in the poses that the interactions need.
+"""Drawings of men, women and children, in the poses that the interactions need.
 
 Poses: stand, reach (a hand out to hold something), raise (a hand up), balance (on a board), astride (on a horse or
 bike), seated (on a chair, from the side), bench (seated, from the front). Everybody faces right.
@@ -6,6 +6,7 @@ bike), seated (on a chair, from the side), bench (seated, from the front). Every
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from r1sgg.miniature.procedural.pen import BLACK, Anchors, Colour, Drawing, Pen, Point
@@ -27,7 +28,6 @@ BUILDS = {
     "woman": Build(9.5, 22, 50, 9, 50, 32),
     "child": Build(17, 36, 66, 12, 34, 26),
 }
-POSES = ("stand", "reach", "raise", "balance", "astride", "seated", "bench")
 SIDEWAYS = frozenset(("astride", "seated"))
 SKINS: tuple[Colour, ...] = ((241, 194, 150), (198, 134, 88), (120, 76, 50))
 HAIRS: tuple[Colour, ...] = ((70, 42, 24), (30, 26, 28), (196, 140, 52))
@@ -40,7 +40,7 @@ TROUSERS: Colour = (46, 50, 84)
 
 
 def _limbs(pose: str, b: Build) -> tuple[list[list[Point]], list[list[Point]]]:
-    """Joints of the legs (hip, knee, foot) and arms (shoulder, elbow, hand) in a pose."""
+    """Return the joints of the legs (hip, knee, foot) and arms (shoulder, elbow, hand) in a pose."""
     x, hip, sh, leg, arm, half = 50.0, b.hip, b.shoulder + 3, b.leg - 3, b.arm, b.half
     hanging: list[list[Point]] = [
         [(x + k * half, sh), (x + k * (half + 4), sh + arm / 2), (x + k * (half + 5), sh + arm)] for k in (-1, 1)
@@ -73,15 +73,15 @@ def _limbs(pose: str, b: Build) -> tuple[list[list[Point]], list[list[Point]]]:
     return straight, hanging
 
 
-def draw_person(pen: Pen, label: str, pose: str, variant: int) -> Anchors:
-    """Draw a man, woman or child; long hair and a dress make the woman, a large head the child."""
+def draw_person(label: str, pen: Pen, pose: str, variant: int) -> Anchors:
+    """Draw a man, a woman (long hair, dress) or a child (large head)."""
     b = BUILDS[label]
     skin, hair = SKINS[variant % 3], HAIRS[(variant + variant // 3) % 3]
     cloth = CLOTHES[label][variant // 3 % 3]
     x, thick = 50.0, 8.5
     legs, arms = _limbs(pose, b)
     head = b.head
-    if label == "woman":  # hair falls behind the shoulders
+    if label == "woman":  # hair is behind the shoulders
         pen.rect(x - head - 2, 4, x + head + 2, b.shoulder + 9, hair, 7)
     for leg in legs:
         pen.line(leg, thick - 1, skin if label != "man" else TROUSERS)
@@ -140,8 +140,4 @@ def _face(pen: Pen, label: str, pose: str, head: float, hair: Colour) -> None:
     pen.line([(middle - 0.25 * head, 1.55 * head), (middle + 0.25 * head, 1.55 * head)], 0.14 * head, (170, 60, 50))
 
 
-def _of(label: str) -> Drawing:
-    return lambda pen, pose, variant: draw_person(pen, label, pose, variant)
-
-
-DRAWINGS: dict[str, Drawing] = {label: _of(label) for label in BUILDS}
+DRAWINGS: dict[str, Drawing] = {label: functools.partial(draw_person, label) for label in BUILDS}

@@ -1,6 +1,6 @@
-"""Pictograms by class: drawn once, cut to their tight extent, scaled to any box.
+"""Pictograms by class: drawn once, cropped to their extent, scaled to any box.
 
-A pictogram's box is tight by construction: the drawing is cropped to its own extent before it is scaled to the box.
+A pictogram is cropped before it is scaled to its box, so boxes are tight by construction.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DRAWINGS: Mapping[str, Drawing] = MappingProxyType(people.DRAWINGS | animals.DRA
 """Every class that can be drawn."""
 
 VARIANTS = 9
-"""Colour variants of a class; a class with fewer repeats them."""
+"""Number of colour variants; a class with fewer repeats them."""
 
 UNIT_SIZE: Mapping[str, float] = MappingProxyType(
     {
@@ -35,14 +35,14 @@ UNIT_SIZE: Mapping[str, float] = MappingProxyType(
         "bag": 0.15, "clock": 0.15,
     }
 )  # fmt: skip
-"""How large 100 units of a class are, as a fraction of the image's shorter side."""
+"""Size of 100 units of a class, as a fraction of the image's shorter side."""
 
 Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Pictogram:
-    """A drawing cut to its extent.
+    """A drawing cropped to its extent.
 
     Attributes:
         image: RGBA raster.
@@ -74,7 +74,7 @@ def pictogram(label: str, pose: str, variant: int) -> Pictogram:
 
 @functools.lru_cache(4096)
 def patch(label: str, pose: str, variant: int, flip: bool, width: int, height: int) -> Image.Image:
-    """A pictogram scaled to a box of `width` x `height` pixels, mirrored if `flip`."""
+    """Return a pictogram scaled to a box of `width` x `height` pixels, mirrored if `flip`."""
     image = pictogram(label, pose, variant).image
     if flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -83,7 +83,7 @@ def patch(label: str, pose: str, variant: int, flip: bool, width: int, height: i
 
 @functools.lru_cache(4096)
 def mask(label: str, pose: str, flip: bool, width: int, height: int) -> Mask:
-    """(height, width): which pixels of the box a pictogram covers; its colours do not matter."""
+    """Return (height, width): the pixels of the box that a pictogram covers, in any colour."""
     covered = np.asarray(patch(label, pose, 0, flip, width, height).getchannel("A")) >= 128
     covered.setflags(write=False)
     return covered

@@ -1,4 +1,4 @@
-"""How pictograms are joined: who may ride, hold, wear or stand on what, in which pose, and where they touch."""
+"""How pictograms are joined: which classes may ride, hold or wear which, in which pose, and where they touch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Recipe(NamedTuple):
     """A way to join `added` to `base`.
 
     Attributes:
-        predicate: what is then true; "under" is not a joint, its pair is judged by the rules like any other.
-        base: classes that stand on the ground first, in the pose `base_pose` ("" for any that is there).
-        added: classes that are put to it, in the pose `added_pose`.
-        base_anchor, added_anchor: the two places that are brought together.
-        added_is_subject: the cup is on the table, but the man holds the cup.
-        over: whether the added one is painted after its base.
-        grow: chance that it is added to a base that is already there.
+        predicate: of the relation; "under" is no joint, its pair is judged by the rules like any other.
+        base: classes that are drawn first, on the ground, in the pose `base_pose` ("" for any).
+        added: classes that are added, in the pose `added_pose`.
+        base_anchor, added_anchor: the two positions that meet.
+        added_is_subject: as in cup on table, unlike man holding cup.
+        over: whether the added object is painted after its base.
+        grow: probability that it is added to a base that is already drawn.
     """
 
     predicate: str
@@ -59,13 +59,13 @@ SCENE_PREDICATES: tuple[str, ...] = (
     "above", "behind", "carrying", "holding", "in", "in front of", "near", "on", "riding", "sitting on",
     "standing on", "under", "wearing",
 )  # fmt: skip
-"""Every predicate that a scene can hold."""
+"""Every predicate that a scene can have."""
 
 ONLY_JOINED = frozenset(("hat", "cup", "bottle", "flower", "lamp", "book", "laptop"))
-"""Classes that do not stand alone."""
+"""Classes that are never drawn alone."""
 
 AIRBORNE = frozenset(("kite", "clock"))
-"""Classes that fly or hang when they stand alone; a lone bird does so half of the time."""
+"""Classes that fly or hang when they are alone; a lone bird flies with a probability of 0.6."""
 
 WEIGHTS: Mapping[str, float] = MappingProxyType(
     {"man": 0.5, "woman": 0.5, "child": 0.5, "bag": 0.3, "cat": 0.6, "house": 4.0, "bus": 2.5, "car": 2.5, "tree": 2.0}
@@ -84,4 +84,4 @@ WEIGHTS: Mapping[str, float] = MappingProxyType(
         "holding": 1.5,
     }
 )
-"""How often a class or a predicate is chosen, where it is not 1; chosen so that none is rare."""
+"""Weights of classes and predicates when one is drawn, where they are not 1; chosen so that none is rare."""

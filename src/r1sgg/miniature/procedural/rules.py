@@ -1,7 +1,7 @@
-"""Which relations hold in a drawn scene. Every pair of objects is judged, so a scene's annotation is complete.
+"""The relations of a drawn scene. Every pair of objects is judged, so a scene's graph is complete.
 
-A pair that was drawn joined has the predicate of its drawing and no other. Every other pair goes through the rules
-below from the top; the first that applies gives its relations. Lengths are shares of the image's shorter side.
+A pair that was drawn joined has the predicate of its drawing and no other. For any other pair the first rule below that
+applies states its relations. Lengths are fractions of the image's shorter side.
 
 | predicate | subject -> object | rule |
 |---|---|---|
@@ -10,23 +10,22 @@ below from the top; the first that applies gives its relations. Lengths are shar
 | standing on | bird, dog, child -> roof, back, table, bench ... | joined: feet on the upper edge |
 | on | cup, bottle, vase, laptop, book, lamp, bag, hat -> table, bench | joined: foot on the upper surface |
 | in | flower -> vase, bird -> tree | joined: stem behind the vase's wall, bird inside the crown |
-| holding | people -> umbrella, kite, cup, bottle, book, flower | joined: its grip at a lifted hand |
-| carrying | people -> bag | joined: its handle at a hand that hangs down |
+| holding | people -> umbrella, kite, cup, bottle, book, flower | joined: its grip at a raised hand |
+| carrying | people -> bag | joined: its handle at a hanging hand |
 | wearing | people -> hat | joined: its brim on the forehead |
 | under | anything on the ground -> tree, table, umbrella | shelter: see below |
 | in front of, behind | both directions | overlap: one covers 15 % of the smaller one's pixels |
 | above | free bird, kite, clock -> anything; part raised in a group -> its lower parts | column: see below |
-| near | left -> right, written once | side by side: gap 0 to 0.075, half of the lower one's height in common |
+| near | left -> right, one direction only | side by side: gap 0 to 0.075, half of the lower one's height in common |
 
 Shelter: top below the cover's underside, 70 % of the width within the cover's box, ground lines within 0.04.
 Overlap: what is drawn later is in front. Column: bottom not below the other's top, 50 % of the narrower one's width in
 common; a hat on a head is not above what its wearer is on or carries.
 
-A group is what is joined, directly or in a chain (hat, rider, horse). The ground line of a group is its lowest edge.
-A pair that lies between "applies" and "clearly does not" makes the arrangement unclear, and unclear arrangements are
-never drawn: a gap between 0.075 and 0.125, a cover of 0 to 15 %, a common width of 25 to 50 %, two of
-one class that overlap, and so on. So nothing in a
-picture depends on a pixel.
+A group is what is joined, directly or in a chain (hat, rider, horse). The ground line of a group is its lowest edge. A
+pair between "applies" and "clearly does not apply" makes a scene unclear, and unclear scenes are never drawn: a gap
+between 0.075 and 0.125, a cover of 0 to 15 %, a common width of 25 to 50 %, two overlapping objects of the same class,
+and so on. So no relation depends on one pixel.
 """
 
 from __future__ import annotations
@@ -43,30 +42,27 @@ Link = tuple[int, str, int]
 """Index of the subject, predicate, index of the object."""
 
 COVERS = frozenset(("tree", "table", "umbrella"))
-GEOMETRIC = ("under", "in front of", "behind", "above", "near")
-"""Predicates that follow from where things are; the others are drawn."""
-
 HIDDEN_SHARE = 0.15
 VISIBLE_SHARE = 0.5
 NEAR, FAR = 0.075, 0.125
 SAME_GROUND = 0.04
 DEPTH_STEPS = (0.03, 0.085)
-"""Distance of the ground lines of two groups of which one hides part of the other."""
+"""Smallest and largest distance of the ground lines of two groups of which one hides part of the other."""
 RAISED = 0.03
-"""A part this far over its group's ground line does not stand on the ground."""
+"""A part this far above its group's ground line is not on the ground."""
 CLEARANCE = 0.05
-"""What flies keeps this distance from other groups."""
+"""Smallest distance of a flying part from other groups."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A pictogram in its place.
+    """A pictogram at its position.
 
     Attributes:
         box: x1, y1, x2, y2 in pixels.
-        group: parts that were put down together share it.
+        group: number of its group.
         base: y of the group's ground line, in pixels.
-        airborne: flies or hangs, on its own or held on a string.
+        airborne: it flies or hangs, alone or on a string.
     """
 
     label: str
@@ -80,17 +76,17 @@ class Part:
 
     @property
     def mask(self) -> Mask:
-        """(height, width) of the box: which pixels the pictogram covers."""
+        """The pixels of the box that the pictogram covers, (height, width)."""
         x1, y1, x2, y2 = self.box
         return mask(self.label, self.pose, self.flip, x2 - x1, y2 - y1)
 
 
 class Unclear(Exception):
-    """A pair lies between two rules: an outcome that the layout catches and draws again, so it never leaves it."""
+    """A pair is between two rules. The layout catches it and draws again, so that no caller of `arrange` sees it."""
 
 
 def relations(parts: Sequence[Part], links: Sequence[Link], side: int) -> list[Link]:
-    """Every relation of a scene.
+    """Return every relation of a scene.
 
     Args:
         parts: in painter's order, the farthest first.
@@ -98,7 +94,7 @@ def relations(parts: Sequence[Part], links: Sequence[Link], side: int) -> list[L
         side: the image's shorter side in pixels.
 
     Raises:
-        Unclear: a pair lies between two rules, or less than half of a part can be seen.
+        Unclear: a pair is between two rules, or less than half of a part is visible.
     """
     joined = {frozenset((s, o)) for s, _, o in links}
     found = list(links)
@@ -115,10 +111,10 @@ def relations(parts: Sequence[Part], links: Sequence[Link], side: int) -> list[L
 
 
 def pair_relations(back: Part, front: Part, side: int) -> list[tuple[bool, str]]:
-    """Relations of two parts that are not joined; True means from `back` to `front`.
+    """Return the relations of two parts that are not joined; True means from `back` to `front`.
 
     Raises:
-        Unclear: the pair lies between two rules.
+        Unclear: the pair is between two rules.
     """
     same = back.group == front.group
     if not same and (back.airborne or front.airborne) and _close(back.box, front.box, CLEARANCE * side):
@@ -143,7 +139,7 @@ def pair_relations(back: Part, front: Part, side: int) -> list[tuple[bool, str]]
 
 
 def hidden_share(back: Part, front: Part) -> float:
-    """Pixels of `back` that `front` covers, as a share of the smaller one's pixels."""
+    """Return the number of pixels of `back` that `front` covers, as a share of the smaller one's pixels."""
     x1, y1 = max(back.box[0], front.box[0]), max(back.box[1], front.box[1])
     x2, y2 = min(back.box[2], front.box[2]), min(back.box[3], front.box[3])
     if x1 >= x2 or y1 >= y2:
@@ -157,7 +153,7 @@ def hidden_share(back: Part, front: Part) -> float:
 
 
 def visible_shares(parts: Sequence[Part]) -> list[float]:
-    """What share of each part's pixels no later part covers."""
+    """Return for each part the share of its pixels that no later part covers."""
     shares = []
     for k, part in enumerate(parts):
         x1, y1, x2, y2 = part.box
@@ -167,7 +163,7 @@ def visible_shares(parts: Sequence[Part]) -> list[float]:
             continue
         seen = part.mask.copy()
         total = int(np.count_nonzero(seen))
-        for other in over:
+        for other in over:  # masks start at their own corner: cut both to the area in common
             u1, v1, u2, v2 = other.box
             left, top, right, bottom = max(x1, u1), max(y1, v1), min(x2, u2), min(y2, v2)
             seen[top - y1 : bottom - y1, left - x1 : right - x1] &= ~other.mask[
@@ -178,7 +174,7 @@ def visible_shares(parts: Sequence[Part]) -> list[float]:
 
 
 def cover_line(part: Part) -> float:
-    """y of a cover's underside in pixels."""
+    """Return the y of a cover's underside in pixels."""
     _, y1, _, y2 = part.box
     anchors: Mapping[str, tuple[float, float, float]] = pictogram(part.label, part.pose, part.variant).anchors
     return y1 + anchors["cover"][2] * (y2 - y1)
@@ -196,7 +192,7 @@ def _is_under(a: Part, b: Part, hidden: float, side: int) -> bool:
         return False
     if common >= 0.7 and abs(a.base - b.base) <= SAME_GROUND * side:
         return True
-    if hidden >= HIDDEN_SHARE:  # it stands before or behind the cover, and that is seen
+    if hidden >= HIDDEN_SHARE:  # it is clearly in front of or behind the cover
         return False
     raise Unclear
 
@@ -227,15 +223,15 @@ def _is_near(a: Box, b: Box, side: int) -> bool:
 
 
 def _common(a: Box, b: Box, axis: int) -> int:
-    """Length that two boxes share along an axis; below 0 it is their gap."""
+    """Return the length that two boxes have in common along an axis; if negative, it is their gap."""
     return min(a[axis + 2], b[axis + 2]) - max(a[axis], b[axis])
 
 
 def overlap(a: Box, b: Box) -> bool:
-    """Whether two boxes have area in common."""
+    """Return whether two boxes have area in common."""
     return _close(a, b, 0)
 
 
 def _close(a: Box, b: Box, distance: float) -> bool:
-    """Whether two boxes overlap once one of them has grown by a distance."""
+    """Return whether two boxes overlap if one of them is enlarged by a distance."""
     return _common(a, b, 0) > -distance and _common(a, b, 1) > -distance

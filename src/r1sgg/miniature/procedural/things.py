@@ -1,4 +1,4 @@
-"""How things are drawn: vehicles, trees and buildings, furniture, and what people hold, wear or put on a table."""
+"""Drawings of things: vehicles, trees and buildings, furniture, and what people hold, wear or put on a table."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def bike(pen: Pen, pose: str, variant: int) -> Anchors:
 
 
 def skateboard(pen: Pen, pose: str, variant: int) -> Anchors:
-    """A deck with both ends up, four wheels of which two are seen."""
+    """A deck with both ends up and two visible wheels."""
     paint = ((230, 80, 40), (40, 160, 120), (130, 70, 180))[variant % 3]
     pen.line([(5, 72), (16, 80), (84, 80), (95, 72)], 8, paint)
     for x in (24, 76):
@@ -97,7 +97,7 @@ def house(pen: Pen, pose: str, variant: int) -> Anchors:
 
 
 def table(pen: Pen, pose: str, variant: int) -> Anchors:
-    """A top seen a little from above, four legs."""
+    """A top, seen slightly from above, and four legs."""
     wood, dark = (((176, 118, 62), (124, 78, 38)), ((206, 164, 110), (156, 112, 66)), ((128, 78, 56), (86, 50, 36)))[
         variant % 3
     ]

@@ -15,7 +15,7 @@ const writeAddress = () => {
   history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
 };
 
-// Does a run's answer to an image hold the predicate in this role?
+// Does the prediction of a run for an image hold the predicate in this role?
 const holdsPredicate = (run, image, predicate, role) => {
   const truth = data.truth.predicates[image];
   const outcomes = run.outcomes[image];
@@ -26,16 +26,16 @@ const holdsPredicate = (run, image, predicate, role) => {
   }
   return role === "any" && run.spurious[image].includes(predicate);
 };
-// Was this true predicate answered with that one (or, without one, did it come to this outcome)?
+// Was that predicate predicted in place of this true one (or, without one, was this the outcome)?
 const confuses = (run, image, predicate, taken, outcome) => {
   const truth = data.truth.predicates[image];
   const outcomes = run.outcomes[image];
   let next = 0;
   for (let k = 0; k < outcomes.length; k++) {
-    const said = outcomes[k] === "p" || outcomes[k] === "r" ? run.taken[image][next++] : -1;
+    const instead = outcomes[k] === "p" || outcomes[k] === "r" ? run.taken[image][next++] : -1;
     if (predicate !== -1 && truth[k] !== predicate) continue;
     if (outcome !== "" && outcomes[k] !== outcome) continue;
-    if (taken === -1 || said === taken) return true;
+    if (taken === -1 || instead === taken) return true;
   }
   return false;
 };

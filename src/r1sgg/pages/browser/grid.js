@@ -19,9 +19,9 @@ const typed = (label, key, list, names, also = {}) =>
   }));
 const datalist = (id, names) => h("datalist", { id }, [...names].sort().map((name) => h("option", { value: name })));
 
-const ROLES = [["any", "true or predicted"], ["matched", "found"], ["missed", "missed"], ["spurious", "made up"]];
+const ROLES = [["any", "true or predicted"], ["matched", "matched"], ["missed", "missed"], ["spurious", "spurious"]];
 const drawFilters = () => {
-  const kinds = [["", "all answers"], ["failed", "failures"], ["read", "graphs"], ...data.failures.map((kind) => [`kind:${kind}`, words(kind)])];
+  const kinds = [["", "all completions"], ["failed", "failures"], ["read", "graphs"], ...data.failures.map((kind) => [`kind:${kind}`, words(kind)])];
   const orders = Object.entries(ORDERS).filter(([key]) => state.other !== "" || !["behind", "ahead"].includes(key)).map(([key, [title]]) => [key, title]);
   byId("filters").replaceChildren(
     picker("Show", "kind", kinds),
@@ -51,8 +51,8 @@ const describe = () => {
   const parts = [];
   if (state.outcome || state.taken) {
     const what = state.predicate ? `“${state.predicate}”` : "a true relation";
-    const became = state.taken ? `answered with “${state.taken}”` : OUTCOMES[state.outcome][1].toLowerCase();
-    parts.push(`${what}: ${became}`);
+    const outcome = state.taken ? `predicted as “${state.taken}”` : OUTCOMES[state.outcome][1].toLowerCase();
+    parts.push(`${what}: ${outcome}`);
   }
   return parts.join(", ");
 };
@@ -77,7 +77,7 @@ const drawMore = () => {
   byId("more").hidden = drawn >= images.length;
 };
 
-// Apply the filters and draw the images anew. `performance.measure` says how long it took (docs/report.md).
+// Apply the filters and draw the images anew. `performance.measure` records the time (docs/report.md).
 const refresh = () => {
   performance.mark("filter");
   writeAddress();
@@ -116,7 +116,7 @@ byId("more").addEventListener("click", drawMore);
 const nearEnd = new IntersectionObserver((entries) => {
   if (!entries.some((entry) => entry.isIntersecting) || drawn >= images.length) return;
   drawMore();
-  nearEnd.unobserve(byId("more")); // it says changes only: if the end is still near, it is to say so again
+  nearEnd.unobserve(byId("more")); // an observer reports changes only: observed again, it reports an end that is still near
   nearEnd.observe(byId("more"));
 }, { rootMargin: "600px" });
 nearEnd.observe(byId("more"));

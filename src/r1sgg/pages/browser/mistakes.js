@@ -21,7 +21,7 @@ const tally = (run) => {
   if (tallies.has(run)) return tallies.get(run);
   const outcomes = Object.fromEntries(Object.keys(OUTCOMES).map((letter) => [letter, 0]));
   const failures = data.failures.map(() => 0);
-  const rows = new Map(); // by true predicate: outcomes by letter, and how often it was answered with which
+  const rows = new Map(); // by true predicate: outcomes by letter, and how often which other was predicted
   for (let image = 0; image < total; image++) {
     if (run.failure[image] >= 0) failures[run.failure[image]]++;
     let next = 0;
@@ -35,8 +35,8 @@ const tally = (run) => {
       row.count++;
       row.letters[letter] = (row.letters[letter] ?? 0) + 1;
       if (letter === "p" || letter === "r") {
-        const said = run.taken[image][next++];
-        if (letter === "p") row.taken.set(said, (row.taken.get(said) ?? 0) + 1);
+        const other = run.taken[image][next++];
+        if (letter === "p") row.taken.set(other, (row.taken.get(other) ?? 0) + 1);
       }
     }
   }
@@ -62,7 +62,7 @@ const outcomeBar = (run) => {
 const failureList = (run) => {
   const { failures } = tally(run);
   const order = failures.map((n, k) => k).filter((k) => failures[k]).sort((a, b) => failures[b] - failures[a]);
-  if (!order.length) return h("p", { class: "quiet" }, "Every answer gave a graph.");
+  if (!order.length) return h("p", { class: "quiet" }, "Every completion could be read as a graph.");
   return h("ul", { class: "outcomes" }, order.map((k) =>
     h("li", {}, h("button", { type: "button", "data-kind": data.failures[k], click: () => only({ kind: `kind:${data.failures[k]}` }) },
       `${words(data.failures[k])} `, h("b", {}, counted(failures[k])), h("span", { class: "quiet" }, ` ${percent(failures[k] / total)} %`)))));
@@ -85,8 +85,8 @@ const predicateTable = () => {
     h("td", { class: "recall left" }, h("span", { class: "value" }, percent(value)), h("span", { class: `bar ${which}`, style: `--w:${value ?? 0}` }));
   const most = (name) => {
     const taken = [...(tally(runs[run]).rows.get(predicateNumber.get(name))?.taken ?? [])].sort((a, b) => b[1] - a[1]).slice(0, 2);
-    return taken.map(([said, n]) =>
-      h("button", { type: "button", class: "link", click: () => only({ predicate: name, taken: data.predicates[said], outcome: "p" }) }, `${data.predicates[said]} ${n}`));
+    return taken.map(([instead, n]) =>
+      h("button", { type: "button", class: "link", click: () => only({ predicate: name, taken: data.predicates[instead], outcome: "p" }) }, `${data.predicates[instead]} ${n}`));
   };
   return [
     h("label", { class: "order" }, "Order ", h("select", { id: "predicate-order", change: (event) => { predicateOrder = event.target.value; drawMistakes(); byId("predicate-order").focus(); } },
@@ -94,7 +94,7 @@ const predicateTable = () => {
     h("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Recall by predicate" }, h("table", { id: "predicates" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Predicate"), h("th", { scope: "col" }, "True"),
         h("th", { scope: "col", class: "left" }, h("abbr", { title: "Mean over the images where it is true" }, "R@50"), other >= 0 ? ` ${runs[run].name}` : ""),
-        other >= 0 ? h("th", { scope: "col", class: "left" }, `R@50 ${runs[other].name}`) : null, h("th", { scope: "col", class: "left" }, "Taken for"))),
+        other >= 0 ? h("th", { scope: "col", class: "left" }, `R@50 ${runs[other].name}`) : null, h("th", { scope: "col", class: "left" }, "Predicted instead"))),
       h("tbody", {}, rows.map(([name, count, recalls]) => h("tr", {},
         h("th", { scope: "row" }, h("button", { type: "button", class: "link", "data-predicate": name, click: () => only({ predicate: name, ptype: "missed" }) }, name)),
         h("td", {}, counted(count)), bar(recalls[run], "first"), other >= 0 ? bar(recalls[other], "second") : null,
@@ -102,15 +102,14 @@ const predicateTable = () => {
   ];
 };
 
-// Rows: true predicates; columns: what was answered between the right objects. The most frequent of both.
+// Rows: true predicates; columns: what was predicted between the right objects. The most frequent of both.
 const confusionTable = (run) => {
   const { rows } = tally(run);
-  const said = new Map();
-  for (const row of rows.values()) for (const [name, n] of row.taken) said.set(name, (said.get(name) ?? 0) + n);
-  if (!said.size) return h("p", { class: "quiet" }, "No relation between found objects was answered with another predicate.");
+  const counts = new Map(); // of predicates that were predicted in place of a true one
+  for (const row of rows.values()) for (const [name, n] of row.taken) counts.set(name, (counts.get(name) ?? 0) + n);
+  if (!counts.size) return h("p", { class: "quiet" }, "No other predicate was predicted between objects that were found.");
   const trues = [...rows.keys()].sort((a, b) => rows.get(b).count - rows.get(a).count).slice(0, MOST_CONFUSED);
-  const answers = [...new Set([...trues, ...[...said.keys()].sort((a, b) => said.get(b) - said.get(a))])]
-    .filter((name) => said.has(name) || trues.includes(name)).slice(0, MOST_CONFUSED + 3);
+  const predicted = [...new Set([...trues, ...[...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a))])].slice(0, MOST_CONFUSED + 3);
   const extra = [["r", "other direction"], ["u", "nothing"], ["o", "object missing"]];
   const cell = (share, n, title, changes, className = "") => {
     const inner = n ? h("button", { type: "button", title, click: () => only(changes) }, String(n)) : "";
@@ -120,11 +119,11 @@ const confusionTable = (run) => {
     const row = rows.get(predicate);
     const name = data.predicates[predicate];
     return h("tr", {}, h("th", { scope: "row" }, name),
-      answers.map((answer) => {
-        const right = answer === predicate;
-        const n = right ? row.letters[FOUND] ?? 0 : row.taken.get(answer) ?? 0;
-        const title = right ? `${name}: found ${n} of ${row.count}` : `${name} answered with ${data.predicates[answer]}: ${n} of ${row.count}`;
-        const changes = right ? { predicate: name, ptype: "matched" } : { predicate: name, taken: data.predicates[answer], outcome: "p" };
+      predicted.map((other) => {
+        const right = other === predicate;
+        const n = right ? row.letters[FOUND] ?? 0 : row.taken.get(other) ?? 0;
+        const title = right ? `${name}: found ${n} of ${row.count}` : `${name} predicted as ${data.predicates[other]}: ${n} of ${row.count}`;
+        const changes = right ? { predicate: name, ptype: "matched" } : { predicate: name, taken: data.predicates[other], outcome: "p" };
         return cell(n / row.count, n, title, changes, right ? "right" : "");
       }),
       extra.map(([letter, title]) => {
@@ -134,7 +133,7 @@ const confusionTable = (run) => {
   };
   return [
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Confusion of predicates" }, h("table", { class: "confusion", id: "confusion" },
-      h("thead", {}, h("tr", {}, h("td", {}), answers.map((name) => h("th", { scope: "col" }, h("span", {}, data.predicates[name]))),
+      h("thead", {}, h("tr", {}, h("td", {}), predicted.map((name) => h("th", { scope: "col" }, h("span", {}, data.predicates[name]))),
         extra.map(([, title]) => h("th", { scope: "col", class: "lost" }, h("span", {}, title))))),
       h("tbody", {}, trues.map(line)))),
     h("p", { class: "quiet caption" }, "Rows: true predicates, the most frequent. Columns: what was predicted between the same objects. Shade: share of the row."),
@@ -146,8 +145,8 @@ const drawMistakes = () => {
   const part = (title, ...children) => h("section", { class: "part" }, h("h3", {}, title), children);
   byId("mistakes").replaceChildren(
     h("div", { class: "columns" },
-      part("What became of the true relations", outcomeBar(run)),
-      part("Answers without a graph", failureList(run))),
+      part("True relations by outcome", outcomeBar(run)),
+      part("Completions without a graph", failureList(run))),
     part("Predicates", predicateTable()),
     h("details", { class: "part", id: "confusions" }, h("summary", {}, "Confusion of predicates"), confusionTable(run)));
 };

@@ -1,7 +1,4 @@
-// What every part of the page uses: elements made from names and texts (never from markup), and the colour theme.
-const root = document.documentElement;
-root.classList.add("script");
-
+// What every part of the page uses: elements made from names and texts (never from markup).
 const fill = (element, attributes, children) => {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
@@ -22,14 +19,3 @@ const words = (name) => name.replaceAll("_", " ");
 const MARKS = { matched: "✓", missed: "○", spurious: "✕" };
 const mark = (status) =>
   h("span", { class: `mark ${status}` }, h("span", { "aria-hidden": "true" }, MARKS[status]), h("span", { class: "sr" }, `${status}: `));
-
-// Light and dark: the system's choice until the button is used.
-{
-  const theme = byId("theme");
-  const system = window.matchMedia("(prefers-color-scheme: dark)");
-  const dark = () => (root.style.colorScheme ? root.style.colorScheme === "dark" : system.matches);
-  const nameTheme = () => { theme.textContent = dark() ? "Light" : "Dark"; };
-  theme.addEventListener("click", () => { root.style.colorScheme = dark() ? "light" : "dark"; nameTheme(); });
-  system.addEventListener("change", nameTheme);
-  nameTheme();
-}

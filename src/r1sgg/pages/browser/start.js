@@ -1,4 +1,4 @@
-// Begin with what the address says.
+// Begin with the view that the address stores.
 readAddress();
 const asked = ids.indexOf(state.image);
 drawFilters();

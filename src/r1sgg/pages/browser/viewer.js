@@ -1,4 +1,4 @@
-// One image, large: the truth, the run's answer, and another run's beside it; what is drawn can be switched.
+// One image, large: the truth, the prediction of a run, and that of another run beside it. Layers can be switched off.
 const viewer = byId("viewer");
 const LAYERS = [
   ["truth", "Truth", "t"], ["prediction", "Prediction", "p"],
@@ -40,7 +40,7 @@ viewer.append(
     [LAYERS.slice(0, 2), LAYERS.slice(2, 5), LAYERS.slice(5)].map((group) => h("span", { class: "toggles", role: "group" }, group.map(layerButton)))),
   h("p", { class: "quiet", id: "viewer-problem", hidden: true }),
   h("div", { class: "panels", id: "panels" }),
-  h("div", { class: "answers", id: "answers" }));
+  h("div", { class: "predictions", id: "predictions" }));
 viewer.setAttribute("aria-labelledby", "viewer-name");
 
 const openViewer = async (image) => {
@@ -74,11 +74,11 @@ const showImage = async (image) => {
   byId("viewer-problem").hidden = found !== null && !found.problem;
   if (found?.problem) byId("viewer-problem").textContent = found.problem;
   drawPanels();
-  drawAnswers();
+  drawPredictions();
   viewer.dataset.ready = ids[image];
   const after = images[place + 1];
   if (place >= 0 && after !== undefined) {
-    detail(after).catch(() => {}); // read ahead; a failure is said when the image is opened
+    detail(after).catch(() => {}); // read ahead; a failure is reported when the image is opened
     const source = picture(after);
     if (source) new Image().src = source;
   }
@@ -134,8 +134,8 @@ const drawPanels = () => {
 };
 
 const WHY = {
-  p: (said) => `predicted: ${said}`,
-  r: (said) => `predicted in the other direction: ${said}`,
+  p: (other) => `predicted: ${other}`,
+  r: (other) => `predicted in the other direction: ${other}`,
   u: () => "nothing predicted between them",
   o: () => "an object was not found",
   x: () => "no graph",
@@ -151,10 +151,10 @@ const triplets = (k) => {
       const letter = one.outcomes[r];
       if (relation === null || (letter === FOUND) !== (wanted === "matched")) return;
       const j = one.taken[r];
-      const said = j >= 0 ? one.graph.relations[j] : null;
+      const taken = j >= 0 ? one.graph.relations[j] : null;
       rows.push({
-        status: wanted, words: part(truth, relation), count: 1, truth: keys(relation, r), run: said ? keys(said, j) : "",
-        why: WHY[letter]?.(said ? said[1] : "another") ?? "",
+        status: wanted, words: part(truth, relation), count: 1, truth: keys(relation, r), run: taken ? keys(taken, j) : "",
+        why: WHY[letter]?.(taken ? taken[1] : "another") ?? "",
       });
     });
   }
@@ -174,8 +174,8 @@ const scoreOf = (k, row) => {
   return scores && first ? scores[Number(first[1])]?.toFixed(2) ?? "" : "";
 };
 
-const drawAnswers = () => {
-  const place = byId("answers");
+const drawPredictions = () => {
+  const place = byId("predictions");
   if (shown === null) return place.replaceChildren();
   place.replaceChildren(...chosenRuns().map((k) => {
     const one = shown.runs[k];
@@ -191,12 +191,12 @@ const drawAnswers = () => {
     scoreOf(k, row) ? h("span", { class: "score" }, ` ${scoreOf(k, row)}`) : null,
     row.why ? h("span", { class: "why" }, ` ${row.why}`) : null)));
     const issues = one.issues.map(([kind, text]) => h("li", {}, h("code", {}, kind), " ", text));
-    return h("section", { class: "answer", "data-answer": k },
+    return h("section", { class: "prediction" },
       h("h3", {}, runs.length > 1 ? run.name : "Relations"),
       h("p", { class: "quiet" }, `recall ${percent(run.recall[current])}, precision ${percent(run.precision[current])}`,
         one.failure ? [" · ", h("span", { class: "badge" }, words(one.failure)), ` ${one.meaning}`] : null),
       h("ul", { class: "triplets" }, list),
-      one.text || issues.length ? h("details", { open: one.failure !== "" }, h("summary", {}, "Answer as written", issues.length ? h("span", { class: "quiet" }, ` · ${issues.length} notes`) : null),
+      one.text || issues.length ? h("details", { open: one.failure !== "" }, h("summary", {}, "Completion", issues.length ? h("span", { class: "quiet" }, ` · ${issues.length} notes`) : null),
         issues.length ? h("ul", { class: "issues" }, issues) : null,
         one.text ? h("pre", { tabindex: "0" }, one.text) : null,
         one.cut ? h("p", { class: "quiet" }, `${counted(one.cut)} more characters`) : null) : null);
@@ -219,7 +219,7 @@ const keep = (triplet) => {
   light(kept ?? triplet);
 };
 
-document.addEventListener("keydown", (event) => { // not the dialog's: a button that is disabled loses the focus
+document.addEventListener("keydown", (event) => { // on the document, not on the dialog: a button that becomes disabled loses the focus, and the dialog its keys
   if (!viewer.open || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
   if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
     event.preventDefault();

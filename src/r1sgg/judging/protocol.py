@@ -7,10 +7,13 @@ prints, faults included. Both read the same files. A protocol of your own is `da
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 CUTOFFS = (20, 50, 100)
 """The K of R@K."""
+
+Claims = Literal["completions", "all", "none"]
+CLAIMS: tuple[Claims, ...] = get_args(Claims)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,9 @@ class Protocol:
 
     Attributes:
         name: how results call it.
+        claims: for which predictions each true object is claimed by at most one predicted object (see
+            `r1sgg.judging.claims`): "completions" (nothing has suppressed duplicates there; detector rows count as
+            classic code counts them), "all" or "none".
         pixel_plus_one: IoU of pixel boxes whose sides are x2 - x1 + 1, as in old detection code; in R@K, not in AP.
         graph_constraint: R@K and mR@K keep one predicate for each ordered pair of predicted objects: the best scored,
             or the first where there are no scores.
@@ -39,6 +45,7 @@ class Protocol:
     """
 
     name: str = "strict"
+    claims: Claims = "completions"
     pixel_plus_one: bool = False
     graph_constraint: bool = True
     use_scores: bool = True
@@ -49,12 +56,17 @@ class Protocol:
     empty_is_failure: bool = True
     first_box_counts: bool = True
 
+    def claiming(self, *, completion: bool) -> bool:
+        """Whether claims hold for a prediction; `completion`: a model wrote it as text."""
+        return self.claims == "all" or (self.claims == "completions" and completion)
+
 
 STRICT = Protocol()
 """The default: see `docs/metrics.md`."""
 
 REFERENCE = Protocol(
     name="reference",
+    claims="none",
     pixel_plus_one=True,
     graph_constraint=False,
     use_scores=False,

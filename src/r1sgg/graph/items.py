@@ -1,0 +1,248 @@
+"""The items of an answer: the JSON object that `r1sgg.graph.document` found becomes objects and relationships.
+
+Malformed items are dropped one by one, each as an issue; what is done about each fault is a row of
+`r1sgg.graph.policies.POLICIES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import chain, count
+from operator import eq, itemgetter, lt
+from typing import Any, NamedTuple
+
+from r1sgg.graph.parsed import Frame, GraphColumns, Parsed
+from r1sgg.graph.policies import FAILURES, Issue
+from r1sgg.graph.scene import NUMBER_SUFFIX, label_of_id, normalize_name
+
+
+def parse_document(document: dict[str, Any], frame: Frame, issues: Sequence[Issue] = ()) -> Parsed:
+    """Read the JSON object of an answer; malformed items become issues, after those that are passed in."""
+    clean = _clean_columns(document, frame)
+    if clean is not None:
+        return Parsed(clean, issues, range(len(clean.ids)), range(len(clean.predicates)))
+    notes = list(issues)
+    parsed = _read_items(document, frame, notes)
+    if not len(parsed.ids) and not any(i.kind in FAILURES for i in notes):
+        notes.append(Issue("empty", "no valid object"))
+    return Parsed(parsed.columns(frame), notes, parsed.object_rows, parsed.relationship_rows)
+
+
+# ---------------------------------------------------------------- items without a fault
+
+_LONGEST_NAME = 256
+_CACHE = 1 << 16
+_NUMBERS = frozenset((int, float))
+_FOUR = frozenset((4,))
+
+
+class _Names(dict[str, str]):
+    """Remembers a function of a name; "" for a name that needs a closer look (too long, spaces around it)."""
+
+    def __init__(self, function: Callable[[str], str]) -> None:
+        self.function = function
+
+    def __missing__(self, name: str) -> str:
+        if len(self) >= _CACHE:
+            self.clear()
+        plain = len(name) <= _LONGEST_NAME and name == name.strip()
+        self[name] = value = self.function(name) if plain else ""
+        return value
+
+
+_ID, _BBOX, _TRIPLET = itemgetter("id"), itemgetter("bbox"), itemgetter("subject", "predicate", "object")
+_LABELS, _PREDICATES = _Names(label_of_id), _Names(normalize_name)
+
+
+def _clean_columns(document: dict[str, Any], frame: Frame) -> GraphColumns | None:
+    """The items of a document that holds no fault at all, read column by column; None where anything is in doubt.
+
+    Most completions of a trained model have no fault, and whole columns are checked six times faster than items. It has
+    no policy of its own: `_read_items` gives the same for every document that passes (tested).
+    """
+    try:
+        rows, relations = document["objects"], document["relationships"]
+        if type(rows) is not list or type(relations) is not list:
+            return None
+        ids = list(map(_ID, rows))
+        corners = list(map(_BBOX, rows))
+        flat = list(chain.from_iterable(corners))
+        labels = list(map(_LABELS.__getitem__, ids))
+        index = dict(zip(ids, count(), strict=False))
+        ends, names, others = zip(*map(_TRIPLET, relations), strict=True) if relations else ((), (), ())
+        subjects, objects = list(map(index.__getitem__, ends)), list(map(index.__getitem__, others))
+        predicates = list(map(_PREDICATES.__getitem__, names))
+    except (KeyError, TypeError, AttributeError):
+        return None  # an item of another shape, or a reference to nothing
+    if not (len(index) == len(ids) > 0 and all(labels) and all(predicates)):
+        return None
+    if not (_FOUR.issuperset(map(len, corners)) and _NUMBERS.issuperset(map(type, flat))):
+        return None
+    x2, y2 = flat[2::4], flat[3::4]
+    inside = min(flat) >= 0 and max(x2) <= frame[0] and max(y2) <= frame[1]
+    if not (inside and all(map(lt, flat[::4], x2)) and all(map(lt, flat[1::4], y2))):
+        return None  # NaN fails one of the comparisons
+    triplets = set(zip(subjects, predicates, objects, strict=True))
+    if len(triplets) < len(subjects) or any(map(eq, subjects, objects)):
+        return None  # a repeated triplet or a self-loop is an issue
+    return GraphColumns(ids, labels, flat, subjects, objects, predicates, frame)
+
+
+# ---------------------------------------------------------------- item by item
+
+_FARTHEST = 1e6  # frames; beyond it a coordinate is noise, and areas would overflow
+_KEPT_BOXES = ("empty_box", "box_out_of_frame")
+_MOST_ISSUES = 1000
+
+
+class _Items(NamedTuple):
+    """The usable items of a document, and which of its rows they are."""
+
+    ids: list[str]
+    labels: list[str]
+    boxes: list[float]
+    object_rows: list[int]
+    relations: tuple[list[int], list[int], list[str]]
+    relationship_rows: list[int]
+
+    def columns(self, frame: Frame) -> GraphColumns:
+        return GraphColumns(self.ids, self.labels, self.boxes, *self.relations, frame)
+
+
+def _read_items(document: dict[str, Any], frame: Frame, issues: list[Issue]) -> _Items:
+    """Read a document item by item, dropping malformed ones into `issues`."""
+    rows = document.get("objects")
+    if not isinstance(rows, list):
+        issues.append(Issue("wrong_schema", f'"objects" is {_kind(rows)}, expected a list'))
+        return _Items([], [], [], [], ([], [], []), [])
+    kept: list[int] = []
+    ids: list[str] = []
+    labels: list[str] = []
+    flat: list[float] = []
+    index: dict[str, int] = {}
+    again: dict[tuple[Any, ...], int] = {}  # (id, box) of later objects with the id of an earlier one
+    width, height = frame
+    for k, row in enumerate(rows):
+        if type(row) is not dict:
+            _note(issues, "bad_object", f"objects[{k}] is {_kind(row)}")
+            continue
+        name, box = row.get("id"), row.get("bbox")
+        if type(name) is not str or len(name) > _LONGEST_NAME or not (label := label_of_id(name)):
+            _note(issues, "bad_id", f"objects[{k}].id is {_kind(name)}")
+            continue
+        if type(box) is not list or len(box) != 4:
+            _note(issues, "bad_box", f"objects[{k}].bbox is {_kind(box)}")
+            continue
+        x1, y1, x2, y2 = box
+        if not (type(x1) in _NUMBERS and type(y1) in _NUMBERS and type(x2) in _NUMBERS and type(y2) in _NUMBERS):
+            _note(issues, "bad_box", f"objects[{k}].bbox holds something that is not a number")
+            continue
+        if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height) and (fault := _box_fault(box, frame)):
+            _note(issues, fault, f"objects[{k}].bbox")
+            if fault not in _KEPT_BOXES:
+                continue
+        name = name.strip()
+        if name in index:
+            _note(issues, "duplicate_id", f"objects[{k}].id {name[:40]!r}")
+            first = 4 * index[name]
+            if box == flat[first : first + 4] or (name, *box) in again:
+                continue
+            again[(name, *box)] = len(ids)
+        else:
+            index[name] = len(ids)
+        kept.append(k)
+        ids.append(name)
+        labels.append(label)
+        flat += box
+    if again:
+        _rename(ids, again.values(), index)
+    subjects, objects, predicates, relationship_rows = read_relations(document.get("relationships"), index, issues)
+    return _Items(ids, labels, flat, kept, (subjects, objects, predicates), relationship_rows)
+
+
+def _rename(ids: list[str], positions: Iterable[int], declared: Collection[str]) -> None:
+    """Give the ids at `positions` the lowest numbers of their class that are not taken, in linear time."""
+    taken = set(declared)
+    numbers: dict[str, int] = {}
+    for position in positions:
+        stem = NUMBER_SUFFIX.sub("", ids[position])
+        number = numbers.get(stem, 1)
+        while (name := f"{stem}.{number}") in taken:
+            number += 1
+        numbers[stem] = number + 1
+        taken.add(name)
+        ids[position] = name
+
+
+def read_relations(
+    rows: Any, index: dict[str, int], issues: list[Issue]
+) -> tuple[list[int], list[int], list[str], list[int]]:
+    """The relationships between declared objects: subjects, objects, predicates, and which rows they are."""
+    kept: list[int] = []
+    subjects: list[int] = []
+    objects: list[int] = []
+    predicates: list[str] = []
+    if type(rows) is not list:
+        _note(issues, "no_relationships", f'"relationships" is {_kind(rows)}')
+        return subjects, objects, predicates, kept
+    seen: set[tuple[int, str, int]] = set()
+    for k, row in enumerate(rows):
+        if type(row) is not dict:
+            _note(issues, "bad_relationship", f"relationships[{k}] is {_kind(row)}")
+            continue
+        subject, predicate, target = row.get("subject"), row.get("predicate"), row.get("object")
+        if type(subject) is not str or type(predicate) is not str or type(target) is not str:
+            _note(issues, "bad_relationship", f"relationships[{k}] lacks a subject, predicate or object")
+            continue
+        if len(predicate) > _LONGEST_NAME or not (predicate := normalize_name(predicate)):
+            _note(issues, "bad_predicate", f"relationships[{k}].predicate")
+            continue
+        s, o = index.get(subject.strip()), index.get(target.strip())
+        if s is None or o is None:
+            _note(issues, "dangling", f"relationships[{k}] names {(subject if s is None else target)[:40]!r}")
+            continue
+        if s == o:
+            _note(issues, "self_loop", f"relationships[{k}]")
+        triplet = (s, predicate, o)
+        if triplet in seen:
+            _note(issues, "repeated_triplet", f"relationships[{k}]")
+        seen.add(triplet)
+        kept.append(k)
+        subjects.append(s)
+        objects.append(o)
+        predicates.append(predicate)
+    return subjects, objects, predicates, kept
+
+
+def _box_fault(box: Sequence[float], frame: Frame) -> str | None:
+    """Which policy a box falls under that does not lie inside the frame with x1 < x2 and y1 < y2."""
+    x1, y1, x2, y2 = box
+    if not all(abs(v) <= _FARTHEST * frame[k % 2] for k, v in enumerate(box)):  # also true for NaN
+        return "bad_box"
+    if x1 > x2 or y1 > y2:
+        return "inverted_box"
+    if x1 == x2 or y1 == y2:
+        return "empty_box"
+    unit_x, unit_y = min(1.0, frame[0] / 100), min(1.0, frame[1] / 100)  # off by so much is rounding
+    inside = -unit_x <= x1 and x2 <= frame[0] + unit_x and -unit_y <= y1 and y2 <= frame[1] + unit_y
+    return None if inside else "box_out_of_frame"
+
+
+def _note(issues: list[Issue], kind: str, detail: str) -> None:
+    """Add an issue; a text of thousands of malformed items must not fill the memory."""
+    if len(issues) < _MOST_ISSUES:
+        issues.append(Issue(kind, detail))
+    elif issues[-1].kind != "many_issues":
+        issues.append(Issue("many_issues", f"more than {_MOST_ISSUES}"))
+
+
+_KINDS = {dict: "an object", str: "a string", bool: "a boolean", float: "a number", int: "a number"}
+
+
+def _kind(value: Any) -> str:
+    """A JSON value in words."""
+    if value is None:
+        return "missing or null"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    return _KINDS.get(type(value), type(value).__name__)

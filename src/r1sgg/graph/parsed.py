@@ -1,0 +1,118 @@
+"""What a parser returns: a graph as plain lists, and what was wrong with the text.
+
+The lists (`GraphColumns`) become a `SceneGraph` when one is asked for: rewards and metrics lay the columns of a whole
+batch flat and need no graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from r1sgg.graph.policies import FAILURES, Issue
+from r1sgg.graph.scene import EMPTY, SceneGraph
+
+Frame = tuple[float, float]
+"""Width and height that coordinates are relative to: (1000, 1000) for Qwen2-VL, pixels for Qwen2.5-VL."""
+
+
+class GraphColumns(NamedTuple):
+    """A graph as plain lists.
+
+    Attributes:
+        ids, labels: N each.
+        boxes: 4 N coordinates, x1 y1 x2 y2 object by object, in units of `frame`.
+        subjects, objects: R indices into the objects; predicates: R names.
+        frame: width and height that the coordinates are relative to.
+    """
+
+    ids: Sequence[str]
+    labels: Sequence[str]
+    boxes: Sequence[float]
+    subjects: Sequence[int]
+    objects: Sequence[int]
+    predicates: Sequence[str]
+    frame: Frame
+
+    def graph(self) -> SceneGraph:
+        """The same as a `SceneGraph`, boxes as fractions of the frame."""
+        boxes = np.array(self.boxes, dtype=np.float64).reshape(-1, 4)
+        boxes /= (*self.frame, *self.frame)
+        pairs = tuple(zip(self.subjects, self.objects, strict=True))
+        return SceneGraph(tuple(self.ids), tuple(self.labels), boxes, pairs, tuple(self.predicates))
+
+
+class Parsed:
+    """What `parse` found: a graph that is always usable, and what was wrong with the text.
+
+    Attributes:
+        issues: what was wrong.
+        object_rows, relationship_rows: which row of the answer (from 0, dropped ones counted) each item comes from.
+    """
+
+    __slots__ = ("_columns", "_graph", "_rows", "issues")
+
+    def __init__(
+        self,
+        graph: SceneGraph | GraphColumns = EMPTY,
+        issues: Sequence[Issue] = (),
+        object_rows: Sequence[int] = (),
+        relationship_rows: Sequence[int] = (),
+    ) -> None:
+        self._graph = graph if isinstance(graph, SceneGraph) else None
+        self._columns = None if isinstance(graph, SceneGraph) else graph
+        self.issues = tuple(issues)
+        self._rows = (object_rows, relationship_rows)
+
+    @property
+    def graph(self) -> SceneGraph:
+        """The graph; built at the first call."""
+        if self._graph is None:
+            self._graph = self.columns.graph()
+        return self._graph
+
+    def with_graph(self, graph: SceneGraph) -> Parsed:
+        """The same with another graph of the same rows, such as one with scores."""
+        return Parsed(graph, self.issues, *self._rows)
+
+    @property
+    def columns(self) -> GraphColumns:
+        """The graph as lists."""
+        if self._columns is None:
+            g = self.graph
+            subjects, objects = zip(*g.pairs, strict=True) if g.pairs else ((), ())
+            boxes: list[float] = g.boxes.ravel().tolist()
+            self._columns = GraphColumns(g.ids, g.labels, boxes, subjects, objects, g.predicates, (1.0, 1.0))
+        return self._columns
+
+    @property
+    def object_rows(self) -> tuple[int, ...]:
+        """See the class."""
+        return tuple(self._rows[0])
+
+    @property
+    def relationship_rows(self) -> tuple[int, ...]:
+        """See the class."""
+        return tuple(self._rows[1])
+
+    @property
+    def failure(self) -> str | None:
+        """The kind of failure if no object could be read, else None."""
+        if len(self.columns.labels):
+            return None
+        return next((i.kind for i in self.issues if i.kind in FAILURES), "empty")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Parsed):
+            return NotImplemented
+        return (self.graph, self.issues, self.object_rows, self.relationship_rows) == (
+            *(other.graph, other.issues, other.object_rows, other.relationship_rows),
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.graph, self.issues))
+
+    def __repr__(self) -> str:
+        return f"Parsed({self.graph!r}, issues={self.issues!r})"

@@ -1,0 +1,150 @@
+"""Reward terms by name: those of this package, and those of a file of yours.
+
+    format                         a term of `r1sgg.rewards.terms`
+    my_rewards.py:my_term          a function of a file: evidence on B completions -> B numbers, NaN: does not apply
+    my_package.rewards:my_term     the same in an installed module
+
+`weights_of` reads what `--rewards` and a recipe's `rewards` may say. A fault in your file is one sentence that names
+the file and the line; nothing is caught that does not come from it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+import numpy as np
+import orjson
+
+from r1sgg.errors import ConfigError
+from r1sgg.judging.boxes import Array
+from r1sgg.rewards.evidence import CompletionEvidence
+from r1sgg.rewards.terms import TERMS, Term
+
+
+def weights_of(rewards: str | Mapping[str, Any]) -> dict[str, float]:
+    """Terms and weights: a mapping, JSON text of one, or a single term of a file, with weight 1.
+
+    Raises:
+        ConfigError: it is none of these, or a weight is no number.
+    """
+    if isinstance(rewards, str) and rewards.lstrip().startswith("{"):
+        try:
+            rewards = orjson.loads(rewards)
+        except orjson.JSONDecodeError as error:
+            raise ConfigError(f'rewards: expected terms and weights like {{"format": 1}}, found {rewards!r}') from error
+    if isinstance(rewards, str):
+        rewards = {rewards: 1.0}
+    if not isinstance(rewards, Mapping) or not rewards:
+        raise ConfigError(f"rewards: expected a reward set or terms and weights, found {rewards!r}")
+    for term, weight in rewards.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise ConfigError(f"rewards: {term}: expected a number, found {weight!r}")
+    return {str(term): float(weight) for term, weight in rewards.items()}
+
+
+def is_custom(name: str) -> bool:
+    """Whether a term is written as FILE:FUNCTION or MODULE:FUNCTION."""
+    return ":" in name
+
+
+def name_of(term: str) -> str:
+    """What a term is called in logs and results: a function's name."""
+    return term.rpartition(":")[2]
+
+
+def load_term(name: str) -> Term:
+    """The term of that name.
+
+    Raises:
+        ConfigError: there is no such term, file or function, or the file cannot be run.
+    """
+    if not is_custom(name):
+        if name not in TERMS:
+            raise ConfigError(f"rewards: expected a term among {', '.join(TERMS)}, or FILE.py:FUNCTION, found {name!r}")
+        return TERMS[name]
+    place, _, function = name.rpartition(":")
+    if function in TERMS:
+        raise ConfigError(f"rewards: {name}: expected a name of its own, found that of a term of this package")
+    module = _module(place)
+    found = getattr(module, function, None)
+    if not callable(found):
+        known = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
+        raise ConfigError(f"rewards: {place}: expected a function {function!r}, found {', '.join(known) or 'none'}")
+    return _Checked(found, name, place)
+
+
+def _module(place: str) -> ModuleType:
+    if not place.endswith(".py"):
+        with _Blame(place):
+            return importlib.import_module(place)
+    path = Path(place).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"rewards: expected a Python file, found none at {place}")
+    # its own name in sys.modules: dataclasses and pickling by reference look there
+    spec = importlib.util.spec_from_file_location(f"r1sgg_rewards_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"rewards: expected a Python file, found {place}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    with _Blame(place):
+        spec.loader.exec_module(module)
+    return module
+
+
+class _Checked:
+    """A term of a user's file, whose result is looked at."""
+
+    def __init__(self, function: Any, name: str, place: str) -> None:
+        self.function, self.name, self.place = function, name, place
+        self.__name__ = name_of(name)
+        self.__doc__ = function.__doc__
+
+    def __call__(self, evidence: CompletionEvidence) -> Array:
+        with _Blame(self.place):
+            values = self.function(evidence)
+        try:
+            numbers = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"rewards: {self.name}: expected {len(evidence)} numbers, found {values!r}") from error
+        if numbers.shape != (len(evidence),):
+            raise ConfigError(
+                f"rewards: {self.name}: expected {len(evidence)} numbers, one per completion, "
+                f"found an array of shape {numbers.shape}"
+            )
+        if np.isinf(numbers).any():
+            raise ConfigError(f"rewards: {self.name}: expected finite numbers (NaN: does not apply), found infinity")
+        return numbers
+
+
+class _Blame:
+    """Turns an error that is raised inside a user's file into one sentence with file and line."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or not isinstance(error, Exception) or isinstance(error, ConfigError):
+            return
+        where = self.place
+        if isinstance(error, SyntaxError) and error.filename and error.lineno:
+            where = f"{error.filename}:{error.lineno}"
+        else:
+            own = Path(self.place).expanduser().resolve()
+            frames = [f for f in traceback.extract_tb(trace) if Path(f.filename).resolve() == own]
+            frames = frames or traceback.extract_tb(trace)[-1:]  # a module: where the error came up
+            if frames:
+                where = f"{frames[-1].filename}:{frames[-1].lineno}"
+        said = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise ConfigError(f"rewards: {where}: {type(error).__name__}: {said}") from error
