@@ -9,8 +9,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from r1sgg.errors import ModelError, require
-from r1sgg.models.finding import first_line
+from r1sgg.errors import require
+from r1sgg.models.damage import Naming
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,15 +31,12 @@ def merge(model: PreTrainedModel, folder: str) -> PreTrainedModel:
         MissingDependencyError: peft is not installed.
     """
     peft: Any = require("peft", "train")
-    try:
-        with warnings.catch_warnings():
-            # peft 0.21 reads the deprecated attribute of transformers 5.23
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-            adapted = peft.PeftModel.from_pretrained(model, folder, use_safetensors=True)
-            merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(
-            f"{folder}: expected an adapter for {model.config.name_or_path}, found one that does not fit: "
-            f"{first_line(error)}"
-        ) from error
-    return merged
+    expected = f"an adapter for {model.config.name_or_path} (adapter_config.json and adapter_model.safetensors)"
+    with Naming(folder, expected), warnings.catch_warnings():
+        # peft 0.21 reads the deprecated attribute of transformers 5.23
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        # and leaves what it does not find at its initial values
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        adapted = peft.PeftModel.from_pretrained(model, folder, use_safetensors=True)
+        merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
+        return merged

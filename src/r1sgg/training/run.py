@@ -24,6 +24,7 @@ from r1sgg.data.provenance import Stage, at_source, read_trained_on, write_train
 from r1sgg.data.splits import describe
 from r1sgg.errors import ConfigError
 from r1sgg.graph.vocabulary import load_vocabulary
+from r1sgg.models.damage import load_weights
 from r1sgg.models.families import Checkpoint, load_checkpoint
 from r1sgg.models.prompts import AnswerSettings
 from r1sgg.training.best import FOLDER as BEST
@@ -159,6 +160,7 @@ def prepare(
     folder = Path(args.output_dir)
     _prepare_folder(folder, options, first=args.process_index == 0)
     checkpoint = load_checkpoint(options.model, max_pixels=options.max_pixels)
+    load_weights(checkpoint.base or checkpoint.path, device_map="meta")  # only a check: TRL loads them
     checkpoint = dataclasses.replace(checkpoint, settings=_settings(options, checkpoint.settings))
     source = open_source(options.data)
     taught = next((more for more in recipe.options if isinstance(more, TargetOptions)), None)
