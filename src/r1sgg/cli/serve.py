@@ -22,7 +22,11 @@ def serve(
     queue: Annotated[int, typer.Option(min=1, help="Maximum number of waiting images; more get status 429.")] = 64,
     max_bytes: Annotated[int, typer.Option(min=1, help="Maximum size of a request.")] = 20_000_000,
     max_image_pixels: Annotated[int, typer.Option(min=1, help="Maximum number of pixels of an image.")] = 40_000_000,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds per request; then status 504.")] = 60.0,
+    image_memory: Annotated[
+        int, typer.Option(min=1, help="Maximum number of bytes that all images take while they are decoded.")
+    ] = 160_000_000,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds per request, all of it; then status 504.")] = 60.0,
+    grace: Annotated[int, typer.Option(min=1, help="Seconds that running requests get after SIGTERM.")] = 8,
     max_new_tokens: MaxNewTokens = 1024,
     allow_host: Annotated[
         list[str] | None,
@@ -48,7 +52,7 @@ def serve(
     from r1sgg.errors import ConfigError, require
 
     require("fastapi", "web")
-    uvicorn = require("uvicorn", "web")
+    require("uvicorn", "web")
     key = None
     if api_key is not None:
         key = os.environ.get(api_key, "").strip()
@@ -57,12 +61,14 @@ def serve(
     from r1sgg.cli.loading import open_quietly, prompt_options
     from r1sgg.inference.engines import Opening
     from r1sgg.serving.app import ServerSettings, build_app
+    from r1sgg.serving.connection import run
 
     settings = ServerSettings(
         most_images=batch_size,
         queue=queue,
         most_bytes=max_bytes,
         most_pixels=max_image_pixels,
+        image_memory=image_memory,
         answer_seconds=timeout,
         key=key,
         hosts=tuple(allow_host or ()),
@@ -73,8 +79,7 @@ def serve(
     application = build_app(reader, settings, model)
     listening = _listen(host, port)
     typer.echo(f"r1sgg serves {model} on http://{host}:{listening.getsockname()[1]}/docs", err=True)
-    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", access_log=False))
-    server.run(sockets=[listening])
+    run(application, listening, grace)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -38,7 +40,15 @@ def web(
     examples = [scene(seed, SMALL).image for seed in split_seeds("test", 9, _EXAMPLES)]
     demo = build_demo(Opening(model, engine, device, dtype, max_pixels), max_new_tokens, examples)
     typer.echo(f"r1sgg shows {model} on http://{host}:{port}", err=True)
+    signal.signal(signal.SIGTERM, _end)
     try:
         launch(demo, host, port, inbrowser=browser)
     except OSError as error:
         raise ConfigError(f"--host {host} --port {port}: expected a free address of this machine: {error}") from error
+    finally:
+        demo.work.cleanup()  # uploads
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Leave as after an error, so that what has to be cleaned up is."""
+    raise SystemExit(128 + number)
