@@ -1,5 +1,5 @@
 # One environment, two commands:  make demo   make test
-# Both make .venv on first use (Python 3.11+ is all they need) and start in seconds after that.
+# Both create .venv on first use (they need only Python 3.11 or later), and start within seconds after that.
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
@@ -7,18 +7,18 @@ UV := $(BIN)/uv
 .PHONY: help setup demo test test-all test-vllm lint docs clean
 
 help:
-	@echo "make demo   the paper's path on a laptop: scenes, baseline, SFT, GRPO, evaluation -> demo/report.html"
-	@echo "make test   the test suite"
-	@echo "make test-all   the test suite with the tests marked slow and every member of a sampled matrix"
-	@echo "make test-vllm   the tests of the vLLM engine and server, in an environment of their own (Linux)"
-	@echo "make lint   ruff, mypy and the import contracts"
-	@echo "make docs   the documentation as a site -> site/, links checked"
+	@echo "make demo       the paper's experiment on a laptop -> demo/report.html"
+	@echo "make test       the test suite"
+	@echo "make test-all   the test suite with all slow tests and every member of each sampled matrix"
+	@echo "make test-vllm  tests of the vLLM engine and server, in their own environment (Linux)"
+	@echo "make lint       ruff, mypy and the import contracts"
+	@echo "make docs       the documentation -> site/, with a check of all links"
 
 setup: .venv/.installed
 
 # sgbench (a peer that tests compare with) declares numpy<2 but runs on 2.x: installed without its dependencies.
 .venv/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "r1sgg needs Python 3.11 or later; this is %s. Name another with: make PYTHON=python3.12" % sys.version.split()[0])'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "r1sgg needs Python 3.11 or later, found %s; choose another with: make PYTHON=python3.12" % sys.version.split()[0])'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[train,web,api,ray,docs,dev]'
@@ -32,14 +32,14 @@ docs: setup
 	$(BIN)/python docs/reference.py > docs/cli.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-# A process for each core, four at most; the tests of a file stay together, they share models.
+# One process per core, at most four; the tests of a file run in one process because they share models.
 test: setup
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-all: setup
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -m ''
 
-# vLLM needs an older transformers than the rest. Both environments take what is the same from uv's cache.
+# vLLM needs an older version of transformers. Packages that both environments have come from uv's cache.
 .venv-vllm/.installed: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv

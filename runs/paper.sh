@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# The paper's experiment, whole: data, baseline, SFT, SFT + GRPO, zero-GRPO, each measured; report; VQA probe.
-# `runs/vg150.sh` and `runs/psg.sh` start it with their data. Run the same command again after an interruption: what is
-# finished is not done again, what was begun goes on.
+# The paper's full experiment: data, baseline, SFT, SFT + GRPO, zero-GRPO, with an evaluation of each; report; VQA probe.
+# `runs/vg150.sh` and `runs/psg.sh` start it with their data. After an interruption run the same command again: finished
+# stages are skipped, and an interrupted one is resumed.
 #
-#   MODEL      the instruct model: a name on the Hub or a folder      Qwen/Qwen2-VL-2B-Instruct
-#   LAUNCH     how training is started; one process without           torchrun --nproc_per_node 8 --no-python
-#   SFT, GRPO  more options of these stages                           --include configs/lora-sft.yaml
-#   GENERATE, PROBE  more options of `r1sgg generate` and `r1sgg probe`
-#   STAGES     what is done                                           data baseline sft grpo zero report probe
+#   MODEL      the instruct model: a Hub name or a folder             Qwen/Qwen2-VL-2B-Instruct
+#   LAUNCH     launcher of training; default: a single process        torchrun --nproc_per_node 8 --no-python
+#   SFT, GRPO  additional options of these stages                     --include configs/lora-sft.yaml
+#   GENERATE, PROBE  additional options of `r1sgg generate` and `r1sgg probe`
+#   STAGES     stages to run                                          data baseline sft grpo zero report probe
 #   DATA, OUT  folders                                                data/$SET, runs/$SET/<the model's name>
 #
-# Hardware, time and result: not yet run at the paper's size; the recipes' headers have the paper's.
+# Hardware, time and result: not yet run at the paper's size; for the paper's numbers see the headers of the recipes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${SET:?start runs/vg150.sh or runs/psg.sh}" "${TRAIN:?}" "${VALIDATION:?}"
@@ -25,20 +25,20 @@ read -ra probe <<< "${PROBE:-}"
 truth=$data/validation/gt.jsonl
 say() { printf '\n== %s  [%d s]\n' "$*" "$SECONDS"; }
 wanted() { [[ $stages == *" $1 "* ]]; }
-some() { # 1: done, but for images that cannot be used, which are named
+tolerate() { # exit code 1 means: done, except for images that cannot be used, which are named
   local code=0
   "$@" || code=$?
   [ $code -le 1 ] || return $code
 }
 
-# train NAME KIND CONFIG OPTIONS...: the run $out/NAME, unless it is finished
+# train NAME KIND CONFIG OPTIONS...: train $out/NAME, unless it is finished
 train() {
   [ -f "$out/$1/trainer_state.json" ] && return
-  some ${launch[@]+"${launch[@]}"} r1sgg "$2" --config "configs/$3" --data "hub:$data/train" --validation "$truth" \
+  tolerate ${launch[@]+"${launch[@]}"} r1sgg "$2" --config "configs/$3" --data "hub:$data/train" --validation "$truth" \
     --output_dir "$out/$1" --requeue "${@:4}"
 }
 
-# whole NAME: the folder of that run's model; of an adapter, merged into its base
+# whole NAME: print the folder of the run's model; an adapter is first merged into its base model
 whole() {
   if [ -f "$out/$1/adapter_config.json" ]; then
     if [ ! -f "$out/$1-whole/README.md" ]; then # the card is written last
@@ -51,15 +51,15 @@ whole() {
   fi
 }
 
-# measure NAME MODEL: its answers to the validation images, its figures, its probe; what is there is kept
+# measure NAME MODEL: predictions for the validation images, evaluation and probe, unless they are finished
 measure() {
   if [ ! -f "$out/results/$1.json" ]; then
-    some r1sgg generate --images "$truth" --model "$2" --vocabulary "$SET" --out "$out/predictions/$1.jsonl" \
+    tolerate r1sgg generate --images "$truth" --model "$2" --vocabulary "$SET" --out "$out/predictions/$1.jsonl" \
       ${generate[@]+"${generate[@]}"}
     r1sgg evaluate "$out/predictions/$1.jsonl" --ground-truth "$truth" --vocabulary "$SET" --json "$out/results/$1.json"
   fi
   if wanted probe && [ ! -f "$out/probe/$1/summary.json" ]; then
-    some r1sgg probe --ground-truth "$truth" --vocabulary "$SET" --model "$2" --out "$out/probe/$1" \
+    tolerate r1sgg probe --ground-truth "$truth" --vocabulary "$SET" --model "$2" --out "$out/probe/$1" \
       ${probe[@]+"${probe[@]}"}
   fi
 }
@@ -67,12 +67,12 @@ measure() {
 mkdir -p "$out/predictions" "$out/results"
 if wanted data; then
   say "data: $TRAIN, $VALIDATION"
-  [ -f "$data/train/dataset.json" ] || some r1sgg data build --data "$TRAIN" --out "$data/train"
+  [ -f "$data/train/dataset.json" ] || tolerate r1sgg data build --data "$TRAIN" --out "$data/train"
   [ -f "$data/validation/dataset.json" ] ||
-    some r1sgg data build --data "$VALIDATION" --out "$data/validation" --images path
+    tolerate r1sgg data build --data "$VALIDATION" --out "$data/validation" --images path
 fi
 if wanted baseline; then
-  say "baseline: $model as it is"
+  say "baseline: $model without training"
   measure baseline "$model"
 fi
 if wanted sft; then

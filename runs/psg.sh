@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The paper's experiment on PSG, with the authors' sets from the Hub; all options are in runs/paper.sh.
+# The paper's experiment on PSG, with the authors' data sets on the Hub; for all options see runs/paper.sh.
 #
 #   bash runs/psg.sh
 #   MODEL=Qwen/Qwen2.5-VL-7B-Instruct LAUNCH="torchrun --nproc_per_node 8 --no-python" bash runs/psg.sh

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Training on several machines: one torchrun a machine, started by SLURM. Submit it with what is to be run:
+# Training on several machines: SLURM starts one torchrun per machine. Submit it with the r1sgg command:
 #
 #   sbatch --nodes 4 runs/slurm.sh sft --config configs/vg150-sft.yaml --output_dir runs/vg150/sft
 #   sbatch --nodes 4 runs/slurm.sh grpo --config configs/vg150-grpo.yaml --model runs/vg150/sft --output_dir runs/vg150/rl
 #
-# The job goes on from its last checkpoint when SLURM starts it again (--requeue), so a time limit costs nothing but the
-# steps since then. The batch stays the same on any number of cards (global_batch_size). To share out the weights of 7B
-# models, set ACCELERATE=configs/accelerate/fsdp2.yaml (or zero2.yaml, zero3.yaml).
+# When SLURM restarts the job (--requeue), it resumes from its last checkpoint, so a time limit costs only the steps since
+# then. The batch size is the same for any number of GPUs (global_batch_size). To shard the weights of 7B models, set
+# ACCELERATE=configs/accelerate/fsdp2.yaml (or zero2.yaml, zero3.yaml).
 #
-# Without SLURM, on each of N machines, RANK being 0 to N - 1 and HEAD the first one's name:
+# Without SLURM, on each of N machines, with RANK from 0 to N - 1 and HEAD the name of the first machine:
 #
 #   torchrun --nnodes N --node_rank RANK --nproc_per_node 8 --rdzv_backend c10d --rdzv_endpoint HEAD:29500 \
 #       --no-python r1sgg sft --config configs/vg150-sft.yaml --output_dir runs/vg150/sft
 #
-# A vLLM server on a machine of its own (then train with --vllm_mode server --vllm_server_host ITS_NAME):
+# A vLLM server on a separate machine (then train with --vllm_mode server --vllm_server_host ITS_NAME):
 #
 #   VLLM_SERVER_DEV_MODE=1 vllm serve runs/vg150/sft --weight-transfer-config '{"backend": "nccl"}' \
 #       --logprobs-mode processed_logprobs --max-logprobs -1 --max-model-len 4096
@@ -30,7 +30,7 @@ set -euo pipefail
 export HEAD PORT=$((20000 + SLURM_JOB_ID % 20000)) CARDS=${SLURM_GPUS_PER_NODE:-4} OMP_NUM_THREADS=8
 HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 
-# SLURM_NODEID is another on each machine, so it is expanded there
+# SLURM_NODEID differs between machines, so it is expanded there
 if [ -n "${ACCELERATE:-}" ]; then
   srun bash -c 'exec accelerate launch --config_file "$ACCELERATE" --num_machines "$SLURM_NNODES" \
     --num_processes $((SLURM_NNODES * CARDS)) --machine_rank "$SLURM_NODEID" --main_process_ip "$HEAD" \

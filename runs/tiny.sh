@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # The paper's experiment on the embedded model: baseline, zero-RL, SFT, SFT + RL, and the control: SFT continued for the
-# compute of the RL stage. Annotations are as sparse as Visual Genome's; everything is measured on 1,000 test scenes,
-# against the annotation and against the whole truth, greedy and sampled.
+# compute of the RL stage. Annotations are as sparse as Visual Genome's. Every model is evaluated on 1,000 test scenes,
+# against sparse and against complete annotations, with greedy decoding and with sampling.
 #
 #   bash runs/tiny.sh                 the main table, 3 seeds, with the curves of all runs
 #   bash runs/tiny.sh closed          the same with prompts that list the classes and predicates
-#   bash runs/tiny.sh ablations       one thing of the RL recipe changed (one seed each)
+#   bash runs/tiny.sh ablations       one change of the RL recipe each (one seed)
 #
-# START=tiny-sft begins with the checkpoint that ships, which saves the long SFT.
-# Goes on where it stopped: a stage that is finished is not run again, an interrupted one is resumed.
+# START=tiny-sft skips the long SFT and starts from the embedded checkpoint.
+# After an interruption run it again: finished stages are skipped, and an interrupted one is resumed.
 # Hardware, time and result: docs/tiny.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +18,7 @@ zero_steps=${ZERO_STEPS:-80} rl_steps=${RL_STEPS:-60} control_steps=${CONTROL_ST
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 mkdir -p "$out/predictions"
 
-# train NAME sft|grpo|zero OPTIONS...: makes $out/NAME by that recipe, unless it is there
+# train NAME sft|grpo|zero OPTIONS...: train $out/NAME with that recipe, unless it is finished
 train() {
   local folder=$out/$1 recipe=$2 resume=()
   shift 2
@@ -48,7 +48,7 @@ rl() {
 [ -f "$out/test/full.jsonl" ] ||
   r1sgg data scenes --preset small --annotation vg --count "$scenes" --seed 1 --split test --out "$out/test"
 
-# more NAME MODEL STEPS SEED OPTIONS...: SFT that goes on from a model, on scenes it has not seen
+# more NAME MODEL STEPS SEED OPTIONS...: continue SFT from a model, on scenes that it has not seen
 more() {
   train "$1" sft --model "$2" --max_steps "$3" --data "scenes:200000,seed=$4,preset=small,annotation=vg" "${@:5}"
 }
@@ -60,7 +60,7 @@ if [ -z "$sft" ]; then
   sft=$out/sft
 fi
 
-# stages PREFIX SFT OPTIONS...: what each seed trains, from the base and from the SFT model
+# stages PREFIX SFT OPTIONS...: train and evaluate all stages for each seed, from the base and from the SFT model
 stages() {
   for seed in $seeds; do
     rl "$1zero-rl-s$seed" zero "$seed" "$base" "${@:3}"

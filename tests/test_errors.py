@@ -60,8 +60,8 @@ def test_require_does_not_hide_the_error_of_a_package_that_is_there(
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(errno.ENAMETOOLONG, "File name too long", "a" * 500), f"{'a' * 200}: expected a file or folder"),
-        (OSError(errno.ENOSPC, "No space left on device"), "the disk: expected room to write, found No space left"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "a" * 500), f"{'a' * 200}: expected a usable file"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk: expected free space, found No space left"),
         (OSError(errno.ECONNREFUSED, "Connection refused"), None),
     ],
 )

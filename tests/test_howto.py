@@ -54,8 +54,8 @@ def run(folder: Path, command: list[str]) -> str:
 
 def session(folder: Path, text: str) -> None:
     """Run the commands of a console block and compare what they print with what is written below them."""
-    for command, expected in re.findall(r"^\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
-        program, *arguments = shlex.split(command)
+    for command, expected in re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
+        program, *arguments = shlex.split(command.replace("\\\n", ""))
         printed = run(folder, [*COMMANDS[program], *arguments])
         if expected.strip():
             assert doctest.OutputChecker().check_output(expected, printed, FLAGS), f"$ {command}\n{printed}"

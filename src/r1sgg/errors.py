@@ -1,11 +1,11 @@
-"""Every error that r1sgg raises on purpose, as one tree.
+"""All exceptions that r1sgg raises deliberately.
 
     R1SGGError
-    ├── InputError                a file, line or field that is not what it should be
+    ├── InputError                an invalid file, line or field
     │   └── ImageError            an image that cannot be opened or is too large
-    ├── ConfigError               a recipe or option that nothing reads, or with a wrong value
+    ├── ConfigError               an unknown option or key of a recipe, or one with an invalid value
     ├── ModelError                a checkpoint that cannot be loaded or used
-    ├── TrainingError             a run that cannot go on: not a number, images missing, no room for a checkpoint
+    ├── TrainingError             a run that cannot continue: NaN, missing images, no space for a checkpoint
     └── MissingDependencyError    an optional package is not installed
 
 A message says where (file, line, field), what was expected, what was found and what to do. The command line prints
@@ -23,11 +23,11 @@ from typing import Any
 
 
 class R1SGGError(Exception):
-    """Root of the tree; catching it catches everything this package raises on purpose."""
+    """Base class of all exceptions that this package raises deliberately."""
 
 
 class InputError(R1SGGError, ValueError):
-    """A file, line or field that is not what it should be."""
+    """An invalid file, line or field."""
 
     def __init__(self, where: str, *, expected: str, found: str, hint: str = "") -> None:
         self.where, self.expected, self.found, self.hint = where, expected, found, hint
@@ -39,19 +39,19 @@ class ImageError(InputError):
 
 
 class ConfigError(R1SGGError, ValueError):
-    """A recipe or option that nothing reads, or that holds a wrong value."""
+    """An unknown option or key of a recipe, or one with an invalid value."""
 
 
 class ModelError(R1SGGError):
-    """A checkpoint that cannot be loaded, or cannot do what is asked of it."""
+    """A checkpoint that cannot be loaded, or does not support what is requested."""
 
 
 class TrainingError(R1SGGError):
-    """A run that cannot go on; what it has saved so far is whole."""
+    """A run that cannot continue; its saved checkpoints are intact."""
 
 
 class MissingDependencyError(R1SGGError, ImportError):
-    """An optional package is needed and not installed."""
+    """An optional package that is not installed."""
 
 
 def short(value: Any) -> str:
@@ -79,7 +79,7 @@ def os_errors(where: str | Path, expected: str, hint: str = "") -> Iterator[None
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import `module`, or say in one sentence which extra of r1sgg installs it.
+    """Import `module`, or raise an error that names the extra of r1sgg that installs it.
 
     Raises:
         MissingDependencyError: the module is not installed.

@@ -290,7 +290,7 @@ def test_samples_are_merged_into_one_line(asked: Remote, ground_truth: Path, tmp
     for options, message in (({"samples": 2}, "at temperature 0 are all the same"), ({"samples": 0}, "1 or more")):
         with pytest.raises(ConfigError, match=message):
             Job(GREEDY, **options)
-    with pytest.raises(ConfigError, match="logprobs: they are of one answer"):
+    with pytest.raises(ConfigError, match="logprobs: expected one sample"):
         Job(hot, samples=2, logprobs=True)
 
 
@@ -327,7 +327,7 @@ def test_the_command_s_exit_code_tells(
     with pytest.raises(SystemExit) as left:
         main(arguments)
     assert left.value.code == 1
-    assert "3 images; 1 could not be answered" in capsys.readouterr().out
+    assert "3 images; 1 failed" in capsys.readouterr().out
     with pytest.raises(SystemExit) as left:
         main([*arguments, "--limit", "1"])
     assert left.value.code == 0
@@ -343,7 +343,7 @@ def test_the_command_s_exit_code_tells(
         (["--answer-format", "xml"], "--answer-format: expected json or compact, found 'xml'"),
         (["--guide"], "guide: expected a run with the same settings ('open'), found None"),
         (["--guide", "--overwrite"], "raise the longest answer"),
-        (["--workers", "2"], "--workers: expected --ray ADDRESS beside it"),
+        (["--workers", "2"], "--workers: expected --ray ADDRESS too"),
         (["--samples", "2"], "at temperature 0 are all the same"),
         (["--engine", "openai", "--device", "cpu"], "this option is for --engine hf, not openai"),
     ):
@@ -392,7 +392,7 @@ def test_a_server_is_asked_and_its_bill_is_said(
         main([*arguments, f"openai:{server.url},server=plain,concurrency=4,prices=1/2"])
     printed = capsys.readouterr()
     assert left.value.code == 1, printed.err
-    assert f"21 images; {odd} could not be answered" in printed.out
+    assert f"21 images; {odd} failed" in printed.out
     said = f"{(21 - odd) * 1000:,} tokens read, {(21 - odd) * 50:,} written, cost"
     assert said in printed.out
     wrong = [row for row in lines(out) if "error" in row]

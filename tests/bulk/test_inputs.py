@@ -60,7 +60,7 @@ def test_a_folder_gives_its_images_in_the_order_of_their_paths(tmp_path: Path) -
     assert shades(inputs) == {"a.png": 3, "b/10.jpeg.png": 1, "b/2.PNG": 0, "b/z/1.png": 2, "c d.png": 4}
     assert [p.image_id for p in inputs] == sorted((p.image_id for p in inputs), key=lambda name: name.split("/"))
     assert [inputs.size(place) for place in inputs] == [(6, 4)] * 5
-    assert inputs.notes == [f"{tmp_path}: 2 files that are no images were left out"]
+    assert inputs.notes == [f"{tmp_path}: 2 files that are not images were left out"]
 
 
 def test_a_folder_that_links_to_itself_ends(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_wrong_truth_is_no_obstacle_and_a_wrong_line_is(tmp_path: Path) -> Non
         with pytest.raises(InputError, match=message):
             len(open_inputs(str(path)))
     path.write_bytes(b'{"image_id":"a","image":"a"}\n{"image_id":"b","image":"a"}\n{"image_id":"a","image":"c"}\n')
-    with pytest.raises(InputError, match="image ids that differ, found 'a' again"):
+    with pytest.raises(InputError, match="unique image ids, found 'a' twice"):
         len(open_inputs(str(path)))
 
 
@@ -148,14 +148,14 @@ def test_parquet_holds_bytes_paths_or_both(tmp_path: Path) -> None:
 
 def test_parquet_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", {"photo": [png(5)]})
-    with pytest.raises(InputError, match="expected a column 'image', found photo; name another with"):
+    with pytest.raises(InputError, match="expected a column 'image', found photo; choose columns with"):
         open_inputs(str(path))
     with pytest.raises(InputError, match="expected a column 'key', found photo"):
         open_inputs(f"parquet:{path},image=photo,id=key")
-    with pytest.raises(ConfigError, match="expected options of image=COLUMN, id=COLUMN, found 'size'"):
+    with pytest.raises(ConfigError, match="expected the options image=COLUMN, id=COLUMN, found 'size'"):
         open_inputs(f"parquet:{path},size=3")
     path.write_bytes(b"PAR1 no parquet")
-    with pytest.raises(InputError, match="expected a parquet file, found none that can be read"):
+    with pytest.raises(InputError, match="expected a readable parquet file, found an error"):
         open_inputs(str(path))
     with pytest.raises(InputError, match=r"expected a \.parquet file, found no such file"):
         open_inputs("parquet:nowhere")
@@ -177,7 +177,7 @@ def test_shards_give_each_sample_s_image(tmp_path: Path, tar_format: int) -> Non
     inputs = open_inputs(str(tmp_path / "s-{08..10}.tar"))
     assert len(inputs) == 4
     assert shades(inputs) == {"a": 1, "v1.0/b": 2, long: 3, "a2": 4}
-    assert inputs.notes == [f"{tmp_path / 's-08.tar'}: 1 samples without an image were left out"]
+    assert inputs.notes == [f"{tmp_path / 's-08.tar'}: 1 samples have no image and were left out"]
     assert shades(open_inputs(f"webdataset:{tmp_path}")) == shades(inputs)
 
 
@@ -194,7 +194,7 @@ def test_a_damaged_shard_costs_what_comes_after_the_damage(tmp_path: Path) -> No
         path.write_bytes(content)
         inputs = open_inputs(str(path))
         assert len(inputs) == left, name
-        assert "expected a whole tar file, found damage" in inputs.notes[0], name
+        assert "expected an intact tar file, found damage" in inputs.notes[0], name
         assert [inputs.image(place).getpixel((0, 0))[0] for place in list(inputs)[:3]] == [0, 1, 2]
         for place in list(inputs)[3:]:
             with pytest.raises(ImageError, match="damaged data"):
@@ -207,7 +207,7 @@ def test_a_damaged_shard_costs_what_comes_after_the_damage(tmp_path: Path) -> No
 def test_keys_that_repeat_are_refused(tmp_path: Path) -> None:
     for name in "ab":
         shard(tmp_path / f"{name}.tar", {"0.png": png(1)})
-    with pytest.raises(InputError, match="image ids that differ, found '0' again"):
+    with pytest.raises(InputError, match="unique image ids, found '0' twice"):
         len(open_inputs(str(tmp_path / "{a,b}.tar")))
 
 
@@ -236,7 +236,7 @@ def test_any_data_set_gives_its_images() -> None:
     ("spec", "message"),
     [
         ("nowhere", "expected a folder of images, FILE.jsonl"),
-        ("photo.jpg", "found an image; for single images: r1sgg predict"),
+        ("photo.jpg", "found an image; use `r1sgg predict`"),
         ("moon:DIR", "expected one of jsonl:"),
         ("a.tar.gz", "expected a .tar file, found no such file"),
         ("webdataset:{empty}", "expected a folder with .tar files, found none in it"),

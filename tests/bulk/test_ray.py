@@ -114,7 +114,7 @@ def test_an_image_that_kills_its_workers_ends_the_run(folder: Path, tmp_path: Pa
     tries = tmp_path / "part-000000004.jsonl.tries"
     tries.write_bytes(b"." * TRIES)  # one for each worker that began and did not end
     (stopped,) = Worker(work)(batch)["stopped"]
-    assert stopped == "images 4 to 7: 3 workers died while they answered them"
+    assert stopped == "images 4 to 7: 3 workers died while they processed them"
     assert Worker(work)(batch) == {"images": [4], "failed": [1], "seconds": [1.5], "stopped": [""]}, "a new run may try"
     assert not tries.exists()
     part = (tmp_path / "part-000000004.jsonl").read_bytes()
@@ -125,7 +125,7 @@ def test_an_image_that_kills_its_workers_ends_the_run(folder: Path, tmp_path: Pa
 
 def test_a_folder_of_other_things_is_left_alone(folder: Path, tmp_path: Path) -> None:
     inputs = open_inputs(str(folder / "gt.jsonl"))
-    for name, message in (("mine", "expected _run.json beside a run to continue"), ("file", "expected a folder for")):
+    for name, message in (("mine", "expected _run.json beside a run to resume"), ("file", "expected a folder for")):
         out = tmp_path / name
         if name == "mine":
             out.mkdir()
@@ -148,7 +148,7 @@ def test_the_command_shares_the_work_on_a_cluster_of_its_own(tiny_checkpoint: Pa
         command = [sys.executable, "-c", "from r1sgg.cli import main; main()", "generate", *options, *more]
         done = subprocess.run([*command, "--out", str(files[-1])], check=False, capture_output=True, text=True)
         assert done.returncode == 1, done.stderr
-        assert "21 images; 1 could not be answered" in done.stdout
+        assert "21 images; 1 failed" in done.stdout
     assert files[0].read_bytes() == files[1].read_bytes()
 
 

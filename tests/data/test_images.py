@@ -6,9 +6,9 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
-from r1sgg.data.images import image_size, open_image
+from r1sgg.data.images import formats, image_size, open_image
 from r1sgg.errors import ImageError
 
 RED_GREEN = np.zeros((4, 8, 3), dtype=np.uint8)
@@ -83,11 +83,12 @@ def test_grey_and_black_and_white(path, mode):
     assert len(set(np.asarray(opened(path)).ravel().tolist())) == 1
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize(("orientation", "size"), [(1, (8, 4)), (3, (8, 4)), (6, (4, 8)), (8, (4, 8))])
-def test_exif_rotation(path, orientation, size):
+def test_exif_rotation(path, orientation, size, kind):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(RED_GREEN).save(path, "PNG", exif=exif)
+    Image.fromarray(RED_GREEN).save(path, kind, exif=exif)
     image = opened(path)
     assert image.size == size
     first = {1: (255, 0, 0), 3: (0, 255, 0), 6: (255, 0, 0), 8: (0, 255, 0)}[orientation]
@@ -165,3 +166,51 @@ def test_damaged_bytes_never_escape(path):
             path.write_bytes(data.tobytes())
             with contextlib.suppress(ImageError):
                 assert open_image(path).mode == "RGB"
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 20 20
+%%EndComments
+0 0 20 20 rectfill
+%%EOF
+"""
+
+
+@pytest.fixture
+def ghostscript(tmp_path, monkeypatch):
+    """A `gs` that only notes that it was called; returns the file in which it does."""
+    folder, calls = tmp_path / "bin", tmp_path / "calls"
+    folder.mkdir()
+    (folder / "gs").write_text(f'#!/bin/sh\necho "$@" >> {calls}\nexit 0\n')
+    (folder / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # what Pillow remembers of an earlier look
+    return calls
+
+
+@pytest.mark.parametrize("name", ["image", "image.eps", "image.png"])
+def test_postscript_never_reaches_an_interpreter(tmp_path, ghostscript, name):
+    (tmp_path / name).write_bytes(EPS)
+    for read in (open_image, image_size):
+        for source in (tmp_path / name, EPS):
+            with pytest.raises(ImageError, match="found a file of another kind"):
+                read(source)
+    assert not ghostscript.exists()
+    with pytest.raises(OSError), Image.open(tmp_path / name) as image:  # what Pillow does if it may
+        image.load()
+    assert ghostscript.exists()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_the_formats_that_are_opened(path, kind):
+    Image.fromarray(RED_GREEN).save(path, kind)
+    assert kind in formats()
+    assert opened(path).size == (8, 4)
+
+
+@pytest.mark.parametrize("kind", ["PPM", "ICO", "TGA", "PCX", "SGI", "IM", "PDF", "EPS", "XBM", "MSP", "DDS", "ICNS"])
+def test_the_formats_that_are_not(path, kind):
+    picture = Image.fromarray(RED_GREEN).resize((16, 16))
+    picture.convert("1" if kind in ("XBM", "MSP") else "RGB").save(path, kind)
+    with pytest.raises(ImageError, match=r"image .JPEG, PNG, WEBP, GIF, BMP, TIFF.*found a file of another kind"):
+        open_image(path)

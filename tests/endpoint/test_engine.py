@@ -51,7 +51,7 @@ def test_only_what_the_kind_of_server_knows_is_sent(site: Site) -> None:
     assert vllm == {"max_tokens", "seed", "logprobs", "top_k", "min_p", "repetition_penalty"}
     assert plain == {"max_tokens"}
     assert [site.server.asked[k].body["top_k"] for k in (1, 3)] == [-1, 40]
-    with pytest.raises(ConfigError, match=r"top_k: expected 0 for a server of the kind 'openai'.*found 40"):
+    with pytest.raises(ConfigError, match=r"top_k: expected 0 for a server of kind 'openai'.*found 40"):
         ask(site.engine(), sampling=Sampling(temperature=0.7, top_k=40))
     assert len(site.server.asked) == 4
 

@@ -32,19 +32,19 @@ def test_500s_and_then_fine(site: Site) -> None:
     [
         (fails(500, "out of\norder"), r"status 500 \(out of order\) \(after 3 tries\)", 3),
         (Said(b"<html><h1>Bad gateway</h1>", 502), r"status 502 \(HTML: <html><h1>Bad gateway</h1>\)", 3),
-        (Said(b"<html>Welcome to the hotel</html>"), "expected an answer in JSON, found HTML: <html>Welcome", 3),
-        (Said(GOOD[:30]), "expected an answer in JSON, found {\"choices\"", 3),
+        (Said(b"<html>Welcome to the hotel</html>"), "expected a response in JSON, found HTML: <html>Welcome", 3),
+        (Said(GOOD[:30]), "expected a response in JSON, found {\"choices\"", 3),
         (Said(GOOD[:30], length=500), "the connection broke", 3),
-        (Said(b"[1, 2]"), r"expected an answer in JSON, found \[1, 2\]", 3),
-        (Said(b""), "expected an answer in JSON, found nothing", 3),
+        (Said(b"[1, 2]"), r"expected a response in JSON, found \[1, 2\]", 3),
+        (Said(b""), "expected a response in JSON, found nothing", 3),
         (Said(b'{"error": "busy"}'), "found an error: busy", 3),
         (Said(b'{"error": {"code": 502, "message": "partner"}}'), r"status 502 \(partner\)", 3),
-        (Said(b'{"generations": [], "id": 1}'), "expected .*choices.*, found one with generations, id", 1),
-        (Said(b'{"choices": []}'), "found one with choices", 1),
-        (Said(b'{"choices": [{"message": "hi"}]}'), "expected an answer with choices", 1),
+        (Said(b'{"generations": [], "id": 1}'), "expected .*choices.*, found the keys generations, id", 1),
+        (Said(b'{"choices": []}'), "found the keys choices", 1),
+        (Said(b'{"choices": [{"message": "hi"}]}'), "expected a response with choices", 1),
         (says(None), "expected text in choices.0..message.content, found none .finish_reason 'stop'.", 1),
         (says(None, message={"refusal": "I can't"}), "the model refused: \"I can't\"", 1),
-        (says("part", finish="content_filter"), "content filter stopped", 1),
+        (says("part", finish="content_filter"), "content filter of the server stopped", 1),
         (fails(413, "too big"), r"status 413 \(too big\); send JPEG, or make the image smaller", 1),
         (fails(400, "bad picture"), r"status 400 \(bad picture\)", 1),
         (fails(422, "what?"), r"status 422 \(what\?\)", 1),
@@ -78,13 +78,13 @@ def test_a_server_that_hangs_is_given_up(site: Site, said: Said) -> None:
 @pytest.mark.parametrize(
     ("bad", "sentence"),
     [
-        (fails(401, f"wrong key {KEY}"), r"status 401 \(wrong key \*\*\*\); expected a key .* variable OPENAI_API_KEY"),
-        (fails(402, "pay"), r"status 402 \(pay\); the account has nothing left"),
+        (fails(401, f"wrong key {KEY}"), r"status 401 \(wrong key \*\*\*\); set the environment variable"),
+        (fails(402, "pay"), r"status 402 \(pay\); the account has no credit left"),
         (fails(403, "country"), r"status 403 \(country\)"),
         (fails(404, "The model `m` does not exist."), r"status 404 \(The model `m` does not exist.\); check the model"),
         (Said(b"<html>not here", 404), r"status 404 \(HTML: <html>not here\).*most end in /v1"),
-        (fails(429, "no money", code="insufficient_quota"), r"status 429 \(no money\); the account has nothing left"),
-        (Said(status=308, headers={"Location": "https://elsewhere/v1"}), "redirect to https://elsewhere/v1; give"),
+        (fails(429, "no money", code="insufficient_quota"), r"status 429 \(no money\); the account has no credit left"),
+        (Said(status=308, headers={"Location": "https://elsewhere/v1"}), "redirect to https://elsewhere/v1; use"),
     ],
 )
 def test_what_every_image_would_meet_stops_at_once(site: Site, bad: Said, sentence: str) -> None:
@@ -122,7 +122,7 @@ def test_a_server_that_goes_away_is_waited_for_and_then_stops_the_run(site: Site
     site.server.server.server_close()
     (answer,) = ask(engine)
     assert re.search(r"no connection .*\(after 2 tries\)", answer.error or "")
-    with pytest.raises(ModelError, match=r"3 images in a row without an answer; the last: .*no connection"):
+    with pytest.raises(ModelError, match=r"3 images in a row failed; the last: .*no connection"):
         ask(engine, 9)
 
 
@@ -214,7 +214,7 @@ def test_where_the_key_comes_from(site: Site, monkeypatch: pytest.MonkeyPatch) -
         ({"stages": 3}, "stages: expected 1 or 2"),
         ({"image_format": "gif"}, "image_format: expected jpeg or png"),
         ({"prices": Prices(-1.0, 0.0)}, "prices: expected 0 or more"),
-        ({"budget": 1.0}, "budget: expected prices beside it"),
+        ({"budget": 1.0}, "budget: expected prices too"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(settings: dict[str, Any], sentence: str) -> None:

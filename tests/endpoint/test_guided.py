@@ -262,8 +262,8 @@ def test_cut_answers_keep_what_is_whole(site: Site) -> None:
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        ([says("I see a man.")], "expected JSON with a list \"objects\" as the guide asks, found 'I see a man.'"),
-        ([objects(MAN, DOG), says("no")], "expected JSON with a list \"relationships\" as the guide asks, found 'no'"),
+        ([says("I see a man.")], "a list \"objects\", which the guide requires, found 'I see a man.'"),
+        ([objects(MAN, DOG), says("no")], "a list \"relationships\", which the guide requires, found 'no'"),
         ([objects(MAN, DOG), fails(400, "enum too long")], "status 400 (enum too long)"),
     ],
 )
@@ -312,6 +312,6 @@ def test_a_server_with_the_guide_gets_it_and_is_believed(site: Site) -> None:
 @pytest.mark.parametrize("kind", ["openai", "vllm", "plain"])
 def test_compact_answers_need_the_guide(site: Site, kind: str) -> None:
     spec = GuideSpec((1000, 1000), answer_format="compact")
-    with pytest.raises(ConfigError, match=r"expected json for guided answers .*, found compact; only .* 'r1sgg'"):
+    with pytest.raises(ConfigError, match=r"expected json for guided completions .*, found compact; .*server=r1sgg"):
         ask(site.engine(server=kind), spec)
     assert site.server.asked == []

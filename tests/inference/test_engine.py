@@ -82,12 +82,12 @@ def test_an_engine_s_name_is_taken_apart() -> None:
         ({"engine": "openai", "device": "cuda"}, "--device cuda: this option is for --engine hf, not openai"),
         ({"engine": "vllm", "device": "cuda"}, "--device cuda: this option is for --engine hf, not vllm"),
         ({"engine": "openai", "dtype": "auto"}, "--dtype auto: this option is for --engine hf or vllm, not openai"),
-        ({"engine": "openai:speed=3"}, "expected options of model=, server=, .*found 'speed'"),
+        ({"engine": "openai:speed=3"}, "expected the options model=, server=, .*found 'speed'"),
         ({"engine": "openai:concurrency=many"}, "concurrency: expected a number, found 'many'"),
         ({"engine": "openai:prices=3"}, "prices: expected a number, found ''"),
         ({"engine": "openai:family=Qwen9"}, "family: expected one of Qwen2-VL, .*0-1000, found 'Qwen9'"),
         ({"engine": "openai:ftp://x"}, "base_url: expected http"),
-        ({"engine": "openai", "model": ""}, "expected the server's name of a model"),
+        ({"engine": "openai", "model": ""}, "expected the name of the model on the server"),
     ],
 )
 def test_what_no_engine_is_called_is_said_in_one_sentence(opening: dict[str, str], message: str) -> None:
@@ -172,7 +172,7 @@ def test_a_model_behind_a_server_is_asked_as_its_folder_says(tiny_checkpoint: Pa
     told = remote(str(tiny_checkpoint))
     assert told.settings == AnswerSettings.read(tiny_checkpoint)
     assert (told.family.name, told.path) == ("Qwen2-VL", str(tiny_checkpoint))
-    with pytest.raises(ConfigError, match="is a checkpoint folder, which says its family itself"):
+    with pytest.raises(ConfigError, match="is a checkpoint folder that states its own"):
         remote(str(tiny_checkpoint), "Qwen3-VL")
 
 

@@ -16,7 +16,7 @@ from r1sgg.graph.text import render
 from r1sgg.judging.labels import load_similarity
 from r1sgg.judging.protocol import STRICT
 from r1sgg.judging.triplets import judge
-from r1sgg.metrics.columns import IMAGE_COLUMNS, Evaluator
+from r1sgg.metrics.columns import Evaluator
 from r1sgg.metrics.figures import Figures
 from r1sgg.rewards.rubric import Rubric
 
@@ -105,9 +105,9 @@ def test_rewards_metrics_and_loops_agree(seed: int) -> None:
     predictions = [Prediction(str(k), FRAME, text) for k, text in enumerate(texts)]
     results = dict(evaluator.results(zip(range(len(pairs)), examples, predictions, strict=True)))
     columns = evaluator.finish()
-    rows = [dict(zip(IMAGE_COLUMNS, row, strict=True)) for row in columns.images.tolist()]
+    rows = [dict(zip(columns.count_names, row, strict=True)) for row in columns.images.tolist()]
     figures = Figures(columns, STRICT, closed=False)
-    assert columns.images[:, IMAGE_COLUMNS.index("claiming")].all()
+    assert columns.counts()["claiming"].all()
 
     recalls: dict[str, list[float]] = {"R@20": [], "ngR@20": []}
     for k, (truth, graph) in enumerate(pairs):

@@ -209,7 +209,7 @@ def test_an_adapter_is_a_checkpoint(adapter: Path, folders: dict[str, Path]) -> 
     [
         ({"base_model_name_or_path": None}, "expected base_model_name_or_path, the model that the adapter changes"),
         ({"base_model_name_or_path": "./gone"}, "the base model of this adapter is missing"),
-        ({"target_modules": ["nothing"]}, "found one that does not fit"),
+        ({"target_modules": ["nothing"]}, "found none that loads"),
     ],
 )
 def test_an_adapter_that_fits_nothing_is_one_sentence(
@@ -258,7 +258,7 @@ def test_an_unknown_family_lists_the_known_ones(tiny_checkpoint: Path, tmp_path:
         ("processor_config", "expected a checkpoint with its processor"),
         ("tokenizer", "expected a tokenizer in which"),
         ("config.json", r"found no config\.json"),
-        ("model.safetensors", "the weights do not load"),
+        ("model.safetensors", r"expected weights \(model\.safetensors\)"),
     ],
 )
 def test_a_missing_file_is_one_sentence(tiny_checkpoint: Path, tmp_path: Path, without: str, message: str) -> None:
@@ -272,7 +272,7 @@ def test_a_missing_file_is_one_sentence(tiny_checkpoint: Path, tmp_path: Path, w
 def test_weights_that_are_not_safetensors_are_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = copy(tiny_checkpoint, tmp_path / "model", "model.safetensors")
     torch.save({}, folder / "pytorch_model.bin")
-    with pytest.raises(ModelError, match="the weights do not load"):
+    with pytest.raises(ModelError, match=r"expected weights \(model\.safetensors\)"):
         load_model(folder)
 
 

@@ -103,7 +103,7 @@ def test_names_are_escaped_and_unlike_questions_are_named(probes: list[Path], tm
     [
         (["--ground-truth", "gt.jsonl"], "expected --ground-truth and --out"),
         (["--table"], "--table: expected folders"),
-        (["somewhere"], "folders belong to --table"),
+        (["somewhere"], "expected folders with --table only"),
         (["--ground-truth", "{gt}", "--out", "x", "--answering", "shout"], "--answering: expected one of generate"),
         (["--ground-truth", "{gt}", "--out", "x", "--distractors", "odd"], "--distractors: expected one of uniform"),
         (["--ground-truth", "{gt}", "--out", "x", "--boxes", "inches"], "--boxes: expected one of family"),

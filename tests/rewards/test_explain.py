@@ -93,7 +93,7 @@ def test_score_writes_every_term(tmp_path: Path) -> None:
     assert list(line) == ["image_id", "format", "node", "edge", "hard_recall", "hard_recall_relax", "total", "issues"]
     assert [line[k] for k in ("format", "edge", "hard_recall", "hard_recall_relax")] == [0.5, 1.0, 1.0, 1.0]
     assert line["node"] == pytest.approx(1.0)
-    assert "1 answers, similarity glove" in output
+    assert "1 completions, similarity glove" in output
 
 
 def test_score_goes_on_after_a_bad_case(tmp_path: Path) -> None:

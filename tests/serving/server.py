@@ -1,18 +1,23 @@
-"""A reader without a model, and a real server on loopback around it."""
+"""A reader without a model, and a real server on loopback around it.
+
+python -m tests.serving.server SECONDS GRACE        a server of its own, whose model takes so long for a batch
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import io
+import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import numpy as np
-import uvicorn
 from PIL import Image
 
 from r1sgg.errors import ModelError
@@ -21,6 +26,7 @@ from r1sgg.graph.text import Parsed, render
 from r1sgg.inference.engine import Completion, Sampling
 from r1sgg.inference.reader import Reading
 from r1sgg.serving.app import ServerSettings, build_app
+from r1sgg.serving.connection import run, server_of
 
 FRAME = (1000.0, 1000.0)
 
@@ -29,20 +35,26 @@ class ColourReader:
     """Answers with one object whose box tells the image's colour, so that a crossed answer shows.
 
     Attributes:
+        checkpoint: one whose processor brings images to 400 x 400, so that they are reduced to 1200 x 1200.
         gate: while it is not set, no batch ends.
         batches: the sizes of the batches so far.
+        seconds: for a batch.
     """
 
     def __init__(self) -> None:
+        images = SimpleNamespace(size={"height": 400, "width": 400})
+        self.checkpoint = SimpleNamespace(image_pixels=None, processor=SimpleNamespace(image_processor=images))
         self.gate = threading.Event()
         self.gate.set()
         self.batches: list[int] = []
+        self.seconds = 0.0
         self.begun = threading.Event()
 
     def read_batch(self, images: list[Image.Image], sampling: Sampling | None = None, **options: Any) -> list[Reading]:
         self.batches.append(len(images))
         self.begun.set()
         assert self.gate.wait(30)
+        time.sleep(self.seconds)
         readings = [colour_reading(image) for image in images]
         if any(reading.graph.labels == ("poison",) for reading in readings):
             raise ModelError("this image can't be answered")
@@ -84,8 +96,7 @@ class Running:
     def __init__(self, reader: Any, settings: ServerSettings) -> None:
         self.reader = reader
         self.app = build_app(reader, settings, "fake")
-        config = uvicorn.Config(self.app, "127.0.0.1", 0, log_level="error", access_log=False)
-        self.server = uvicorn.Server(config)
+        self.server = server_of(self.app, grace_seconds=5)
         self._thread = threading.Thread(target=lambda: asyncio.run(self.server.serve()), daemon=True)
         self._thread.start()
         while not self.server.started:
@@ -93,13 +104,25 @@ class Running:
             time.sleep(0.01)
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
 
     def post(self, data: bytes, path: str = "/v1/graph", **options: Any) -> httpx.Response:
         return self.client.post(path, content=data, headers={"content-type": "image/png"}, **options)
 
     def waiting(self) -> int:
         return int(self.client.get("/health").json()["waiting"])
+
+    def ready(self) -> int:
+        """Images that are decoded and wait for the model."""
+        return sum(place.image is not None for place in list(self.app.state.batcher.waiting))
+
+    def raw(self, data: bytes, *, seconds: float = 20, end: bool = False) -> bytes:
+        """What the server says to these bytes until it closes the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as client:
+            client.sendall(data)
+            if end:
+                client.shutdown(socket.SHUT_WR)
+            return received(client)
 
     def stop(self) -> None:
         if hasattr(self.reader, "gate"):
@@ -120,6 +143,15 @@ def serving(settings: ServerSettings | None = None, reader: Any = None) -> Itera
         running.stop()
 
 
+def received(client: socket.socket) -> bytes:
+    """Everything until the connection is closed."""
+    found = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := client.recv(1 << 16):
+            found += part
+    return found
+
+
 def wait_until(true: Any, seconds: float = 10) -> None:
     """Poll a condition; fails when it does not come true."""
     for _ in range(int(seconds * 100)):
@@ -127,3 +159,17 @@ def wait_until(true: Any, seconds: float = 10) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("the condition did not come true")
+
+
+def main() -> None:
+    """See the head of this file; prints the port once it listens."""
+    reader = ColourReader()
+    reader.seconds = float(sys.argv[1])
+    listening = socket.create_server(("127.0.0.1", 0))
+    sys.stdout.write(f"{listening.getsockname()[1]}\n")
+    sys.stdout.flush()
+    run(build_app(reader, ServerSettings(), "fake"), listening, int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

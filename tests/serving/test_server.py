@@ -52,7 +52,6 @@ def test_several_images_come_back_in_order_and_a_bad_one_spoils_no_other(server:
 def test_a_threshold_drops_what_is_scored_lower(server: Running) -> None:
     assert len(server.post(png(), params={"threshold": 0.3}).json()["objects"]) == 1
     assert server.post(png(), params={"threshold": 0.5}).json()["objects"] == []
-    assert server.post(png(), params={"threshold": 2}).status_code == 422
 
 
 def test_sixty_clients_at_once_get_each_their_own_answer(server: Running) -> None:
@@ -70,7 +69,7 @@ def test_what_waits_is_answered_as_one_batch() -> None:
         first = pool.submit(server.post, png(1, 1))
         assert reader.begun.wait(10)
         rest = [pool.submit(server.post, png(k, k)) for k in range(2, 8)]
-        wait_until(lambda: server.waiting() == 6)
+        wait_until(lambda: server.ready() == 6)
         reader.gate.set()
         assert [colour_of(f.result().json()) for f in (first, *rest)] == [(k, k) for k in range(1, 8)]
     assert reader.batches == [1, 6]
@@ -83,7 +82,7 @@ def test_different_options_share_no_batch() -> None:
         first = pool.submit(server.post, png(1, 1))
         assert reader.begun.wait(10)
         rest = [pool.submit(server.post, png(k, k), params={"temperature": k % 2}) for k in range(2, 6)]
-        wait_until(lambda: server.waiting() == 4)
+        wait_until(lambda: server.ready() == 4)
         reader.gate.set()
         assert all(f.result().status_code == 200 for f in (first, *rest))
     assert reader.batches == [1, 2, 2]
@@ -111,7 +110,7 @@ def test_an_image_that_fails_spoils_no_other_of_its_batch() -> None:
         first = pool.submit(server.post, png())
         assert reader.begun.wait(10)
         good, bad = pool.submit(server.post, png(5, 5)), pool.submit(server.post, png(255, 0, 0))
-        wait_until(lambda: server.waiting() == 2)
+        wait_until(lambda: server.ready() == 2)
         reader.gate.set()
         assert first.result().status_code == 200
         assert colour_of(good.result().json()) == (5, 5)

@@ -87,6 +87,7 @@ def attempt(job: dict[str, Any], rank: int) -> NoReturn:
         if event in WATCHED and str(values[0]).startswith(folder):
             count += 1
             if count == job["stop_at"] and rank == 0:
+                Path(f"{folder}.killed").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
@@ -117,6 +118,8 @@ def attempt(job: dict[str, Any], rank: int) -> NoReturn:
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """Do a job: how its processes ended, how many file operations the first did, and how long it took."""
     begun = time.monotonic()
+    killed = Path(f"{job['folder']}.killed")
+    killed.unlink(missing_ok=True)
     waiting: dict[int, int] = {}
     for rank in range(job["processes"]):
         if (pid := os.fork()) == 0:
@@ -133,6 +136,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         if code:
             for other in waiting:  # it would wait for the one that died
                 os.kill(other, signal.SIGKILL)
+    if job["seconds"] is not None or killed.exists():  # a process that loses its peer may fail before it is killed
+        codes = [-signal.SIGKILL if code else 0 for code in codes]
     count = Path(f"{job['folder']}.count")
     operations = int(count.read_text()) if count.exists() else 0
     return {"codes": codes, "operations": operations, "seconds": time.monotonic() - begun}

@@ -260,7 +260,7 @@ def test_images_that_are_missing(mini: Path) -> None:
     assert missing_images(ids, {}, token, 2) == f"{count} image tokens and no pixel_values"
     lost = ids.clone()
     lost[1] = 0
-    assert missing_images(lost, batch, token, 2) == "1 of 2 prompts hold no image token"
+    assert missing_images(lost, batch, token, 2) == "1 of 2 prompts have no image token"
     more = torch.cat([ids, torch.full_like(ids[:, :1], token)], 1)
     assert missing_images(more, batch, token, 2) == f"{count + 2} image tokens, but image grids of {count}"
     fewer = {**batch, "pixel_values": batch["pixel_values"][:-4]}

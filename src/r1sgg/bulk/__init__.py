@@ -1,1 +1,1 @@
-"""Many images: how they are named and read, resumable runs, and the same job on a Ray cluster."""
+"""Predictions for many images: input formats, resumable runs, and runs on a Ray cluster."""

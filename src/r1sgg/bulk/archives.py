@@ -1,11 +1,11 @@
-"""Images inside other files: parquet columns and WebDataset shards. `r1sgg.bulk.inputs` says how they are named.
+"""Images inside other files: parquet columns and WebDataset shards. Their syntax: `r1sgg.bulk.inputs`.
 
-A shard is an uncompressed tar file; files that follow each other and share the name up to its first dot are a sample:
+A shard is an uncompressed tar file. Consecutive files with the same name up to the first dot form a sample:
 
     000000.jpg  000000.json  000001.png  000001.json
 
-The sample's image is its first file with one ending, an image's; the rest is not read. A shard that is damaged costs
-what comes after the damage, and is named. Of parquet files the row group that is read, and the one before, are held.
+The image of a sample is its first file with a single suffix that is an image's; other files are not read. A damaged
+shard is read up to the damage and named in `notes`. Of parquet files the last two row groups read stay in memory.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from r1sgg.data.jsonl import image_id_of
 from r1sgg.errors import ConfigError, ImageError, InputError, require
 
 _SAMPLE = re.compile(r"((?:.*/)?[^./][^./]*)(\.[^./]+)((?:\.[^./]+)*)")
-_GROUPS = 2  # row groups held
+_GROUPS = 2  # row groups kept in memory
 
 
 class ShardImages(StoredImages):
-    """The images of WebDataset shards: one, a brace pattern, or a folder of them."""
+    """The images of WebDataset shards: a file, a brace pattern, or a folder."""
 
     def __init__(self, name: str, pattern: str) -> None:
         self.paths = files_of(name, pattern, ".tar")
@@ -49,24 +49,26 @@ class ShardImages(StoredImages):
                     image_id = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
                     yield Place(image_id, (number, member.offset_data, member.size))
             if without:
-                self.notes.append(f"{path}: {without} samples without an image were left out")
+                self.notes.append(f"{path}: {without} samples have no image and were left out")
 
     def _members(self, path: Path) -> Iterator[tarfile.TarInfo]:
-        """The entries of a tar file, one at a time; what is damaged ends it and goes to `notes`."""
+        """Yield the entries of a tar file; at a damaged one it stops and adds a note."""
         try:
             with tarfile.open(path, "r:") as tar:
                 while (member := tar.next()) is not None:
-                    tar.members = []  # type: ignore[attr-defined] # else it would keep them all
+                    tar.members = []  # type: ignore[attr-defined] # tarfile would keep every entry in memory
                     yield member
                 end = tar.offset
             with path.open("rb") as handle:
                 handle.seek(end)
-                if handle.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes a broken header for the end
+                if handle.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile reads a broken header as the end of the file
                     raise tarfile.ReadError(f"no entry at byte {end}")
         except OSError as error:
-            raise InputError(str(path), expected="a tar file that can be read", found=str(error)) from error
+            raise InputError(str(path), expected="a readable tar file", found=str(error)) from error
         except tarfile.TarError as error:
-            self.notes.append(f"{path}: expected a whole tar file, found damage ({error}); what follows is left out")
+            self.notes.append(
+                f"{path}: expected an intact tar file, found damage ({error}); the rest of the file is left out"
+            )
 
     def source(self, place: Place) -> bytes:
         number, offset, size = map(int, place.where)
@@ -81,7 +83,7 @@ class ShardImages(StoredImages):
 class ParquetImages(StoredImages):
     """A column of images: bytes, paths relative to the file, or {bytes, path} as `datasets` writes them.
 
-    An id is the column `image_id`, or, where there is none, the file's name and the row.
+    The id is the column `image_id`, or without such a column the file name and the row number.
     """
 
     def __init__(self, name: str, pattern: str) -> None:
@@ -89,11 +91,11 @@ class ParquetImages(StoredImages):
         place, *parts = pattern.split(",")
         options = dict(part.partition("=")[::2] for part in parts)
         if unknown := sorted(options.keys() - {"image", "id"}):
-            raise ConfigError(f"{name!r}: expected options of image=COLUMN, id=COLUMN, found {unknown[0]!r}")
+            raise ConfigError(f"{name!r}: expected the options image=COLUMN, id=COLUMN, found {unknown[0]!r}")
         self.image_column, self.id_column = options.get("image", "image"), options.get("id", "image_id")
         self.paths = files_of(name, place, ".parquet")
-        self._ends: list[list[int]] = []  # of each file the rows up to the end of each row group
-        self._numbered: list[bool] = []  # of each file whether its rows are the ids
+        self._ends: list[list[int]] = []  # per file: cumulative row counts of its row groups
+        self._numbered: list[bool] = []  # per file: whether row numbers serve as ids
         for path in self.paths:
             with self._open(path) as file:
                 columns = file.schema_arrow.names
@@ -103,7 +105,7 @@ class ParquetImages(StoredImages):
                             str(path),
                             expected=f"a column {column!r}",
                             found=", ".join(columns),
-                            hint="name another with parquet:PATH,image=COLUMN,id=COLUMN",
+                            hint="choose columns with parquet:PATH,image=COLUMN,id=COLUMN",
                         )
                 self._numbered.append(self.id_column not in columns)
                 rows = (file.metadata.row_group(k).num_rows for k in range(file.num_row_groups))
@@ -161,19 +163,19 @@ class ParquetImages(StoredImages):
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(str(path), expected="a parquet file", found=f"none that can be read ({error})")
+    return InputError(str(path), expected="a readable parquet file", found=f"an error ({error})")
 
 
 def files_of(name: str, pattern: str, ending: str) -> list[Path]:
-    """The files that a path, a brace pattern or a folder stands for, in order.
+    """Return the files of a path, a brace pattern or a folder, in order.
 
     Args:
-        name: what messages call it.
-        pattern: a file, "shards/{000..127}.tar", "{train,val}.tar", or a folder with such files in it or below.
-        ending: of the files that count in a folder.
+        name: name for error messages.
+        pattern: a file, "shards/{000..127}.tar", "{train,val}.tar", or a folder that is searched recursively.
+        ending: suffix of the files to take from a folder.
 
     Raises:
-        InputError: one of them is missing, or it is compressed.
+        InputError: a file is missing or compressed.
     """
     paths = [Path(text).expanduser() for text in expand(pattern)]
     if len(paths) == 1 and paths[0].is_dir():
@@ -184,13 +186,13 @@ def files_of(name: str, pattern: str, ending: str) -> list[Path]:
         if not path.is_file():
             raise InputError(str(path), expected=f"a {ending} file", found="no such file", hint="check the path")
         if path.suffix in (".gz", ".tgz", ".zst", ".bz2", ".xz"):
-            hint = "unpack it: images are found by their place in it"
+            hint = "unpack it: images are read by their position in the file"
             raise InputError(str(path), expected=f"an uncompressed {ending} file", found=path.suffix, hint=hint)
     return paths
 
 
 def expand(pattern: str) -> list[str]:
-    """A brace pattern written out: "{08..10}" is 08, 09, 10, and "{a,b}" is a, b."""
+    """Expand a brace pattern: "{08..10}" gives 08, 09, 10, and "{a,b}" gives a, b."""
     found = re.search(r"\{([^{}]*)\}", pattern)
     if found is None:
         return [pattern]

@@ -1,14 +1,14 @@
-"""Images to answer, by position: a folder, JSON Lines, parquet, WebDataset shards, or any data set. One name for each.
+"""Open the images of a run: a folder, JSON Lines, parquet, WebDataset shards, or any data set.
 
-    photos/                              every image in the folder and below, in the order of their paths
-    val.jsonl                            ground truth, or just lines of {"image": "a.jpg"}; an "image_id" is optional
+    photos/                              every image in the folder and its subfolders, in path order
+    val.jsonl                            ground truth, or lines of {"image": "a.jpg"}; "image_id" is optional
     photos.parquet  parquet:DIR          a column `image` of bytes, paths or both; `image_id` is optional
-    "shards/{0000..0127}.tar"  webdataset:DIR      WebDataset; the id is the sample's key
+    "shards/{0000..0127}.tar"  webdataset:DIR      WebDataset; the key of a sample is the id
     vg150:DIR,split=test  psg:DIR  hub:NAME  scenes:1000  jsonl:FILE,split=val      see `r1sgg.data.sources`
 
-Names are gone through once when they are counted (no image is read): no id may be there twice, and `digest` sums them
-up, by which a run that is continued knows its images again. Nothing keeps a list: a million images cost eight bytes
-each while they are counted (and, of a folder, the names of one folder at a time). True graphs are not looked at.
+Counting reads all names once and no image. Ids must be unique, and `digest` identifies the images, so that a resumed
+run can check that they are the same. No list of names is kept: counting needs eight bytes per image, and for folders
+the names in one folder at a time. Ground-truth graphs are not read.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from r1sgg.errors import ImageError, InputError, short
 
 
 def open_inputs(spec: str) -> Inputs:
-    """Open what a command line names (see the module's docstring).
+    """Open the images that a command line names, in the syntax above.
 
     Raises:
-        ConfigError: no such kind, option or value.
-        InputError: there is nothing there, or a file that is damaged as a whole.
+        ConfigError: an unknown kind, option or value.
+        InputError: nothing is found, or a file cannot be read at all.
     """
     kind, _, rest = spec.partition(":")
     path = Path(spec).expanduser()
@@ -45,7 +45,7 @@ def open_inputs(spec: str) -> Inputs:
     if path.is_dir():
         return FolderImages(spec, path)
     if ending in IMAGE_ENDINGS:
-        raise InputError(spec, expected=_EXPECTED, found="an image", hint="for single images: r1sgg predict")
+        raise InputError(spec, expected=_EXPECTED, found="an image", hint="use `r1sgg predict` for single images")
     data = parse_spec(spec)
     if data.kind == "jsonl" and data.options.keys() <= {"split"}:
         if not data.path.exists():
@@ -58,7 +58,7 @@ _EXPECTED = "a folder of images, FILE.jsonl, FILE.parquet, SHARDS.tar, or a data
 
 
 class FolderImages(StoredImages):
-    """Every image in a folder and in those below; an id is the path from there. Hidden files are left out."""
+    """Every image in a folder and its subfolders, except hidden files; ids are paths relative to the folder."""
 
     def __init__(self, name: str, root: Path) -> None:
         self.root = root
@@ -68,28 +68,28 @@ class FolderImages(StoredImages):
         others = 0
         for path in _walk(str(self.root), "", ()):
             if os.path.splitext(path)[1].lower() in IMAGE_ENDINGS:
-                # a name that is not UTF-8 can't stand in JSON as it is
+                # JSON must be UTF-8, file names need not be
                 yield Place(os.fsencode(path).decode("utf-8", "backslashreplace"), (path,))
             else:
                 others += 1
-        self.notes = [f"{self.name}: {others} files that are no images were left out"] if others else []
+        self.notes = [f"{self.name}: {others} files that are not images were left out"] if others else []
 
     def source(self, place: Place) -> Path:
         return self.root / str(place.where[0])
 
 
 def _walk(folder: str, below: str, within: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    """Paths of the files in a folder and below it, relative to the first, in the order of their parts."""
+    """Yield the files in a folder and its subfolders, relative to it, ordered by the parts of their paths."""
     try:
         status = os.stat(folder)
-        if (here := (status.st_dev, status.st_ino)) in within:  # a link back to a folder that we are in
+        if (here := (status.st_dev, status.st_ino)) in within:  # a symbolic link to a parent folder
             return
         with os.scandir(folder) as found:
             entries = sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
     except OSError as error:
         raise InputError(
             os.fsencode(folder).decode("utf-8", "backslashreplace"),
-            expected="a folder that can be read",
+            expected="a readable folder",
             found=error.strerror or "an error",
         ) from error
     for name, is_folder in entries:
@@ -100,7 +100,7 @@ def _walk(folder: str, below: str, within: tuple[tuple[int, int], ...]) -> Itera
 
 
 class JsonlImages(StoredImages):
-    """A ground-truth file, or lines that name images; paths are relative to the file."""
+    """The images of a ground-truth file, or of lines that name images; paths are relative to the file."""
 
     def __init__(self, name: str, path: Path, split: str | None = None) -> None:
         self.path, self.split = path, split
@@ -125,7 +125,7 @@ class JsonlImages(StoredImages):
 
     def source(self, place: Place) -> Path:
         if not place.where:
-            raise ImageError(place.image_id, expected='"image", the path of a file', found="none in its line")
+            raise ImageError(place.image_id, expected='"image", the path of a file', found="none in the line")
         return self.path.parent / str(place.where[0])
 
     def called(self, place: Place) -> str:

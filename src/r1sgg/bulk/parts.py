@@ -1,7 +1,7 @@
-"""The shards of a run on many machines as files: the places to go to, and the parts that come back.
+"""The files of a run on many machines: the places of the images to process, and the parts that workers write.
 
-Parts hold the lines of a predictions file: as JSON Lines, or as parquet with the same fields as columns and `index`,
-the image's number, by which rows that were shuffled find their order again.
+Parts hold the lines of a predictions file, as JSON Lines, or as parquet with the same fields as columns and `index`,
+the number of the image, which restores the order of shuffled rows.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ PREFIX, UNFINISHED = "part-", ".part"
 
 
 def line_of_place(place: Place) -> bytes:
-    """A place as JSON; names that are not UTF-8 come back as they were."""
+    """Encode a place as JSON; names that are not UTF-8 survive the round trip."""
     return json.dumps(place).encode() + b"\n"
 
 
 def place_of_line(line: bytes) -> Place:
-    """The inverse of `line_of_place`."""
+    """Decode what `line_of_place` wrote."""
     image_id, where, size = json.loads(line)
     return Place(image_id, tuple(where), None if size is None else tuple(size))
 
 
 def write_part(path: Path, rows: Sequence[dict[str, Any]], start: int) -> None:
-    """Write a part whole or not at all, in the format that its name says.
+    """Write a part atomically, in the format of its suffix.
 
     Args:
         path: .jsonl or .parquet.
         rows: lines of a predictions file.
-        start: the first one's number.
+        start: number of the first image.
     """
     with writing(path) as handle:
         if path.suffix == ".parquet":
@@ -50,7 +50,7 @@ def write_part(path: Path, rows: Sequence[dict[str, Any]], start: int) -> None:
 
 
 def count_failed(path: Path) -> int:
-    """How many rows of a part hold an error."""
+    """Return the number of rows of a part that have an error."""
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 

@@ -1,13 +1,12 @@
-"""The same job on a Ray cluster: Ray Data hands shards of images to workers that each hold the model.
+"""Run on a Ray cluster: Ray Data distributes shards of images to workers, each of which holds the model.
 
-    OUT.jsonl                    what `r1sgg.bulk.run` writes, to the byte; until all shards are there:
-    OUT.jsonl.parts/             part-000000000.jsonl, ... by the number of their first image; joined at the end
-    OUT/ (any other name)        part-000000000.parquet, ...: the same as columns, and `index`, the image's number
+    OUT.jsonl                    the same file as from `r1sgg.bulk.run`, byte for byte; joined at the end from
+    OUT.jsonl.parts/             part-000000000.jsonl, ..., named by the number of their first image
+    OUT/ (any other name)        part-000000000.parquet, ...: the fields as columns, and `index`, the image's number
 
-A worker writes its shard whole, under a name that only depends on the images in it. So a worker that dies costs the
-shard it was at: Ray starts it again and gives the shard to it or to another, and nothing is lost or there twice. A run
-that was killed altogether keeps its shards. Workers open the images and the model themselves: paths must mean the same
-on all machines. Nothing is kept in memory but one window a worker.
+A worker writes a shard atomically, under a name that depends only on its images. If a worker dies, Ray restarts it and
+the shard is processed again; no image is lost or duplicated. A run that is killed keeps its finished shards. Workers
+open the images and the model themselves, so paths must be valid on all machines. Memory holds one window per worker.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from r1sgg.bulk import parts
 from r1sgg.bulk.inputs import open_inputs
 from r1sgg.bulk.resume import AGAIN, RunLog, SideFile
-from r1sgg.bulk.run import Job, Summary, answers, settings_of
+from r1sgg.bulk.run import Job, Summary, generate_windows, settings_of
 from r1sgg.bulk.stored import Inputs, Place
 from r1sgg.errors import ConfigError, InputError, ModelError, R1SGGError, require
 from r1sgg.files import append, locked, writing
@@ -35,18 +34,18 @@ if TYPE_CHECKING:
     from r1sgg.models.families import Checkpoint
 
 TRIES = 3
-"""A shard at which so many workers died stops the run: there is an image in it that kills them."""
+"""Number of workers that may die on one shard; then an image in it is taken to be the cause, and the run stops."""
 SURROUNDINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
-"""Environment variables for Ray, each unless it is set: it reports to nobody, leaves devices visible, and is quiet."""
-_STORE_BYTES = 128 << 20  # Ray carries numbers of shards and counts, no images
+"""Defaults of environment variables: Ray sends no usage statistics, leaves GPUs visible, and logs no noise."""
+_STORE_BYTES = 128 << 20  # only shard numbers and counts pass through Ray, no images
 
 
 class Opener(Protocol):
-    """What opens the model on each worker; `r1sgg.inference.engines.Opening` is one."""
+    """Opens the model on each worker; implemented by `r1sgg.inference.engines.Opening`."""
 
     @property
     def guide_vocabulary(self) -> str | None:
@@ -59,23 +58,23 @@ class Opener(Protocol):
         ...
 
     def checkpoint(self) -> Checkpoint:
-        """The model without its weights."""
+        """Return the checkpoint without its weights."""
         ...
 
     def open(self) -> Reader:
-        """The model, ready to answer."""
+        """Load the model."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where to work.
+    """The Ray cluster.
 
     Attributes:
-        address: "local" starts Ray on this machine; else a running cluster's ("auto", "host:6379").
-        workers: models; None: one a GPU, or one where there is none.
-        shard_size: images that a worker is given at once, rounded up to whole windows.
-        on_gpu: give each worker a GPU where the cluster has some.
+        address: "local" starts Ray on this machine; otherwise that of a running cluster ("auto", "host:6379").
+        workers: number of models; None: one per GPU, or one without GPUs.
+        shard_size: images per shard, rounded up to whole windows.
+        on_gpu: give each worker a GPU if the cluster has any.
     """
 
     address: str = "local"
@@ -85,7 +84,7 @@ class Cluster:
 
 
 class Shard(NamedTuple):
-    """Some images that follow each other: the first one's number, how many, and where the list of places has them."""
+    """Consecutive images: the number of the first, how many, and their offset in the file of places."""
 
     start: int
     images: int
@@ -103,22 +102,22 @@ def run_on_ray(
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Summary:
-    """Answer every image on a cluster; the file is the one that `r1sgg.bulk.run.run` writes.
+    """Generate a prediction for every image on a cluster; the file is the same as from `r1sgg.bulk.run.run`.
 
     Args:
-        inputs: the images; workers open them again by their name.
-        out: NAME.jsonl, or a folder for parquet shards; continued where it exists.
+        inputs: the images; workers open them by name.
+        out: NAME.jsonl, or a folder for parquet shards; resumed if it exists.
         opener: opens the model.
-        job: what is asked.
-        cluster: where to work.
-        limit: only the first so many images.
-        overwrite: start anew where `out` exists.
-        progress: called with the number of images done and of all.
+        job: how each image is processed.
+        cluster: the Ray cluster.
+        limit: only the first N images.
+        overwrite: start over if `out` exists.
+        progress: called with the number of finished images and of all images.
 
     Raises:
-        ConfigError: no cluster at the address, or one that is too small.
+        ConfigError: no cluster at the address, or fewer resources than workers.
         InputError: `out` belongs to a run with other settings.
-        ModelError: a worker cannot go on; the shards that are done are kept.
+        ModelError: a worker cannot continue; finished shards are kept.
         MissingDependencyError: Ray is not installed.
     """
     with locked(out):
@@ -146,7 +145,7 @@ def _run(
     resumed, failed = log.resume((place.image_id for place in inputs), total, size) if log else (0, 0)
     folder = out.with_name(out.name + ".parts") if joined else out
     if resumed == total:
-        shutil.rmtree(folder, ignore_errors=True)  # it may have been killed just before
+        shutil.rmtree(folder, ignore_errors=True)  # left over if the earlier run was killed after joining the parts
         progress(total, total)
         return Summary(total, failed, resumed)
     side = _folder_of_parts(folder, {**settings, "shard_size": size, "count": total}, overwrite)
@@ -174,11 +173,11 @@ def _run(
     return Summary(total, failed, resumed)
 
 
-_PLACES = "_places.jsonl"  # readers of a folder of parquet files leave such names out
+_PLACES = "_places.jsonl"  # readers of a folder of parquet files ignore names that begin with "_"
 
 
 def _folder_of_parts(folder: Path, settings: dict[str, Any], overwrite: bool) -> SideFile:
-    """The folder for parts; what lies in it is of a run with these settings."""
+    """Prepare the folder for parts; parts in it must come from a run with the same settings."""
     side = SideFile(folder / "_run.json", settings)
     if folder.exists() and not folder.is_dir():
         raise InputError(str(folder), expected="a folder for shards, or NAME.jsonl", found="a file")
@@ -195,7 +194,7 @@ def _folder_of_parts(folder: Path, settings: dict[str, Any], overwrite: bool) ->
 
 
 def _write_places(inputs: Inputs, path: Path, start: int, total: int, size: int) -> Iterator[Shard]:
-    """Write the places of images start..total, a line each, and give out the shards that they make."""
+    """Write the places of images start..total, one per line, and yield their shards."""
     offset = 0
     with writing(path, sync=False) as handle:
         places = islice(inputs, start, total)
@@ -210,7 +209,7 @@ def _write_places(inputs: Inputs, path: Path, start: int, total: int, size: int)
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What every worker is given."""
+    """The arguments of every worker."""
 
     spec: str
     folder: str
@@ -229,7 +228,7 @@ class _Work:
 
 
 class Worker:
-    """Holds the model; called with a batch of one shard."""
+    """Holds the model; Ray calls it with a batch of one shard."""
 
     def __init__(self, work: _Work) -> None:
         self._work = work
@@ -237,33 +236,33 @@ class Worker:
         self._inputs: Inputs | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Counts; what stops the run is a sentence in `stopped`."""
+        """Return counts of a shard; an error that stops the run is a sentence in `stopped`."""
         shard = Shard(*(int(batch[key][0]) for key in Shard._fields))
         failed, seconds, stopped = 0, 0.0, ""
         try:
             failed, seconds = self._make(shard)
-        except R1SGGError as error:  # an exception of ours would not survive the way to the driver
+        except R1SGGError as error:  # Ray could not unpickle it in the driver: InputError takes keywords
             stopped = str(error)
         return {"images": [shard.images], "failed": [failed], "seconds": [seconds], "stopped": [stopped]}
 
     def _make(self, shard: Shard) -> tuple[int, float]:
         path = self._work.path(shard)
-        if path.is_file():  # by a worker that died before it could say so
+        if path.is_file():  # written by a worker that died before it returned
             return parts.count_failed(path), 0.0
         tries = path.with_name(path.name + ".tries")
         with tries.open("ab") as handle:
             handle.write(b".")
         if tries.stat().st_size > TRIES:
-            tries.unlink(missing_ok=True)  # the next run may try again
+            tries.unlink(missing_ok=True)  # so that the next run tries the shard again
             last = shard.start + shard.images - 1
-            raise ModelError(f"images {shard.start} to {last}: {TRIES} workers died while they answered them")
+            raise ModelError(f"images {shard.start} to {last}: {TRIES} workers died while they processed them")
         if self._reader is None or self._inputs is None:
             os.chdir(self._work.cwd)
             self._reader, self._inputs = self._work.opener.open(), open_inputs(self._work.spec)
         rows: list[dict[str, Any]] = []
         seconds = 0.0
         places = iter(self._work.places(shard))
-        for made, spent in answers(places, self._inputs, self._reader, self._work.job):
+        for made, spent in generate_windows(places, self._inputs, self._reader, self._work.job):
             rows += made
             seconds += spent
         parts.write_part(path, rows, shard.start)
@@ -272,7 +271,7 @@ class Worker:
 
 
 def _results(work: _Work, shards: Sequence[Shard], cluster: Cluster) -> Iterator[tuple[int, int, float]]:
-    """Images, failed ones and seconds of each shard, in the order in which they are done."""
+    """Yield images, failed images and seconds of each shard, as they finish."""
     if not shards:
         return
     ray, data = require("ray", "ray"), require("ray.data", "ray")

@@ -1,6 +1,6 @@
-"""A file of answers, line by line, that a killed run can continue: what it shares with its beginning, and where to cut.
+"""Resume a killed run: check that the settings are the same, and cut its output after the last complete window.
 
-It knows nothing of images and models: `r1sgg.bulk.run` and `r1sgg.probing.run` write the lines.
+This file knows nothing of images and models; `r1sgg.bulk.run` and `r1sgg.probing.run` write the lines.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import orjson
 from r1sgg.errors import InputError
 from r1sgg.files import refuse_inputs, remove_leftover, write_json, writing
 
-AGAIN = "name another file, or start anew with --overwrite"
+AGAIN = "choose another file, or start over with --overwrite"
 
 
 def fingerprint(path: str) -> str:
-    """Names a checkpoint by 16 hex digits, so that a run is not continued with other weights.
+    """Return 16 hex digits that identify a checkpoint, so that a run is not resumed with other weights.
 
-    Over a local folder's files up to 64 MiB, and sizes and 64 blocks of larger ones; over a Hub name alone.
+    They hash the files of a local folder (of files over 64 MiB the size and 64 blocks), or a Hub name.
     """
     if not Path(path).is_dir():
         return hashlib.sha256(path.encode()).hexdigest()[:16]
@@ -42,21 +42,21 @@ def fingerprint(path: str) -> str:
 
 
 class SideFile:
-    """What a run was made with, and the seconds spent on it, in a JSON file beside its answers."""
+    """The settings of a run and the seconds it took, in a JSON file beside its output."""
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path, self._settings = path, settings
         self.seconds = 0.0
 
     def check(self, answers: Path) -> None:
-        """See that `answers` were made with the same settings.
+        """Check that `answers` were written with the same settings.
 
         Raises:
-            InputError: they were not, or nothing beside them says so.
+            InputError: they were not, or their settings file is missing.
         """
         if not self.path.is_file():
             raise InputError(
-                str(answers), expected=f"{self.path.name} beside a run to continue", found="none", hint=AGAIN
+                str(answers), expected=f"{self.path.name} beside a run to resume", found="none", hint=AGAIN
             )
         try:
             earlier = orjson.loads(self.path.read_bytes())
@@ -73,14 +73,14 @@ class SideFile:
         self.seconds = float(earlier.get("seconds", 0.0))
 
     def add(self, seconds: float) -> None:
-        """Count generation time, and write the file."""
+        """Add generation time, and write the file."""
         self.seconds += seconds
         record = {"settings": self._settings, "seconds": round(self.seconds, 3)}
         write_json(self.path, record)
 
 
 class RunLog:
-    """The answers of a run that may have been interrupted, and the settings beside them; `key` names a line."""
+    """The output of a run that may have been interrupted, and its settings; the field `key` identifies a line."""
 
     def __init__(self, out: Path, settings: dict[str, Any], overwrite: bool, key: str = "image_id") -> None:
         self._out, self._key = out, key
@@ -95,12 +95,15 @@ class RunLog:
             self._side.path.unlink(missing_ok=True)
 
     def resume(self, names: Iterable[str], total: int, window: int) -> tuple[int, int]:
-        """Check an earlier run's settings, cut its file after its last whole window; its lines, and failed ones.
+        """Check the settings of an earlier run and cut its file after the last complete window.
 
         Args:
-            names: what the lines are to be called, in order.
-            total: how many there are to be.
+            names: the expected value of `key` in each line, in order.
+            total: number of lines of the finished file.
             window: lines that are written together.
+
+        Returns:
+            The number of lines kept, and how many of them have an error.
         """
         if not self._out.exists() or self._out.stat().st_size == 0:
             self._side.add(0.0)
@@ -129,15 +132,15 @@ class RunLog:
         return whole[0], whole[2]
 
     def failed(self, count: int) -> list[int]:
-        """Which of the first `count` lines hold nothing but an error."""
+        """Return the numbers of those of the first `count` lines that have an error."""
         with self._out.open("rb") as handle:
             return [k for k, line in enumerate(itertools.islice(handle, count)) if "error" in orjson.loads(line)]
 
     def replace(self, lines: Mapping[int, bytes]) -> None:
-        """Put other lines in the place of some, all at once; a kill leaves the file as it was."""
+        """Replace lines atomically; if the process is killed, the file stays as it was."""
         with self._out.open("rb") as old, writing(self._out) as handle:
             handle.writelines(lines.get(k, line) for k, line in enumerate(old))
 
     def add(self, seconds: float) -> None:
-        """Count generation time."""
+        """Add generation time."""
         self._side.add(seconds)

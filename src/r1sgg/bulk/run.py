@@ -1,10 +1,11 @@
-"""Answers for many images, written so that a killed run goes on where it stopped.
+"""Generate predictions for many images, so that a killed run can be resumed.
 
-The file's lines are in the images' order. Images are worked off in windows of some batches at fixed positions; inside a
-window, images of similar size share a batch; a window's lines are written in one go. A run that was killed drops what
-it has of an unfinished window and makes it again, so every batch has the images it would have had, and the file is, to
-the byte, what an uninterrupted run gives. Only a window's lines and two batches' images are kept in memory. Times are
-in PREDICTIONS.run.json, beside the settings that a continued run must share. Many machines: `r1sgg.bulk.ray_data`.
+Lines are in the order of the images. Images are processed in windows of a few batches; the windows are at fixed
+positions, images of similar size inside a window share a batch, and the lines of a window are written together. A
+resumed run drops the lines of an incomplete window and generates it again. So every batch holds the same images as in
+an uninterrupted run, and the file is the same, byte for byte. Memory holds the lines of one window and the images of
+two batches. Times are in PREDICTIONS.run.json, with the settings that a resumed run must share. Many machines:
+`r1sgg.bulk.ray_data`.
 """
 
 from __future__ import annotations
@@ -38,15 +39,15 @@ WINDOW = 4
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is asked about each image.
+    """How each image is processed.
 
     Attributes:
         sampling: how tokens are chosen.
-        guide: see `r1sgg.inference.reader.Reader.read_batch`, as `samples` and `scores`.
-        samples: answers for each image, merged.
-        scores: add `objects` and `relationships` with scores; a guide or several samples do so anyway.
+        guide: see `r1sgg.inference.reader.Reader.read_batch`, also for `samples` and `scores`.
+        samples: completions per image, merged.
+        scores: add `objects` and `relationships` with scores; a guide or several samples imply it.
         logprobs: add {"sum", "mean"} of the tokens' log-probabilities.
-        batch_size: images that are answered together.
+        batch_size: images per batch.
         window: batches that are sorted by image size together and written together.
     """
 
@@ -63,17 +64,19 @@ class Job:
             raise ConfigError(f"batch size: expected 1 or more, found {self.batch_size}")
         check_samples(self.samples, self.sampling)
         if self.logprobs and self.samples > 1:
-            raise ConfigError("logprobs: they are of one answer, and several samples are merged; leave one of them out")
+            raise ConfigError(
+                "logprobs: expected one sample, because log-probabilities belong to one completion, found several"
+            )
 
     @property
     def images(self) -> int:
-        """How many images a window has."""
+        """Images per window."""
         return self.batch_size * self.window
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is in the predictions file: its images, how many of them failed, how many an earlier run had made."""
+    """Counts of a finished run: images in the file, failed ones, and those from an earlier run."""
 
     images: int
     failed: int
@@ -90,24 +93,24 @@ def run(
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Summary:
-    """Answer every image.
+    """Generate a prediction for every image.
 
     Args:
         inputs: the images.
-        out: the predictions file; continued where it exists.
-        reader: who answers.
-        job: what is asked.
-        limit: only the first so many images.
-        overwrite: start anew where `out` exists.
-        progress: called with the number of images done and of all.
+        out: the predictions file; resumed if it exists.
+        reader: the model.
+        job: how each image is processed.
+        limit: only the first N images.
+        overwrite: start over if `out` exists.
+        progress: called with the number of finished images and of all images.
 
     Returns:
-        Counts. An image that cannot be opened, or that the engine has no answer for, is a line {"image_id", "error"}
-        and is counted as failed; those of an earlier run are asked again when the others are done.
+        Counts. An image that cannot be opened, or for which the engine has no completion, is a line {"image_id",
+        "error"} and counts as failed; failed images of an earlier run are tried again at the end.
 
     Raises:
-        InputError: `out` belongs to a run with other settings, or the images changed meanwhile.
-        ModelError: the engine cannot go on; the windows that are done are kept.
+        InputError: `out` belongs to a run with other settings, or the images changed during the run.
+        ModelError: the engine cannot continue; finished windows are kept.
     """
     with locked(out):
         return _run(inputs, out, reader, job, limit, overwrite, progress)
@@ -130,7 +133,7 @@ def _run(
     progress(resumed, total)
     done = resumed
     places = itertools.islice(inputs, resumed, total)
-    for rows, seconds in answers(places, inputs, reader, job, lambda count: progress(resumed + count, total)):
+    for rows, seconds in generate_windows(places, inputs, reader, job, lambda count: progress(resumed + count, total)):
         append(out, b"".join(orjson.dumps(row) + b"\n" for row in rows))
         failed += sum("error" in row for row in rows)
         done += len(rows)
@@ -141,16 +144,16 @@ def _run(
         )
     wrong = log.failed(resumed) if failed else []
     if wrong:
-        failed += _ask_again(wrong, inputs, reader, job, log) - len(wrong)
+        failed += _retry(wrong, inputs, reader, job, log) - len(wrong)
     return Summary(total, failed, resumed)
 
 
-def _ask_again(wrong: list[int], inputs: Inputs, reader: Reader, job: Job, log: RunLog) -> int:
-    """Answer the images whose lines are an error; how many of them failed again."""
+def _retry(wrong: list[int], inputs: Inputs, reader: Reader, job: Job, log: RunLog) -> int:
+    """Try the images again whose lines are an error; return how many failed again."""
     chosen, failed = set(wrong), 0
     places = (place for k, place in enumerate(itertools.islice(inputs, wrong[-1] + 1)) if k in chosen)
     numbers = iter(wrong)
-    for rows, seconds in answers(places, inputs, reader, job):
+    for rows, seconds in generate_windows(places, inputs, reader, job):
         log.replace({next(numbers): orjson.dumps(row) + b"\n" for row in rows})
         failed += sum("error" in row for row in rows)
         log.add(seconds)
@@ -160,7 +163,7 @@ def _ask_again(wrong: list[int], inputs: Inputs, reader: Reader, job: Job, log: 
 def settings_of(
     checkpoint: Checkpoint, guide_vocabulary: str | None, engine: str, job: Job, inputs: Inputs
 ) -> dict[str, Any]:
-    """What a run that is continued must have in common with its beginning."""
+    """Return the settings that a resumed run must share with the run it resumes."""
     return {
         "model": checkpoint.name,
         "weights": fingerprint(checkpoint.path),
@@ -179,13 +182,13 @@ def settings_of(
 
 
 class Batch(NamedTuple):
-    """Images that are answered together, opened.
+    """The opened images of a batch.
 
     Attributes:
-        rows: a line an image; with `error` where it could not be opened.
-        images: those that could.
-        places: where the rows belong in their window.
-        window: how many rows the window has.
+        rows: one line per image; with `error` if it could not be opened.
+        images: the images that could be opened.
+        places: the positions of the rows in their window.
+        window: number of rows of the window.
     """
 
     rows: list[dict[str, Any]]
@@ -194,30 +197,30 @@ class Batch(NamedTuple):
     window: int
 
 
-def answers(
+def generate_windows(
     places: Iterator[Place],
     inputs: Inputs,
     reader: Reader,
     job: Job,
     step: Callable[[int], None] = lambda count: None,
 ) -> Iterator[tuple[list[dict[str, Any]], float]]:
-    """The lines of each window, in its order, and the seconds that generation took.
+    """Yield the lines of each window, in order, and the seconds that generation took.
 
-    The next batch is looked for and opened while one is answered.
+    The next batch is opened in a thread while the model processes one.
 
     Args:
-        places: which images.
-        inputs: where they are.
-        reader: who answers.
-        job: what is asked.
-        step: called after each batch with the number of images done.
+        places: the images to process.
+        inputs: opens them.
+        reader: the model.
+        job: how each image is processed.
+        step: called after each batch with the number of finished images.
     """
     rows: list[dict[str, Any]] = []
     seconds, done, left = 0.0, 0, 0
     for batch in _one_ahead(_batches(places, inputs, reader.checkpoint, job)):
         if not left:
             rows, left, seconds = [{}] * batch.window, batch.window, 0.0
-        seconds += _ask(batch, reader, job)
+        seconds += _generate(batch, reader, job)
         for k, row in zip(batch.places, batch.rows, strict=True):
             rows[k] = row
         done, left = done + len(batch.rows), left - len(batch.rows)
@@ -227,7 +230,7 @@ def answers(
 
 
 def _one_ahead(items: Iterator[Batch]) -> Iterator[Batch]:
-    """The items, each made in a thread while the one before it is used."""
+    """Yield the items; each is made in a thread while the previous one is used."""
     with ThreadPoolExecutor(1, "r1sgg-images") as pool:
         coming = pool.submit(next, items, None)
         while (item := coming.result()) is not None:
@@ -243,7 +246,7 @@ def _batches(places: Iterator[Place], inputs: Inputs, checkpoint: Checkpoint, jo
             for k, row in zip(chosen, rows, strict=True):
                 try:
                     image = inputs.image(window[k])
-                    checkpoint.frame(image.size)  # some shapes no model takes
+                    checkpoint.frame(image.size)  # raises for aspect ratios that the model does not support
                 except InputError as error:
                     row["error"] = spoken(str(error))
                 else:
@@ -251,17 +254,17 @@ def _batches(places: Iterator[Place], inputs: Inputs, checkpoint: Checkpoint, jo
             yield Batch(rows, images, chosen, len(window))
 
 
-def _ask(batch: Batch, reader: Reader, job: Job) -> float:
-    """Complete the lines of a batch; the seconds that took."""
-    asked = [row for row in batch.rows if "error" not in row]
+def _generate(batch: Batch, reader: Reader, job: Job) -> float:
+    """Complete the lines of a batch; return the seconds that generation took."""
+    pending = [row for row in batch.rows if "error" not in row]
     readings = reader.read_batch(
         batch.images,
         job.sampling,
-        keys=[row["image_id"] for row in asked],
+        keys=[row["image_id"] for row in pending],
         guide=job.guide,
         samples=job.samples,
         scores=job.scores,
     )
-    for row, reading in zip(asked, readings, strict=True):
+    for row, reading in zip(pending, readings, strict=True):
         row |= prediction_line(reading, reader.checkpoint.name, logprobs=job.logprobs)
     return sum(reading.completion.seconds for reading in readings)

@@ -1,4 +1,4 @@
-"""Images by position, whatever holds them; `r1sgg.bulk.inputs` opens them by name."""
+"""Images by position, in files or inside them; `r1sgg.bulk.inputs` opens them by name."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ IMAGE_ENDINGS = frozenset(
     (*(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
      *(".ppm", ".pgm", ".pnm", ".jp2", ".avif", ".tga"))
 )  # fmt: skip
-"""What a folder's or a shard's file must end with to be taken for an image."""
+"""Suffixes by which files in folders and shards are recognised as images."""
 
 Size = tuple[int, int]
 
 
 class Place(NamedTuple):
-    """Where one image is: its id, what its `Inputs` finds it by (plain values), and its size where that is known."""
+    """An image of some `Inputs`: its id, the plain values that locate it, and its size if known."""
 
     image_id: str
     where: tuple[str | int, ...]
@@ -37,9 +37,9 @@ class Inputs(ABC):
     """Images by position.
 
     Attributes:
-        name: what was opened, as it was written.
-        digest: 16 hex digits over ids and places in their order.
-        notes: what was left out, a sentence each, as far as the images were gone through.
+        name: the name under which the images were opened.
+        digest: 16 hex digits that hash ids and places in order.
+        notes: what was left out so far, one sentence each.
     """
 
     def __init__(self, name: str) -> None:
@@ -55,26 +55,26 @@ class Inputs(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Place]:
-        """All places, in the same order each time; no image is opened."""
+        """Yield all places, always in the same order; no image is opened."""
 
     @abstractmethod
     def image(self, place: Place) -> Image.Image:
-        """The image, upright 8-bit RGB.
+        """Open an image as upright 8-bit RGB.
 
         Raises:
-            InputError: it is missing, cut off or too large.
+            InputError: it is missing, truncated or too large.
         """
 
     @abstractmethod
     def size(self, place: Place) -> Size:
-        """Width and height, as far as a header or a record says; (0, 0) where there is no image."""
+        """Return width and height from the header or the record; (0, 0) if there is no image."""
 
     @functools.cached_property
     def _scanned(self) -> tuple[int, str]:
-        """How many there are, and the digest; goes through all places once.
+        """Count the images and compute the digest, in one pass over all places.
 
         Raises:
-            InputError: there is none, or an id is there twice.
+            InputError: there are no images, or an id occurs twice.
         """
         hashes, digest = array("Q"), hashlib.sha256()
         for place in self:
@@ -92,7 +92,7 @@ class Inputs(ABC):
         seen: set[str] = set()
         for place in self if again else ():
             if place.image_id in seen:
-                raise InputError(self.name, expected="image ids that differ", found=f"{place.image_id!r} again")
+                raise InputError(self.name, expected="unique image ids", found=f"{place.image_id!r} twice")
             if _hash(place.image_id) in again:
                 seen.add(place.image_id)
 
@@ -106,14 +106,14 @@ class StoredImages(Inputs):
 
     @abstractmethod
     def source(self, place: Place) -> Path | bytes:
-        """The image's file, or its bytes.
+        """Return the path of an image, or its bytes.
 
         Raises:
-            InputError: there is none.
+            InputError: there is neither.
         """
 
     def called(self, place: Place) -> str:
-        """What messages call the image."""
+        """Return the name of an image for error messages."""
         return f"{self.name}: {place.image_id}"
 
     def image(self, place: Place) -> Image.Image:
@@ -124,5 +124,5 @@ class StoredImages(Inputs):
             return place.size
         try:
             return image_size(self.source(place))
-        except InputError:  # `image` will say what is wrong
+        except InputError:  # `image` raises the same error when it opens the file
             return 0, 0

@@ -1,6 +1,6 @@
 """The command line. Each command is a function in a module beside this one; heavy imports stay inside them.
 
-Exit codes: 0 done; 1 done, but some items failed (each is named in the output); 2 nothing could be done, and one
+Exit codes: 0: done; 1: done, but some items failed, each of which is named in the output; 2: nothing was done, and one
 sentence on standard error says why.
 """
 
@@ -40,7 +40,7 @@ __all__ = ["PARTLY_FAILED", "app", "main"]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its code."""
     try:
         app(args=arguments)
     except R1SGGError as error:
@@ -49,9 +49,9 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        place, wanted = f"{error.filename}"[-200:], "a file or folder that can be used"
+        place, wanted = f"{error.filename}"[-200:], "a usable file or folder"
         if error.errno == errno.ENOSPC:
-            place, wanted = "the disk", "room to write"
-        logging.getLogger("r1sgg").info("where it happened", exc_info=error)
+            place, wanted = "the disk", "free space"
+        logging.getLogger("r1sgg").info("traceback of the error", exc_info=error)
         typer.echo(f"r1sgg: {place}: expected {wanted}, found {error.strerror}", err=True)
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""`r1sgg data scenes`: procedural scenes as a ground-truth file with images. It does not convert foreign data sets."""
+"""`r1sgg data scenes`: write procedural scenes as a ground-truth file with images."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from r1sgg.files import locked
 
 @data_app.command("scenes")
 def scenes(
-    count: Annotated[int, typer.Option(help="How many scenes.")],
+    count: Annotated[int, typer.Option(help="Number of scenes.")],
     out: Annotated[Path, typer.Option(help="Folder for gt.jsonl and images/.")],
-    seed: Annotated[int, typer.Option(help="Another seed gives other scenes.")] = 0,
-    split: Annotated[str, typer.Option(help="train, validation or test; they never share a scene.")] = "train",
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    split: Annotated[str, typer.Option(help="train, validation or test; no scene is in two splits.")] = "train",
     preset: Annotated[
         str, typer.Option(help="standard, or small for models of a few million parameters.")
     ] = "standard",
     annotation: Annotated[
-        str, typer.Option(help="full: gt.jsonl is the truth. vg: sparse as Visual Genome; the truth is in full.jsonl.")
+        str, typer.Option(help="full: all relationships. vg: as sparse as in Visual Genome; full.jsonl then has all.")
     ] = "full",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another set in the folder.")] = False,
 ) -> None:
-    """Draw scenes with exact boxes and complete graphs, in names of Visual Genome's 150 / 50.
+    """Draw scenes with exact boxes and complete graphs, in the vocabulary VG150.
 
     Example: `r1sgg data scenes --count 1000 --seed 1 --split test --out scenes/test`
     """
@@ -45,7 +45,7 @@ def scenes(
         raise InputError("--preset", expected=f"one of {', '.join(PRESETS)}", found=repr(preset))
     if annotation not in ANNOTATIONS:
         raise InputError("--annotation", expected=f"one of {', '.join(ANNOTATIONS)}", found=repr(annotation))
-    split_seeds(split, seed, count)  # refuses before a progress bar appears
+    split_seeds(split, seed, count)  # raises before the progress bar appears
     name = f"scenes:{count},seed={seed},preset={preset},split={split}"
     name += f",annotation={annotation}" if annotation != "full" else ""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

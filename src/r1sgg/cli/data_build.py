@@ -1,4 +1,4 @@
-"""`r1sgg data build`: any data set as parquet shards. The work is `r1sgg.data.build`."""
+"""`r1sgg data build`: write any data set as parquet shards. The work is done by `r1sgg.data.build`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def build(
     data: Annotated[str, typer.Option(help="scenes:COUNT, vg150:, psg:, coco: or jsonl:PATH, hub:NAME, or a file.")],
     out: Annotated[Path, typer.Option(help="Folder for data/*.parquet, gt.jsonl and dataset.json.")],
     images: Annotated[str, typer.Option(help="inside (bytes in the shards) or path (absolute paths).")] = "inside",
-    shard_size: Annotated[int, typer.Option(min=1, help="Images of a shard.")] = 1000,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a core.")] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Images per shard.")] = 1000,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")] = None,
 ) -> None:
     """Write a prepared set: parquet shards that `hub:OUT` and `datasets.load_dataset` read, and its ground truth.
 
-    Finished shards are kept: run the same command again after an interruption, or to try failed images once more.
+    Finished shards are kept. Run the same command again to continue after an interruption, or to retry failed images.
 
     Example: `r1sgg data build --data vg150:VG,split=train --out prepared/vg150-train`
     """
@@ -41,18 +41,21 @@ def build(
     typer.echo(
         f"{out}: {counts['images']:,} images, {counts['objects']:,} objects, {counts['relationships']:,} relationships "
         f"in {built.shards} shard{'' if built.shards == 1 else 's'}"
-        + (f" ({built.kept} kept from before)" if built.kept else "")
+        + (f" ({built.kept} from an earlier run)" if built.kept else "")
     )
     typer.echo(f"hash of the annotations: {built.description['hashes']['annotations']}")
     if built.left_out:
-        typer.echo(f"{built.left_out:,} notes on what was left out or clipped: {out / 'errors.jsonl'}", err=True)
+        typer.echo(
+            f"{built.left_out:,} objects, relationships or boxes were left out or clipped, see {out / 'errors.jsonl'}",
+            err=True,
+        )
     if built.failed:
-        typer.echo(f"{built.failed:,} images are not in the set, each is named in {out / 'errors.jsonl'}", err=True)
+        typer.echo(f"{built.failed:,} images failed and are not in the set, see {out / 'errors.jsonl'}", err=True)
         raise typer.Exit(PARTLY_FAILED)
 
 
 def _cores() -> int:
-    """Cores that this process may use; a container often has fewer than the machine."""
+    """Return the number of cores that this process may use; in a container often fewer than the machine has."""
     import os
 
     affinity = getattr(os, "sched_getaffinity", None)

@@ -1,4 +1,4 @@
-"""`r1sgg data check`: what is wrong with a data set, and a corrected copy. The work is `r1sgg.data.check`."""
+"""`r1sgg data check`: list faults of a data set and write a corrected copy. The work is done by `r1sgg.data.check`."""
 
 from __future__ import annotations
 
@@ -19,20 +19,18 @@ def check(
     data: Annotated[str, typer.Option(help="A ground-truth file, or vg150:, psg:, coco:PATH, hub:NAME, scenes:COUNT.")],
     vocabulary: Annotated[str, typer.Option(help="Names that count: vg150, psg, open, or a JSON file.")] = "open",
     images: Annotated[str, typer.Option(help="decode (whole images), header (sizes only) or none.")] = "decode",
-    ignore: Annotated[
-        list[str] | None, typer.Option(help="A kind that is no fault of this set; may be repeated.")
-    ] = None,
-    fix: Annotated[Path | None, typer.Option(help="Write the corrected set here (JSON Lines).")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="A kind of finding to ignore; may be repeated.")] = None,
+    fix: Annotated[Path | None, typer.Option(help="File for the corrected set (JSON Lines).")] = None,
     log: Annotated[
-        Path | None, typer.Option(help="Write a line for each finding here; beside --fix FILE by default.")
+        Path | None, typer.Option(help="File for one line per finding; default: beside the file of --fix.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the counts here as JSON.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File for the counts as JSON.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 4,
 ) -> None:
-    """List what is wrong with a set: images, sizes, boxes, names, ids, relationships. Exit code 1 if anything is.
+    """List faults of a data set: images, sizes, boxes, names, ids, relationships. The exit code is 1 if there are any.
 
-    A ground-truth file is read to its end however broken it is. With --fix a corrected copy is written, and a log that
-    names every change.
+    A ground-truth file is read to its end even if lines are broken. With --fix a corrected copy is written, and a log
+    that names every change.
 
     Example: `r1sgg data check --data mine.jsonl --vocabulary vg150 --fix mine-fixed.jsonl`
     """
@@ -95,7 +93,7 @@ def _show(data: str, report: CheckReport) -> None:
     table.add_column("times", justify="right")
     table.add_column("lines", justify="right")
     table.add_column("with --fix", overflow="fold")
-    table.add_column("the first", overflow="fold")
+    table.add_column("first occurrence", overflow="fold")
     for kind, (meaning, remedy) in KINDS.items():
         if (times := report.found[kind]) == 0:
             continue

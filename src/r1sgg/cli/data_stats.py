@@ -1,4 +1,4 @@
-"""`r1sgg data stats`: what is in a data set. Counting is `r1sgg.data.stats`, the page `r1sgg.pages.statistics`."""
+"""`r1sgg data stats`: statistics of a data set (`r1sgg.data.stats`) and a page of them (`r1sgg.pages.statistics`)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 @data_app.command("stats")
 def stats(
     data: Annotated[str, typer.Option(help="A ground-truth file, or vg150:, psg:, coco:PATH, hub:NAME, scenes:COUNT.")],
-    vocabulary: Annotated[str, typer.Option(help="Names to compare with: vg150, psg, open, or a JSON file.")] = "open",
-    top: Annotated[int, typer.Option(min=1, help="Rows of each table.")] = 20,
-    json: Annotated[Path | None, typer.Option(help="Write everything here as JSON.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write a page with charts here (HTML).")] = None,
+    vocabulary: Annotated[
+        str, typer.Option(help="Vocabulary to compare with: vg150, psg, open, or a JSON file.")
+    ] = "open",
+    top: Annotated[int, typer.Option(min=1, help="Rows per table.")] = 20,
+    json: Annotated[Path | None, typer.Option(help="File for all statistics as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for a page with charts (HTML).")] = None,
 ) -> None:
     """Count classes, predicates, triplets, and the sizes of graphs, boxes and images.
 
-    Head, body and tail are the predicates by frequency, cut into thirds; with --vocabulary the vocabulary's, else those
+    Head, body and tail are thirds of the predicates, ordered by frequency: those of --vocabulary, or without it those
     that occur.
 
     Example: `r1sgg data stats --data vg150:VG,split=train --vocabulary vg150 --out vg150.html`
@@ -66,7 +68,10 @@ def stats(
         write_statistics(out, found, data, groups, notes)
         typer.echo(f"{out}: {out.stat().st_size / 1e3:.0f} kB")
     if skipped:
-        typer.echo(f"{len(skipped):,} records cannot be read, `r1sgg data check` names them; {skipped[0]}", err=True)
+        typer.echo(
+            f"{len(skipped):,} records cannot be read (list them with `r1sgg data check`); the first: {skipped[0]}",
+            err=True,
+        )
         raise typer.Exit(PARTLY_FAILED)
 
 
@@ -80,7 +85,7 @@ def _show(
 
     console = Console()
     sizes = _table(f"{data}: {found.images:,} images", ("", "all", "min", "mean", "median", "p95", "max"))
-    for name, counts in (("objects of an image", found.objects), ("relationships of an image", found.relationships)):
+    for name, counts in (("objects per image", found.objects), ("relationships per image", found.relationships)):
         s = summary(counts)
         values = (f"{s[key]:,.1f}" if key == "mean" else f"{s[key]:,g}" for key in s)
         sizes.add_row(name, f"{sum(v * n for v, n in counts.items()):,}", *values)

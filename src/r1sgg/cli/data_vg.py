@@ -1,4 +1,4 @@
-"""`r1sgg data vg`: raw Visual Genome JSON into a ground-truth file."""
+"""`r1sgg data vg`: convert raw Visual Genome JSON to a ground-truth file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def vg(
     objects: Annotated[Path, typer.Option(help="objects.json, plain or .gz.")],
     relationships: Annotated[Path, typer.Option(help="relationships.json, plain or .gz.")],
     out: Annotated[Path, typer.Option(help="The ground-truth file to write.")],
-    images: Annotated[Path | None, typer.Option(help="Folder of ID.jpg: paths and sizes.")] = None,
-    image_data: Annotated[Path | None, typer.Option(help="image_data.json: sizes.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder with ID.jpg files, for paths and sizes.")] = None,
+    image_data: Annotated[Path | None, typer.Option(help="image_data.json, for sizes.")] = None,
     vocabulary: Annotated[str, typer.Option(help="vg150, psg, open, or a JSON file.")] = "vg150",
     mapping: Annotated[str, typer.Option(help="How names are mapped: none, normal or full.")] = "normal",
 ) -> None:
-    """Convert raw Visual Genome into ground truth, and say what was dropped.
+    """Convert raw Visual Genome to ground truth, and list what was dropped.
 
-    Entries that cannot be read (the published files hold some without an image_id) are named and skipped.
+    Entries that cannot be read are named and skipped; the published files contain some without an image_id.
 
     Example: `r1sgg data vg --objects objects.json --relationships relationships.json --images VG_100K --out gt.jsonl`
     """
@@ -59,7 +59,7 @@ def vg(
     for note in log.notes[:_NOTES]:
         typer.echo(f"note: {note}", err=True)
     if len(log.notes) > _NOTES:
-        typer.echo(f"note: and {len(log.notes) - _NOTES} more", err=True)
+        typer.echo(f"note: {len(log.notes) - _NOTES} more", err=True)
 
 
 _NOTES = 20

@@ -1,4 +1,4 @@
-"""`r1sgg data view`: images of a data set with their graphs drawn. The page is `r1sgg.pages.examples`."""
+"""`r1sgg data view`: a page of images with their graphs drawn. The work is done by `r1sgg.pages.examples`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from r1sgg.cli.root import PARTLY_FAILED, data_app
 def view(
     data: Annotated[str, typer.Option(help="A ground-truth file, or vg150:, psg:, coco:PATH, hub:NAME, scenes:COUNT.")],
     out: Annotated[Path, typer.Option(help="The HTML file to write.")],
-    count: Annotated[int, typer.Option(min=1, help="Images shown at most.")] = 24,
-    seed: Annotated[int | None, typer.Option(help="Choose at random with this seed; without it the first.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Maximum number of images.")] = 24,
+    seed: Annotated[
+        int | None, typer.Option(help="Choose images at random with this seed; default: the first ones.")
+    ] = None,
     name: Annotated[
-        list[str] | None, typer.Option(help="Only images that show this class or predicate; may be repeated.")
+        list[str] | None, typer.Option(help="Only images with this class or predicate; may be repeated.")
     ] = None,
     id: Annotated[list[str] | None, typer.Option(help="Only the image with this id; may be repeated.")] = None,
 ) -> None:

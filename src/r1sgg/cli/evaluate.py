@@ -1,4 +1,4 @@
-"""`r1sgg evaluate`: predictions and ground truth to a table and JSON. No model, no torch, no images."""
+"""`r1sgg evaluate`: compute metrics of predictions, as a table and JSON. Needs no model, torch or images."""
 
 from __future__ import annotations
 
@@ -20,45 +20,48 @@ if TYPE_CHECKING:
 @app.command()
 def evaluate(
     predictions: Annotated[
-        list[Path], typer.Argument(metavar="PREDICTIONS.jsonl...", help="Files of the same images; each gets a column.")
+        list[Path],
+        typer.Argument(metavar="PREDICTIONS.jsonl...", help="Predictions for the same images; one column per file."),
     ],
     ground_truth: Annotated[
-        str, typer.Option(metavar="DATA", help="The true graphs: JSON Lines, or any data (vg150:DIR,split=test, ...).")
+        str, typer.Option(metavar="DATA", help="Ground truth: JSON Lines, or any data set (vg150:DIR,split=test, ...).")
     ],
-    vocabulary: Annotated[str, typer.Option(help="Names that count: vg150, psg, open, or a JSON file.")] = "open",
+    vocabulary: Annotated[str, typer.Option(help="Vocabulary: vg150, psg, open, or a JSON file.")] = "open",
     protocol: Annotated[str, typer.Option(help="strict, or reference: the original code's conventions.")] = "strict",
     claims: Annotated[
         str | None,
         typer.Option(
-            help="Predictions in which a true object is claimed by one predicted object: completions (strict), all, "
-            "none (reference)."
+            help="For which predictions at most one predicted object counts as a given true object: completions "
+            "(strict), all, none (reference)."
         ),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write all figures here.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File for all figures as JSON.")] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Beside it the other protocol, and this one with claims switched.")
+        bool, typer.Option("--compare", help="Also show the other protocol, and this one with claims switched.")
     ] = False,
-    mapping: Annotated[str, typer.Option(help="Open names to the vocabulary: none, normal, full.")] = "normal",
+    mapping: Annotated[
+        str, typer.Option(help="How open names are mapped to the vocabulary: none, normal, full.")
+    ] = "normal",
     similarity: Annotated[str, typer.Option(help="Label similarity of --mapping full: glove, exact, spacy:MODEL.")] = (
         "glove"
     ),
     train: Annotated[
         Path | None,
-        typer.Option(help="Training graphs: for zero-shot recall, head/body/tail, and the frequency baseline."),
+        typer.Option(help="Training ground truth, for zero-shot recall, head/body/tail and the frequency baseline."),
     ] = None,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for 95 % intervals; 0: none.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of the resamples.")] = 0,
-    repair: Annotated[bool, typer.Option("--repair", help="Keep the whole items of broken or truncated answers.")] = (
-        False
-    ),
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for 95 % intervals; 0: no intervals.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the resamples.")] = 0,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Keep the complete items of broken or truncated completions.")
+    ] = (False),
     task: Annotated[
-        str, typer.Option(help="sgdet; sgcls, predcls where the model was told boxes or labels.")
+        str, typer.Option(help="sgdet; sgcls (boxes were given); predcls (boxes and classes were given).")
     ] = "sgdet",
 ) -> None:
-    """Measure predictions: failures, AP, recalls, precision.
+    """Evaluate predictions: failures, AP, recalls, precision.
 
-    With several files the first is the one that the others are compared with, image by image. What doesn't fit
-    between these images and those that a model was trained on is said on stderr and under `remarks` in the JSON.
+    With several files, the others are compared with the first, image by image. Inconsistencies with the data that the
+    model was trained on are reported on standard error and under `remarks` in the JSON.
 
     Example: `r1sgg evaluate predictions.jsonl --ground-truth gt.jsonl --vocabulary vg150 --json results.json`
     """
@@ -132,7 +135,7 @@ def evaluate(
 
 
 class GroundTruth:
-    """The true graphs by their name; they can be read several times, and the split is known once they were."""
+    """The ground truth of a name; it can be read several times, and its split is known after the first."""
 
     def __init__(self, name: str) -> None:
         from r1sgg.data.sources import open_data
@@ -158,7 +161,7 @@ class GroundTruth:
                 yield example
 
     def described(self, results: dict[str, Any]) -> dict[str, Any]:
-        """See `r1sgg.data.splits.describe`; hashes are those of the results."""
+        """Describe it as `r1sgg.data.splits.describe` does, with the hashes of the results."""
         split = self._data.split if self._data is not None else None
         if len(self._splits) == 1:
             (split,) = self._splits

@@ -1,4 +1,4 @@
-"""The terminal's view of `r1sgg evaluate`: one row a figure, one column a file."""
+"""The table that `r1sgg evaluate` prints: one row per figure, one column per file."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from r1sgg.metrics.ratios import RATIOS
 from r1sgg.metrics.report import RECALLS
 
-_PERCENT = (
-    *("failure_rate", "AP", "AP50", "AP75", *RECALLS, "precision", "f1"),
-    *("duplicate_rate", "redeclared_rate", "self_loop_rate"),
+_PLAIN = tuple(name for name, ratio in RATIOS.items() if not ratio.percent)
+_PERCENT = tuple(
+    dict.fromkeys(
+        ("failure_rate", "AP", "AP50", "AP75", *RECALLS, *(name for name, ratio in RATIOS.items() if ratio.percent))
+    )
 )
-_PLAIN = ("relations_per_image", "objects_per_image")
 
 
 def show(columns: Sequence[tuple[str, Mapping[str, Any]]], against: Iterable[Mapping[str, Any]] = ()) -> None:
-    """Print the figures of each column, then the differences to the first."""
+    """Print the figures of each column, then the differences from the first."""
     console = Console()
     one = columns[0][1]
     table = Table(
@@ -46,10 +48,10 @@ def show(columns: Sequence[tuple[str, Mapping[str, Any]]], against: Iterable[Map
         dropped = sum(m["images"] for m in row["mappings"] if m["to"] is None)
         mapped = sum(m["images"] for m in row["mappings"]) - dropped
         if mapped or dropped:
-            console.print(f"{name}: names mapped {mapped}, not in the vocabulary {dropped}", markup=False)
+            console.print(f"{name}: {mapped} names mapped, {dropped} dropped (not in the vocabulary)", markup=False)
         if outside := row["counts"]["outside_vocabulary"]:
             console.print(
-                f"{name}: {outside} true objects and relations are not in the vocabulary and were left out",
+                f"{name}: {outside} true objects and relations are not in the vocabulary and do not count",
                 markup=False,
             )
     for other in against:
@@ -58,8 +60,8 @@ def show(columns: Sequence[tuple[str, Mapping[str, Any]]], against: Iterable[Map
 
 def _calibration(found: Mapping[str, Any]) -> str:
     return "; ".join(
-        f"{kind} ECE {100 * of['ECE']:.2f} %, Brier {of['brier']:.3f}, mean {of['mean_score']:.2f}, "
-        f"right {of['accuracy']:.2f} of {of['count']}"
+        f"{kind} ECE {100 * of['ECE']:.2f} %, Brier {of['brier']:.3f}, mean score {of['mean_score']:.2f}, "
+        f"accuracy {of['accuracy']:.2f} of {of['count']}"
         for kind, of in found.items()
         if of
     )

@@ -1,4 +1,4 @@
-"""`r1sgg export` and `r1sgg draw`: graphs of a file in the formats of other tools, or as pictures."""
+"""`r1sgg export` and `r1sgg draw`: write graphs in the formats of other tools, or as pictures."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import typer
 from r1sgg.cli.root import PARTLY_FAILED, app
 from r1sgg.files import protect, refuse_inputs
 
-_FILE = "Ground truth or predictions (JSON Lines), or a JSON file of `r1sgg predict`."
-_TRUTH = "Ground truth of predictions: their images and sizes"
+_FILE = "Ground truth or predictions (JSON Lines), or a JSON file from `r1sgg predict`."
+_TRUTH = "Ground truth of the predictions, for images and sizes"
 _IDS = "Only the image with this id; may be repeated."
 
 
 @app.command()
 def export(
     file: Annotated[Path, typer.Argument(help=_FILE)],
-    out: Annotated[Path, typer.Option(help="The file to write; for graphml, jsonld and dot the folder.")],
+    out: Annotated[Path, typer.Option(help="File to write; for graphml, jsonld and dot a folder.")],
     format: Annotated[str, typer.Option(help="json, graphml, jsonld, dot, coco or csv.")],
-    ground_truth: Annotated[Path | None, typer.Option(help=f"{_TRUTH}; coco needs it.")] = None,
+    ground_truth: Annotated[Path | None, typer.Option(help=f"{_TRUTH}; required for coco.")] = None,
     id: Annotated[list[str] | None, typer.Option(help=_IDS)] = None,
 ) -> None:
     """Write scene graphs for networkx, Gephi, RDF stores, Graphviz, COCO tools or a spreadsheet.
@@ -34,24 +34,26 @@ def export(
     size = sum(path.stat().st_size for path in paths) / 1e6
     typer.echo(f"{out}: {len(paths)} file{'' if len(paths) == 1 else 's'}, {size:.1f} MB")
     if failed := sum(item.failure is not None for item in found):
-        typer.echo(f"{failed} answers could not be read; their graphs are empty", err=True)
+        typer.echo(f"{failed} completions could not be read; their graphs are empty", err=True)
         raise typer.Exit(PARTLY_FAILED)
 
 
 @app.command()
 def draw(
     file: Annotated[Path, typer.Argument(help=_FILE)],
-    out: Annotated[Path, typer.Option(help="Folder for the pictures, one an image.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures, one per image.")],
     format: Annotated[str, typer.Option(help="png or svg.")] = "png",
-    ground_truth: Annotated[Path | None, typer.Option(help=f"{_TRUTH}, and what to compare with.")] = None,
+    ground_truth: Annotated[Path | None, typer.Option(help=f"{_TRUTH}, and for the comparison.")] = None,
     graph: Annotated[bool, typer.Option(help="Draw the graph beside its image.")] = True,
-    compare: Annotated[bool, typer.Option(help="Draw predictions beside the truth, hits and misses coloured.")] = True,
+    compare: Annotated[
+        bool, typer.Option(help="Draw predictions beside the ground truth, hits and misses in colour.")
+    ] = True,
     id: Annotated[list[str] | None, typer.Option(help=_IDS)] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most pictures.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of pictures.")] = 100,
 ) -> None:
-    """Draw scene graphs on their images: boxes, names, relations and a legend; predictions beside the truth.
+    """Draw scene graphs on their images: boxes, names, relations and a legend; predictions beside the ground truth.
 
-    Images that cannot be opened are named, the others are drawn all the same, and the exit code is 1.
+    Images that cannot be opened are named and skipped; the exit code is then 1.
 
     Example: `r1sgg draw predictions.jsonl --ground-truth gt.jsonl --id 2417 --format svg --out pictures`
     """
@@ -74,8 +76,8 @@ def draw(
         truth = item.truth.graph if item.truth is not None and compare else None
         try:
             if not record.image:
-                hint = "" if ground_truth else "; give --ground-truth"
-                raise ImageError(f"image {record.image_id!r}", expected="its file", found=f"no name of one{hint}")
+                hint = "" if ground_truth else "; pass --ground-truth"
+                raise ImageError(f"image {record.image_id!r}", expected="the path of its file", found=f"none{hint}")
             picture = drawn(record.image, record.graph, truth, beside=graph, title=name)
         except ImageError as error:
             typer.echo(f"r1sgg: {error}", err=True)

@@ -1,4 +1,4 @@
-"""`r1sgg generate`: predictions for many images. The work is in `r1sgg.bulk.run`, or `.ray_data` on a cluster."""
+"""`r1sgg generate`: predictions for many images, by `r1sgg.bulk.run`, or on a cluster by `r1sgg.bulk.ray_data`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 def generate(
     images: Annotated[
         str,
-        typer.Option(metavar="IMAGES", help="A folder, FILE.jsonl, FILE.parquet, SHARDS.tar, or any data (vg150:DIR)."),
+        typer.Option(
+            metavar="IMAGES", help="A folder, FILE.jsonl, FILE.parquet, SHARDS.tar, or any data set (vg150:DIR)."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Predictions JSONL; an interrupted run is continued.")],
+    out: Annotated[Path, typer.Option(help="Predictions file (JSON Lines); an interrupted run is resumed.")],
     model: loading.Model = "tiny",
     engine: loading.Engine = "hf",
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images answered together; by default 8, vllm 128, openai 64.")
+        int | None, typer.Option(min=1, help="Images per batch; default: 8, vllm 128, openai 64.")
     ] = None,
     temperature: loading.Temperature = 0.0,
     top_p: loading.TopP = 1.0,
@@ -39,24 +41,26 @@ def generate(
     samples: loading.Samples = 1,
     scores: loading.Scores = False,
     max_pixels: loading.MaxPixels = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
-    logprobs: Annotated[bool, typer.Option("--logprobs", help="Add log-probabilities to each line.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images.")] = None,
+    logprobs: Annotated[
+        bool, typer.Option("--logprobs", help="Add sum and mean of the token log-probabilities.")
+    ] = False,
     device: loading.Device = None,
     dtype: loading.Dtype = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew where the file exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over if the file exists.")] = False,
     ray: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Share the work on a Ray cluster: its address, or local.")
+        str | None, typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: its address, auto or local.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Models on the cluster; by default one a GPU, or one.")
+        int | None, typer.Option(min=1, help="Models on the cluster; default: one per GPU, or one.")
     ] = None,
-    shard_size: Annotated[int, typer.Option(min=1, help="Images that a worker is given at once.")] = 1024,
+    shard_size: Annotated[int, typer.Option(min=1, help="Images per shard of work on the cluster.")] = 1024,
 ) -> None:
-    """Answer many images.
+    """Generate predictions for many images.
 
-    Lines come in the images' order. A run that was killed is continued by the same command, and gives the file that an
-    uninterrupted run gives. An image that cannot be opened gets a line with `error`; the exit code is then 1. With
-    --guide, --samples or --scores the lines also hold objects and relationships with a score.
+    The lines are in the order of the images. The same command resumes a killed run and gives the same file as an
+    uninterrupted run. An image that cannot be opened gets a line with `error`; the exit code is then 1. With --guide,
+    --samples or --scores the lines also have objects and relationships with scores.
 
     Example: `r1sgg generate --images val/gt.jsonl --model runs/sft --out runs/sft/val.jsonl --batch-size 32`
     """
@@ -67,8 +71,8 @@ def generate(
     from r1sgg.inference.engines import Opening
 
     if ray is None and workers is not None:
-        raise ConfigError("--workers: expected --ray ADDRESS beside it; without Ray there is one model")
-    options = loading.asking(prompt, vocabulary, answer_format, guide=guide)
+        raise ConfigError("--workers: expected --ray ADDRESS too, because without Ray there is one model")
+    options = loading.prompt_options(prompt, vocabulary, answer_format, guide=guide)
     opening = Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, **options)
     habits = opening.spec.habits
     job = Job(
@@ -81,7 +85,7 @@ def generate(
         window=habits.window,
     )
     inputs = open_inputs(images)
-    _say_notes(inputs)
+    _print_notes(inputs)
     files: dict[str, Any] = {"limit": limit, "overwrite": overwrite}
     if ray is not None:
         from r1sgg.bulk.ray_data import Cluster, run_on_ray
@@ -93,18 +97,18 @@ def generate(
         reader = loading.open_quietly(opening)
         with contextlib.closing(reader), loading.progress_bar("generate") as progress:
             summary = run(inputs, out, reader, job, **files, progress=progress)
-        if (used := loading.usage_in_words(reader)) is not None:
+        if (used := loading.describe_usage(reader)) is not None:
             typer.echo(used)
-    done = f", {summary.resumed} of them by an earlier run" if summary.resumed else ""
-    typer.echo(f"{out}: {summary.images} images{done}; {summary.failed} could not be answered")
+    done = f", {summary.resumed} of them from an earlier run" if summary.resumed else ""
+    typer.echo(f"{out}: {summary.images} images{done}; {summary.failed} failed")
     if summary.failed:
         raise typer.Exit(PARTLY_FAILED)
 
 
-def _say_notes(inputs: Inputs, most: int = 3) -> None:
-    """What was left out, on standard error."""
+def _print_notes(inputs: Inputs, most: int = 3) -> None:
+    """Print what the inputs left out to standard error."""
     count = len(inputs)
     for note in inputs.notes[:most]:
         typer.echo(note, err=True)
     if len(inputs.notes) > most:
-        typer.echo(f"{inputs.name}: {len(inputs.notes) - most} more such remarks, {count} images", err=True)
+        typer.echo(f"{inputs.name}: {len(inputs.notes) - most} more notes, {count} images", err=True)

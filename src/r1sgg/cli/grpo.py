@@ -1,4 +1,4 @@
-"""`r1sgg grpo`: reinforcement learning on scene-graph rewards by a recipe."""
+"""`r1sgg grpo`: train with GRPO on scene-graph rewards, from a recipe."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def grpo(
     context: typer.Context,
     config: Annotated[Path | None, typer.Option(help="YAML recipe, see configs/.")] = None,
 ) -> None:
-    """Train a model by GRPO: sampled graphs are paid by how well they match the truth.
+    """Train a model with GRPO: completions are sampled, and rewarded by how well they match the ground truth.
 
     Every key of a recipe is also an option, and so is every option of trl.GRPOConfig (with TrainingArguments):
 
         r1sgg grpo --config configs/tiny-grpo.yaml --model runs/sft --data train/gt.jsonl --output_dir runs/grpo
 
-    Add --resume to go on from the last checkpoint. The folder gets the trained checkpoint,
-    metrics.jsonl, completions.jsonl and config.yaml.
+    Add --resume to continue from the last checkpoint. The output folder holds the trained checkpoint, metrics.jsonl,
+    completions.jsonl and config.yaml.
     """
     require("trl", "train")
     from r1sgg.training.grpo import train_grpo

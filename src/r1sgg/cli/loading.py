@@ -1,4 +1,4 @@
-"""What `generate` and `predict` share: their options, opening a model without noise, the progress bar.
+"""What the commands that run a model share: options, opening the model, and the progress bar.
 
 Imports torch and transformers only inside `open_quietly`.
 """
@@ -21,39 +21,39 @@ if TYPE_CHECKING:
     from r1sgg.inference.reader import Reader
 
 Model = Annotated[
-    str, typer.Option(help="Checkpoint folder, name on the Hub (owner/name), or tiny; of a server: its model's name.")
+    str, typer.Option(help="Checkpoint folder, Hub name (owner/name), or tiny; for a server the name of its model.")
 ]
 Engine = Annotated[
     str,
     typer.Option(
         metavar="ENGINE",
-        help="hf; vllm[:OPTION=VALUE,...]; openai[:URL,OPTION=VALUE,...] for any server (key from OPENAI_API_KEY).",
+        help="hf; vllm[:OPTION=VALUE,...]; openai[:URL,OPTION=VALUE,...] for any server (key: OPENAI_API_KEY).",
     ),
 ]
-Temperature = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
-TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus sampling; 1 keeps all tokens.")]
-TopK = Annotated[int, typer.Option(min=0, help="Sample among so many tokens; 0 keeps all.")]
-Seed = Annotated[int, typer.Option(help="Decides all draws, an image's apart from the others'.")]
-MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer.")]
+Temperature = Annotated[float, typer.Option(min=0.0, help="0: greedy decoding.")]
+TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus sampling; 1: all tokens.")]
+TopK = Annotated[int, typer.Option(min=0, help="Sample among the K most likely tokens; 0: all tokens.")]
+Seed = Annotated[int, typer.Option(help="Random seed; each image has its own, derived from it.")]
+MaxNewTokens = Annotated[int, typer.Option(min=1, help="Maximum length of a completion.")]
 Prompt = Annotated[
-    str | None, typer.Option(help="open or closed (lists a vocabulary's names); else as the checkpoint says.")
+    str | None, typer.Option(help="open or closed (lists the vocabulary's names); default: the checkpoint's.")
 ]
 Vocabulary = Annotated[
     str | None,
-    typer.Option(
-        help="Names that a closed prompt lists and a guide allows: vg150 (default of a closed one), psg, FILE."
-    ),
+    typer.Option(help="Vocabulary of a closed prompt and of the guide: vg150 (default of a closed prompt), psg, FILE."),
 ]
-Format = Annotated[str | None, typer.Option("--answer-format", help="json or compact; else as the checkpoint says.")]
-Guide = Annotated[bool, typer.Option("--guide", help="Hold answers to whole, valid graphs; adds scores.")]
-Samples = Annotated[int, typer.Option(min=1, help="Answers for each image, merged into one graph with scores.")]
+Format = Annotated[str | None, typer.Option("--answer-format", help="json or compact; default: the checkpoint's.")]
+Guide = Annotated[bool, typer.Option("--guide", help="Constrain decoding to valid graphs; adds scores.")]
+Samples = Annotated[int, typer.Option(min=1, help="Completions per image, merged into one graph with scores.")]
 Scores = Annotated[bool, typer.Option("--scores", help="Add a confidence to each object and relationship.")]
-MaxPixels = Annotated[int | None, typer.Option(min=1024, help="Reduce images to at most so many pixels.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU where there is one.")]
-Dtype = Annotated[str | None, typer.Option(help="float32 on a CPU, else the checkpoint's own.")]
+MaxPixels = Annotated[int | None, typer.Option(min=1024, help="Resize larger images to at most this many pixels.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")]
+Dtype = Annotated[
+    str | None, typer.Option(help="Type of the weights; default: float32 on a CPU, else the checkpoint's.")
+]
 
 
-class Asking(TypedDict):
+class PromptOptions(TypedDict):
     """Fields of `r1sgg.inference.engines.Opening`."""
 
     prompt_vocabulary: str | None
@@ -61,11 +61,13 @@ class Asking(TypedDict):
     answer_format: AnswerFormat | None
 
 
-def asking(prompt: str | None, vocabulary: str | None, answer_format: str | None = None, *, guide: bool) -> Asking:
-    """What the options say about prompt and guide; None where the checkpoint is to say it.
+def prompt_options(
+    prompt: str | None, vocabulary: str | None, answer_format: str | None = None, *, guide: bool
+) -> PromptOptions:
+    """Return the options of prompt and guide; None means that the checkpoint's setting is used.
 
     Raises:
-        ConfigError: options that contradict each other.
+        ConfigError: an unknown value, or options that contradict each other.
         InputError: there is no such vocabulary.
     """
     from r1sgg.graph.vocabulary import load_vocabulary
@@ -75,9 +77,9 @@ def asking(prompt: str | None, vocabulary: str | None, answer_format: str | None
     if answer_format is not None and answer_format not in get_args(AnswerFormat):
         raise ConfigError(f"--answer-format: expected json or compact, found {answer_format!r}")
     if prompt == "open" and vocabulary not in (None, "open") and not guide:
-        raise ConfigError(f"--vocabulary {vocabulary}: an open prompt lists no names; use --prompt closed, or --guide")
+        raise ConfigError(f"--vocabulary {vocabulary}: an open prompt lists no names; add --prompt closed or --guide")
     if prompt == "closed" and vocabulary == "open":
-        raise ConfigError("--vocabulary open: a closed prompt needs names; use vg150, psg or a file")
+        raise ConfigError("--vocabulary open: a closed prompt needs names; pass vg150, psg or a file")
     if vocabulary is not None:
         load_vocabulary(vocabulary)
     listed = {"open": "open", "closed": vocabulary or "vg150", None: vocabulary}[prompt]
@@ -89,7 +91,7 @@ def asking(prompt: str | None, vocabulary: str | None, answer_format: str | None
 
 
 def open_quietly(opening: Opening) -> Reader:
-    """Open a model for a command: without progress bars of transformers.
+    """Open a model for a command, without the progress bars of transformers.
 
     Raises:
         ConfigError, ModelError: see `Opening.open`.
@@ -104,20 +106,20 @@ def open_quietly(opening: Opening) -> Reader:
     return opening.open()
 
 
-def usage_in_words(reader: Reader) -> str | None:
-    """What a server was asked for, and what it costs; None for an engine in this process."""
+def describe_usage(reader: Reader) -> str | None:
+    """Describe the requests to a server and their cost; None for an engine in this process."""
     used = getattr(reader.engine, "usage", None)
     if used is None:
         return None
-    counted = "" if not used.uncounted else f" (at least: {used.uncounted} answers without a count)"
+    counted = "" if not used.uncounted else f" (lower bound: {used.uncounted} responses without a count)"
     cost = "" if used.cost is None else f", cost {used.cost:.2f}"
     tokens = f"{used.input_tokens:,} tokens read, {used.output_tokens:,} written{counted}"
-    return f"{used.answers:,} answers of the server, {used.retries:,} requests sent again, {tokens}{cost}"
+    return f"{used.answers:,} responses, {used.retries:,} retries, {tokens}{cost}"
 
 
 @contextlib.contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, or a line a minute where that is no terminal; called with (done, total)."""
+    """Show progress on standard error, as a bar on a terminal, else one line per minute; called with (done, total)."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -129,18 +131,18 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     task = bar.add_task(title, total=None)
 
     def show(done: int, total: int) -> None:
-        bar.start()  # not before there is something to show: a run that is refused prints its one sentence
+        bar.start()  # only now: an error before the first step should print its one sentence and no bar
         bar.update(task, completed=done, total=total)
 
     try:
         yield show
     finally:
-        if bar.live.is_started:  # stopping prints a line of its own
+        if bar.live.is_started:  # stop() prints an empty line even if nothing was shown
             bar.stop()
 
 
 class Lines:
-    """Progress for a log file: at most a line every `every` seconds, with what is left at the pace so far."""
+    """Progress for a log file: at most one line per `every` seconds, with an estimate of the time left."""
 
     def __init__(self, title: str, every: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._title, self._every, self._clock = title, every, clock

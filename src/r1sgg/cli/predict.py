@@ -1,4 +1,4 @@
-"""`r1sgg predict`: the scene graphs of any photos, as JSON and as pictures."""
+"""`r1sgg predict`: read photos as scene graphs, written as JSON and as pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files of any kind.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
     out: Annotated[Path, typer.Option(help="Folder for NAME.json and NAME.overlay.png.")],
     model: loading.Model = "tiny",
     engine: loading.Engine = "hf",
@@ -33,7 +33,8 @@ def predict(
     samples: loading.Samples = 1,
     scores: loading.Scores = False,
     threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Leave out what is scored lower; implies --scores.")
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Leave out objects and relationships with lower scores; implies --scores."),
     ] = None,
     max_pixels: loading.MaxPixels = None,
     device: loading.Device = None,
@@ -41,9 +42,9 @@ def predict(
 ) -> None:
     """Read photos as scene graphs.
 
-    Each image gives a JSON file (objects and relationships, boxes in pixels, scores where they were asked for, the raw
-    answer and what was wrong with it) and a picture of the graph on the image. Images that cannot be opened are named,
-    the others are done all the same, and the exit code is 1. A relationship counts as its own score times its objects'.
+    Each image gives a JSON file (objects and relationships, boxes in pixels, scores if requested, the raw completion
+    and its issues) and a picture of the graph on the image. Images that cannot be opened are named and skipped; the
+    exit code is then 1. For --threshold, the score of a relationship is its own times those of its two objects.
 
     Example: `r1sgg predict holiday/*.jpg --model runs/grpo --guide --threshold 0.3 --out graphs`
     """
@@ -58,7 +59,7 @@ def predict(
 
     sampling = Sampling(temperature, top_p, top_k, max_new_tokens, seed)
     check_samples(samples, sampling)
-    options = loading.asking(prompt, vocabulary, answer_format, guide=guide)
+    options = loading.prompt_options(prompt, vocabulary, answer_format, guide=guide)
     scores = scores or threshold is not None
     reader = loading.open_quietly(Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, **options))
     out.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ def predict(
             fault = str(error)
         if fault is not None:
             typer.echo(f"r1sgg: {fault}", err=True)
-            table.add_row(path.name, "", "no answer", "")
+            table.add_row(path.name, "", "failed", "")
             failed += 1
             continue
         if threshold is not None:
@@ -80,7 +81,7 @@ def predict(
         record = reading.to_record(path.stem, path, model)
         write_json(out / f"{name}.json", record)
         draw(reading.image, reading.graph).save(out / f"{name}.overlay.png")
-        table.add_row(path.name, str(len(reading.graph)), _in_words(reading), f"{name}.json, {name}.overlay.png")
+        table.add_row(path.name, str(len(reading.graph)), _describe(reading), f"{name}.json, {name}.overlay.png")
     reader.close()
     Console().print(table)
     if failed:
@@ -88,7 +89,7 @@ def predict(
 
 
 def output_names(images: list[Path], out: Path) -> list[str]:
-    """A name for each image's outputs: its stem, with -2, -3, ... where an earlier image, or an input, has it."""
+    """Return a name for the outputs of each image: its stem, with -2, -3, ... if another image or an input has it."""
     inputs = {image.resolve() for image in images}
     taken: set[str] = set()
     names = []
@@ -104,12 +105,12 @@ def output_names(images: list[Path], out: Path) -> list[str]:
     return names
 
 
-def _in_words(reading: Reading, most: int = 5) -> str:
-    """The relationships for the table, or why there are none."""
+def _describe(reading: Reading, most: int = 5) -> str:
+    """Describe the relationships for the table, or why there are none."""
     if failure := reading.parsed.failure:
-        return f"no graph in the answer ({failure})"
+        return f"no graph in the completion ({failure})"
     if not len(reading.graph):
-        return f"nothing is scored {reading.threshold:g} or higher"
+        return f"no score of {reading.threshold:g} or higher"
     lines = [" ".join(triplet) for triplet in reading.graph.triplets]
-    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    more = [f"{len(lines) - most} more"] if len(lines) > most else []
     return "\n".join([*lines[:most], *more])

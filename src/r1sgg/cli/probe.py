@@ -1,4 +1,4 @@
-"""`r1sgg probe`: the VQA probe of one model, or the table of several. The work is in `r1sgg.probing`."""
+"""`r1sgg probe`: run the VQA probe on a model, or tabulate finished probes. The work is done by `r1sgg.probing`."""
 
 from __future__ import annotations
 
@@ -26,30 +26,38 @@ def probe(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; with --table for table.md and table.html.")
     ] = None,
-    table: Annotated[bool, typer.Option("--table", help="Join finished probes into one table; no model runs.")] = False,
-    model: Annotated[str, typer.Option(help="Checkpoint folder, name on the Hub (owner/name), or tiny.")] = "tiny",
-    settings: Annotated[str, typer.Option(help="all, or some: 'original/*,masked-image/no-boxes'.")] = "all",
+    table: Annotated[bool, typer.Option("--table", help="Join finished probes into one table; runs no model.")] = False,
+    model: Annotated[str, typer.Option(help="Checkpoint folder, Hub name (owner/name), or tiny.")] = "tiny",
+    settings: Annotated[str, typer.Option(help="all, or a list such as 'original/*,masked-image/no-boxes'.")] = "all",
     answering: Annotated[str, typer.Option(help="generate, letters, or logprobs (over permutations).")] = "generate",
     distractors: Annotated[str, typer.Option(help="uniform, frequency, or hard (needs --train).")] = "uniform",
-    train: Annotated[Path | None, typer.Option(help="Training graphs, for frequency and hard distractors.")] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="Training ground truth, for frequency and hard distractors.")
+    ] = None,
     vocabulary: Annotated[
-        str, typer.Option(help="Predicates to choose from: vg150, psg, a JSON file; open: those that occur.")
+        str, typer.Option(help="Predicates of the options: vg150, psg, a JSON file; open: those that occur.")
     ] = "open",
-    boxes: Annotated[str, typer.Option(help="Coordinates in the question: the family's, or pixels.")] = "family",
-    seed: Annotated[int, typer.Option(help="Of distractors, positions and noise.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions answered together.")] = 8,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest free answer.")] = 64,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for 95 % intervals; 0: none.")] = 1000,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many images.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(min=1024, help="Reduce images to at most so many pixels.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU where there is one.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32 on a CPU, else the checkpoint's own.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew where the folder holds answers.")] = False,
+    boxes: Annotated[
+        str, typer.Option(help="Coordinates in the question: family (the model family's) or pixels.")
+    ] = "family",
+    seed: Annotated[int, typer.Option(help="Random seed of distractors, option order and noise.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions per batch.")] = 8,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum length of a generated answer.")] = 64,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for 95 % intervals; 0: no intervals.")] = 1000,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images.")] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1024, help="Resize larger images to at most this many pixels.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Type of the weights; default: float32 on a CPU, else the checkpoint's.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over if the folder holds answers.")] = False,
 ) -> None:
-    """Ask a model which predicate holds between two objects, with the image, with noise, and with the objects hidden.
+    """Ask a model which predicate relates two objects, given the image, noise, or the image with the objects masked.
 
-    Four options a question, nine settings; a killed run is continued by the same command. If images cannot be opened,
-    their questions are not counted and the exit code is 1.
+    Each question has four options; there are nine settings. The same command resumes a killed run. Questions about
+    images that cannot be opened are not counted; the exit code is then 1.
 
     Example: `r1sgg probe --ground-truth val/gt.jsonl --model tiny --answering letters --out probes/tiny`
 
@@ -63,7 +71,7 @@ def probe(
         _join(folders, out)
         return
     if folders:
-        raise ConfigError(f"{folders[0]}: folders belong to --table; the results of a probe go to --out")
+        raise ConfigError(f"{folders[0]}: expected folders with --table only; the results of a probe go to --out")
     if ground_truth is None or out is None:
         raise ConfigError("expected --ground-truth and --out, or --table with folders of finished probes")
 
@@ -86,7 +94,7 @@ def probe(
         limit=limit,
         resamples=bootstrap,
     )
-    plan.questions(ground_truth)  # a wrong file is refused before a model is loaded
+    plan.questions(ground_truth)  # raises for a wrong file before the model is loaded
     reader = open_quietly(Opening(model, device=device, dtype=dtype, max_pixels=max_pixels))
     with progress_bar("probe") as progress:
         outcome = run(
@@ -103,12 +111,12 @@ def probe(
 
     _show(read_probes([out]))
     if outcome.asked:
-        typer.echo(f"{outcome.asked} questions asked, {outcome.asked / outcome.seconds:.1f} a second")
+        typer.echo(f"{outcome.asked} questions asked, {outcome.asked / outcome.seconds:.1f} per second")
     for reason, count in outcome.summary["left_out"].items():
-        typer.echo(f"{count} relations gave no question: {reason.replace('_', ' ')}")
+        typer.echo(f"{count} relations were left out: {reason.replace('_', ' ')}")
     typer.echo(f"wrote {out}")
     if outcome.failed:
-        typer.echo(f"{outcome.failed} questions were not asked: their image cannot be opened", err=True)
+        typer.echo(f"{outcome.failed} questions were not asked because their image cannot be opened", err=True)
         raise typer.Exit(PARTLY_FAILED)
 
 
@@ -144,8 +152,8 @@ def _show(models: Sequence[ProbedModel]) -> None:
     for found in models:
         for column in COLUMNS:
             shown.add_column(column if len(models) == 1 else f"{found.name}\n{column}", justify="right")
-    for image, told, cells in table_rows(models):
-        shown.add_row(image, told, *cells)
+    for image, text, cells in table_rows(models):
+        shown.add_row(image, text, *cells)
     console = Console()
     console.print(shown)
     for line in remarks(models):

@@ -1,4 +1,4 @@
-"""`r1sgg publish`: a trained run becomes a checkpoint for others."""
+"""`r1sgg publish`: make a checkpoint of a trained run that others can use."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ from r1sgg.cli.root import app
 
 @app.command()
 def publish(
-    checkpoint: Annotated[str, typer.Argument(help="A run's folder, whole or a LoRA adapter.")],
+    checkpoint: Annotated[str, typer.Argument(help="Folder of a run: a whole model or a LoRA adapter.")],
     out: Annotated[Path, typer.Option(help="New folder for the checkpoint.")],
     results: Annotated[
-        Path | None, typer.Option(help="What `r1sgg evaluate --json` measured of it, for the model card.")
+        Path | None, typer.Option(help="JSON file from `r1sgg evaluate --json`, for the model card.")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="Weights: bfloat16, float16, float32, or auto (as is).")] = "bfloat16",
-    push: Annotated[str | None, typer.Option(metavar="OWNER/NAME", help="Upload it to the Hub as this.")] = None,
-    public: Annotated[bool, typer.Option("--public", help="With --push: everybody may see it.")] = False,
+    dtype: Annotated[
+        str, typer.Option(help="Type of the weights: bfloat16, float16, float32, or auto (unchanged).")
+    ] = "bfloat16",
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Upload the checkpoint to the Hub under this name.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="With --push: make it public.")] = False,
 ) -> None:
     """Merge an adapter into its base model, and write weights, processor, settings and a model card.
 
-    The card says what the model was trained on (with the data's hash), the recipe, the rewards and what was measured.
-    Nothing is uploaded without --push, and what is uploaded is private without --public.
+    The card states the training data with its hash, the recipe, the rewards and the results. Nothing is uploaded
+    without --push, and uploads are private unless --public is given.
 
     Example: `r1sgg publish runs/grpo --out published --results results.json --push me/my-model`
     """
     from r1sgg.errors import ConfigError, require
 
     if public and push is None:
-        raise ConfigError("--public: expected --push OWNER/NAME beside it, found none")
+        raise ConfigError("--public: expected --push OWNER/NAME too, found none")
     require("transformers", "train")
     from transformers.utils import logging
 

@@ -1,4 +1,4 @@
-"""`r1sgg report`: predictions, truth and training logs as an HTML page. The report itself is `r1sgg.pages.report`."""
+"""`r1sgg report`: results and training logs as an HTML page. The work is done by `r1sgg.pages.report`."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from r1sgg.cli.root import app
 from r1sgg.files import locked, write_json
 
 _ON_TERMINAL = ("failure_rate", "AP50", "R@50", "mR@50", "precision", "relations_per_image")
-"""Columns that fit a terminal of 80 characters beside the files' names; the page has them all."""
+"""Columns that fit into 80 characters beside the names of the files; the page has all columns."""
 
 
 @app.command()
 def report(
-    out: Annotated[Path, typer.Option(help="The HTML file to write; what is large goes into a folder beside it.")],
+    out: Annotated[Path, typer.Option(help="HTML file to write; large data goes into a folder beside it.")],
     predictions: Annotated[
-        list[Path] | None, typer.Argument(help="Predictions files (JSON Lines), a row each.")
+        list[Path] | None, typer.Argument(help="Predictions files (JSON Lines), one row each.")
     ] = None,
     ground_truth: Annotated[Path | None, typer.Option(help="Ground truth (JSON Lines) of the same images.")] = None,
-    vocabulary: Annotated[str, typer.Option(help="Names that count: vg150, psg, open, or a JSON file.")] = "open",
-    protocol: Annotated[str, typer.Option(help="How predictions are counted: strict or reference.")] = "strict",
+    vocabulary: Annotated[str, typer.Option(help="Vocabulary: vg150, psg, open, or a JSON file.")] = "open",
+    protocol: Annotated[str, typer.Option(help="Protocol of the figures: strict or reference.")] = "strict",
     runs: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Run folder: curves of its metrics.jsonl, samples of its completions.jsonl; may be repeated."
-        ),
+        typer.Option(help="Folder of a training run, for its curves and sampled completions; may be repeated."),
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "Scene graphs",
-    limit: Annotated[int | None, typer.Option(min=0, help="Most images that can be opened, bad ones first.")] = None,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0: none.")] = 1000,
-    embed: Annotated[
-        bool | None, typer.Option(help="Put all into the page, or the images into the folder; else by size.")
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="Maximum number of images in the browser, worst first.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write every file's results here, by its name.")] = None,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for 95 % intervals; 0: no intervals.")] = 1000,
+    embed: Annotated[
+        bool | None, typer.Option(help="Embed images in the page, or put them into the folder; default: by size.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="File for the results as JSON, by the name of the predictions file.")
+    ] = None,
 ) -> None:
-    """Write a page with results, training curves, and a browser of errors: every image with truth and prediction.
+    """Write a page with results, training curves, and a browser of errors: ground truth and prediction of every image.
 
-    The page works from a file, without a network and without the files it was made from. Without predictions it shows
-    run folders alone.
+    The page can be opened from disk, needs no network and none of the files it was made from. Without predictions it
+    shows training runs only.
 
     Example: `r1sgg report sft.jsonl grpo.jsonl --ground-truth gt.jsonl --runs runs/sft --out report.html`
     """
@@ -85,6 +87,6 @@ def report(
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """The files' names without ending; with their folder where that does not tell them apart."""
+    """Return the file names without suffix; with their folders if the names alone are not unique."""
     stems = [p.stem for p in paths]
     return stems if len(set(stems)) == len(stems) else [str(p.with_suffix("")) for p in paths]

@@ -88,17 +88,17 @@ class Application(typer.Typer):
 
 app = Application(
     name="r1sgg",
-    help="Teach multimodal models to read images as scene graphs, measure them, and use the result.",
+    help="Train multimodal models to read images as scene graphs, evaluate them, and use the graphs.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = Application(no_args_is_help=True, help="Make and convert data sets.")
+data_app = Application(no_args_is_help=True, help="Create, convert and inspect data sets.")
 app.add_typer(data_app, name="data")
 
 PARTLY_FAILED = 1
-"""Exit code of a command that went to its end though some items failed."""
+"""Exit code of a command that finished although some items failed."""
 
 
 def _version(value: bool) -> None:
@@ -109,8 +109,10 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what is done.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log each step.")] = False,
 ) -> None:
-    """Options of every command."""
+    """Options common to all commands."""
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")

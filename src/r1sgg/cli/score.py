@@ -1,4 +1,4 @@
-"""`r1sgg score`: rewards of answers, from a file alone (no model, no torch). The scoring itself is `r1sgg.rewards`."""
+"""`r1sgg score`: rewards of completions in a file, by `r1sgg.rewards`. Needs no model and no torch."""
 
 from __future__ import annotations
 
@@ -16,31 +16,37 @@ _BATCH = 256
 
 @app.command()
 def score(
-    cases: Annotated[Path, typer.Argument(help="JSON Lines: ground-truth lines with `completion` and `frame`.")],
-    out: Annotated[Path, typer.Option(help="Where the scores go, a line per case.")],
-    similarity: Annotated[str, typer.Option(help="How labels are compared: glove, exact or spacy:MODEL.")] = "glove",
+    cases: Annotated[Path, typer.Argument(help="JSON Lines: ground truth with `completion` and `frame`.")],
+    out: Annotated[Path, typer.Option(help="File for the scores, one line per case.")],
+    similarity: Annotated[str, typer.Option(help="Label similarity: glove, exact or spacy:MODEL.")] = "glove",
     rewards: Annotated[
         str,
         typer.Option(
-            help='A reward set, FILE.py:FUNCTION, or terms and weights: {"format": 1, "my_rewards.py:my_term": 2}.'
+            help='A reward set, FILE.py:FUNCTION, or weights by term: {"format": 1, "my_rewards.py:my_term": 2}.'
         ),
     ] = "paper-v1",
     task: Annotated[str, typer.Option(help="sgg, det (objects only) or cls (relationships between given objects).")] = (
         "sgg"
     ),
-    unclamped: Annotated[bool, typer.Option("--unclamped", help="Let negative cosines count.")] = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Read truncated JSON as far as it goes.")] = False,
+    unclamped: Annotated[
+        bool, typer.Option("--unclamped", help="Count negative cosines as they are, not as 0.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Keep the complete items of broken or truncated completions.")
+    ] = False,
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Say per object and triplet what was matched, missed or spurious, and why."),
+        typer.Option(
+            "--explain", help="Report for each object and triplet whether it was matched, missed or spurious, and why."
+        ),
     ] = False,
 ) -> None:
     """Score completions with every reward term.
 
     A case is a ground-truth line plus `completion` (raw text) and `frame` ([width, height] that the completion's boxes
-    are relative to). Each output line holds image_id, the terms (format, node, edge, hard_recall, hard_recall_relax;
-    null where one does not apply), their weighted total and the issues of the text. A case that cannot be read gets a
-    line with `error`, the others are scored all the same, and the exit code is 1.
+    are relative to). Each output line has image_id, the terms (format, node, edge, hard_recall, hard_recall_relax; null
+    if one does not apply), their weighted total and the issues of the completion. A case that cannot be read gets a
+    line with `error`; the exit code is then 1.
 
     Example: `r1sgg score cases.jsonl --out scores.jsonl --rewards balanced --explain`
     """
@@ -90,7 +96,7 @@ def score(
 
 
 def _batches(path: Path) -> Iterator[list[dict[str, Any]]]:
-    """Cases in groups: {"example", "completion", "frame"}, or {"image_id", "line", "error"} for an unreadable one."""
+    """Yield batches of cases: {"example", "completion", "frame"}, or {"image_id", "line", "error"} if unreadable."""
     from r1sgg.data.jsonl import read_lines
     from r1sgg.errors import InputError
 

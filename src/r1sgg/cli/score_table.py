@@ -1,4 +1,4 @@
-"""What `r1sgg score` prints: the mean of every term, and with --explain one table an answer. No scoring here."""
+"""What `r1sgg score` prints: the mean of every term, and with --explain the details of each completion."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 def print_summary(console: Console, scores: Sequence[Score], rubric: Rubric, failed: int) -> None:
-    """Mean of every term over the answers it applies to, and the issues by kind."""
+    """Print the mean of every term over the completions it applies to, and the issues by kind."""
     table = Table(
-        title=f"{len(scores)} answers, similarity {rubric.similarity.name}" + (f", {failed} bad" if failed else "")
+        title=f"{len(scores)} completions, similarity {rubric.similarity.name}"
+        + (f", {failed} unreadable" if failed else "")
     )
-    for column in ("term", "weight", "mean", "answers"):
+    for column in ("term", "weight", "mean", "completions"):
         table.add_column(column, justify="left" if column == "term" else "right")
     for name in rubric.names:
         values = [v for s in scores if (v := s.terms[name]) is not None]
@@ -33,15 +34,15 @@ def print_summary(console: Console, scores: Sequence[Score], rubric: Rubric, fai
 
 
 def print_explanation(console: Console, line: dict[str, Any]) -> None:
-    """One answer: its terms, then every object and triplet with its fate and the reason."""
+    """Print one completion: its terms, then every object and triplet with its outcome and the reason."""
     terms = ", ".join(f"{k} {v:.3f}" for k, v in line.items() if isinstance(v, float))
-    told = line["explain"]
-    rows = [f"image {line['image_id']}: {terms}", f"  format: {told['format']}"]
+    explained = line["explain"]
+    rows = [f"image {line['image_id']}: {terms}", f"  format: {explained['format']}"]
     for kind in ("objects", "triplets"):
-        for row in told[kind]:
+        for row in explained[kind]:
             credit = "" if row["credit"] is None else f" ({row['credit']:.3f})"
             rows.append(f"  {row['fate']:8} {_words(row['truth'])} <- {_words(row['predicted'])}{credit}: {row['why']}")
-    rows += [f"  issue {issue['kind']} {issue['detail']}: {issue['policy']}" for issue in told["issues"]]
+    rows += [f"  issue {issue['kind']} {issue['detail']}: {issue['policy']}" for issue in explained["issues"]]
     console.print("\n".join(rows), markup=False, highlight=False, soft_wrap=True)
 
 

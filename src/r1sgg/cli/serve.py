@@ -1,4 +1,4 @@
-"""`r1sgg serve`: the HTTP API. The work is in `r1sgg.serving`."""
+"""`r1sgg serve`: the HTTP API of `r1sgg.serving`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ from r1sgg.cli.root import app
 def serve(
     model: Model = "tiny",
     engine: Engine = "hf",
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Most images answered together.")] = 16,
-    queue: Annotated[int, typer.Option(min=1, help="Most images that wait; then 429.")] = 64,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Largest request.")] = 20_000_000,
-    max_image_pixels: Annotated[int, typer.Option(min=1, help="Largest image that is decoded.")] = 40_000_000,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for an answer; then 504.")] = 60.0,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all addresses.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = 8000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of images per batch.")] = 16,
+    queue: Annotated[int, typer.Option(min=1, help="Maximum number of waiting images; more get status 429.")] = 64,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Maximum size of a request.")] = 20_000_000,
+    max_image_pixels: Annotated[int, typer.Option(min=1, help="Maximum number of pixels of an image.")] = 40_000_000,
+    image_memory: Annotated[
+        int, typer.Option(min=1, help="Maximum number of bytes that all images take while they are decoded.")
+    ] = 160_000_000,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds per request, all of it; then status 504.")] = 60.0,
+    grace: Annotated[int, typer.Option(min=1, help="Seconds that running requests get after SIGTERM.")] = 8,
     max_new_tokens: MaxNewTokens = 1024,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="Host that images may be fetched from; .DOMAIN for all of one.")
+        list[str] | None,
+        typer.Option(help="Host that images may be fetched from, .DOMAIN for all hosts of a domain; may be repeated."),
     ] = None,
     api_key: Annotated[
         str | None, typer.Option(help="Name of the environment variable that holds the API key.", metavar="VARIABLE")
@@ -39,45 +44,46 @@ def serve(
 ) -> None:
     """Serve scene graphs over HTTP: POST an image to /v1/graph; the API page is at /docs.
 
-    What waits while the model is busy is answered as one batch. Without --api-key anybody who reaches the address may
-    ask, so by default only this machine does.
+    Requests that arrive while the model is busy form the next batch. Without --api-key anyone who can reach the address
+    may use the API; the default address is reachable from this machine only.
 
     Example: `r1sgg serve --model tiny --port 8000`
     """
     from r1sgg.errors import ConfigError, require
 
     require("fastapi", "web")
-    uvicorn = require("uvicorn", "web")
+    require("uvicorn", "web")
     key = None
     if api_key is not None:
         key = os.environ.get(api_key, "").strip()
         if not key:
-            raise ConfigError(f"--api-key {api_key}: expected the key in this environment variable, found nothing")
-    from r1sgg.cli.loading import asking, open_quietly
+            raise ConfigError(f"--api-key {api_key}: expected the API key in this environment variable, found nothing")
+    from r1sgg.cli.loading import open_quietly, prompt_options
     from r1sgg.inference.engines import Opening
     from r1sgg.serving.app import ServerSettings, build_app
+    from r1sgg.serving.connection import run
 
     settings = ServerSettings(
         most_images=batch_size,
         queue=queue,
         most_bytes=max_bytes,
         most_pixels=max_image_pixels,
+        image_memory=image_memory,
         answer_seconds=timeout,
         key=key,
         hosts=tuple(allow_host or ()),
         max_new_tokens=max_new_tokens,
     )
-    asked = asking(prompt, vocabulary, answer_format, guide=True)
-    reader = open_quietly(Opening(model, engine, device, dtype, max_pixels, **asked))
+    options = prompt_options(prompt, vocabulary, answer_format, guide=True)
+    reader = open_quietly(Opening(model, engine, device, dtype, max_pixels, **options))
     application = build_app(reader, settings, model)
     listening = _listen(host, port)
     typer.echo(f"r1sgg serves {model} on http://{host}:{listening.getsockname()[1]}/docs", err=True)
-    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", access_log=False))
-    server.run(sockets=[listening])
+    run(application, listening, grace)
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """An open socket, before anything is said to be served.
+    """Open the socket, so that an address in use is an error before the server announces itself.
 
     Raises:
         ConfigError: the address can't be used.

@@ -1,4 +1,4 @@
-"""`r1sgg sft`: supervised fine-tuning by a recipe."""
+"""`r1sgg sft`: supervised fine-tuning from a recipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from r1sgg.cli.root import PARTLY_FAILED, app
 from r1sgg.errors import require
 
 OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""Options that typer does not know go to the recipe's reader, which knows TRL's and complains about the rest."""
+"""Options that typer does not know go to the recipe reader, which accepts TRL's options and rejects all others."""
 
 
 @app.command(context_settings=OPEN)
@@ -25,8 +25,8 @@ def sft(
 
         r1sgg sft --config configs/tiny-sft.yaml --data train/gt.jsonl --output_dir runs/sft --max_steps 200
 
-    Add --resume to go on from the last checkpoint. The folder gets the trained checkpoint,
-    metrics.jsonl and config.yaml.
+    Add --resume to continue from the last checkpoint. The output folder holds the trained checkpoint, metrics.jsonl and
+    config.yaml.
     """
     require("trl", "train")
     from r1sgg.training.sft import train_sft

@@ -1,4 +1,4 @@
-"""`r1sgg tiny`: a random-weight Qwen2-VL to train from, made in seconds."""
+"""`r1sgg tiny`: create a small Qwen2-VL with random weights, to train from."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from r1sgg.cli.root import app
 
 @app.command()
 def tiny(
-    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")],
-    seed: Annotated[int, typer.Option(help="Names the random weights.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoint.")],
+    seed: Annotated[int, typer.Option(help="Random seed of the weights.")] = 0,
     max_pixels: Annotated[
-        int, typer.Option(min=28 * 28, help="Images are reduced to at most so many pixels (784 a token).")
+        int, typer.Option(min=28 * 28, help="Images are resized to at most this many pixels (784 per image token).")
     ] = 336 * 336,
 ) -> None:
-    """Make a tiny Qwen2-VL (3.1 million parameters) with random weights.
+    """Create a tiny Qwen2-VL (3.1 million parameters) with random weights.
 
-    It is an ordinary checkpoint folder: AutoProcessor and AutoModelForImageTextToText load it, and every command takes
-    it as --model. It knows nothing yet: train it with `r1sgg sft`.
+    It is an ordinary checkpoint folder that AutoProcessor and AutoModelForImageTextToText load, and that every command
+    accepts as --model. It is untrained; train it with `r1sgg sft`.
 
     Example: `r1sgg tiny --out runs/tiny --seed 0`
     """

@@ -1,7 +1,9 @@
-"""`r1sgg web`: the demo page. The work is in `r1sgg.pages.web`."""
+"""`r1sgg web`: the demo page of `r1sgg.pages.web`."""
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -24,7 +26,7 @@ def web(
     device: Device = None,
     dtype: Dtype = None,
 ) -> None:
-    """Open a page on which photos become scene graphs while you watch.
+    """Serve a web page that reads photos as scene graphs and shows each graph while it is generated.
 
     Example: `r1sgg web --model tiny --browser`
     """
@@ -38,7 +40,15 @@ def web(
     examples = [scene(seed, SMALL).image for seed in split_seeds("test", 9, _EXAMPLES)]
     demo = build_demo(Opening(model, engine, device, dtype, max_pixels), max_new_tokens, examples)
     typer.echo(f"r1sgg shows {model} on http://{host}:{port}", err=True)
+    signal.signal(signal.SIGTERM, _end)
     try:
         launch(demo, host, port, inbrowser=browser)
     except OSError as error:
         raise ConfigError(f"--host {host} --port {port}: expected a free address of this machine: {error}") from error
+    finally:
+        demo.work.cleanup()  # uploads
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Leave as after an error, so that what has to be cleaned up is."""
+    raise SystemExit(128 + number)

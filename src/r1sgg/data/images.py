@@ -1,27 +1,44 @@
 """Open images of any kind: rotated, CMYK, 16 bit, palette, cut off or far too large.
 
-They are not resized: a model's processor does that.
+Only the formats in `formats` are opened: Pillow knows about fifty more, among them PostScript, which it hands to an
+interpreter. Images are not resized: a model's processor does that. (The server reduces images while it decodes them, to
+bound its memory: `r1sgg.serving.reducing`.)
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
+import importlib.util
 import io
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from r1sgg.errors import ImageError
 
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded (a 20,000 x 20,000 file of a few kilobytes takes 1.2 GB)."""
 
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 are rotated by 90 degrees
+_WIDTH, _LENGTH = 0x0100, 0x0101  # TIFF tags
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Return Pillow's names of the image formats that are opened; HEIF if the package pillow-heif is installed."""
+    if importlib.util.find_spec("pillow_heif"):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def open_image(source: Path | bytes, *, where: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -37,16 +54,14 @@ def open_image(source: Path | bytes, *, where: str | None = None, max_pixels: in
     Raises:
         ImageError: the file is missing, not an image, cut off, or has more than `max_pixels`.
     """
-    where, handle = _named(source, where)
-    with _named_faults(where, max_pixels), Image.open(handle) as image:
-        _check_size(image, where, max_pixels)
+    with opened(source, where, max_pixels) as image:
         image.load()
         return upright_rgb(image)
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Return a decoded image of any mode as `open_image` does."""
-    return _rgb(ImageOps.exif_transpose(image))
+    return rgb(ImageOps.exif_transpose(image))
 
 
 def image_size(source: Path | bytes, *, where: str | None = None, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -55,17 +70,34 @@ def image_size(source: Path | bytes, *, where: str | None = None, max_pixels: in
     Raises:
         ImageError: the file is missing, not an image, or has more than `max_pixels`.
     """
-    where, handle = _named(source, where)
-    with _named_faults(where, max_pixels), Image.open(handle) as image:
-        _check_size(image, where, max_pixels)
-        sideways = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
-        return (image.height, image.width) if sideways else image.size
+    with opened(source, where, max_pixels) as image:
+        return (image.height, image.width) if sideways(image) else image.size
 
 
-def _named(source: Path | bytes, where: str | None) -> tuple[str, Path | io.BytesIO]:
+def sideways(image: Image.Image) -> bool:
+    """Whether the EXIF orientation of an image swaps its width and height; Pillow decodes a PNG to find out."""
+    if image.getexif().get(_ORIENTATION) not in (5, 6, 7, 8):
+        return False
+    # newer versions of Pillow have swapped those of a TIFF already
+    tags = getattr(image, "tag_v2", None)
+    return tags is None or image.size == (tags.get(_WIDTH), tags.get(_LENGTH))
+
+
+@contextlib.contextmanager
+def opened(source: Path | bytes | BinaryIO, where: str | None, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+    """Open an image and read its header, but not its pixels; faults inside the block become `ImageError`.
+
+    Raises:
+        ImageError: the file is missing, not an image of `formats`, damaged, or has more than `max_pixels`.
+    """
     if isinstance(source, bytes):
-        return where or f"{len(source)} bytes", io.BytesIO(source)
-    return where or str(source), source
+        where, source = where or f"{len(source)} bytes", io.BytesIO(source)
+    where = where or str(source)
+    with _named_faults(where, max_pixels), Image.open(source, formats=formats()) as image:
+        if image.width * image.height > max_pixels:
+            found = f"{image.width}x{image.height}"
+            raise ImageError(where, expected=f"at most {max_pixels:,} pixels", found=found, hint="shrink it")
+        yield image
 
 
 @contextlib.contextmanager
@@ -82,11 +114,14 @@ def _named_faults(where: str, max_pixels: int) -> Iterator[None]:
     except (IsADirectoryError, PermissionError) as error:
         raise ImageError(where, expected="a readable image file", found=error.strerror or "none") from error
     except UnidentifiedImageError as error:
-        raise ImageError(where, expected="an image (JPEG, PNG, ...)", found="a file of another kind") from error
+        known = ", ".join(formats())
+        raise ImageError(where, expected=f"an image ({known})", found="a file of another kind") from error
     except Image.DecompressionBombError as error:
         raise ImageError(
             where, expected=f"at most {max_pixels:,} pixels", found="far more", hint="shrink it"
         ) from error
+    except MemoryError as error:
+        raise ImageError(where, expected="room to decode the image", found="no memory", hint="shrink it") from error
     except _DAMAGE as error:
         raise ImageError(
             where, expected="a whole image", found=f"damaged data ({error})", hint="fetch it again"
@@ -99,31 +134,36 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def _check_size(image: Image.Image, where: str, max_pixels: int) -> None:
-    if image.width * image.height > max_pixels:
-        found = f"{image.width}x{image.height}"
-        raise ImageError(where, expected=f"at most {max_pixels:,} pixels", found=found, hint="shrink it")
+def rgb(image: Image.Image, white: float | None = None) -> Image.Image:
+    """Return a decoded image of any mode as 8-bit RGB, not turned; transparent parts become white.
 
-
-def _rgb(image: Image.Image) -> Image.Image:
+    Args:
+        image: an image, or a part of one.
+        white: the value of white, see `white_of`; found in the image if None.
+    """
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I") or image.mode == "F":
+    if deep(image):
         values = np.asarray(image, dtype=np.float64)
-        return Image.fromarray(
-            (values.clip(0, None) * (255 / _white(image.mode, values))).clip(0, 255).astype(np.uint8)
-        ).convert("RGB")
+        scale = 255 / (white or white_of(image))
+        return Image.fromarray((values.clip(0, None) * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        background = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(background, image).convert("RGB")
     return image.convert("RGB")
 
 
-def _white(mode: str, values: np.ndarray) -> float:
+def deep(image: Image.Image) -> bool:
+    """Whether the pixels are greys of more than 8 bits."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def white_of(image: Image.Image) -> float:
     """Return the value of white: fixed for some modes, else the end of the smallest usual range that has all values."""
-    if mode.startswith("I;16"):
+    if image.mode.startswith("I;16"):
         return 65535.0
-    top = float(values.max(initial=0))
-    ranges = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0)
+    extrema: tuple[float, float] = image.getextrema()  # type: ignore[assignment]  # one band
+    top = max(0.0, float(extrema[1]))
+    ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
     return next((white for white in ranges if top <= white), top)

@@ -22,6 +22,7 @@ from PIL import Image
 
 from r1sgg.data.base import Example, example_of_record
 from r1sgg.data.dataset import DataSet
+from r1sgg.data.images import formats
 from r1sgg.errors import ImageError, InputError
 from r1sgg.files import move, write_file
 
@@ -146,7 +147,7 @@ def _ordinary_file(path: Path | None) -> bytes | None:
     """Return the bytes of a file that every reader decodes as we do; None for another (palette, grey, CMYK, ...)."""
     if path is None:
         return None
-    with Image.open(path) as image:
+    with Image.open(path, formats=formats()) as image:
         ordinary = image.format in _VERBATIM and image.mode == "RGB" and "transparency" not in image.info
     return path.read_bytes() if ordinary else None
 

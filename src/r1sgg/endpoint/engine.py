@@ -1,12 +1,12 @@
-"""The endpoint engine: any server that speaks OpenAI's chat completions, near or far, paid or not.
+"""The endpoint engine: any server with the OpenAI chat-completions API, local or remote.
 
     engine = EndpointEngine(Endpoint(model="gpt-4o", requests_per_minute=500))
     completions = engine.generate(images, chats, Sampling())
 
-Many images are asked about at a time; answers keep the images' order. An image that gets no answer has
-`Completion.error`, and the others go on; what every image would meet raises `ModelError` and stops at once. HTTP is
-`endpoint_http`, the format `endpoint_wire`, answers held to a `GuideSpec` `endpoint_guided`. It deliberately resizes no
-image (a frame in pixels would no longer hold) and keeps no answers. See docs/endpoint.md.
+Several images are sent at a time; completions keep the order of the images. An image for which the request fails has
+`Completion.error`, and the run continues; an error that every image would meet raises `ModelError`. HTTP is in
+`r1sgg.endpoint.http`, the format in `wire`, completions that satisfy a `GuideSpec` in `guided`. Images are never
+resized here, because a frame in pixels would become wrong, and nothing is cached. See docs/endpoint.md.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = ["Endpoint", "EndpointEngine", "Prices", "Usage"]
 
 
 class EndpointEngine:
-    """Answers chats through an endpoint; see `r1sgg.inference.engine.Engine`."""
+    """Generates completions through an endpoint; see `r1sgg.inference.engine.Engine`."""
 
     def __init__(
         self,
@@ -54,16 +54,16 @@ class EndpointEngine:
         sleep: Sleep | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Take the key from the environment; no request is sent yet.
+        """Read the key from the environment; send no request yet.
 
         Args:
-            endpoint: where and how.
-            clock: see `Transport`, as `sleep` and `jitter`.
-            sleep: waits for seconds.
-            jitter: a number in [0, 1).
+            endpoint: the server and its settings.
+            clock: see `Transport`, also for `sleep` and `jitter`.
+            sleep: waits for that many seconds.
+            jitter: returns a number in [0, 1).
 
         Raises:
-            ConfigError: no key where one was named.
+            ConfigError: the named variable holds no key.
             MissingDependencyError: httpx is not installed.
         """
         self.endpoint = endpoint
@@ -101,7 +101,7 @@ class EndpointEngine:
 
     @property
     def usage(self) -> Usage:
-        """What has been used so far."""
+        """Return the tokens, requests and cost so far."""
         used, prices = self._used, self.endpoint.prices
         cost = None
         if prices is not None:
@@ -118,15 +118,16 @@ class EndpointEngine:
         guides: Sequence[GuideSpec] | None = None,
         pieces: bool = False,
     ) -> list[Completion]:
-        """Answer each chat about its image, `concurrency` at a time.
+        """Generate a completion for each image and chat, `concurrency` at a time.
 
-        An image without an answer has `Completion.error`. Token counts are the server's, 0 where it gives none; a
-        guided answer's are the sum of its requests, and its `finish_reason` is "length" where one of them was cut.
+        If the requests for an image fail, its completion has `error`. Token counts are the server's, 0 if it reports
+        none; for a guided completion they are summed over its requests, and `finish_reason` is "length" if one of them
+        was truncated.
 
         Raises:
-            ConfigError: the server can't do what is asked (top_k, a compact guided answer).
-            ModelError: no further request can succeed: the key is refused, the model unknown, nobody there at the
-                first request, the budget spent, or `stop_after` images in a row had no answer.
+            ConfigError: the server does not support an option (top_k, guided compact completions).
+            ModelError: no further request can succeed: the key is refused, the model unknown, no server at the address
+                at the first request, the budget spent, or `stop_after` images in a row failed.
         """
         if not images:
             return []
@@ -143,23 +144,23 @@ class EndpointEngine:
             try:
                 completions = [job.result() for job in jobs]
             finally:
-                stop.set()  # where one job raised, or the user interrupted, the others send nothing more
+                stop.set()  # after an error or an interrupt, no other job may send another request
                 for job in jobs:
                     job.cancel()
         seconds = (time.perf_counter() - started) / len(images)
         return [dataclasses.replace(completion, seconds=seconds) for completion in completions]
 
     def _check(self, sampling: Sampling, specs: Sequence[GuideSpec | None]) -> None:
-        """Refuse what the server would silently do otherwise."""
+        """Raise for options that the server would silently ignore."""
         kind = self.endpoint.server
         if sampling.top_k and sampling.temperature > 0 and not self._server.own_sampling:
             raise ConfigError(
-                f"top_k: expected 0 for a server of the kind {kind!r}, which can't limit it, found {sampling.top_k}"
+                f"top_k: expected 0 for a server of kind {kind!r}, which does not support it, found {sampling.top_k}"
             )
         if not self._server.guide and any(spec and spec.answer_format != "json" for spec in specs):
             raise ConfigError(
-                f"answer format: expected json for guided answers from a server of the kind {kind!r}, found compact; "
-                "only a server with r1sgg's own guide (kind 'r1sgg') holds answers to it"
+                f"answer format: expected json for guided completions from a server of kind {kind!r}, found compact; "
+                "compact needs a server with r1sgg's own guide (server=r1sgg)"
             )
 
     def _answer(
@@ -172,7 +173,7 @@ class EndpointEngine:
         pieces: bool,
         stop: threading.Event,
     ) -> Completion:
-        """One image's answer; a fault that stops the run also stops the other threads."""
+        """Generate the completion of one image; an error that stops the run also stops the other threads."""
         try:
             url = image_url(image, self.endpoint.image_format)
             if isinstance(url, Failure):
@@ -187,7 +188,7 @@ class EndpointEngine:
         return Completion("", 0, "error", error=outcome.reason) if isinstance(outcome, Failure) else outcome
 
     def _note(self, outcome: Completion | Failure) -> None:
-        """Count failures in a row, but for those that are no fault of the server."""
+        """Count consecutive failures, except those that the image itself caused."""
         with self._lock:
             if isinstance(outcome, Completion):
                 self._failed_in_a_row = 0
@@ -195,13 +196,13 @@ class EndpointEngine:
                 self._failed_in_a_row += 1
                 if self._failed_in_a_row >= self.endpoint.stop_after:
                     count, last = self._failed_in_a_row, outcome.reason
-                    raise ModelError(f"{count} images in a row without an answer; the last: {last}")
+                    raise ModelError(f"{count} images in a row failed; the last: {last}")
 
     def ask(self, body: dict[str, Any], stop: threading.Event) -> Reply | Failure:
-        """Send one request and count what it used."""
+        """Send one request and add its tokens to the usage."""
         spent, budget = self.usage.cost, self.endpoint.budget
         if spent is not None and budget is not None and spent >= budget:
-            raise ModelError(f"the budget of {budget:g} is spent ({spent:g}); go on with a larger one")
+            raise ModelError(f"the budget of {budget:g} is spent ({spent:g}); continue with a larger one")
         outcome = self._transport.post(body, stop)
         if isinstance(outcome, Failure):
             return outcome
@@ -220,7 +221,7 @@ class EndpointEngine:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One image and everything that is asked about it."""
+    """One image and the requests about it."""
 
     engine: EndpointEngine
     url: str
@@ -231,12 +232,12 @@ class _Question:
     stop: threading.Event
 
     def free(self, spec: GuideSpec | None) -> Completion | Failure:
-        """One request; a guide, where there is one, is kept by the server."""
+        """Send one request; a guide, if any, is applied by the server."""
         reply = self._ask(self.chat, guide=None if spec is None else spec.to_json())
         return reply if isinstance(reply, Failure) else _completion([reply], reply.text, reply.pieces)
 
     def guided(self, spec: GuideSpec) -> Completion | Failure:
-        """One or two requests, held to a schema where the server can do that, and the rule of `endpoint_guided`."""
+        """Send one or two requests, with a JSON schema if the server supports it, and apply the rule of `guided`."""
         two = self.engine.endpoint.stages == 2
         *before, last = self.chat
         chat = [*before, {**last, "content": f"{last['content']}\n\n{guided.OBJECTS_FIRST}"}] if two else self.chat
@@ -244,9 +245,11 @@ class _Question:
         if isinstance(first, Failure):
             return first
         if (rows := guided.read_rows(first.text, "objects")) is None:
-            return self._astray(first, "objects")
+            return self._unreadable(first, "objects")
         things = guided.keep_objects(rows, spec)
-        ids = {thing.id if two else thing.said: thing.id for thing in reversed(things)}  # of two, the first is meant
+        ids = {
+            thing.id if two else thing.written_id: thing.id for thing in reversed(things)
+        }  # relationships refer to the first of two equal ids
         replies = [first]
         left = self.sampling.max_new_tokens - (first.output_tokens or 0)
         if two and len(things) > 1 and spec.max_relationships and left > 0:
@@ -259,7 +262,7 @@ class _Question:
             replies.append(second)
         rows = guided.read_rows(replies[-1].text, "relationships") if len(replies) == 2 or not two else []
         if rows is None and two and replies[-1].finish_reason == "stop":
-            return self._astray(replies[-1], "relationships")
+            return self._unreadable(replies[-1], "relationships")
         answer = guided.write(things, guided.keep_relationships(rows or [], spec, ids), spec)
         return _completion(replies, guided.joined(answer), guided.pieces_of(answer, replies))
 
@@ -286,13 +289,15 @@ class _Question:
         )
         return self.engine.ask(body, self.stop)
 
-    def _astray(self, reply: Reply, name: str) -> Failure:
-        found = repr(reply.text[:80]) + (" (cut at the length limit)" if reply.finish_reason == "length" else "")
-        return Failure(f'{self.engine.name}: expected JSON with a list "{name}" as the guide asks, found {found}')
+    def _unreadable(self, reply: Reply, name: str) -> Failure:
+        found = repr(reply.text[:80]) + (" (truncated at the length limit)" if reply.finish_reason == "length" else "")
+        return Failure(
+            f'{self.engine.name}: expected JSON with a list "{name}", which the guide requires, found {found}'
+        )
 
 
 def _completion(replies: Sequence[Reply], text: str, pieces: tuple[Piece, ...] | None) -> Completion:
-    """Replies to one image as one completion."""
+    """Combine the replies about one image into one completion."""
     values = [value for reply in replies for value in reply.logprobs]
     given = all(reply.logprobs for reply in replies)
     return Completion(

@@ -1,15 +1,15 @@
-"""Guided answers from servers that know JSON schemas at most: objects first, then relationships between them.
+"""Guided completions from servers with JSON schemas or without: objects first, then relationships between them.
 
-A schema can't say that a relationship names a declared object, so the declared ids become the enum of a second
-request. What no schema says is settled afterwards, by one rule, and the result is written anew as the paper's JSON:
+A schema can't require that a relationship names a declared object, so the declared ids become the enum of a second
+request. What no schema can require is enforced afterwards by one rule, and the graph is rendered again as JSON:
 
-- an object is left out if its name is unusable or not in the vocabulary, if its box is not four numbers with x1 < x2
-  and y1 < y2 (after rounding and clipping to the frame), if it repeats an id with its box, or if it is one too many;
+- an object is dropped if its name is unusable or not in the vocabulary, if its box is not four numbers with x1 < x2 and
+  y1 < y2 (after rounding and clipping to the frame), if it repeats an id with its box, or if it exceeds `max_objects`;
 - the others are numbered per class in order (`person.1`, `person.2`);
-- a relationship is left out if it names an object that is not there, or the same one twice, or a predicate that is
-  unusable or not in the vocabulary, if it stands there already, or if it is one too many.
+- a relationship is dropped if it names an object that was not declared, or the same object twice, if its predicate is
+  unusable or not in the vocabulary, if it is a duplicate, or if it exceeds `max_relationships`.
 
-Nothing is ever added, and no box or name is exchanged for another.
+Nothing is added, and no box or name is replaced by another.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from r1sgg.inference.engine import Piece
 # ---------------------------------------------------------------- schemas
 
 Schema = dict[str, Any]
-_OPEN = "[A-Za-z][A-Za-z0-9 '_-]{0,39}"  # as long as our guide's names
-_ESCAPED = re.compile(r"[.^$*+?()\[\]{}|\\/]")  # fewer than re.escape: a schema's regular expression knows no "\ "
+_OPEN = "[A-Za-z][A-Za-z0-9 '_-]{0,39}"  # same length limit as in `r1sgg.guiding`
+_ESCAPED = re.compile(r"[.^$*+?()\[\]{}|\\/]")  # not re.escape: regular expressions of JSON schemas have no "\ "
 
 
 def objects_schema(spec: GuideSpec) -> Schema:
@@ -43,7 +43,7 @@ def relationships_schema(spec: GuideSpec, ids: Sequence[str]) -> Schema:
 
 
 def graph_schema(spec: GuideSpec) -> Schema:
-    """Both lists in one; it can't tie a relationship's names to the objects."""
+    """Both lists in one; this schema can't restrict subjects and objects to declared ids."""
     return _object({"objects": _objects(spec), "relationships": _relationships(spec, _identifier(spec))})
 
 
@@ -62,14 +62,14 @@ def _relationships(spec: GuideSpec, end: Schema) -> Schema:
 
 
 def _identifier(spec: GuideSpec) -> Schema:
-    """A name and its number, which has as many digits as it can need: some models write digits for ever."""
+    """A name and its number, with a limited number of digits: some models never stop writing digits."""
     names = "|".join(_ESCAPED.sub(r"\\\g<0>", name) for name in spec.objects) or _OPEN
     digits = "[0-9]?" * (len(str(spec.max_objects)) - 1)
     return {"type": "string", "pattern": rf"^({names})\.[1-9]{digits}$"}
 
 
 def _object(properties: Mapping[str, Schema]) -> Schema:
-    """An object with exactly these keys, as strict schemas want it."""
+    """An object with exactly these keys, as strict schemas require."""
     return {
         "type": "object",
         "properties": dict(properties),
@@ -78,7 +78,7 @@ def _object(properties: Mapping[str, Schema]) -> Schema:
     }
 
 
-# ---------------------------------------------------------------- what is asked
+# ---------------------------------------------------------------- prompts
 
 OBJECTS_FIRST = (
     'First give the objects only, as one JSON object of the shape {"objects": [{"id": "object_name.number", "bbox": '
@@ -94,7 +94,7 @@ THEN_RELATIONSHIPS = (
 
 
 class Value(NamedTuple):
-    """A value of a row, and where it stands in the text."""
+    """A value of a row, and its position in the text."""
 
     value: Any
     start: int
@@ -107,7 +107,7 @@ _SPACE = re.compile(r"\s*")
 
 
 def read_rows(text: str, name: str) -> list[Row] | None:
-    """The rows of the list `name` in an answer, those before a fault where it is broken or cut; None without a list."""
+    """Read the rows of the list `name` up to the first syntax error; None if there is no such list."""
     found = re.compile(rf'"{name}"\s*:\s*\[').search(text, max(0, text.rfind("</think>")))
     if found is None:
         return None
@@ -122,12 +122,12 @@ def read_rows(text: str, name: str) -> list[Row] | None:
                 break
             position += 1
     except (json.JSONDecodeError, RecursionError):
-        pass  # what is whole is kept
+        pass  # the rows before the error are kept
     return rows
 
 
 def _row(text: str, position: int) -> tuple[Row, int]:
-    """The object at a position and the position after it; an empty row for any other value."""
+    """Read the object at a position; return it (any other value as an empty row) and the position after it."""
     _, end = _READER.raw_decode(text, position)
     row: Row = {}
     if text[position] != "{":
@@ -153,56 +153,56 @@ def _skip(text: str, position: int) -> int:
 
 
 class Part(NamedTuple):
-    """JSON that goes into the answer, and the characters of the model's text that said it."""
+    """JSON of the final completion, and the characters of the model's text that it comes from."""
 
     text: str
     start: int
     end: int
 
 
-class Thing(NamedTuple):
-    """An object that stays: its id in the answer, the id that the model gave it, and both parts."""
+class KeptObject(NamedTuple):
+    """An object that is kept: its final id, the id in the model's text, and both parts."""
 
     id: str
-    said: str
+    written_id: str
     parts: tuple[Part, Part]
 
 
-Link = tuple[Part, Part, Part]
-"""A relationship that stays: subject, predicate, object."""
+KeptRelationship = tuple[Part, Part, Part]
+"""A relationship that is kept: subject, predicate, object."""
 
 
-def keep_objects(rows: Iterable[Row], spec: GuideSpec) -> list[Thing]:
-    """The objects that stay, numbered per class."""
+def keep_objects(rows: Iterable[Row], spec: GuideSpec) -> list[KeptObject]:
+    """Return the objects that the rule keeps, numbered per class."""
     written = {normalize_name(name): name for name in spec.objects}
     numbers: dict[str, int] = {}
     seen: set[tuple[str, str]] = set()
-    things: list[Thing] = []
+    things: list[KeptObject] = []
     for row in rows:
         name, box = row.get("id"), row.get("bbox")
         if name is None or box is None or not isinstance(name.value, str) or len(things) == spec.max_objects:
             continue
-        said = name.value.strip()
-        stem = NUMBER_SUFFIX.sub("", said)
+        written_id = name.value.strip()
+        stem = NUMBER_SUFFIX.sub("", written_id)
         if written:
             stem = written.get(normalize_name(stem), "")
         corners = _corners(box.value, spec)
         coded = json.dumps(corners, separators=_separators(spec))
-        if corners is None or len(stem) > _LONGEST or not label_of_id(f"{stem}.1") or (said, coded) in seen:
+        if corners is None or len(stem) > _LONGEST or not label_of_id(f"{stem}.1") or (written_id, coded) in seen:
             continue
-        seen.add((said, coded))
+        seen.add((written_id, coded))
         numbers[stem] = numbers.get(stem, 0) + 1
         identifier = f"{stem}.{numbers[stem]}"
         parts = (Part(_json(identifier), name.start, name.end), Part(coded, box.start, box.end))
-        things.append(Thing(identifier, said, parts))
+        things.append(KeptObject(identifier, written_id, parts))
     return things
 
 
-def keep_relationships(rows: Iterable[Row], spec: GuideSpec, ids: Mapping[str, str]) -> list[Link]:
-    """The relationships that stay; `ids` gives the answer's id for each that the model may name."""
+def keep_relationships(rows: Iterable[Row], spec: GuideSpec, ids: Mapping[str, str]) -> list[KeptRelationship]:
+    """Return the relationships that the rule keeps; `ids` maps ids in the model's text to final ids."""
     written = {normalize_name(name): name for name in spec.predicates}
     seen: set[tuple[str, str, str]] = set()
-    links: list[Link] = []
+    links: list[KeptRelationship] = []
     for row in rows:
         values = [row.get(key) for key in ("subject", "predicate", "object")]
         if len(links) == spec.max_relationships:
@@ -228,7 +228,7 @@ _LONGEST = 240  # characters of a name; `parse` reads 256 of an id
 
 
 def _corners(box: Any, spec: GuideSpec) -> list[int] | None:
-    """Integers inside the frame with x1 < x2 and y1 < y2, or None."""
+    """Round and clip a box to integers in the frame with x1 < x2 and y1 < y2, or return None."""
     if type(box) is not list or len(box) != 4 or not all(type(v) is float and math.isfinite(v) for v in box):
         return None
     x1, y1, x2, y2 = (min(max(round(v), 0), int(spec.frame[k % 2])) for k, v in enumerate(box))
@@ -246,17 +246,17 @@ def _separators(spec: GuideSpec) -> tuple[str, str]:
 # ---------------------------------------------------------------- writing
 
 Answer = list[str | tuple[Part, int]]
-"""An answer's text in order: glue, and parts with the number of the reply that said them."""
+"""The final text in order: strings written here, and parts with the number of the reply they come from."""
 
 
-def objects_text(things: Sequence[Thing], spec: GuideSpec) -> str:
-    """The objects alone, as the second request repeats them."""
+def objects_text(things: Sequence[KeptObject], spec: GuideSpec) -> str:
+    """Render the objects alone, for the second request."""
     comma, colon = _separators(spec)
     return joined([f'{{"objects"{colon}[', *_rows([thing.parts for thing in things], _OBJECT, 0, comma, colon), "]}"])
 
 
-def write(things: Sequence[Thing], links: Sequence[Link], spec: GuideSpec) -> Answer:
-    """The whole answer; joined, it is what `r1sgg.graph.text.render` writes for the graph."""
+def write(things: Sequence[KeptObject], links: Sequence[KeptRelationship], spec: GuideSpec) -> Answer:
+    """Render the whole graph; joined, it equals `r1sgg.graph.text.render` of the graph."""
     comma, colon = _separators(spec)
     return [
         f'{"<think></think><answer>" if spec.think else ""}{{"objects"{colon}[',
@@ -281,14 +281,14 @@ def _rows(rows: Sequence[Sequence[Part]], keys: Sequence[str], reply: int, comma
 
 
 def joined(answer: Answer) -> str:
-    """The text of an answer."""
+    """Return the text of an answer."""
     return "".join(item if isinstance(item, str) else item[0].text for item in answer)
 
 
 def pieces_of(answer: Answer, replies: Sequence[Reply]) -> tuple[Piece, ...] | None:
-    """The answer's pieces: a part has the log-probabilities of the tokens that said it, glue has 0.
+    """Return the pieces of an answer: parts keep the log-probabilities of their tokens, all other text has 0.
 
-    None where a reply has none. A part that had to be renumbered, clipped or spaced otherwise is one piece.
+    None if a reply has no pieces. A part whose text was changed (renumbered, clipped, spaced) is one piece.
     """
     pieces: list[Piece] = []
     for item in answer:

@@ -1,11 +1,10 @@
-"""One POST to a server that may be slow, full, broken or somebody else's: rate limit, retries, and what stops a run.
+"""POST requests to a server that may be slow, overloaded or broken: rate limit, retries, and errors that stop a run.
 
-Every outcome is one of three. A JSON object comes back as it is. What concerns this request alone (the server stays
-broken after all retries, the image is too large) comes back as `Failure`. What every other request would meet as well
-(a refused key, an unknown model, nobody at the address) is raised as `ModelError`, at once. It deliberately does not
-look into the JSON: that is `r1sgg.endpoint.wire`.
+There are three outcomes. A JSON object is returned as it is. An error of this request alone (the server fails after all
+retries, the image is too large) is returned as `Failure`. An error that every request would meet (a refused key, an
+unknown model, no server at the address) is raised as `ModelError`. The JSON is interpreted in `r1sgg.endpoint.wire`.
 
-The key comes from the environment only; it goes into one header and into no message.
+The key is read from the environment only; it is sent in one header and appears in no message.
 """
 
 from __future__ import annotations
@@ -29,27 +28,27 @@ Sleep = Callable[[float], object]
 _STOPS = frozenset((401, 402, 404, 405))
 _AGAIN = frozenset((408, 409, 425, 429))  # and 5xx
 _HINTS = {
-    401: "expected a key that the server takes in the environment variable {key}",
-    402: "the account has nothing left to pay with",
-    403: "the key in the environment variable {key} may not do this",
+    401: "set the environment variable {key} to a valid key",
+    402: "the account has no credit left",
+    403: "the key in the environment variable {key} lacks the permission",
     404: "check the model's name, and the address (most end in /v1)",
     405: "check the address (most end in /v1)",
     413: "send JPEG, or make the image smaller",
 }
-_MOST_BYTES = 64 << 20  # of one answer
-_LONGEST_WAIT = 900.0  # seconds; a server that asks for more has closed for the day
+_MOST_BYTES = 64 << 20  # per response
+_LONGEST_WAIT = 900.0  # seconds; a longer Retry-After stops the run
 _LONGEST_BACK_OFF = 60.0
 
 
 class Failure(NamedTuple):
-    """Why one request got no answer, in one sentence; `counts` unless it was the image's own fault."""
+    """Why one request failed, in one sentence; `counts` is False if the image was the cause, not the server."""
 
     reason: str
     counts: bool = True
 
 
 class _Refusal(NamedTuple):
-    """One try that failed; `wait` is what the server asks for, in seconds."""
+    """One failed try; `wait` is the server's Retry-After in seconds."""
 
     reason: str
     again: bool
@@ -59,10 +58,10 @@ class _Refusal(NamedTuple):
 
 
 def read_key(variable: str) -> str | None:
-    """The key in an environment variable; None where `variable` is "" or the usual one is not set.
+    """Return the key in an environment variable; None if `variable` is "" or OPENAI_API_KEY is not set.
 
     Raises:
-        ConfigError: a variable of another name is not set, or holds something that no header can.
+        ConfigError: a variable of another name is not set, or its value cannot be sent in a header.
     """
     if not variable:
         return None
@@ -77,7 +76,7 @@ def read_key(variable: str) -> str | None:
 
 
 class Gate:
-    """Lets requests through one by one: at most so many a minute, none while the server asks to wait."""
+    """Limits the requests per minute, and lets none through while the server asks to wait."""
 
     def __init__(self, per_minute: float | None, clock: Clock) -> None:
         self._gap = 60.0 / per_minute if per_minute else 0.0
@@ -86,12 +85,12 @@ class Gate:
         self._next = self._closed_until = -math.inf
 
     def hold(self, seconds: float) -> None:
-        """Let nobody through for so long."""
+        """Let no request through for that many seconds."""
         with self._lock:
             self._closed_until = max(self._closed_until, self._clock() + seconds)
 
     def enter(self, sleep: Sleep, stop: threading.Event) -> float:
-        """Wait for a place; the time that it was given for."""
+        """Wait until a request may be sent; return the time it was scheduled for."""
         with self._lock:
             place = max(self._clock(), self._next, self._closed_until)
             self._next = place + self._gap
@@ -104,7 +103,7 @@ class Transport:
     """Posts JSON to one address from many threads.
 
     Attributes:
-        retries: how many requests were sent again.
+        retries: number of requests that were retried.
     """
 
     def __init__(
@@ -121,22 +120,22 @@ class Transport:
         sleep: Sleep | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Open no connection yet.
+        """Prepare the client; open no connection yet.
 
         Args:
             url: where to post.
-            key_variable: environment variable of the key; "" sends none.
-            connections: most at a time.
-            per_minute: most requests a minute, retries included; None does not limit them.
-            timeout: seconds for one try, from the first byte sent to the last received; 10 to connect.
-            most_retries: tries after the first.
-            back_off: seconds before the first retry; doubled for each further one, up to a minute.
-            clock: seconds that never go back.
+            key_variable: environment variable of the key; "" sends no key.
+            connections: maximum number of open connections.
+            per_minute: maximum number of requests per minute, retries included; None: no limit.
+            timeout: seconds per try, from the first byte sent to the last received; at most 10 to connect.
+            most_retries: maximum number of retries.
+            back_off: seconds before the first retry, doubled for each further one, up to a minute.
+            clock: a monotonic clock, in seconds.
             sleep: waits; None waits for the time or until the run is stopped.
-            jitter: a number in [0, 1) that shortens each wait by up to a half.
+            jitter: returns a number in [0, 1) that shortens each wait by up to a half.
 
         Raises:
-            ConfigError: no key where one was named.
+            ConfigError: the named variable holds no key.
             MissingDependencyError: httpx is not installed.
         """
         self._httpx = require("httpx", "api")
@@ -163,11 +162,11 @@ class Transport:
         self._client.close()
 
     def post(self, body: dict[str, Any], stop: threading.Event) -> dict[str, Any] | Failure:
-        """The JSON object that the server answers, after as many tries as it takes.
+        """Post a request, with retries, and return the JSON object of the response.
 
         Args:
             body: the request.
-            stop: set from outside, it ends waiting and retrying.
+            stop: when it is set, waiting and retrying end.
 
         Raises:
             ModelError: no request to this server can succeed.
@@ -193,11 +192,11 @@ class Transport:
                 self.retries += 1
             back_off = min(_LONGEST_BACK_OFF, self._back_off * 2.0 ** (tries - 1)) * (1 - self._jitter() / 2)
             if outcome.wait is not None:
-                self._gate.hold(outcome.wait)  # for everybody: the server is full
+                self._gate.hold(outcome.wait)  # holds back all threads: the server is overloaded
             sleep(back_off if outcome.wait is None else max(back_off, outcome.wait))
 
     def _once(self, content: bytes) -> dict[str, Any] | _Refusal:
-        """One try."""
+        """Try once."""
         deadline = self._clock() + self._timeout
         data = bytearray()
         try:
@@ -206,9 +205,9 @@ class Transport:
                 for chunk in response.iter_bytes():
                     data += chunk
                     if self._clock() > deadline:
-                        return self._refuse(f"the answer was not complete within {self._timeout:g} s", again=True)
+                        return self._refuse(f"the response was not complete within {self._timeout:g} s", again=True)
                     if len(data) > _MOST_BYTES:
-                        return self._refuse(f"the answer is longer than {_MOST_BYTES >> 20} MiB", again=False)
+                        return self._refuse(f"the response is longer than {_MOST_BYTES >> 20} MiB", again=False)
         except self._httpx.ConnectError as error:
             if self._reached:
                 return self._refuse(f"no connection ({_clean(str(error))})", again=True)
@@ -216,13 +215,13 @@ class Transport:
         except self._httpx.ConnectTimeout:
             return self._refuse("no connection within 10 s; check the address", again=True, stops=not self._reached)
         except self._httpx.TimeoutException:
-            return self._refuse(f"no answer within {self._timeout:g} s", again=True)
-        except self._httpx.HTTPError as error:  # cut off, reset, or not HTTP
+            return self._refuse(f"no response within {self._timeout:g} s", again=True)
+        except self._httpx.HTTPError as error:  # closed, reset, or not HTTP
             return self._refuse(f"the connection broke ({_clean(str(error))})", again=True)
         return self._judge(response, bytes(data))
 
     def _judge(self, response: Any, data: bytes) -> dict[str, Any] | _Refusal:
-        """What a response is: the JSON object, or why not."""
+        """Classify a response: its JSON object, or the reason for a failure."""
         status: int = response.status_code
         try:
             document = orjson.loads(data)
@@ -232,15 +231,15 @@ class Transport:
         if status == 200 and isinstance(document, dict) and not error:
             return document
         if status == 200 and isinstance(error, dict) and type(error.get("code")) is int:
-            status = error["code"]  # some brokers answer 200 and put their partner's status here
+            status = error["code"]  # some brokers respond with 200 and put the upstream status here
         message = self._message(document, data)
         if status == 200:
             return self._refuse(
-                f"expected an answer in JSON, found {'an error: ' if error else ''}{message}", again=True
+                f"expected a response in JSON, found {'an error: ' if error else ''}{message}", again=True
             )
         if response.is_redirect:
             place = _clean(response.headers.get("location", "nowhere"))
-            return self._refuse(f"found a redirect to {place}; give the address that it leads to", stops=True)
+            return self._refuse(f"found a redirect to {place}; use that address", stops=True)
         hint = _HINTS.get(status, "").format(key=self._variable or "OPENAI_API_KEY")
         reason = f"status {status} ({message})" + (f"; {hint}" if hint else "")
         if status in _STOPS or (status == 403 and not self._served):
@@ -252,12 +251,12 @@ class Transport:
         wait = _retry_after(response.headers)
         if wait is not None and wait > _LONGEST_WAIT:
             return self._refuse(
-                f"{reason}; the server asks to wait {wait:.0f} s: run the command again then", stops=True
+                f"{reason}; the server asks to wait {wait:.0f} s; run the command again after that", stops=True
             )
         return self._refuse(reason, again=True, wait=wait)
 
     def _message(self, document: Any, data: bytes) -> str:
-        """What the server says, without the key."""
+        """Return the error message of the server, with the key removed."""
         error = document.get("error", document) if isinstance(document, dict) else None
         text = error.get("message") or error.get("detail") if isinstance(error, dict) else error
         if not isinstance(text, str):
@@ -273,13 +272,13 @@ class Transport:
 
 
 def _clean(text: str) -> str:
-    """One printable line of at most 200 characters."""
+    """Reduce text to one printable line of at most 200 characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= 200 else line[:199] + "…"
 
 
 def _retry_after(headers: Any) -> float | None:
-    """Seconds that the server asks to wait: a number or a date (RFC 9110, 10.2.3), or None."""
+    """Return the seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3), or None."""
     value = headers.get("retry-after", "")
     try:
         seconds = float(value)

@@ -1,4 +1,4 @@
-"""The engine "openai" as `--engine` names it: its options become an `Endpoint`. It opens no connection.
+"""The engine "openai" of `--engine`: turns its options into an `Endpoint`. No connection is opened here.
 
 openai:http://127.0.0.1:8000/v1,server=vllm,prices=0.15/0.6,extra.top_k=20,family=Qwen2.5-VL
 """
@@ -24,14 +24,14 @@ _FIELDS: dict[str, Callable[[str], Any]] = {
 
 
 def remote_checkpoint(opening: Opening) -> Remote:
-    """Return how the model behind the server is asked; see `r1sgg.endpoint.remote.remote`."""
+    """Return the prompt settings and the frame of the model on the server; see `r1sgg.endpoint.remote.remote`."""
     from r1sgg.endpoint.remote import remote
 
     return remote(opening.model, opening.spec.options.get("family"), opening.max_pixels)
 
 
 def open_endpoint(opening: Opening) -> tuple[Remote, Engine]:
-    """Return how the model is asked, and the engine that asks it.
+    """Return the prompt settings and the frame of the model, and the engine.
 
     Raises:
         ConfigError: an unknown option, or a value of the wrong kind.
@@ -61,7 +61,7 @@ def _settings(opening: Opening) -> Endpoint:
             fields[name] = _read(_FIELDS[name], name, value)
         elif name != "family":
             known = ", ".join(f"{key}=" for key in (*_FIELDS, "prices", "family"))
-            raise ConfigError(f"--engine openai: expected options of {known}, extra.NAME=, found {name!r}")
+            raise ConfigError(f"--engine openai: expected the options {known}, extra.NAME=, found {name!r}")
     return Endpoint(**fields)
 
 

@@ -1,8 +1,8 @@
-"""A model behind a server: how it is asked and in which frame it answers, without a file of it at hand.
+"""The prompt settings and the frame of a model on a server, without its files.
 
-A server says a model's name and nothing of its coordinates. Where the name is that of a checkpoint folder, the folder
-says how to ask; otherwise the family is given, or one whose name is part of the model's; any other model is told in the
-prompt that coordinates run from 0 to 1000. Deliberately no requests here: that is `r1sgg.endpoint.engine`.
+A server reports the name of its model, but not the coordinates that the model uses. If the name is that of a checkpoint
+folder, the settings are read there. Otherwise the family is passed, or found by its name in the model's name; for any
+other model the prompt asks for coordinates from 0 to 1000. No requests are sent here: see `r1sgg.endpoint.engine`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from r1sgg.models.family import FAMILIES, ModelFamily
 from r1sgg.models.finding import shipped
 from r1sgg.models.prompts import AnswerSettings
 
-TOLD = ModelFamily("0-1000", (), "thousandths", max_pixels=None)
-"""A model of no known family, which goes by what the prompt says."""
+UNKNOWN = ModelFamily("0-1000", (), "thousandths", max_pixels=None)
+"""A model of no known family, whose coordinates the prompt defines."""
 _LEAST_PIXELS = 56 * 56
-_MEAN_COLOUR = (122, 116, 104)  # of CLIP's training images, with which LLaVA pads
+_MEAN_COLOUR = (122, 116, 104)  # mean of CLIP's training images, LLaVA's padding
 
 
 @dataclass(frozen=True, slots=True)
 class Remote(Checkpoint):
-    """How to ask a model behind a server. `processor` stands for the server's: it only decides the resized size.
+    """The settings of a model on a server. `processor` replaces the server's; only its resized size is used.
 
     Attributes:
-        max_pixels: images are sent with at most so many pixels; None sends them as they are.
+        max_pixels: larger images are resized to at most this many pixels; None sends them unchanged.
     """
 
     max_pixels: int | None = None
@@ -43,9 +43,9 @@ class Remote(Checkpoint):
         return [_LEAST_PIXELS, self.max_pixels] if self.max_pixels else None
 
     def view(self, image: Image.Image) -> Image.Image:
-        """The image as it is sent: small enough, and so that the server's own processor changes its size no further.
+        """Return the image as it is sent, at a size that the server's own processor does not change.
 
-        Pixels of the resized image are a frame only if it is known how the image is resized: here, and not again there.
+        A frame in pixels of the resized image is right only if the size is known: so it is resized here, not there.
         """
         if self.family.coordinates == "padded_square":
             image = pad_to_square(image, _MEAN_COLOUR, centred=False)
@@ -59,31 +59,33 @@ class Remote(Checkpoint):
 
 
 def remote(model: str, family: str | None = None, max_pixels: int | None = None) -> Remote:
-    """How to ask the model of that name.
+    """Return the settings of the model of that name.
 
     Args:
-        model: a checkpoint folder or "tiny", whose settings and config.json then say it; or the server's name.
-        family: name of a family; by default the one whose name is part of the model's.
+        model: a checkpoint folder or "tiny", whose settings and config.json are read; or its name on the server.
+        family: name of a family; None: the one whose name is part of the model's name.
         max_pixels: see `Remote`.
 
     Raises:
-        ConfigError: no name, no such family, or a folder says another.
-        ModelError, InputError: the folder is no checkpoint of a known family.
+        ConfigError: no name, an unknown family, or a family beside a checkpoint folder.
+        ModelError, InputError: the folder is not a checkpoint of a known family.
     """
     if not model:
-        raise ConfigError("--model: expected the server's name of a model, found nothing")
+        raise ConfigError("--model: expected the name of the model on the server, found nothing")
     path, settings = model, AnswerSettings()
-    known = {f.name.lower(): f for f in (*FAMILIES, TOLD)}
+    known = {f.name.lower(): f for f in (*FAMILIES, UNKNOWN)}
     if model in shipped() or Path(model).expanduser().is_dir():
         if family is not None:
-            raise ConfigError(f"family={family}: {model} is a checkpoint folder, which says its family itself")
+            raise ConfigError(
+                f"family={family}: expected no family, because {model} is a checkpoint folder that states its own"
+            )
         path = resolve(model)
         chosen, settings = family_of(path), AnswerSettings.read(Path(path))
     elif family is not None and family.lower() not in known:
         names = ", ".join(f.name for f in known.values())
         raise ConfigError(f"family: expected one of {names}, found {family!r}")
     else:
-        chosen = known[family.lower()] if family else next((f for n, f in known.items() if n in model.lower()), TOLD)
+        chosen = known[family.lower()] if family else next((f for n, f in known.items() if n in model.lower()), UNKNOWN)
     limit = max_pixels or chosen.max_pixels
     size = {"shortest_edge": _LEAST_PIXELS, "longest_edge": limit}
     processor = SimpleNamespace(image_processor=SimpleNamespace(patch_size=14, merge_size=2, size=size))

@@ -1,6 +1,6 @@
-"""Where the endpoint engine asks and how, and what it has used; see docs/endpoint.md.
+"""Settings and usage of the endpoint engine; see docs/endpoint.md.
 
-Deliberately no key here: a setting is written into logs, a key never is.
+The key is not a setting, because settings are written to logs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from r1sgg.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What a million tokens cost, in any currency: those read (image included) and those written."""
+    """Price of a million tokens, in any currency: input (images included) and output."""
 
     input: float
     output: float
@@ -25,26 +25,26 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where to ask, and how.
+    """The server and how requests are sent.
 
     Attributes:
         model: the server's name for the model.
         base_url: the address before /chat/completions.
-        server: what the server understands, a key of `endpoint_wire.SERVERS`.
-        key_variable: environment variable that holds the key; "" sends none. The usual one may be unset.
-        concurrency: most requests at a time.
-        requests_per_minute: most of them, retries included; None does not limit them.
-        timeout: seconds for one try.
-        retries: tries after the first, for what may pass (429, 5xx, a broken connection, a body that is not JSON).
+        server: kind of the server, a key of `r1sgg.endpoint.wire.SERVERS`.
+        key_variable: environment variable of the key; "" sends no key. OPENAI_API_KEY may be unset.
+        concurrency: maximum number of simultaneous requests.
+        requests_per_minute: maximum, retries included; None: no limit.
+        timeout: seconds per try.
+        retries: maximum number of retries of transient errors (429, 5xx, a broken connection, a body that is not JSON).
         back_off: seconds before the first retry, doubled for each further one, shortened by up to a half at random;
-            a Retry-After of the server lengthens it.
-        stop_after: so many images in a row without an answer stop the run.
-        stages: 2 asks for the objects of a guided answer and then for relationships between them; 1 asks for all at
-            once (half the price) and leaves out the relationships that name no object.
-        image_format: "jpeg" (small) or "png" (exact, for a server nearby).
+            a longer Retry-After of the server takes precedence.
+        stop_after: the run stops after this many failed images in a row.
+        stages: 2 requests the objects of a guided completion first, then relationships between them; 1 requests both
+            at once (half the price) and drops relationships that name no declared object.
+        image_format: "jpeg" (small) or "png" (lossless, for a local server).
         prices: for `Usage.cost`.
-        budget: stop before the next request when so much is spent; needs prices.
-        extra: further fields for every request, such as {"reasoning_effort": "low"}.
+        budget: the run stops when this much is spent; needs prices.
+        extra: additional fields of every request, such as {"reasoning_effort": "low"}.
     """
 
     model: str
@@ -78,24 +78,24 @@ class Endpoint:
             ("stages", self.stages in (1, 2), "1 or 2"),
             ("image_format", self.image_format in get_args(ImageFormat), "jpeg or png"),
             ("prices", self.prices is None or min(dataclasses.astuple(self.prices)) >= 0, "0 or more"),
-            ("budget", self.budget is None or self.prices is not None, "prices beside it"),
+            ("budget", self.budget is None or self.prices is not None, "prices too"),
         ):
             if not fine:
-                found = "another" if name == "base_url" else repr(getattr(self, name))  # it may hold a password
+                found = "another" if name == "base_url" else repr(getattr(self, name))  # an address may hold a password
                 raise ConfigError(f"endpoint, {name}: expected {expected}, found {found}")
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an engine has used so far.
+    """The usage of an engine so far.
 
     Attributes:
-        answers: answers of the server, good or bad.
-        retries: requests that were sent again.
-        input_tokens: tokens read, as the server counts them; image tokens are among them.
-        output_tokens: tokens written.
-        uncounted: answers whose tokens the server did not say; then the sums and the cost are lower bounds.
-        cost: by `Endpoint.prices`, without discounts; None where there are none.
+        answers: responses of the server, usable or not.
+        retries: requests that were retried.
+        input_tokens: tokens of the prompts and images, as counted by the server.
+        output_tokens: generated tokens.
+        uncounted: responses without token counts; if any, the sums and the cost are lower bounds.
+        cost: by `Endpoint.prices`, without discounts; None without prices.
     """
 
     answers: int = 0
@@ -107,7 +107,7 @@ class Usage:
 
 
 def _is_address(url: str) -> bool:
-    """Whether a URL has a host and nothing that could hold a secret."""
+    """Return whether a URL has a host, and no part that could hold a secret."""
     try:
         parts = urllib.parse.urlsplit(url)
         port_fits = parts.port is None or parts.port > 0

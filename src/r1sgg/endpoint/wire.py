@@ -1,7 +1,7 @@
-"""The OpenAI chat-completions format: what is sent about one image, and what is read from an answer.
+"""The OpenAI chat-completions format: the request about one image, and reading the response.
 
-Servers differ; `SERVERS` says what each kind takes beyond the common core, and nothing else is ever sent. What a
-server can't do is never dropped in silence where it would change the answer: asking for it is a `ConfigError`.
+Servers differ: `SERVERS` lists what each kind supports beyond the common core, and nothing else is sent. An unsupported
+option that would change the completion is never dropped silently: it is a `ConfigError`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ ImageFormat = Literal["jpeg", "png"]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a kind of server understands beyond the model, the messages, the temperature and top_p.
+    """What a kind of server supports beyond the model, the messages, the temperature and top_p.
 
     Attributes:
-        length: name of the field for the longest answer.
-        seed: takes a seed.
-        logprobs: gives the tokens' log-probabilities.
-        schema: holds answers to a JSON schema (response_format json_schema, strict).
-        own_sampling: takes top_k and repetition_penalty; both are always sent, because such servers fall back to the
-            checkpoint's generation_config.json, whose penalty takes JSON its brackets.
+        length: name of the field for the maximum number of tokens.
+        seed: supports a seed.
+        logprobs: returns the log-probabilities of tokens.
+        schema: supports JSON schemas (response_format json_schema, strict).
+        own_sampling: supports top_k and repetition_penalty; both are always sent, because such servers default to the
+            checkpoint's generation_config.json, whose penalty suppresses the brackets of JSON.
         guide: has r1sgg's guide as a logits processor (vllm_xargs).
     """
 
@@ -55,7 +55,7 @@ SERVERS: dict[str, Server] = {
 
 
 def image_url(image: Image.Image, image_format: ImageFormat) -> str | Failure:
-    """An image as a data URL: JPEG of quality 95 without chroma subsampling, or PNG, which loses nothing."""
+    """Encode an image as a data URL: JPEG of quality 95 without chroma subsampling, or PNG (lossless)."""
     buffer = io.BytesIO()
     if image_format == "jpeg" and max(image.size) > _JPEG_SIDE:
         width, height = image.size
@@ -71,7 +71,7 @@ _JPEG_SIDE = 65_500  # libjpeg's limit
 
 
 def chat_with_image(messages: Sequence[Message], url: str) -> list[Message]:
-    """The chat with the image before the text of its first user message."""
+    """Insert the image before the text of the first user message."""
     place = next(k for k, message in enumerate(messages) if message["role"] == "user")
     asked = messages[place]
     parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": asked["content"]}]
@@ -90,18 +90,18 @@ def request_body(
     pieces: bool = False,
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """One request.
+    """Return the body of one request.
 
     Args:
-        model: the server's name for it.
-        server: what the server takes.
-        chat: with the image as a part.
-        sampling: how tokens are chosen; top_p is sent where it is below 1.
-        seed: of this image's draws; sent where tokens are drawn, as 31 bits, which every server holds exactly.
-        schema: what the answer must match.
-        guide: a guide for the server's own logits processor, see `r1sgg.guiding`.
-        pieces: ask for log-probabilities.
-        extra: further fields, as they are.
+        model: the server's name for the model.
+        server: what the server supports.
+        chat: messages, with the image as a part.
+        sampling: how tokens are chosen; top_p is sent if it is below 1.
+        seed: seed of this image (63 bits), sent if tokens are sampled, as 31 bits, which every server stores exactly.
+        schema: JSON schema of the completion.
+        guide: a guide for the server's logits processor, see `r1sgg.guiding`.
+        pieces: request log-probabilities.
+        extra: additional fields, sent unchanged.
     """
     body: dict[str, Any] = {
         "model": model,
@@ -126,16 +126,16 @@ def request_body(
         body["vllm_xargs"] = {"r1sgg": guide}
     if extra:
         if taken := sorted(body.keys() & extra.keys()):
-            raise ConfigError(f"extra: expected fields that the engine does not set itself, found {taken[0]!r}")
+            raise ConfigError(f"extra: expected only fields that the engine does not set itself, found {taken[0]!r}")
         body |= extra
     return body
 
 
 class Reply(NamedTuple):
-    """What a model answered; token counts are None where the server does not say.
+    """The reply of a model; token counts are None if the server reports none.
 
-    `pieces` are the tokens of `text`; `logprobs` are those of all tokens, the end-of-turn token included where the
-    server lists it.
+    `pieces` are the tokens of `text`; `logprobs` are those of all tokens, the end-of-turn token included if the server
+    lists it.
     """
 
     text: str
@@ -147,7 +147,7 @@ class Reply(NamedTuple):
 
 
 def read_tokens(document: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Tokens read and written, as the server counted them."""
+    """Return the numbers of input and output tokens, as counted by the server."""
     usage = document.get("usage")
     counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")] if isinstance(usage, dict) else [None, None]
     read, written = (count if type(count) is int and count >= 0 else None for count in counts)
@@ -155,24 +155,24 @@ def read_tokens(document: Mapping[str, Any]) -> tuple[int | None, int | None]:
 
 
 def read_reply(document: Mapping[str, Any]) -> Reply | Failure:
-    """The first choice of an answer, or why there is none."""
+    """Read the first choice of a response, or the reason why there is none."""
     choices = document.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         keys = ", ".join(sorted(str(key)[:40] for key in document)[:8]) or "nothing"
-        return Failure(f"expected an answer with choices[0].message, found one with {keys}")
+        return Failure(f"expected a response with choices[0].message, found the keys {keys}")
     reason = choice.get("finish_reason")
     text = _text(message.get("content"))
     if refusal := message.get("refusal"):
         return Failure(f"the model refused: {str(refusal)[:200]!r}", counts=False)
     if reason == "content_filter":
-        return Failure("the server's content filter stopped the answer", counts=False)
+        return Failure("the content filter of the server stopped the completion", counts=False)
     if text is None:
         if reason not in _CUT:
             why = f"(finish_reason {str(reason)[:40]!r})"
             return Failure(f"expected text in choices[0].message.content, found none {why}")
-        text = ""  # all tokens went into thoughts that the server keeps to itself
+        text = ""  # all tokens were reasoning that the server does not return
     read, written = read_tokens(document)
     pieces, logprobs = _pieces(choice.get("logprobs"), text)
     return Reply(text, "length" if reason in _CUT else "stop", read, written, pieces, logprobs)
@@ -182,7 +182,7 @@ _CUT = ("length", "max_tokens")
 
 
 def _text(content: Any) -> str | None:
-    """A message's text: a string, or the text of its parts; None for anything else."""
+    """Return the text of a message: a string, or its text parts joined; None for anything else."""
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
         return "".join(part for part in parts if isinstance(part, str)) if parts else None
@@ -190,14 +190,16 @@ def _text(content: Any) -> str | None:
 
 
 def _pieces(logprobs: Any, text: str) -> tuple[tuple[Piece, ...] | None, tuple[float, ...]]:
-    """The tokens of `text` and the log-probabilities of all; None and () where the server gives none that fit."""
+    """Return the tokens of `text` and the log-probabilities of all tokens; None and () if missing or malformed."""
     rows = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not isinstance(rows, list) or not rows:
         return None, ()
-    decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a character may be spread over tokens
+    decode = codecs.getincrementaldecoder("utf-8")(
+        "replace"
+    ).decode  # the bytes of a character may be split over tokens
     pieces: list[Piece] = []
     values: list[float] = []
-    unfinished = 0.0  # log-probability of the bytes of a character that is not complete yet
+    unfinished = 0.0  # sum of log-probabilities of a character's first bytes
     for row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("token"), str):
             return None, ()
@@ -218,7 +220,7 @@ def _pieces(logprobs: Any, text: str) -> tuple[tuple[Piece, ...] | None, tuple[f
 
 
 def cut(pieces: Sequence[Piece], start: int, end: int) -> tuple[Piece, ...]:
-    """The pieces of characters start..end; a token that lies across an edge keeps its log-probability."""
+    """Return the pieces of characters start..end; a token that crosses a boundary keeps its log-probability."""
     kept: list[Piece] = []
     position = 0
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""The compact answer format: a line per object and per relationship, for less than half the tokens of the JSON.
+"""The compact answer format: one line per object and per relationship, in less than half the tokens of the JSON.
 
     objects
     man 120 45 380 990
@@ -8,15 +8,15 @@
     man standing_next_to man2
     end
 
-Words are separated by one space and lines by "\n"; no word holds a space. `objects`, `relationships` and `end` stand
-alone on their lines, always in this order. An object is its id and x1 y1 x2 y2; a relationship is subject, predicate,
-object. Ids keep their class's words joined by "_" and their number at the end, 1 left out: "man.1" is `man`, "man.2" is
-`man2`, "traffic light.1" is `traffic_light`. An id or predicate that this could not give back ("T_shirt", "room 5.1")
+Words are separated by one space and lines by "\n"; words contain no spaces. `objects`, `relationships` and `end` are
+lines of their own, always in this order. An object is its id and x1 y1 x2 y2; a relationship is subject, predicate,
+object. In an id the words of the class are joined by "_", followed by the number, except 1: "man.1" is `man`, "man.2"
+is `man2`, "traffic light.1" is `traffic_light`. An id or predicate that could not be restored ("T_shirt", "room 5.1")
 is written as a JSON string without spaces: `"T_shirt"`, `"room\\u00205.1"`.
 
-Reading gives the JSON document that says the same, so every policy of `r1sgg.graph.text` holds for both formats. It
-deliberately takes more than it writes (several spaces, blank lines, words of a predicate not joined), as long as the
-meaning is plain; a line that is neither is a malformed item.
+Reading gives the equivalent JSON document, so all policies of `r1sgg.graph.policies` apply to both formats. The reader
+accepts more than is written (several spaces, blank lines, predicates of several words) if the meaning is clear; any
+other line is a malformed item.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ OBJECTS, RELATIONSHIPS, END = "objects", "relationships", "end"
 _ID = re.compile(r"(.*[^\d])\.(\d+)", re.ASCII | re.DOTALL)
 _NUMBERED = re.compile(r"(.*[^\d])(\d+)", re.ASCII | re.DOTALL)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
-_UNSAFE = re.compile(r'[_{<`]|  |^[ "]| $')  # an underscore is a space; the others begin JSON, tags and fences
+_UNSAFE = re.compile(r'[_{<`]|  |^[ "]| $')  # "_" means a space; the others begin JSON, tags and code fences
 _ESCAPED = re.compile(r"[ _{<`]")
 
 
 def write(
     ids: Sequence[str], boxes: Sequence[Sequence[int]], pairs: Sequence[tuple[int, int]], predicates: Sequence[str]
 ) -> str:
-    """The answer; `boxes` are integers x1 y1 x2 y2 of the frame, `pairs` index `ids`."""
+    """Write a graph; `boxes` are integers x1 y1 x2 y2 in units of the frame, `pairs` index `ids`."""
     names = [name_of_id(i) for i in ids]
     lines = [OBJECTS]
     lines += [f"{name} {x1} {y1} {x2} {y2}" for name, (x1, y1, x2, y2) in zip(names, boxes, strict=True)]
@@ -48,7 +48,7 @@ def write(
 
 
 def name_of_id(identifier: str) -> str:
-    """How an id is written: "man.1" -> "man", "street sign.12" -> "street_sign12"."""
+    """Encode an id: "man.1" -> "man", "street sign.12" -> "street_sign12"."""
     m = _ID.fullmatch(identifier)
     if m is None or not _is_plain(m[1]):
         return _quoted(identifier)
@@ -56,7 +56,7 @@ def name_of_id(identifier: str) -> str:
 
 
 def id_of_name(name: str) -> str | None:
-    """The id that a written name stands for, None for a JSON string that is broken."""
+    """Decode an id; None for a broken JSON string."""
     if name[:1] == '"':
         return _unquoted(name)
     m = _NUMBERED.fullmatch(name)
@@ -65,12 +65,12 @@ def id_of_name(name: str) -> str | None:
 
 
 def word_of(predicate: str) -> str:
-    """How a predicate is written: "in front of" -> "in_front_of"."""
+    """Encode a predicate: "in front of" -> "in_front_of"."""
     return predicate.replace(" ", "_") if _is_plain(predicate) else _quoted(predicate)
 
 
 def predicate_of(word: str) -> str | None:
-    """The predicate that a written word stands for, None for a JSON string that is broken."""
+    """Decode a predicate; None for a broken JSON string."""
     return _unquoted(word) if word[:1] == '"' else word.replace("_", " ")
 
 
@@ -96,7 +96,7 @@ _MARKS = re.compile(rf"^[ \t]*({OBJECTS}|{END})[ \t\r]*$", re.MULTILINE)
 
 
 class Block(NamedTuple):
-    """Where a compact answer stands in a text: its first character, the one behind `end`, and whether it has one."""
+    """The span of compact lines in a text, and whether they have a line `end` (`whole`)."""
 
     start: int
     end: int
@@ -104,10 +104,10 @@ class Block(NamedTuple):
 
 
 def find_block(text: str) -> Block | None:
-    """The first compact answer of a text: from a line `objects` to the next line `end`, or to the text's end.
+    """Find the first compact graph of a text: from a line `objects` to the next line `end`, or to the end of the text.
 
-    Of several lines `objects` before an `end` the last counts: the others were given up. Without an `end` it is prose
-    unless the first line under `objects` is an object, or is cut off.
+    Of several lines `objects` before an `end` the last counts, because the model started over. Without an `end` the
+    text is taken for prose unless the first line under `objects` is an object, or is truncated.
     """
     start: int | None = None
     for m in _MARKS.finditer(text):
@@ -126,7 +126,7 @@ def find_block(text: str) -> Block | None:
 
 
 class Line(NamedTuple):
-    """One line of a compact answer: its words, where they begin, and whether it stands under `relationships`."""
+    """One line of a compact graph: its words, their positions, and whether it is in the part `relationships`."""
 
     words: list[str]
     starts: list[int]
@@ -134,7 +134,7 @@ class Line(NamedTuple):
 
 
 def lines_of(text: str, block: Block) -> Iterator[Line | None]:
-    """The lines of a block that hold an item, blank ones left out; None stands for the line `relationships`."""
+    """Yield the lines of a block that hold an item, and None for the line `relationships`; skip blank lines."""
     relationship = False
     position = block.start
     for line in text[block.start : block.end].split("\n"):
@@ -154,9 +154,9 @@ def lines_of(text: str, block: Block) -> Iterator[Line | None]:
 
 
 def document_of(text: str, block: Block) -> dict[str, Any]:
-    """The JSON document that says the same, malformed lines in it as malformed rows.
+    """Convert a block to the equivalent JSON document; malformed lines become malformed rows.
 
-    An answer that is cut off has no last line: nobody knows where that would have ended.
+    The last line of a truncated block is dropped, because it may be incomplete.
     """
     objects: list[Any] = []
     relationships: list[Any] = []
@@ -173,14 +173,14 @@ def document_of(text: str, block: Block) -> dict[str, Any]:
 
 
 def _object_of(words: list[str]) -> Any:
-    """`man 1 2 3 4` as a row; a line without five words as itself."""
+    """Convert `man 1 2 3 4` to a row; a line of fewer than five words is returned as text."""
     if len(words) < 5:
         return " ".join(words)
     return {"id": id_of_name("_".join(words[:-4])), "bbox": [_number(word) for word in words[-4:]]}
 
 
 def _relationship_of(words: list[str]) -> Any:
-    """`man on horse` as a row; a line without three words as itself."""
+    """Convert `man on horse` to a row; a line of fewer than three words is returned as text."""
     if len(words) < 3:
         return " ".join(words)
     predicate = predicate_of("_".join(words[1:-1]))

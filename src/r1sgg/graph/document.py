@@ -1,7 +1,7 @@
-"""Find the answer in what a model wrote: JSON or compact, bare, fenced, inside <answer>, or in the middle of prose.
+"""Find the graph in a completion: JSON or compact lines, alone, in a code fence, inside <answer>, or inside prose.
 
-Total and linear in the text's length, whatever its nesting or repetition. It knows nothing of objects or boxes, and it
-deliberately does not mend JSON unless asked: text that no JSON reader accepts is a failure with a name.
+Total, and linear in the length of the text for any nesting or repetition. Objects and boxes are not interpreted here.
+Broken JSON is not repaired unless asked for: text that no JSON reader accepts is a failure with a name.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import orjson
 from r1sgg.graph.compact import Block, document_of, find_block
 from r1sgg.graph.policies import POLICIES, Issue
 
-_TRIES = 256  # JSON objects tried in one answer; each costs its own length and a little
+_TRIES = 256  # maximum number of JSON objects tried per completion, which bounds the time
 _START = re.compile(r"""\{\s*+(?:["'{}[“”]|\w++\s*+:|/[/*]|\Z)""")  # a brace that begins an object, not {id,name}
 _FENCE = re.compile(r"```[\w+-]*")
 _READER = json.JSONDecoder(parse_int=float)  # float: a run of 5,000 digits is infinity, not an error
 
 
 def find_document(text: str, issues: list[Issue], *, repair: bool = False) -> dict[str, Any] | None:
-    """The JSON object of an answer (a compact one's as JSON), or None after adding the failure to `issues`."""
+    """Return the graph as a JSON object (compact lines converted), or None after adding the failure to `issues`."""
     body = _answer(text, issues).strip()
     if (document := _whole(body)) is not None:
         return document
@@ -31,7 +31,7 @@ def find_document(text: str, issues: list[Issue], *, repair: bool = False) -> di
 
 
 class Found(NamedTuple):
-    """An answer and where it was read: in `body`, a part of the text, either JSON, salvaged items of it, or a block."""
+    """A document and its source in `body`, a part of the text: JSON, items of broken JSON, or a block of lines."""
 
     document: dict[str, Any]
     body: str
@@ -41,7 +41,7 @@ class Found(NamedTuple):
 
 
 def find_answer(text: str, issues: list[Issue], *, repair: bool = False) -> Found | None:
-    """The same with its place, None after adding the failure to `issues`."""
+    """Return the document with its position, or None after adding the failure to `issues`."""
     body = _answer(text, issues).strip()
     if (document := _whole(body)) is not None:
         return Found(document, body, (0, len(body)))
@@ -49,32 +49,32 @@ def find_answer(text: str, issues: list[Issue], *, repair: bool = False) -> Foun
 
 
 def _whole(body: str) -> dict[str, Any] | None:
-    """The JSON object that is the whole text, None where it is anything else."""
+    """Read a text that is one JSON object and nothing else; None for any other text."""
     if body[:1] != "{":
         return None
     try:
         document: dict[str, Any] = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return None  # fenced at the end only, followed by prose, broken, or with NaN, which Python's reader accepts
+        return None  # a closing fence, prose after it, an error, or NaN, which only Python's reader accepts
     return document
 
 
 def _find(body: str, issues: list[Issue], repair: bool) -> Found | None:
-    """The answer in a text that is more than a JSON object, or less."""
+    """Find the graph in a text that is not just one JSON object."""
     body = without_surrogates(body)
     found, failure = _search(body, issues)
     if found is not None:
         return found
     if block := find_block(body):
         if _FENCE.sub("", body[: block.start]).strip() or _FENCE.sub("", body[block.end :]).strip():
-            issues.append(Issue("surrounding_text", "text around the answer"))
+            issues.append(Issue("surrounding_text", "text around the compact lines"))
         if block.whole:
             return Found(document_of(body, block), body, block=block)
         failure = "truncated"
     if repair and failure in ("truncated", "invalid_json"):
         found = Found(document_of(body, block), body, block=block) if block else _salvage(body)
         if any(found.document.values()):
-            issues.append(Issue(failure, "repaired: the items that are whole are kept"))
+            issues.append(Issue(failure, "repaired: the complete items are kept"))
             return found
     issues.append(Issue(failure, POLICIES[failure].removeprefix("failure: ")))
     return None
@@ -82,27 +82,27 @@ def _find(body: str, issues: list[Issue], repair: bool) -> Found | None:
 
 # ---------------------------------------------------------------- the tags
 
-_AS_ASKED = re.compile(r"<think>[^<]*+</think>\s*+<answer>")  # what the template asks for; needs no search
+_PROMPTED_LAYOUT = re.compile(r"<think>[^<]*+</think>\s*+<answer>")  # needs no search for tags
 _TAGS = re.compile(r"<(/?)(think|answer)>", re.IGNORECASE)
 
 
 def _answer(text: str, issues: list[Issue]) -> str:
-    """The part that should hold the JSON: the last <answer> block outside <think>, or else all text outside <think>.
+    """Return the part that should hold the graph: the last <answer> outside <think>, else all text outside <think>.
 
-    A </think> without its <think> ends thoughts that began in the prompt. A <think> that is never closed counts as
-    text, since what follows may be the answer.
+    A </think> without <think> ends a block that began in the prompt. A <think> that is never closed is treated as text,
+    because the graph may follow it.
     """
-    if (whole := _AS_ASKED.match(text)) and text.count("<") == 4 and text.endswith("</answer>"):
+    if (whole := _PROMPTED_LAYOUT.match(text)) and text.count("<") == 4 and text.endswith("</answer>"):
         return text[whole.end() : -len("</answer>")]
     if "<" not in text or not (tags := list(_TAGS.finditer(text))):
         return text
     last_think_end = max((m.end() for m in tags if m.group().lower() == "</think>"), default=0)
     thinking = unclosed_think = False
-    start: int | None = None  # of the open answer
+    start: int | None = None  # of an <answer> that is still open
     blocks: list[tuple[int, int]] = []
-    drafts = 0  # blocks in thoughts that began in the prompt
+    drafts = 0  # <answer> blocks inside a <think> that began in the prompt
     outside: list[str] = []
-    position = 0  # from where text is outside <think>
+    position = 0  # start of the current text outside <think>
     for m in tags:
         closing, name = bool(m.group(1)), m.group(2).lower()
         if name == "think" and closing:
@@ -139,9 +139,9 @@ def _answer(text: str, issues: list[Issue]) -> str:
 
 
 def _search(body: str, issues: list[Issue]) -> tuple[Found | None, str]:
-    """The first JSON object of a text that looks like a graph, or the name of the failure.
+    """Return the first JSON object that looks like a graph, or the kind of failure.
 
-    A broken object is left behind at the place of its error, so every character is read about once.
+    After a broken object the search continues at its error, so every character is read about once.
     """
     failure = "no_json"
     found_other = False
@@ -159,7 +159,7 @@ def _search(body: str, issues: list[Issue]) -> tuple[Found | None, str]:
                 failure = "truncated" if _is_cut(body, error) else "invalid_json"
             candidate = _START.search(body, max(start + 1, error.pos))
             continue
-        except RecursionError:  # the reader's own guard, where a stray quote hid the depth from ours
+        except RecursionError:  # a stray quote hid the nesting from `_is_deep`
             return None, "invalid_json"
         if "objects" in value or "relationships" in value:
             if _FENCE.sub("", body[:start]).strip() or _FENCE.sub("", body[end:]).strip():
@@ -180,7 +180,7 @@ _CUT = re.compile(
 
 
 def _is_cut(body: str, error: json.JSONDecodeError) -> bool:
-    """Whether JSON fails only because the text ends: what remains at the error could be continued."""
+    """Return whether JSON fails only because the text ends: the rest after the error could be continued."""
     return error.msg.startswith("Unterminated string") or _CUT.fullmatch(body, error.pos) is not None
 
 
@@ -192,12 +192,12 @@ def _is_json(body: str) -> bool:
     return True
 
 
-_DEPTH = 200  # a graph needs 4; the reader's own limit depends on Python's version and on who calls
+_DEPTH = 200  # a graph needs 4; the limit of Python's reader depends on its version and on the stack
 _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|([\[{])|[\]}]', re.DOTALL)
 
 
 def _is_deep(body: str) -> bool:
-    """Whether brackets outside of strings (one that never ends reaches to the end) are nested over `_DEPTH` deep."""
+    """Return whether brackets outside strings nest deeper than `_DEPTH`; an unclosed string extends to the end."""
     if body.count("{") + body.count("[") <= _DEPTH:
         return False
     depth = 0
@@ -219,9 +219,9 @@ _ESCAPES = re.compile(
 
 
 def without_surrogates(body: str) -> str:
-    """Halves of surrogate pairs, raw or as escapes, become U+FFFD: they can be read but never written as UTF-8.
+    """Replace unpaired surrogates, raw or escaped, by U+FFFD, because they cannot be encoded as UTF-8.
 
-    No character changes its place.
+    The positions of all characters stay the same.
     """
     if _SURROGATES.search(body):
         body = _SURROGATES.sub("\ufffd", body)
@@ -236,7 +236,7 @@ _ITEM = re.compile(r'\{\s*+"(?:[^{}]++|\{[^{}]*+\})*+\}')  # an object that hold
 
 
 def _salvage(body: str) -> Found:
-    """A document made of the items that are valid JSON by themselves, objects first."""
+    """Make a document of the items that are valid JSON by themselves, objects first."""
     rows: dict[str, list[Any]] = {"objects": [], "relationships": []}
     spans: dict[str, list[tuple[int, int]]] = {"objects": [], "relationships": []}
     match = _ITEM.search(body)

@@ -1,6 +1,6 @@
-"""The items of an answer: the JSON object that `r1sgg.graph.document` found becomes objects and relationships.
+"""Read the items of the JSON object that `r1sgg.graph.document` found: objects and relationships.
 
-Malformed items are dropped one by one, each as an issue; what is done about each fault is a row of
+Malformed items are dropped one by one, each with an issue. How each fault is handled is a row of
 `r1sgg.graph.policies.POLICIES`.
 """
 
@@ -17,7 +17,7 @@ from r1sgg.graph.scene import NUMBER_SUFFIX, label_of_id, normalize_name
 
 
 def parse_document(document: dict[str, Any], frame: Frame, issues: Sequence[Issue] = ()) -> Parsed:
-    """Read the JSON object of an answer; malformed items become issues, after those that are passed in."""
+    """Read a document; malformed items become issues, which follow those that are passed in."""
     clean = _clean_columns(document, frame)
     if clean is not None:
         return Parsed(clean, issues, range(len(clean.ids)), range(len(clean.predicates)))
@@ -37,7 +37,7 @@ _FOUR = frozenset((4,))
 
 
 class _Names(dict[str, str]):
-    """Remembers a function of a name; "" for a name that needs a closer look (too long, spaces around it)."""
+    """Caches a function of names; "" for a name that `_read_items` must handle (too long, or with spaces around it)."""
 
     def __init__(self, function: Callable[[str], str]) -> None:
         self.function = function
@@ -55,10 +55,10 @@ _LABELS, _PREDICATES = _Names(label_of_id), _Names(normalize_name)
 
 
 def _clean_columns(document: dict[str, Any], frame: Frame) -> GraphColumns | None:
-    """The items of a document that holds no fault at all, read column by column; None where anything is in doubt.
+    """Read a document without any fault, column by column; None if anything needs `_read_items`.
 
-    Most completions of a trained model have no fault, and whole columns are checked six times faster than items. It has
-    no policy of its own: `_read_items` gives the same for every document that passes (tested).
+    Most completions of a trained model have no fault, and checking whole columns is six times faster. No policy is
+    decided here: `_read_items` gives the same result for every document that passes (tested).
     """
     try:
         rows, relations = document["objects"], document["relationships"]
@@ -90,13 +90,13 @@ def _clean_columns(document: dict[str, Any], frame: Frame) -> GraphColumns | Non
 
 # ---------------------------------------------------------------- item by item
 
-_FARTHEST = 1e6  # frames; beyond it a coordinate is noise, and areas would overflow
+_FARTHEST = 1e6  # frames; a coordinate beyond it is noise, and areas would overflow
 _KEPT_BOXES = ("empty_box", "box_out_of_frame")
 _MOST_ISSUES = 1000
 
 
 class _Items(NamedTuple):
-    """The usable items of a document, and which of its rows they are."""
+    """The valid items of a document, and the numbers of their rows."""
 
     ids: list[str]
     labels: list[str]
@@ -110,7 +110,7 @@ class _Items(NamedTuple):
 
 
 def _read_items(document: dict[str, Any], frame: Frame, issues: list[Issue]) -> _Items:
-    """Read a document item by item, dropping malformed ones into `issues`."""
+    """Read a document item by item; malformed items are dropped and noted in `issues`."""
     rows = document.get("objects")
     if not isinstance(rows, list):
         issues.append(Issue("wrong_schema", f'"objects" is {_kind(rows)}, expected a list'))
@@ -161,7 +161,7 @@ def _read_items(document: dict[str, Any], frame: Frame, issues: list[Issue]) -> 
 
 
 def _rename(ids: list[str], positions: Iterable[int], declared: Collection[str]) -> None:
-    """Give the ids at `positions` the lowest numbers of their class that are not taken, in linear time."""
+    """Give the ids at `positions` the lowest free numbers of their class, in linear time."""
     taken = set(declared)
     numbers: dict[str, int] = {}
     for position in positions:
@@ -177,7 +177,7 @@ def _rename(ids: list[str], positions: Iterable[int], declared: Collection[str])
 def read_relations(
     rows: Any, index: dict[str, int], issues: list[Issue]
 ) -> tuple[list[int], list[int], list[str], list[int]]:
-    """The relationships between declared objects: subjects, objects, predicates, and which rows they are."""
+    """Read the relationships between declared objects: subjects, objects, predicates and row numbers."""
     kept: list[int] = []
     subjects: list[int] = []
     objects: list[int] = []
@@ -215,7 +215,7 @@ def read_relations(
 
 
 def _box_fault(box: Sequence[float], frame: Frame) -> str | None:
-    """Which policy a box falls under that does not lie inside the frame with x1 < x2 and y1 < y2."""
+    """Return the issue of a box that is not inside the frame with x1 < x2 and y1 < y2; None if it is just rounding."""
     x1, y1, x2, y2 = box
     if not all(abs(v) <= _FARTHEST * frame[k % 2] for k, v in enumerate(box)):  # also true for NaN
         return "bad_box"
@@ -223,13 +223,13 @@ def _box_fault(box: Sequence[float], frame: Frame) -> str | None:
         return "inverted_box"
     if x1 == x2 or y1 == y2:
         return "empty_box"
-    unit_x, unit_y = min(1.0, frame[0] / 100), min(1.0, frame[1] / 100)  # off by so much is rounding
+    unit_x, unit_y = min(1.0, frame[0] / 100), min(1.0, frame[1] / 100)  # tolerance for rounding
     inside = -unit_x <= x1 and x2 <= frame[0] + unit_x and -unit_y <= y1 and y2 <= frame[1] + unit_y
     return None if inside else "box_out_of_frame"
 
 
 def _note(issues: list[Issue], kind: str, detail: str) -> None:
-    """Add an issue; a text of thousands of malformed items must not fill the memory."""
+    """Add an issue, up to a limit, so that thousands of malformed items do not fill the memory."""
     if len(issues) < _MOST_ISSUES:
         issues.append(Issue(kind, detail))
     elif issues[-1].kind != "many_issues":
@@ -240,7 +240,7 @@ _KINDS = {dict: "an object", str: "a string", bool: "a boolean", float: "a numbe
 
 
 def _kind(value: Any) -> str:
-    """A JSON value in words."""
+    """Describe a JSON value for an issue."""
     if value is None:
         return "missing or null"
     if isinstance(value, list):

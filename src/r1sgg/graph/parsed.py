@@ -1,7 +1,7 @@
-"""What a parser returns: a graph as plain lists, and what was wrong with the text.
+"""The result of the parser: a graph as plain lists, and the issues of the text.
 
-The lists (`GraphColumns`) become a `SceneGraph` when one is asked for: rewards and metrics lay the columns of a whole
-batch flat and need no graph.
+The lists (`GraphColumns`) are converted to a `SceneGraph` on demand: rewards and metrics concatenate the lists of a
+whole batch and need no `SceneGraph`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ class GraphColumns(NamedTuple):
     """A graph as plain lists.
 
     Attributes:
-        ids, labels: N each.
-        boxes: 4 N coordinates, x1 y1 x2 y2 object by object, in units of `frame`.
-        subjects, objects: R indices into the objects; predicates: R names.
+        ids, labels: of the N objects.
+        boxes: 4 N coordinates, x1 y1 x2 y2 of each object, in units of `frame`.
+        subjects, objects: indices into the objects, one each for R relationships.
+        predicates: R names.
         frame: width and height that the coordinates are relative to.
     """
 
@@ -37,7 +38,7 @@ class GraphColumns(NamedTuple):
     frame: Frame
 
     def graph(self) -> SceneGraph:
-        """The same as a `SceneGraph`, boxes as fractions of the frame."""
+        """Convert to a `SceneGraph`, with boxes as fractions of the frame."""
         boxes = np.array(self.boxes, dtype=np.float64).reshape(-1, 4)
         boxes /= (*self.frame, *self.frame)
         pairs = tuple(zip(self.subjects, self.objects, strict=True))
@@ -45,11 +46,11 @@ class GraphColumns(NamedTuple):
 
 
 class Parsed:
-    """What `parse` found: a graph that is always usable, and what was wrong with the text.
+    """The result of `parse`: a graph, which is always valid, and the issues of the text.
 
     Attributes:
-        issues: what was wrong.
-        object_rows, relationship_rows: which row of the answer (from 0, dropped ones counted) each item comes from.
+        issues: the faults of the text.
+        object_rows, relationship_rows: the row of the completion (from 0, dropped rows included) of each item.
     """
 
     __slots__ = ("_columns", "_graph", "_rows", "issues")
@@ -68,13 +69,13 @@ class Parsed:
 
     @property
     def graph(self) -> SceneGraph:
-        """The graph; built at the first call."""
+        """The graph, built at the first access."""
         if self._graph is None:
             self._graph = self.columns.graph()
         return self._graph
 
     def with_graph(self, graph: SceneGraph) -> Parsed:
-        """The same with another graph of the same rows, such as one with scores."""
+        """Return a copy with another graph of the same rows, such as one with scores."""
         return Parsed(graph, self.issues, *self._rows)
 
     @property
@@ -99,7 +100,7 @@ class Parsed:
 
     @property
     def failure(self) -> str | None:
-        """The kind of failure if no object could be read, else None."""
+        """The kind of failure if no object could be read, otherwise None."""
         if len(self.columns.labels):
             return None
         return next((i.kind for i in self.issues if i.kind in FAILURES), "empty")

@@ -1,7 +1,7 @@
-"""Where in an answer's text its names, coordinates and predicates stand, row by row of its document.
+"""Find the character spans of names, coordinates and predicates in a completion, row by row.
 
-For everything that speaks about tokens: confidences, highlighting. It reads the text as `parse` does, so its rows are
-those that `Parsed.object_rows` and `Parsed.relationship_rows` name; it deliberately judges nothing.
+Confidences and highlighting need them. The text is read as `parse` reads it, so the rows are those of
+`Parsed.object_rows` and `Parsed.relationship_rows`. Nothing is validated here.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from r1sgg.graph.document import Found, find_answer, without_surrogates
 from r1sgg.graph.scene import NUMBER_SUFFIX
 
 Span = tuple[int, int]
-"""First character and the one behind the last."""
+"""Start and end (exclusive) in the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectPlace:
-    """An object's class (its id without the number) and its coordinates x1 y1 x2 y2."""
+    """Spans of an object: its class (the id without the number) and the coordinates x1 y1 x2 y2."""
 
     label: Span
     box: tuple[Span, ...]
@@ -30,7 +30,7 @@ class ObjectPlace:
 
 @dataclass(frozen=True, slots=True)
 class RelationshipPlace:
-    """A relationship's references and its predicate."""
+    """Spans of a relationship: subject id, predicate, object id."""
 
     subject: Span
     predicate: Span
@@ -39,20 +39,20 @@ class RelationshipPlace:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """By row of the document; rows that lack a part are left out."""
+    """Spans by row of the document; incomplete rows are left out."""
 
     objects: dict[int, ObjectPlace]
     relationships: dict[int, RelationshipPlace]
 
 
 def places_of(text: str) -> Places:
-    """The places of an answer's items, both empty where no answer can be read.
+    """Return the spans of the items in a completion; none if no graph can be read.
 
-    Of an answer that is cut off or broken the items that are whole have places.
+    In a truncated or broken completion, the complete items have spans.
     """
     found = find_answer(text, [], repair=True)
     start = -1 if found is None else without_surrogates(text).rfind(found.body)
-    if found is None or start < 0:  # the answer has thoughts in its middle
+    if found is None or start < 0:  # <think> inside the graph: body is no substring of the text
         return Places({}, {})
     return _json_places(found, start) if found.block is None else _compact_places(found.body, found.block, start)
 
@@ -75,7 +75,7 @@ def _compact_places(body: str, block: Block, start: int) -> Places:
 
 
 def _class_of(line: Line, spans: list[Span]) -> Span:
-    """The name of an object's line without its number."""
+    """Return the span of the name in a compact object line, without the number."""
     first, last = spans[0][0], spans[-5][1]
     return first, max(first + 1, last - (len(line.words[-5]) - len(line.words[-5].rstrip("0123456789"))))
 
@@ -84,7 +84,7 @@ _KEYS = {"objects": ("id", "bbox"), "relationships": ("subject", "predicate", "o
 
 
 def _json_places(found: Found, start: int) -> Places:
-    """The last value of each key counts, as in every JSON reader."""
+    """Find the spans in JSON. Of a repeated key the last value counts, as in every JSON reader."""
     scalars = list(_scalars(found.body, *found.json)) if found.json else []
     counts = dict.fromkeys(_KEYS, 0)
     for span in found.items:
@@ -114,11 +114,11 @@ _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\]:,]|[^\s{}\[\]:,"]++', re.DOTA
 
 
 def _scalars(text: str, start: int, end: int) -> Iterator[tuple[tuple[str | int, ...], Span]]:
-    """Strings and numbers of valid JSON with the keys and positions that lead to them.
+    """Yield the strings and numbers of valid JSON, each with its path of keys and positions, and its span.
 
-    Where a key of the outermost object comes again, what it led to before stays; its rows are overwritten one by one.
+    If a key of the outermost object is repeated, both values are yielded; later rows overwrite earlier ones.
     """
-    path: list[str | int | None] = []  # None: an object that waits for its key
+    path: list[str | int | None] = []  # None: inside an object, before a key
     for m in _TOKEN.finditer(text, start, end):
         token = m[0]
         if token in "{[":

@@ -1,8 +1,8 @@
-"""Scene graphs as text: `parse` reads a completion, `render` writes what a model should write.
+"""Scene graphs as text: `parse` reads a completion, `render` writes the text that a model should generate.
 
-`parse` is total: any string gives a graph (perhaps empty) and named issues, in time linear in its length, and never
-raises on the text. Every decision is a row of `r1sgg.graph.policies.POLICIES`. It bounds nothing but time: 64 KB of
-text can hold 2,000 objects, and code that matches them against each other must be ready for that.
+`parse` is total: any string gives a graph, possibly empty, and a list of issues, in linear time, and no text raises an
+error. Every decision is a row of `r1sgg.graph.policies.POLICIES`. The size of the graph is not limited: 64 KB of text
+can hold 2,000 objects, and code that compares them pairwise must handle that.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ __all__ = [
 ]
 
 AnswerFormat = Literal["json", "compact"]
-"""The paper's JSON, or a line per object and relationship (`r1sgg.graph.compact`)."""
+"""The paper's JSON, or one line per object and relationship (`r1sgg.graph.compact`)."""
 
 
 def parse(text: str, frame: Frame, *, repair: bool = False, given: SceneGraph | None = None) -> Parsed:
     """Read a completion in either answer format.
 
     Args:
-        text: any string: a bare answer, fenced, in <answer> tags, in prose.
+        text: any string: a graph alone, in a code fence, in <answer> tags, or inside prose.
         frame: width and height that the text's boxes are relative to, both positive.
-        repair: keep the whole items of a broken or truncated answer, instead of counting a failure.
-        given: objects that the prompt gave; an answer with "relationships" and without "objects" refers to them.
+        repair: keep the complete items of a broken or truncated completion, instead of counting a failure.
+        given: objects that the prompt gave; a completion with "relationships" but no "objects" refers to them.
 
     Returns:
-        The graph (boxes divided by the frame, outside [0, 1] where the text says so) and its issues; the graph is
-        empty if and only if `Parsed.failure` is set.
+        The graph (boxes divided by the frame, not clipped to [0, 1]) and the issues; the graph is empty if and only if
+        `Parsed.failure` is set.
     """
     issues: list[Issue] = []
     document = find_document(text, issues, repair=repair)
@@ -70,7 +70,7 @@ def parse(text: str, frame: Frame, *, repair: bool = False, given: SceneGraph | 
 
 
 def number_ids(labels: Sequence[str]) -> tuple[str, ...]:
-    """Ids for classes, numbered per class in order: ("man", "dog", "man") -> ("man.1", "dog.1", "man.2")."""
+    """Number classes in order to get ids: ("man", "dog", "man") -> ("man.1", "dog.1", "man.2")."""
     count: dict[str, int] = {}
     ids = []
     for label in labels:
@@ -87,17 +87,17 @@ def render(
     think: bool = False,
     answer_format: AnswerFormat = "json",
 ) -> str:
-    """Write a graph as the paper's JSON or in the compact format, boxes as integers of `frame`.
+    """Write a graph as the paper's JSON or in the compact format, with integer boxes in units of `frame`.
 
-    Coordinates are rounded to the nearest integer (off by half a unit at most); a side that rounds to nothing becomes
-    one unit long (off by a unit at most), a box that reaches outside the frame is clipped. `parse(render(g, frame),
-    frame)` gives back ids and relationships exactly, and labels as far as the ids say them (`label_of_id`).
+    Coordinates are rounded to the nearest integer (error at most half a unit). A side that rounds to zero becomes one
+    unit long (error at most one unit), and boxes are clipped to the frame. `parse(render(g, frame), frame)` restores
+    ids and relationships exactly, and the labels that follow from the ids (`label_of_id`).
 
     Args:
-        graph: what to write.
+        graph: the graph to write.
         frame: width and height of the written coordinates.
         minify: JSON without spaces after commas and colons.
-        think: wrap in an empty <think> and an <answer>, as the RL template asks for.
+        think: wrap the text in <answer>, after an empty <think>, as the RL prompt requires.
         answer_format: see `AnswerFormat`.
     """
     limit_2 = np.array([int(frame[0]), int(frame[1])])

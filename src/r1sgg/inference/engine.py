@@ -17,13 +17,16 @@ from r1sgg.errors import ConfigError
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.models.prompts import Message
 
+_COLDEST = 0.001
+"""Lowest temperature but 0: what is drawn is the most probable token, and scores divided by less may overflow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are chosen.
 
     Attributes:
-        temperature: 0 takes the most probable token.
+        temperature: 0 takes the most probable token; else at least 0.001.
         top_p: keep the smallest set of tokens with this probability in sum; 1 keeps all.
         top_k: keep so many of the most probable tokens; 0 keeps all.
         max_new_tokens: longest answer.
@@ -38,7 +41,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name, fine, expected in (
-            ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
+            (
+                "temperature",
+                self.temperature == 0 or _COLDEST <= self.temperature < float("inf"),
+                f"0, or {_COLDEST} or more",
+            ),
             ("top_p", 0 < self.top_p <= 1, "more than 0 and at most 1"),
             ("top_k", self.top_k >= 0, "0 or more"),
             ("max_new_tokens", self.max_new_tokens >= 1, "1 or more"),

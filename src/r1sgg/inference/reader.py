@@ -85,10 +85,20 @@ class Reading:
             )
         return dataclasses.replace(self, threshold=threshold)
 
-    def to_record(self, image_id: str, image: Path, model: str) -> dict[str, Any]:
-        """A ground-truth-like record, boxes in pixels of the upright image, with scores and the raw answer."""
-        record = Example(image_id, *self.image.size, self.graph, image).to_record()
-        record |= graph_to_rows(self.graph, self.image.size) | {
+    def to_record(
+        self, image_id: str, image: Path, model: str, *, size: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
+        """A ground-truth-like record, boxes in pixels of the upright image, with scores and the raw answer.
+
+        Args:
+            image_id: the image's name.
+            image: its file.
+            model: the model's name.
+            size: width and height that boxes are relative to, if `self.image` was reduced before it was read.
+        """
+        size = size or self.image.size
+        record = Example(image_id, *size, self.graph, image).to_record()
+        record |= graph_to_rows(self.graph, size) | {
             "model": model,
             "completion": self.completion.text,
             "frame": list(self.frame),

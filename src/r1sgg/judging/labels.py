@@ -1,8 +1,8 @@
-"""How alike two labels are: word vectors that ship with the package, plain equality, or a spaCy model, by name.
+"""Similarity of labels: word vectors that ship with the package, equality, or a spaCy model, chosen by name.
 
-A similarity is a value that is passed around; its `name` goes into every result. Labels come normalised
-(`r1sgg.graph.scene.normalize_name`). `LabelTable` remembers what has been compared, so that a batch costs one look-up.
-Nothing is downloaded here; `make_glove.py` says where the word vectors come from.
+A similarity is passed as a value, and its `name` is stored with every result. Labels must be normalised
+(`r1sgg.graph.scene.normalize_name`). `LabelTable` caches all cosines, so that a batch is one array look-up. Nothing is
+downloaded here; `make_glove.py` documents the source of the word vectors.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ Array = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.intp]
 
 SIMILARITIES = ("glove", "exact", "spacy:MODEL")
-"""What `load_similarity` knows."""
+"""Names that `load_similarity` accepts."""
 
 
 class LabelSimilarity(Protocol):
-    """Compares labels. `name` is what `load_similarity` was asked for."""
+    """Compares labels; `name` is the argument of `load_similarity`."""
 
     name: str
 
     def table(self, a: Sequence[str], b: Sequence[str]) -> Array:
-        """Cosines (len(a), len(b)) in [-1, 1]; equal strings give exactly 1."""
+        """Return cosines (len(a), len(b)) in [-1, 1]; equal strings have exactly 1."""
         ...
 
 
 def load_similarity(spec: str) -> LabelSimilarity:
-    """The similarity of a name: "glove", "exact" or "spacy:MODEL" (for example "spacy:en_core_web_md").
+    """Return a similarity by name: "glove", "exact" or "spacy:MODEL" (for example "spacy:en_core_web_md").
 
     Raises:
-        ConfigError: the name is none of these, or the spaCy model is not installed or has no vectors.
+        ConfigError: an unknown name, or the spaCy model is not installed.
         MissingDependencyError: spaCy is not installed.
     """
     if spec == "glove":
@@ -62,10 +62,10 @@ class ExactSimilarity:
 
 
 class GloveSimilarity:
-    """Cosine of GloVe-50 vectors; several words count as their mean.
+    """Cosine of GloVe-50 vectors; the vector of several words is their mean.
 
-    A word without a vector is at right angles to every other word: a label of such words is like nothing but itself,
-    and in a label of several words it pulls away from those without it. Loaded at the first call.
+    A word without a vector is orthogonal to every other word: a label of such words is similar only to labels with the
+    same words, and in a label of several words it lowers the similarity to labels without it. Loaded at the first call.
     """
 
     name = "glove"
@@ -94,7 +94,7 @@ _UNKNOWN_NORM = 5.0  # about the length of a common word's vector
 
 
 def _vectors(labels: Sequence[str], unknown: dict[str, int]) -> tuple[Array, list[tuple[int, int]]]:
-    """Sums of the labels' known vectors, (L, 50), and (label, column) of each word without one."""
+    """Return the sums of the labels' known vectors, (L, 50), and (label, column) of each word without a vector."""
     vectors, scales, row_of = _glove()
     sums = np.zeros((len(labels), vectors.shape[1]))
     strange: list[tuple[int, int]] = []
@@ -110,7 +110,7 @@ def _vectors(labels: Sequence[str], unknown: dict[str, int]) -> tuple[Array, lis
 
 @functools.cache
 def _glove() -> tuple[npt.NDArray[np.int8], Array, dict[str, int]]:
-    """int8 vectors (W, 50), their scales (W,), and the row of each word."""
+    """Load int8 vectors (W, 50), their scales (W,), and the row of each word."""
     with np.load(Path(__file__).with_name("glove.npz"), allow_pickle=False) as archive:
         words = archive["words"].tobytes().decode().split("\n")
         return (
@@ -121,7 +121,7 @@ def _glove() -> tuple[npt.NDArray[np.int8], Array, dict[str, int]]:
 
 
 class SpacySimilarity:
-    """Cosine of a spaCy model's vectors, as the original measures it (small models have no word vectors)."""
+    """Cosine of the vectors of a spaCy model, as in the original code (small models have no word vectors)."""
 
     def __init__(self, model: str) -> None:
         """Load the model.
@@ -134,7 +134,7 @@ class SpacySimilarity:
         self.name = f"spacy:{model}"
         if not spacy.util.is_package(model) and not Path(model).is_dir():
             raise ConfigError(
-                f"similarity: expected an installed spaCy model, found {model!r}; python -m spacy download"
+                f"similarity: expected an installed spaCy model, found {model!r}; run python -m spacy download"
             )
         self._pipeline: Any = spacy.load(model)
         self._seen: dict[str, Array] = {}
@@ -162,26 +162,26 @@ def _equal(a: Sequence[str], b: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 
 class _Numbering(dict[str, int]):
-    """Gives each new key the next number."""
+    """Numbers keys in order of first use."""
 
     def __missing__(self, key: str) -> int:
         self[key] = number = len(self)
         return number
 
 
-_LEAST_RANGE = 1e-3  # a name that is this close to everything says nothing
+_LEAST_RANGE = 1e-3  # avoids a division by zero for names that are similar to everything
 _MAX_ROWS, _MAX_COLUMNS = 2048, 8192  # 128 MB of cosines; a closed vocabulary needs 200 x 200
 
 
 class LabelTable:
-    """All cosines between true labels (rows) and any labels (columns) met so far, as one growing matrix.
+    """A cache of cosines between true labels (rows) and any labels (columns), as one growing matrix.
 
-    Forgets everything when it has met more labels than fit (open answers over a long run): call `make_room` before
-    numbering a batch, and use the numbers of one batch only with it.
+    The cache is cleared when it has too many labels, as with open vocabularies in long runs. So call `make_room` before
+    numbering a batch, and do not use the numbers of one batch in another.
     """
 
     def __init__(self, similarity: LabelSimilarity) -> None:
-        """Start empty; nothing is loaded before the first batch."""
+        """Create an empty table; nothing is loaded before the first batch."""
         self.similarity = similarity
         self._forget()
 
@@ -197,16 +197,16 @@ class LabelTable:
         return len(self._number)
 
     def make_room(self) -> None:
-        """Start a batch: forget all if the table has grown too large."""
+        """Start a batch: clear the table if it has grown too large."""
         if len(self._rows) > _MAX_ROWS or len(self._number) > _MAX_COLUMNS:
             self._forget()
 
     def numbers(self, labels: Iterable[str]) -> Ids:
-        """A number for each label; equal labels have equal numbers."""
+        """Number labels; equal labels have equal numbers."""
         return np.array(list(map(self._number.__getitem__, labels)), dtype=np.intp)
 
     def cosines(self, truth: Ids, other: Ids) -> Array:
-        """Cosines of numbered labels, pair by pair: (K,), (K,) -> (K,)."""
+        """Return cosines of numbered labels, pair by pair: (K,), (K,) -> (K,)."""
         if len(self._number) > self._filled:
             self._add_columns()
         rows = self._row_of[truth]
@@ -217,11 +217,11 @@ class LabelTable:
         return np.asarray(self._cosines.ravel().take(flat))
 
     def above_chance(self, truth: Ids, other: Ids, background: tuple[str, ...]) -> Array:
-        """Similarities rescaled so that what any name would earn is 0: (K,), (K,) -> (K,) in [0, 1].
+        """Return similarities rescaled so that a chance match has 0: (K,), (K,) -> (K,) in [0, 1].
 
-        A name's chance level is the mean of its cosines with `background`, plus two standard deviations; a cosine
-        counts (cosine - level) / (1 - level), at least 0, and equal names count 1. A hub word, which is close to
-        everything ("on back of" has a cosine of 0.87 with the average predicate), has a high level and earns nothing.
+        The chance level of a name is the mean of its cosines with `background`, plus two standard deviations; a cosine
+        becomes (cosine - level) / (1 - level), at least 0, and equal names have 1. A hub word is similar to everything
+        ("on back of" has a mean cosine of 0.87 with predicates), so its level is high and it scores about 0.
         """
         level = self._chance(background)[other]
         rescaled = (self.cosines(truth, other) - level) / np.maximum(1.0 - level, _LEAST_RANGE)

@@ -1,4 +1,4 @@
-"""Metrics: SGDET recalls, precision and average precision, under named conventions."""
+"""Metrics: SGDET recalls, precision and average precision, under named protocols."""
 
 from r1sgg.judging.protocol import REFERENCE, STRICT, Protocol
 from r1sgg.metrics.per_image import per_image

@@ -1,9 +1,9 @@
-"""Whether confidences mean what they say: expected calibration error, Brier score, reliability, precision and recall.
+"""Calibration of confidences: expected calibration error, Brier score, reliability table, precision and recall.
 
-A score of 0.7 is calibrated if seven in ten of what gets it are right. The error is that of Guo et al. 2017 ("On
-Calibration of Modern Neural Networks", arXiv 1706.04599, Eq. 3): `BINS` bins of equal width on [0, 1], in each the
-distance between mean score and share of right ones, weighted by how many are in it. It deliberately mends nothing:
-no temperature is fitted.
+A score of 0.7 is calibrated if 70 % of the items with that score are right. The error is that of Guo et al. 2017 ("On
+Calibration of Modern Neural Networks", arXiv 1706.04599, Eq. 3): `BINS` bins of equal width on [0, 1], and in each the
+distance between mean score and accuracy, weighted by its number of items. Calibration is only measured: no temperature
+is fitted.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ BINS = 15
 
 
 def reliability(scores: Array, right: Mask, bins: int = BINS) -> list[dict[str, float]]:
-    """The reliability table: a row for each bin that is not empty.
+    """Return the reliability table: a row for each bin that is not empty.
 
     Args:
         scores: (N,) in [0, 1].
-        right: (N,) whether each was.
-        bins: of equal width; a score on an edge is in the upper bin, 1 in the last.
+        right: (N,) whether each item is right.
+        bins: number of bins of equal width; a score on an edge is in the upper bin, 1 in the last.
 
     Returns:
-        Rows with `low`, `high` (the bin), `count`, `score` (mean) and `accuracy` (share of right ones).
+        Rows with `low`, `high` (the bin), `count`, `score` (mean) and `accuracy`.
     """
     places = np.minimum((scores * bins).astype(np.int64), bins - 1)
     counts = np.bincount(places, minlength=bins)
@@ -48,21 +48,21 @@ def reliability(scores: Array, right: Mask, bins: int = BINS) -> list[dict[str, 
 
 
 def calibration_error(table: Sequence[dict[str, float]]) -> float | None:
-    """ECE of a reliability table; None for an empty one."""
+    """Return the expected calibration error of a reliability table; None if it is empty."""
     count = sum(row["count"] for row in table)
     return sum(row["count"] * abs(row["accuracy"] - row["score"]) for row in table) / count if count else None
 
 
 def precision_recall(scores: Array, right: Mask, total: int) -> tuple[Array, Array]:
-    """Recall and precision of everything that scores at least as much, from the highest score on.
+    """Return recall and precision of the items at or above each score, from the highest score to the lowest.
 
     Args:
-        scores: (N,); equal ones count together, so that their order does not matter.
-        right: (N,).
-        total: how many could be found.
+        scores: (N,); items with equal scores count together, so that their order does not matter.
+        right: (N,) whether each item is right.
+        total: number of true items.
 
     Returns:
-        Recalls and precisions, (M,) for M different scores.
+        Recalls and precisions, (M,) for M distinct scores.
     """
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.diff(scores[order], append=-np.inf))
@@ -71,7 +71,7 @@ def precision_recall(scores: Array, right: Mask, total: int) -> tuple[Array, Arr
 
 
 def pooled_precision(scores: Array, right: Mask, total: int) -> float | None:
-    """Area under the interpolated precision-recall curve (each precision the best at that recall or beyond)."""
+    """Return the area under the interpolated precision-recall curve (the best precision at that recall or higher)."""
     if not total:
         return None
     recalls, precisions = precision_recall(scores, right, total)
@@ -80,7 +80,7 @@ def pooled_precision(scores: Array, right: Mask, total: int) -> float | None:
 
 
 def summary(scores: Array, right: Mask, total: int) -> dict[str, Any] | None:
-    """All of it as JSON values; None where nothing has a score, or scores are not in [0, 1]."""
+    """Return all of the above as JSON values; None if there are no scores, or they are not in [0, 1]."""
     if not len(scores) or scores.min() < 0 or scores.max() > 1:
         return None
     table = reliability(scores, right)

@@ -1,7 +1,7 @@
-"""The evaluator: takes images one by one, keeps a few numbers of each, forgets the rest.
+"""The evaluator: judges images as a stream and keeps a few numbers of each.
 
-Kept are about 200 bytes an image (its name and digest included), 20 a true triplet, 48 a box
-(`r1sgg.metrics.objects`) and 9 a confidence; graphs and texts are not. What the numbers mean is in
+It keeps about 200 bytes per image (with its id and digest), 20 per true triplet, 48 per box (`r1sgg.metrics.objects`)
+and 9 per confidence, but no graphs and no texts. The figures are computed from these numbers in
 `r1sgg.metrics.figures`.
 """
 
@@ -27,13 +27,14 @@ from r1sgg.judging.protocol import STRICT, Protocol
 from r1sgg.judging.triplets import Judged, TripletMatch, blocks, judge
 from r1sgg.metrics.frequency import TrainingStatistics
 from r1sgg.metrics.objects import BoxColumns, average_precision
-from r1sgg.metrics.tasks import Task, give
+from r1sgg.metrics.ratios import COUNTS, image_columns
+from r1sgg.metrics.tasks import Task, apply_task
 
 Ints = npt.NDArray[np.int64]
 
 FAILURE_KINDS = (*FAILURES, "nothing_tied", "nothing_in_vocabulary", "missing", "error")
-"""Why an image has no usable prediction. Beside those of `parse`: no object stands for a true one (SGCLS, PREDCLS), no
-class is in the vocabulary, no line in the file, and a line that says that the model failed."""
+"""Why an image has no usable prediction: the failures of `parse`, no object linked to a true one (SGCLS, PREDCLS), no
+class in the vocabulary, no line in the file, a line with an error of the model."""
 
 _MALFORMED = ("bad_object", "bad_id", "bad_box", "bad_relationship")
 _EMPTY = ("empty", "nothing_tied", "nothing_in_vocabulary")
@@ -41,15 +42,16 @@ _EMPTY = ("empty", "nothing_tied", "nothing_in_vocabulary")
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
-    """One image as it was counted.
+    """The verdicts on one image.
 
     Attributes:
-        example: its annotation; prediction: its line of the predictions, or None.
+        example: its annotation.
+        prediction: its prediction, or None.
         truth: the true graph, restricted to the vocabulary.
-        graph: the predicted graph after mapping; empty where the prediction is not usable.
+        graph: the predicted graph after mapping; empty if the prediction is not usable.
         failure: the kind of failure, or None.
         skipped: whether R@K leaves the image out (never under the strict protocol).
-        match: which triplets found which.
+        match: the verdicts on its triplets.
     """
 
     example: Example
@@ -62,29 +64,31 @@ class ImageResult:
 
     @property
     def image_id(self) -> str:
-        """The image's name."""
+        """The id of the image."""
         return self.example.image_id
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Everything that was kept, in the order of the ground truth.
+    """The numbers kept by an evaluator, in the order of the ground truth.
 
     Attributes:
-        image_ids: N names.
-        images: N rows of `IMAGE_COLUMNS`.
-        triplets: T rows, one a true triplet: image, predicate, rank, rank without constraint, unseen in training.
-        predicates: names that `triplets` numbers.
-        failures: images of each kind of failure.
-        changes: how often each mapping was made.
-        outside: true objects and relations left out because the vocabulary lacks their names.
+        image_ids: ids of N images.
+        count_names: names of the columns of `images` (see `r1sgg.metrics.ratios.image_columns`).
+        images: N rows, one per image.
+        triplets: T rows, one per true triplet: image, predicate, rank, rank without constraint, unseen in training.
+        predicates: names of the predicates in `triplets`.
+        failures: number of images by kind of failure.
+        changes: number of images by change of a name.
+        outside: number of true objects and relations whose names are not in the vocabulary.
         precision: AP, AP50 and AP75.
-        confidences: "objects" and "triplets" of graphs that have scores: those, and which were right.
+        confidences: for "objects" and "triplets" the scores, and whether each item is right.
         data_hash: see `r1sgg.data.base.data_hash`.
-        models: names that the predictions state.
+        models: names of the models in the predictions.
     """
 
     image_ids: tuple[str, ...]
+    count_names: tuple[str, ...]
     images: Ints
     triplets: Ints
     predicates: tuple[str, ...]
@@ -96,33 +100,20 @@ class Columns:
     data_hash: str
     models: tuple[str, ...]
 
-
-IMAGE_COLUMNS = (
-    "true_objects",
-    "objects",
-    "true_relations",
-    "relations",
-    "true_positives",
-    "repeats",
-    "self_loops",
-    "distinct_true",
-    "counted",
-    "declared_again",
-    "claiming",
-    "failed",
-    "skipped",
-)
+    def counts(self) -> dict[str, Ints]:
+        """Return the columns of `images` by name, (N,) each."""
+        return dict(zip(self.count_names, self.images.T, strict=True))
 
 
 Numbered = tuple[int, Example, Prediction | None]
-"""An image's place in the ground truth, its annotation and its prediction."""
+"""Position of an image in the ground truth, its annotation and its prediction."""
 
 BLOCK = 256
-"""Images that are judged at once."""
+"""Images that are judged together."""
 
 
 class _Image(NamedTuple):
-    """An image that has been read: the two graphs in the vocabulary's names, and whether claims hold."""
+    """An image that has been read: both graphs in the names of the vocabulary, and whether claims apply."""
 
     number: int
     example: Example
@@ -134,7 +125,7 @@ class _Image(NamedTuple):
 
 
 class Evaluator:
-    """Counts predictions against ground truth under one protocol."""
+    """Judges predictions against ground truth under one protocol, and keeps the counts."""
 
     def __init__(
         self,
@@ -147,19 +138,20 @@ class Evaluator:
         task: Task = "sgdet",
         statistics: TrainingStatistics | None = None,
     ) -> None:
-        """Start with no images.
+        """Create an evaluator without images.
 
         Args:
-            vocabulary: names outside it are mapped or dropped; open: every name counts.
+            vocabulary: names outside it are mapped or dropped; the open vocabulary keeps every name.
             protocol: the conventions.
             mapping: how open names are mapped (see `r1sgg.graph.mapping`).
             similarity: label similarity for `mapping="full"`.
-            repair: keep the whole items of truncated answers.
-            task: what the model was told (see `r1sgg.metrics.tasks`).
-            statistics: of the training set, to know which triplets are unseen.
+            repair: keep the complete items of broken or truncated completions.
+            task: what the model was given (see `r1sgg.metrics.tasks`).
+            statistics: of the training set, for zero-shot recall.
         """
         self.vocabulary, self.protocol, self.task = vocabulary, protocol, task
         self.mapping, self.similarity, self.repair, self.statistics = mapping, similarity, repair, statistics
+        self._count_names = image_columns()
         self._names: list[str] = []
         self._numbers = array("q")
         self._images = array("i")
@@ -175,21 +167,21 @@ class Evaluator:
         self._models: set[str] = set()
 
     def add(self, images: Iterable[Numbered]) -> None:
-        """Count images: their places in the ground truth, annotations and predictions (None: there is none)."""
+        """Judge images: positions in the ground truth, annotations and predictions (None if missing)."""
         for _ in self.results(images, keep=False):
             pass
 
     def results(self, images: Iterable[Numbered], *, keep: bool = True) -> Iterator[tuple[int, ImageResult]]:
-        """Count images and give each as it was counted, with its place; nothing where `keep` is off.
+        """Judge images and, if `keep`, yield each position with its result.
 
-        Images are judged in blocks, so results come a block later than the images.
+        Images are judged in blocks, so results lag up to a block behind the images.
         """
         rows = iter(images)
         while block := [self._read(number, example, prediction) for number, example, prediction in islice(rows, BLOCK)]:
             yield from self._count(block, keep=keep)
 
     def add_graphs(self, images: Iterable[tuple[int, Example, SceneGraph]]) -> None:
-        """Count graphs in the vocabulary's names that no model wrote."""
+        """Judge graphs that are not completions, in the names of the vocabulary."""
         rows, claiming = iter(images), self.protocol.claiming(completion=False)
         while block := [
             _Image(number, example, None, self.restrict(example.graph), graph, None, claiming)
@@ -202,7 +194,7 @@ class Evaluator:
         graph, failure = self._parse(prediction)
         truth = self.restrict(example.graph)
         if failure is None and self.task != "sgdet":
-            graph = give(graph, truth, self.task)
+            graph = apply_task(graph, truth, self.task)
             failure = None if len(graph) else "nothing_tied"
         if failure is None:
             graph = self._map(graph)
@@ -245,12 +237,8 @@ class Evaluator:
         e, row = judged.evidence, len(self._names)
         self._names += [image.example.image_id for image in images]
         self._numbers.extend([image.number for image in images])
-        columns = [
-            *(e.true.counts, e.predicted.counts, e.true.triplet_counts, e.predicted.triplet_counts),
-            *(judged.true_positives, judged.repeats, judged.self_loops, e.distinct_counts, e.counted),
-            *(judged.declared_again, e.claiming),
-            *([image.failure is not None for image in images], skipped),
-        ]
+        counts = [COUNTS[name](judged) for name in self._count_names[:-2]]
+        columns = [*counts, [image.failure is not None for image in images], skipped]
         self._images.frombytes(np.array(columns, dtype=np.int32).T.tobytes())
         known = self.statistics.triplets if self.statistics is not None else None
         words = [triplet for image in images for triplet in image.truth.triplets]
@@ -266,7 +254,7 @@ class Evaluator:
             self._add_confidences(images, judged)
 
     def _add_confidences(self, images: list[_Image], judged: Judged) -> None:
-        """What has scores, and whether it is right: an object that claims, a triplet with a true one of its own."""
+        """Keep scores and whether they are right: of objects that claim, of triplets paired one to one."""
         e = judged.evidence
         claims = np.zeros(len(e.predicted.labels), dtype=np.bool_)
         claims[e.claims.claimant[e.claims.claimant >= 0]] = True
@@ -283,11 +271,11 @@ class Evaluator:
                 flags.extend(right[given[owners]].tobytes())
 
     def finish(self) -> Columns:
-        """All that was counted, AP included."""
+        """Return everything that was kept, with AP."""
         order = np.argsort(np.frombuffer(self._numbers, dtype=np.int64), kind="stable")
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
-        images = np.frombuffer(self._images, dtype=np.int32).reshape(-1, len(IMAGE_COLUMNS)).astype(np.int64)
+        images = np.frombuffer(self._images, dtype=np.int32).reshape(-1, len(self._count_names)).astype(np.int64)
         triplets = np.frombuffer(self._triplets, dtype=np.int32).reshape(-1, 5).astype(np.int64)
         triplets[:, 0] = place[triplets[:, 0]]
         triplets = triplets[np.argsort(triplets[:, 0], kind="stable")]
@@ -296,6 +284,7 @@ class Evaluator:
         hidden = None if self.protocol.first_box_counts else self._first_box(order)
         return Columns(
             image_ids=tuple(self._names[k] for k in order.tolist()),
+            count_names=self._count_names,
             images=images[order],
             triplets=triplets,
             predicates=tuple(self._predicates),
@@ -313,7 +302,7 @@ class Evaluator:
         )
 
     def _first_box(self, order: Ints) -> int | None:
-        """Index, among the true boxes as they came, of the first of the ground truth."""
+        """Return the index, in the order of judging, of the first true box of the ground truth."""
         images = self._true_boxes.arrays()[2]
         for row in order.tolist():
             if len(boxes := np.flatnonzero(images == row)):
@@ -335,7 +324,7 @@ class Evaluator:
         return parsed.graph, None
 
     def _map(self, graph: SceneGraph) -> SceneGraph:
-        """The predicted graph in the vocabulary's names; counts the changes."""
+        """Map the predicted graph to the names of the vocabulary, and count the changes."""
         if self.vocabulary.covers(graph):
             return graph
         mapped = map_graph(graph, self.vocabulary, self.mapping, self.similarity)
@@ -343,7 +332,7 @@ class Evaluator:
         return mapped.graph
 
     def restrict(self, truth: SceneGraph) -> SceneGraph:
-        """The true graph without names that the vocabulary lacks."""
+        """Return the true graph without objects and relations whose names are not in the vocabulary."""
         if self.vocabulary.covers(truth):
             return truth
         return map_graph(truth, self.vocabulary, "none").graph

@@ -1,7 +1,7 @@
-"""From columns to figures: recalls, precision, rates, for all images or for a weighted resample of them.
+"""Compute the figures: recalls, precision and rates, for all images or for a weighted resample of them.
 
-Every figure is a ratio of sums over images, or a mean of such ratios over predicates; so a bootstrap only changes the
-images' weights. Average precision is the exception and has no interval. `docs/metrics.md` defines each figure.
+Every figure is a ratio of sums over images, or a mean of such ratios over predicates, so a bootstrap resample is a
+weight per image. The exception is average precision, which has no interval. `docs/metrics.md` defines each figure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from r1sgg.judging.protocol import CUTOFFS, Protocol
-from r1sgg.metrics.columns import IMAGE_COLUMNS, Columns
+from r1sgg.metrics.columns import Columns
+from r1sgg.metrics.ratios import RATIOS
 
 Array = npt.NDArray[np.float64]
 Values = dict[str, float | None]
@@ -31,32 +32,24 @@ class Figures:
         groups: Mapping[str, tuple[str, ...]] | None = None,
         zero_shot: bool = False,
     ) -> None:
-        """Prepare the sums.
+        """Prepare the terms of all sums.
 
         Args:
-            columns: what was counted.
+            columns: the numbers kept by an evaluator.
             protocol: the conventions.
-            closed: whether the vocabulary's predicates are a closed list, so that absent ones may count.
+            closed: whether the vocabulary lists its predicates, so that absent ones can count 0 in mean recalls.
             groups: names of predicates by group (head, body, tail).
-            zero_shot: whether "unseen" is known.
+            zero_shot: whether the columns say which triplets are unseen in training.
         """
         self.columns, self.count = columns, len(columns.image_ids)
         self._divide_by_all = closed and protocol.absent_predicates == "zero"
-        image = dict(zip(IMAGE_COLUMNS, columns.images.T.astype(np.float64), strict=True))
+        counts = {name: column.astype(np.float64) for name, column in columns.counts().items()}
+        image: dict[str, Array] = {**counts, "images": np.ones(self.count)}
         row, predicate, rank, rank_ng, unseen = columns.triplets.T
-        ones = np.ones(self.count)
         true = image["true_relations"]
         counted = (true > 0) & (image["skipped"] == 0)
         self._ratios: dict[str, tuple[Array, Array]] = {
-            "failure_rate": (image["failed"], ones),
-            "precision": (image["true_positives"], image["counted"]),
-            "recall": (image["true_positives"], image["distinct_true"]),
-            "f1": (2 * image["true_positives"], image["counted"] + image["distinct_true"]),
-            "relations_per_image": (image["relations"], ones),
-            "objects_per_image": (image["objects"], ones),
-            "duplicate_rate": (image["repeats"], image["counted"]),
-            "redeclared_rate": (image["declared_again"], image["objects"]),
-            "self_loop_rate": (image["self_loops"], image["relations"]),
+            name: (_sum(image, ratio.over), _sum(image, ratio.under)) for name, ratio in RATIOS.items()
         }
         found = {
             f"{prefix}R@{k}": (ranks < k).astype(np.float64)
@@ -95,7 +88,11 @@ class Figures:
     def _prepare_cells(
         self, row: npt.NDArray[np.int64], predicate: npt.NDArray[np.int64], found: dict[str, Array]
     ) -> None:
-        """Recall of each predicate on each image that has it, sorted by predicate."""
+        """Compute the recall of each predicate on each image that has it, sorted by predicate.
+
+        A cell is one (predicate, image) that occurs in the ground truth. Cells are sorted by predicate, so the cells of
+        a predicate are consecutive, and `np.add.reduceat` at `_starts` sums them.
+        """
         key, cell, size = np.unique(predicate * self.count + row, return_inverse=True, return_counts=True)
         self._cell_row = key % max(1, self.count)
         self._cell_predicate = key // max(1, self.count)
@@ -107,7 +104,7 @@ class Figures:
         self.relations = np.bincount(predicate, minlength=len(self.columns.predicates))
 
     def values(self, weights: Array | None = None) -> Values:
-        """Every figure, each image counted `weights` times (once by default); None where nothing is counted."""
+        """Return every figure, with each image counted `weights` times (default: once); None if the divisor is 0."""
         weights = np.ones(self.count) if weights is None else weights
         out = {name: _ratio(float(a @ weights), float(b @ weights)) for name, (a, b) in self._ratios.items()}
         recall, there = self.predicate_recalls(weights)
@@ -120,7 +117,7 @@ class Figures:
         return out
 
     def predicate_recalls(self, weights: Array | None = None) -> tuple[Array, npt.NDArray[np.bool_]]:
-        """Recall of each predicate, (P, 6) for R@20/50/100 and ngR@20/50/100, and which predicates occur."""
+        """Return the recall of each predicate, (P, 6) for R@20/50/100 and ngR@20/50/100, and which predicates occur."""
         total = len(self.columns.predicates)
         recall, there = np.zeros((total, len(self._names))), np.zeros(total, dtype=bool)
         if len(self.present):
@@ -134,7 +131,7 @@ class Figures:
         return recall, there
 
     def per_predicate(self) -> dict[str, dict[str, Any]]:
-        """Recalls and number of true relations of each predicate; None where it does not occur."""
+        """Return recalls and number of true relations by predicate; None for recalls of one that does not occur."""
         recall, there = self.predicate_recalls()
         names = [n for n in self._names if not n.startswith("ng")]
         return {
@@ -147,6 +144,11 @@ class Figures:
         if not there.any():
             return None
         return float(recall.sum() / (len(recall) if self._divide_by_all else there.sum()))
+
+
+def _sum(columns: Mapping[str, Array], names: tuple[str, ...]) -> Array:
+    """Return the sum of the named counts of each image, (N,)."""
+    return np.asarray(np.sum([columns[name] for name in names], axis=0), dtype=np.float64)
 
 
 def _ratio(a: float, b: float) -> float | None:

@@ -1,7 +1,7 @@
-"""What training data alone tells: the frequency baseline, unseen triplets, and frequent and rare predicates.
+"""Statistics of the training set: the frequency baseline, unseen triplets, and predicates by frequency.
 
-The baseline (Zellers et al., Neural Motifs, 2018) gives each ordered pair of true objects the predicate that is most
-frequent for their two classes in training. It deliberately uses no image.
+The baseline (Zellers et al., Neural Motifs, 2018) gives each ordered pair of true objects the most frequent predicate
+of their two classes in training. It uses no image.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class TrainingStatistics:
         triplets: every (subject class, predicate, object class) that occurs.
         predicates: relations of each predicate.
         pairs: relations of each predicate, for each ordered pair of classes.
-        together: how often two objects of an ordered pair of classes stand on one image, related or not.
+        together: number of object pairs of each ordered pair of classes on the same image, related or not.
     """
 
     triplets: frozenset[tuple[str, str, str]] = frozenset()
@@ -100,17 +100,17 @@ def collect(examples: Iterable[Example]) -> TrainingStatistics:
         triplets.update(graph.triplets)
         statistics.predicates.update(graph.predicates)
         statistics.together.update((a, b) for a in graph.labels for b in graph.labels)
-        statistics.together.subtract((label, label) for label in graph.labels)  # an object beside itself
+        statistics.together.subtract((label, label) for label in graph.labels)  # an object is no pair with itself
         for subject, predicate, target in graph.triplets:
             statistics.pairs.setdefault((subject, target), Counter())[predicate] += 1
     return replace(statistics, triplets=frozenset(triplets))
 
 
 def most_frequent(truth: SceneGraph, statistics: TrainingStatistics) -> SceneGraph:
-    """The baseline's answer: true objects, and for each ordered pair its classes' most frequent predicate.
+    """Return the baseline's prediction: the true objects, and for each ordered pair the most frequent predicate.
 
-    The score is the share of such pairs of objects in training that have this predicate, related or not; of equally
-    frequent predicates the first in the alphabet is taken.
+    The score is the share of object pairs of these classes in training, related or not, that have this predicate. Of
+    equally frequent predicates the alphabetically first is taken.
     """
     pairs: list[tuple[int, int]] = []
     predicates: list[str] = []
@@ -133,9 +133,10 @@ def most_frequent(truth: SceneGraph, statistics: TrainingStatistics) -> SceneGra
 
 
 def predicate_groups(vocabulary: Vocabulary, statistics: TrainingStatistics | None) -> dict[str, tuple[str, ...]]:
-    """Head, body and tail: the vocabulary's predicates by training frequency, cut into thirds (17, 17, 16 of 50).
+    """Return head, body and tail: thirds of the vocabulary's predicates by training frequency (17, 17, 16 of 50).
 
-    Equal counts keep the vocabulary's order. Without statistics VG150's own are used; another vocabulary has no groups.
+    Equal counts keep the order of the vocabulary. Without statistics, VG150 uses its published frequencies, and other
+    vocabularies have no groups.
     """
     order: Sequence[str]
     if statistics is not None and vocabulary.predicates:

@@ -1,7 +1,7 @@
 """Bootstrap intervals over images, for one evaluation and for the difference of two on the same images.
 
-Images are drawn with replacement; an interval holds the middle 95 % of the resamples (the percentile method). AP has
-none: its ranking spans images, so it is not a ratio of sums over them.
+Images are drawn with replacement; an interval is the middle 95 % of the resampled figures (the percentile method). AP
+has no interval, because its ranking spans images: it is not a ratio of sums over them.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ LEVEL = 0.95
 
 
 class Resampled(Protocol):
-    """Figures of so many images that can be computed again with other weights on them."""
+    """Figures of `count` images that can be recomputed with weights on the images."""
 
     count: int
 
     def values(self, weights: Array | None = None) -> Mapping[str, float | None]:
-        """The figures; `weights` (images,) says how often each image counts, once where None."""
+        """Return the figures; `weights` (count,) says how often each image counts, None: once."""
         ...
 
 
 def intervals(figures: Resampled, resamples: int, seed: int = 0) -> dict[str, list[float] | None]:
-    """[low, high] of each figure; None where it is not defined in every resample."""
+    """Return [low, high] of each figure; None if it is undefined in some resample."""
     draws = [figures.values(weights) for weights in _weights(figures.count, resamples, seed)]
     return {name: _middle([draw[name] for draw in draws]) for name in (draws[0] if draws else ())}
 
 
 def compare(first: Figures, second: Figures, resamples: int, seed: int = 0) -> dict[str, dict[str, object]]:
-    """Differences second - first of each figure, with paired intervals: both see the same resampled images.
+    """Return the difference second - first of each figure, with a paired interval: both use the same resamples.
 
     Raises:
         InputError: the evaluations are not of the same images in the same order.
@@ -55,7 +55,7 @@ def _difference(a: float | None, b: float | None) -> float | None:
 
 
 def _weights(count: int, resamples: int, seed: int) -> Iterator[Array]:
-    """How often each image is drawn, for each resample."""
+    """Yield how often each image is drawn, for each resample."""
     rng = np.random.default_rng(seed)
     for _ in range(resamples if count else 0):
         yield np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64)

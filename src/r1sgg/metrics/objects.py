@@ -1,7 +1,7 @@
 """Average precision of predicted boxes (COCO's AP, AP50, AP75), through faster-coco-eval.
 
-Boxes are kept as compact columns while images stream past, and evaluated one class at a time, so that memory holds 48
-bytes a box and the annotations of one class. It deliberately has no size ranges and no average recall.
+Boxes are stored as columns while images are streamed, and evaluated one class at a time, so that memory holds 48 bytes
+per box and the annotations of one class. There are no size ranges and no average recall.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from faster_coco_eval import COCO, COCOeval_faster, mask
 from r1sgg.graph.scene import Boxes, SceneGraph
 
 MAX_DETECTIONS = 100
-"""Boxes of one class on one image that count, best scored first (COCO's default)."""
+"""Maximum number of boxes per class and image, best scored first (COCO's default)."""
 
-_PIXEL_DIGITS = 6  # boxes went through [0, 1]; rounding gives integer pixels back, so that an IoU of 1/2 is 1/2
+_PIXEL_DIGITS = 6  # restores integer pixels after the conversion to [0, 1], so that an IoU of exactly 1/2 stays so
 
 
 class BoxColumns:
@@ -33,7 +33,7 @@ class BoxColumns:
         self._scores = array("d")
 
     def add(self, image: int, graph: SceneGraph, size: tuple[int, int], classes: dict[str, int], scored: bool) -> None:
-        """Append a graph's boxes; `classes` numbers the labels and grows."""
+        """Append the boxes of a graph; new labels are numbered in `classes`."""
         count = len(graph)
         if not count:
             return
@@ -46,7 +46,7 @@ class BoxColumns:
             self._scores.extend([1.0] * count)
 
     def arrays(self) -> tuple[Boxes, npt.NDArray[np.int32], npt.NDArray[np.int32], Boxes]:
-        """Boxes (N, 4) in xyxy pixels, classes, images and scores."""
+        """Return boxes (N, 4) in xyxy pixels, classes, images and scores."""
         return (
             np.frombuffer(self._values, dtype=np.float64).reshape(-1, 4),
             np.frombuffer(self._labels, dtype=np.int32),
@@ -58,12 +58,12 @@ class BoxColumns:
 def average_precision(
     true: BoxColumns, predicted: BoxColumns, places: npt.NDArray[np.int64], first: int | None = None
 ) -> dict[str, float | None]:
-    """AP, AP50 and AP75: means over the classes that have a true box; None where there is none.
+    """Return AP, AP50 and AP75: means over the classes that have a true box; None if there are no true boxes.
 
     Args:
         true: the true boxes.
         predicted: the predicted boxes.
-        places: for each image number its place in the order in which equal scores are counted.
+        places: for each image its position in the order that decides between equal scores.
         first: index of a true box that nothing may match (see `Protocol.first_box_counts`), or None.
     """
     precisions: list[Boxes] = []
@@ -94,18 +94,18 @@ _Columns = tuple[Boxes, npt.NDArray[np.int64], Boxes]
 def _by_class(
     side: BoxColumns, places: npt.NDArray[np.int64]
 ) -> tuple[_Columns, dict[int, tuple[npt.NDArray[np.int64], int, int]]]:
-    """The columns (boxes, places of their images, scores), and per class a slice of an order by class and place."""
+    """Return the columns (boxes, positions of their images, scores), and by class its slice of the sorted rows."""
     boxes, labels, images, scores = side.arrays()
     where = places[images] if len(images) else np.zeros(0, np.int64)
     order = np.lexsort((where, labels))
     names, starts = np.unique(labels[order], return_index=True)
-    ends = [*starts[1:].tolist(), len(order)][: len(names)]  # no class at all: no box on this side
+    ends = [*starts[1:].tolist(), len(order)][: len(names)]  # no classes if this side has no boxes
     slices = {int(c): (order, int(s), e) for c, s, e in zip(names, starts, ends, strict=True)}
     return (boxes, where, scores), slices
 
 
 def _rows(columns: _Columns, rows: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
-    """Annotations of one class in COCO's form: xywh in pixels, ids from 1."""
+    """Return annotations of one class in the COCO format: xywh in pixels, ids from 1."""
     boxes, where, scores = columns
     corners = np.round(boxes[rows], _PIXEL_DIGITS)
     corners[:, 2:] -= corners[:, :2]
@@ -118,7 +118,7 @@ def _rows(columns: _Columns, rows: npt.NDArray[np.int64]) -> list[dict[str, Any]
 
 
 class _OneClass(COCOeval_faster):  # type: ignore[misc]
-    """The evaluator for a set of one class, with a shorter way from an image to its overlaps."""
+    """The evaluator for a single class, with a faster computation of the IoUs of an image."""
 
     def computeIoU(self, imgId: int, catId: int) -> Boxes:
         rows, others = self.cocoDt.imgToAnns[imgId], self.cocoGt.imgToAnns[imgId]
@@ -128,7 +128,7 @@ class _OneClass(COCOeval_faster):  # type: ignore[misc]
 
 
 def _precision(truth: list[dict[str, Any]], predicted: list[dict[str, Any]], hidden: int | None) -> Boxes:
-    """Interpolated precision of one class: (10 thresholds, 101 recalls)."""
+    """Return the interpolated precision of one class, (10 thresholds, 101 recalls)."""
     if hidden is not None:
         truth[hidden]["id"] = 0
     images: Sequence[int] = sorted({a["image_id"] for a in truth} | {a["image_id"] for a in predicted})

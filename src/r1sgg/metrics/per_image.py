@@ -1,4 +1,4 @@
-"""Image by image: what an evaluation found, for galleries and for looking at errors. It keeps all graphs."""
+"""Evaluation results image by image, for galleries and error analysis. All graphs are kept in memory."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def per_image(
     similarity: Similarity | None = None,
     repair: bool = False,
 ) -> list[dict[str, Any]]:
-    """One row an image, in the order of the ground truth. The means of its figures are those of `evaluate`.
+    """Return one row per image, in the order of the ground truth. The means of the recalls equal those of `evaluate`.
 
     Returns:
-        Rows with `image_id`; `failure` (kind or None); `R@20`, `R@50`, `R@100` (None where the image has no true
-        relation); `precision` (None where nothing was predicted); `objects`, `relations`, `true_relations` (counts);
-        `truth` and `graph` (as counted: in the vocabulary's names); `partners` (for each predicted triplet the index
-        of the true one matched with it one to one, or -1); `found` (for each true triplet whether any prediction
-        within the first 50 finds it).
+        Rows with `image_id`; `failure` (kind or None); `R@20`, `R@50`, `R@100` (None if the image has no true
+        relation); `precision` (None if no relation was predicted); `objects`, `relations`, `true_relations` (counts);
+        `truth` and `graph` (in the names of the vocabulary); `partners` (for each predicted triplet the index of the
+        true triplet that it is paired with one to one, or -1); `found` (for each true triplet whether one of the first
+        50 predictions hits it).
 
     Raises:
         InputError: a prediction for an image that is not in the ground truth.

@@ -1,8 +1,8 @@
-"""Evaluate predictions against ground truth: one call, one dictionary of figures.
+"""Evaluate predictions against ground truth, in one call that returns a dictionary of figures.
 
     >>> evaluate(read_ground_truth(truth), read_predictions(predictions), VG150)["R@50"]
 
-Both arguments may be lists or streams. It deliberately prints nothing: `r1sgg evaluate` shows the table.
+Both arguments may be lists or streams. Nothing is printed here: `r1sgg evaluate` shows the table.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from r1sgg.graph.mapping import Level, Similarity
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
 from r1sgg.judging.protocol import CUTOFFS, PROTOCOLS, STRICT, Protocol
 from r1sgg.metrics.calibration import summary
-from r1sgg.metrics.columns import IMAGE_COLUMNS, Columns, Evaluator
+from r1sgg.metrics.columns import Columns, Evaluator
 from r1sgg.metrics.figures import Figures
 from r1sgg.metrics.frequency import TrainingStatistics, most_frequent, predicate_groups
 from r1sgg.metrics.intervals import intervals
+from r1sgg.metrics.ratios import RATIOS
 from r1sgg.metrics.streams import join
 from r1sgg.metrics.tasks import Task
 
@@ -31,7 +32,7 @@ RECALLS = tuple(f"{prefix}{k}" for prefix in ("R@", "mR@", "ngR@", "ngmR@") for 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A finished evaluation: its settings, what was counted, and the figures."""
+    """A finished evaluation: its settings, the counts, and the figures."""
 
     evaluator: Evaluator
     columns: Columns
@@ -41,7 +42,7 @@ class Evaluation:
 def run(
     examples: Iterable[Example], predictions: Iterable[Prediction], evaluator: Evaluator, where: str = "predictions"
 ) -> Evaluation:
-    """Feed both streams to an evaluator.
+    """Evaluate two streams.
 
     Raises:
         InputError: a prediction for an image that is not in the ground truth.
@@ -51,7 +52,7 @@ def run(
 
 
 def run_baseline(examples: Iterable[Example], statistics: TrainingStatistics, evaluator: Evaluator) -> Evaluation:
-    """Evaluate the frequency baseline, which answers with the true objects."""
+    """Evaluate the frequency baseline, which predicts the true objects."""
     evaluator.add_graphs(
         (number, example, most_frequent(evaluator.restrict(example.graph), statistics))
         for number, example in enumerate(examples)
@@ -60,7 +61,7 @@ def run_baseline(examples: Iterable[Example], statistics: TrainingStatistics, ev
 
 
 def finish(evaluator: Evaluator) -> Evaluation:
-    """The figures of all that an evaluator has counted."""
+    """Compute the figures of an evaluator."""
     columns = evaluator.finish()
     figures = Figures(
         columns,
@@ -86,27 +87,27 @@ def evaluate(
     bootstrap: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """All figures of a set of predictions.
+    """Compute all figures of a set of predictions.
 
     Args:
         examples: the ground truth.
-        predictions: at most one an image; images without one are failures ("missing").
+        predictions: at most one per image; images without one are failures ("missing").
         vocabulary: names outside it are mapped or dropped.
         protocol: `STRICT`, `REFERENCE`, one of their names, or your own.
         mapping: how open names are mapped: "none", "normal" or "full".
         similarity: label similarity for `mapping="full"`.
-        repair: keep the whole items of truncated answers.
+        repair: keep the complete items of broken or truncated completions.
         task: "sgdet", "sgcls" or "predcls".
         statistics: of the training set, for zero-shot recall and groups of predicates.
-        bootstrap: resamples for the 95 % intervals; 0: none.
-        seed: of the resamples.
+        bootstrap: number of resamples for the 95 % intervals; 0: no intervals.
+        seed: random seed of the resamples.
 
     Returns:
-        Figures by name, as fractions; None where a figure is not defined. See `docs/metrics.md`.
+        Figures by name, as fractions; None for a figure that is not defined. See `docs/metrics.md`.
 
     Raises:
         InputError: a prediction for an image that is not in the ground truth.
-        ConfigError: no such protocol.
+        ConfigError: an unknown protocol.
     """
     if isinstance(protocol, str):
         if protocol not in PROTOCOLS:
@@ -125,33 +126,19 @@ def evaluate(
 
 
 def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict[str, Any]:
-    """The results of an evaluation as JSON values; `intervals` is there if `bootstrap` is not 0."""
+    """Return the results of an evaluation as JSON values; `intervals` is None if `bootstrap` is 0."""
     evaluator, columns, figures = evaluation.evaluator, evaluation.columns, evaluation.figures
     values = figures.values()
     groups = predicate_groups(evaluator.vocabulary, evaluator.statistics)
-    totals = dict(zip(IMAGE_COLUMNS, columns.images.sum(axis=0).tolist(), strict=True))
+    totals = {name: int(column.sum()) for name, column in columns.counts().items()}
     changes = sorted(columns.changes.items(), key=lambda item: (-item[1], item[0].kind, item[0].name))
     mean_names = [n for n in RECALLS if "mR@" in n]
     return {
         "images": figures.count,
         "protocol": evaluator.protocol.name,
-        "failure_rate": values["failure_rate"],
         "failures": columns.failures,
         **columns.precision,
-        **{name: values[name] for name in RECALLS},
-        **{
-            name: values[name]
-            for name in (
-                "precision",
-                "recall",
-                "f1",
-                "relations_per_image",
-                "objects_per_image",
-                "duplicate_rate",
-                "redeclared_rate",
-                "self_loop_rate",
-            )
-        },
+        **{name: values[name] for name in (*RECALLS, *RATIOS)},
         "pooled": {n.removeprefix("pooled "): v for n, v in values.items() if n.startswith("pooled ")},
         "zero_shot": {n: v for n, v in values.items() if n.startswith("z")} or None,
         "groups": {
@@ -162,7 +149,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         "calibration": calibration(columns),
         "intervals": intervals(figures, bootstrap, seed) if bootstrap else None,
         "counts": {
-            "images_with_relations": int((columns.images[:, IMAGE_COLUMNS.index("true_relations")] > 0).sum()),
+            "images_with_relations": int((columns.counts()["true_relations"] > 0).sum()),
             "images_skipped": totals["skipped"],
             "true_objects": totals["true_objects"],
             "true_relations": totals["true_relations"],
@@ -173,7 +160,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         },
         "claims": {
             "convention": evaluator.protocol.claims,
-            "images": int(columns.images[:, IMAGE_COLUMNS.index("claiming")].sum()),
+            "images": totals["claiming"],
         },
         "task": evaluator.task,
         "repair": evaluator.repair,
@@ -189,11 +176,11 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
 
 
 def calibration(columns: Columns) -> dict[str, Any] | None:
-    """How well confidences are calibrated, for "objects" and "triplets" (see `r1sgg.metrics.calibration.summary`).
+    """Return the calibration of "objects" and "triplets" (see `r1sgg.metrics.calibration.summary`).
 
-    None where no prediction has scores.
+    None if no prediction has scores.
     """
-    totals = dict(zip(IMAGE_COLUMNS, columns.images.sum(axis=0).tolist(), strict=True))
+    totals = {name: int(column.sum()) for name, column in columns.counts().items()}
     found = {
         kind: summary(*columns.confidences[kind], totals[total])
         for kind, total in (("objects", "true_objects"), ("triplets", "true_relations"))

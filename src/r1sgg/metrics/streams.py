@@ -1,4 +1,4 @@
-"""Pair two streams, ground truth and predictions, by image id without holding either."""
+"""Join two streams, ground truth and predictions, by image id without keeping either in memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from r1sgg.errors import InputError
 def join(
     examples: Iterable[Example], predictions: Iterable[Prediction], where: str = "predictions"
 ) -> Iterator[tuple[int, Example, Prediction | None]]:
-    """Each example with its place in the ground truth and its prediction (None where there is none).
+    """Yield each example with its position in the ground truth and its prediction (None if missing).
 
-    Where both streams have the same order nothing is held; otherwise what waits for its partner is. Examples are given
-    as they find their partner, those without one last.
+    If both streams have the same order, nothing is buffered; otherwise items are kept until their partner arrives.
+    Examples are yielded as their predictions arrive, and those without one at the end.
 
     Raises:
         InputError: a prediction for an image that is not in the ground truth, or a second one for an image.
@@ -40,17 +40,17 @@ def join(
             if (match := waiting_truths.pop(answer.image_id, None)) is not None:
                 yield *match, answer
             elif answer.image_id in waiting_answers:
-                raise InputError(where, expected="one prediction an image", found=f"{answer.image_id!r} twice")
+                raise InputError(where, expected="one prediction per image", found=f"{answer.image_id!r} twice")
             else:
                 waiting_answers[answer.image_id] = answer
     if waiting_answers:
         name, others = next(iter(waiting_answers)), len(waiting_answers) - 1
         raise InputError(
             where,
-            expected="predictions for images of the ground truth, one each",
+            expected="one prediction per image of the ground truth",
             found=f"image_id {name!r}"
-            + (f" and {others} more that are not in it" if others else ", which is not in it"),
-            hint="is this the ground-truth file that the predictions were made for?",
+            + (f" and {others} more ids that are not in it" if others else ", which is not in it"),
+            hint="check that the predictions were made for this ground truth",
         )
     for number, example in waiting_truths.values():
         yield number, example, None

@@ -1,8 +1,9 @@
 """The three classic tasks, for predictions that are texts: SGDET, SGCLS and PREDCLS.
 
-In SGCLS and PREDCLS a model is told the true boxes (and, in PREDCLS, their classes), and answers in the same JSON. Its
-objects are linked to the true ones by id; an id that is not a true one (SGCLS: the class in it is the model's guess) is
-linked by its box, to the free true box that it overlaps most, by at least 1/2. What cannot be linked is dropped.
+In SGCLS and PREDCLS the model is given the true boxes (in PREDCLS with their classes) and writes the same JSON. Its
+objects are linked to the true objects by id. An object whose id is not a true one (in SGCLS the model chooses the class
+in the id) is linked by its box: to the free true box with the highest IoU, if that is at least 1/2. Objects that cannot
+be linked are dropped.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ Task = Literal["sgdet", "sgcls", "predcls"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 
-def give(graph: SceneGraph, truth: SceneGraph, task: Task) -> SceneGraph:
-    """Replace what the task gives away: boxes (SGCLS), boxes and classes (PREDCLS). SGDET gives nothing away."""
+def apply_task(graph: SceneGraph, truth: SceneGraph, task: Task) -> SceneGraph:
+    """Replace what the task gives by the ground truth: boxes (SGCLS), boxes and classes (PREDCLS), nothing (SGDET)."""
     if task == "sgdet" or not len(graph):
         return graph
     links = linked_objects(graph, truth)

@@ -8,6 +8,7 @@ merged into its base model in memory. Generating is in `r1sgg.inference`, traini
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from r1sgg.errors import ModelError, require
 from r1sgg.graph.text import Frame
-from r1sgg.models.adapters import merge
+from r1sgg.models.damage import Naming, check_files, check_image_processor, check_parts, check_template, load_weights
 from r1sgg.models.family import FAMILIES, ModelFamily
 from r1sgg.models.finding import adapter_base, config_of, first_line, is_local, resolve
 from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, Message, build_messages
@@ -124,15 +125,16 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
     from transformers import AutoProcessor
 
     path = resolve(path_or_id)
+    if is_local(path):
+        check_files(Path(path))
     family = family_of(path)
+    expected = "a checkpoint with its processor (processor_config.json or preprocessor_config.json, and tokenizer.json)"
     try:
-        processor = AutoProcessor.from_pretrained(path, local_files_only=is_local(path), trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:  # ImportError: a package that only this processor needs
-        raise ModelError(
-            f"{path_or_id}: expected a checkpoint with its processor (processor_config.json or "
-            f"preprocessor_config.json, and tokenizer.json), found none that loads: {first_line(error)}; "
-            "copy these files from the model it was trained from"
-        ) from error
+        with Naming(path_or_id, expected, "copy these files from the model it was trained from"):
+            processor = AutoProcessor.from_pretrained(path, local_files_only=is_local(path), trust_remote_code=False)
+    except ModelError:
+        check_parts(path)
+        raise
     if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise ModelError(f"{path_or_id}: expected a processor of images and text, found {type(processor).__name__}")
     config, image_token = config_of(path), str(processor.image_token)
@@ -146,6 +148,8 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
     processor.tokenizer.padding_side = "left"
     if processor.chat_template is None and hasattr(processor, "qformer_tokenizer"):
         processor.chat_template = PLAIN_TEMPLATE
+    check_template(processor, path)
+    check_image_processor(processor, path)
     if family.max_pixels is None:
         if max_pixels:
             raise ModelError(
@@ -192,7 +196,6 @@ def load_model(
     """
     require("torch", "train")
     import torch
-    from transformers import AutoModelForImageTextToText
 
     if isinstance(dtype, str) and dtype not in _DTYPES:
         raise ModelError(f"dtype: expected one of {', '.join(_DTYPES)}, found {dtype!r}")
@@ -204,22 +207,41 @@ def load_model(
         raise ModelError(f"device {device!r}: {first_line(error)}") from error
     if target.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"device {device!r}: no CUDA device is visible on this machine")
-    weights = checkpoint.base or checkpoint.path
-    try:
-        model = AutoModelForImageTextToText.from_pretrained(
-            weights,
-            dtype=dtype or ("float32" if target.type == "cpu" else "auto"),
-            use_safetensors=True,
-            local_files_only=is_local(weights),
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path_or_id}: the weights do not load: {first_line(error)}") from error
+    precision = dtype or ("float32" if target.type == "cpu" else "auto")
+    model = load_weights(checkpoint.base or checkpoint.path, dtype=precision)
     if model.config.get_text_config().is_encoder_decoder:
         raise ModelError(f"{path_or_id}: expected a decoder as language model (Vicuna), found an encoder-decoder (T5)")
     if checkpoint.base is not None:
-        model = merge(model, checkpoint.path)
+        model = _merge(model, checkpoint.path)
     return checkpoint.with_model(model.to(target).eval())
+
+
+def _merge(model: PreTrainedModel, folder: str) -> PreTrainedModel:
+    """Add a LoRA adapter to a model's weights, in place.
+
+    The result is an ordinary model of the base's size and speed.
+
+    Args:
+        model: the adapter's base, unquantised.
+        folder: the adapter.
+
+    Returns:
+        The model without peft's wrappers.
+
+    Raises:
+        ModelError: the adapter does not fit the model, has no weights, or gives weights that are NaN.
+        MissingDependencyError: peft is not installed.
+    """
+    peft: Any = require("peft", "train")
+    expected = f"an adapter for {model.config.name_or_path} (adapter_config.json and adapter_model.safetensors)"
+    with Naming(folder, expected), warnings.catch_warnings():
+        # peft 0.21 reads the deprecated attribute of transformers 5.23
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        # and leaves weights that it does not find at their initial values
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        adapted = peft.PeftModel.from_pretrained(model, folder, use_safetensors=True)
+        merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
+    return merged
 
 
 def _settings(path: str) -> AnswerSettings:

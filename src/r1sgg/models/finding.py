@@ -89,7 +89,7 @@ def config_of(path: str) -> dict[str, Any]:
     path = adapter_base(path) or path
     try:
         config, _ = PreTrainedConfig.get_config_dict(path, local_files_only=is_local(path))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # RecursionError: JSON that is nested too deeply
         if is_local(path):
             raise ModelError(f"{path}: config.json cannot be read: {first_line(error)}") from error
         offline = " (the Hub is switched off by HF_HUB_OFFLINE)" if os.environ.get("HF_HUB_OFFLINE") else ""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
-import orjson
 
+from r1sgg.data.jsonl import read_json
 from r1sgg.errors import InputError
 from r1sgg.files import write_json
 from r1sgg.graph.scene import SceneGraph
@@ -80,11 +80,7 @@ class AnswerSettings:
         path = folder / SETTINGS_FILE
         if not path.is_file():
             return cls()
-        try:
-            record = orjson.loads(path.read_bytes())
-        except orjson.JSONDecodeError as error:
-            raise InputError(str(path), expected="a JSON object", found=f"broken JSON ({error.msg})") from error
-        return cls.from_record(record, str(path))
+        return cls.from_record(read_json(path), str(path))
 
     def write(self, folder: Path) -> None:
         """Write the settings into a checkpoint folder."""

@@ -1,12 +1,14 @@
 """The web demo (`r1sgg web`): drop a photo, watch its graph appear, point at a triplet, download the graph.
 
 It runs on loopback and loads nothing from elsewhere (no fonts, no analytics). It holds one model at a time; entering
-another name loads that one. It is for one person; `r1sgg serve` is for many.
+another name loads that one. It is for one person; `r1sgg serve` is for many. Uploads are deleted after an hour, and
+when the command ends.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 import threading
@@ -21,8 +23,8 @@ import gradio as gr
 import orjson
 from PIL import Image
 
-from r1sgg.data.images import upright_rgb
-from r1sgg.errors import R1SGGError
+from r1sgg.data.images import open_image
+from r1sgg.errors import ModelError, R1SGGError
 from r1sgg.exports.files import FORMATS, write_export
 from r1sgg.exports.record import GraphRecord
 from r1sgg.graph.scene import SceneGraph
@@ -32,8 +34,13 @@ from r1sgg.inference.engines import Opening
 from r1sgg.inference.reader import Reader, Reading
 from r1sgg.pages.stage import stage
 
+_log = logging.getLogger(__name__)
+
 PROMPTS = ("as the model was trained", "open", "closed")
 _EMPTY = "<p style='opacity:.7'>The graph appears here.</p>"
+_DELETE_EVERY, _DELETE_AFTER = 60, 3600  # seconds; uploads and exports
+_MOST_BYTES = 20_000_000
+"""Of an upload."""
 
 
 class Models:
@@ -54,7 +61,15 @@ class Models:
         with self._lock:
             if model != self._opening.model:
                 opening = replace(self._opening, model=model)
-                self._opening, self._reader = opening, opening.open()
+                try:
+                    self._opening, self._reader = opening, opening.open()
+                except R1SGGError as error:
+                    # the page does not say which folders of this machine exist
+                    _log.warning("the page asked for a model that does not load: %r", str(error))
+                    expected = "tiny, a checkpoint folder or a name on the Hub"
+                    raise ModelError(
+                        f"model: expected {expected}, found {model!r}, which does not load; the terminal says why"
+                    ) from error
             reader = self._reader
         listed = {"open": "open", "closed": vocabulary or "vg150"}.get(prompt, reader.checkpoint.settings.vocabulary)
         settings = replace(reader.checkpoint.settings, vocabulary=listed)
@@ -75,9 +90,10 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
     models = Models(opening)
     work = tempfile.TemporaryDirectory(prefix="r1sgg-web-")
     folder = Path(work.name)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
 
     def read(
-        image: Image.Image | None,
+        image: str | None,
         model: str,
         prompt: str,
         names: str,
@@ -91,7 +107,8 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
             reader = models.reader(model.strip() or opening.model, prompt, _vocabulary(names, folder))
             reading: Reading | None = None
             sampling = Sampling(temperature, max_new_tokens=max_new_tokens)
-            for reading in reader.stream(upright_rgb(image), sampling, guide=guide):
+            picture = open_image(Path(image), where="the image")
+            for reading in reader.stream(picture, sampling, guide=guide):
                 yield stage(reading.image, reading.graph, "writing ..."), None, reading.completion.text
             if reading is not None:
                 yield show(reading, threshold), reading, reading.completion.text
@@ -109,14 +126,21 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
             raise gr.Error(str(error), print_exception=False) from error
         return str(path)
 
-    with gr.Blocks(title="r1sgg", analytics_enabled=False) as demo:
+    clearing = (_DELETE_EVERY, _DELETE_AFTER)
+    with gr.Blocks(title="r1sgg", analytics_enabled=False, delete_cache=clearing) as demo:
         demo.work = work  # the folder is removed with the page
         reading = gr.State(None)
         gr.Markdown("# r1sgg\nAn image as a scene graph. Point at a triplet, or reach it with Tab, to light its boxes.")
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 image = gr.Image(
-                    type="pil", label="Image", sources=["upload", "clipboard"], elem_id="image", height=260
+                    # as a file, which gradio does not decode: `open_image` knows which formats may be
+                    type="filepath",
+                    image_mode=None,
+                    label="Image",
+                    sources=["upload", "clipboard"],
+                    elem_id="image",
+                    height=260,
                 )
                 if examples:
                     gr.Examples(_saved(examples, folder), image, label="Drawn scenes", elem_id="examples")
@@ -192,5 +216,12 @@ def launch(demo: Any, host: str, port: int | None, **options: Any) -> Any:
     system = ["system-ui", "sans-serif"]
     theme = gr.themes.Default(font=system, font_mono=["ui-monospace", "monospace"])
     return demo.queue().launch(
-        server_name=host, server_port=port, share=False, theme=theme, quiet=True, footer_links=[], **options
+        server_name=host,
+        server_port=port,
+        share=False,
+        theme=theme,
+        quiet=True,
+        footer_links=[],
+        max_file_size=_MOST_BYTES,
+        **options,
     )

@@ -1,1 +1,1 @@
-"""The VQA probe (Table 2 of arXiv 2504.13617): does a model choose the predicate that holds between two objects?"""
+"""The VQA probe (Table 2 of arXiv 2504.13617): does a model choose the right predicate for two objects?"""

@@ -1,4 +1,4 @@
-"""The format mark of one answer: the text's layout only; whether the graph in it is right is for other terms."""
+"""The format score of a completion. It depends on the layout only; other terms judge the graph."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NOT_AN_OBJECT = frozenset(("no_json", "invalid_json", "truncated", "surrounding
 
 
 def format_of(text: str, parsed: Parsed) -> float:
-    """1 for <think>..</think><answer>..</answer> and the keywords in the answer, 0.5 for a bare answer, else 0.
+    """Return 1 for <think>..</think><answer>..</answer> with the keywords in the answer, 0.5 for a bare graph, else 0.
 
-    The tags must be the whole text, in lower case; both answer formats contain the keywords. Bare is a JSON object or
-    a compact answer, alone in a code fence or an <answer> too.
+    The tags must enclose the whole text and be in lower case; both answer formats contain the keywords "object" and
+    "relationships". A bare graph is JSON or compact lines, alone, in a code fence, or in <answer> tags.
     """
     text = text.strip()
     if text.startswith("<think>") and text.endswith("</answer>") and (m := _BETWEEN.search(text)):
@@ -33,5 +33,5 @@ def format_of(text: str, parsed: Parsed) -> float:
 
 
 def written_format(text: str) -> AnswerFormat:
-    """Which format an answer that could be read is in."""
+    """Return the answer format of a completion that could be read."""
     return "compact" if _COMPACT.search(text) and not _JSON_KEY.search(text) else "json"

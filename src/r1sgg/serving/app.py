@@ -3,8 +3,9 @@
     curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' 'http://127.0.0.1:8000/v1/graph?threshold=0.3'
     curl -F images=@a.jpg -F images=@b.jpg http://127.0.0.1:8000/v1/graphs
 
-It keeps nothing: images are decoded in memory and forgotten, names of files are labels and never paths. It does not
-terminate TLS and does not count requests per client: put it behind a proxy that does.
+A request takes its places in the queue, then its images are decoded and reduced to what the model sees, then they wait
+for the model. The server keeps nothing, and names of files are labels, never paths. It does not terminate TLS and does
+not count requests per client: put it behind a proxy that does.
 """
 
 from __future__ import annotations
@@ -12,29 +13,51 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, TypeVar
 
 import orjson
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import UploadFile
+from starlette.types import Receive, Scope, Send
 
 from r1sgg import __version__
-from r1sgg.data.images import open_image
 from r1sgg.errors import ConfigError, ImageError, ModelError, R1SGGError
 from r1sgg.inference.engine import Sampling
-from r1sgg.inference.reader import Reader, Reading
-from r1sgg.serving.batching import Batcher, Busy, Closed, Options
+from r1sgg.inference.reader import Reading, check_samples
+from r1sgg.models.coordinates import check_aspect, resized_size
+from r1sgg.models.families import Checkpoint
+from r1sgg.serving.batching import Batcher, Options, Places, ReadsBatches
+from r1sgg.serving.bodies import Body
 from r1sgg.serving.counters import Counted, Counters
+from r1sgg.serving.decoding import Decoder, Upload
 from r1sgg.serving.fetching import fetch
-from r1sgg.serving.limits import Limits
+from r1sgg.serving.limits import BODY, DEADLINE, Limits
+from r1sgg.serving.problems import add_handlers, one_line, target_of
 from r1sgg.serving.schemas import Graph, Graphs, Health, ImageByUrl, Problem, graph_of
 
 _log = logging.getLogger(__name__)
+
+_MOST_SEEN = 2048
+"""The longest edge that a known processor brings images to, of those which know one size only."""
+_PASS_SECONDS = 1.0  # for the model's last batch, when the server ends
+_PART = 1 << 18  # bytes that are read of a form's file at a time
+_FIELDS = 16  # of a form, beside its files
+
+Result = TypeVar("Result")
+
+
+class Reads(ReadsBatches, Protocol):
+    """What the server needs of `r1sgg.inference.reader.Reader`."""
+
+    @property
+    def checkpoint(self) -> Checkpoint: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +67,21 @@ class ServerSettings:
     Attributes:
         most_images: most images in a batch of the model, and in a request.
         queue: most images that wait; further ones are refused with 429.
-        most_bytes: of a request's body.
+        most_bytes: of a request's body, and above which no further bodies are read.
         most_pixels: of an image.
+        image_memory: bytes that all images together may take while they are decoded.
         receive_seconds: for the whole body to arrive.
-        answer_seconds: for the answer, waiting included; then 504.
+        answer_seconds: for all of a request; then 504.
         key: the API key, or None to ask for none.
         hosts: hosts that an image may be fetched from; none by default.
-        max_new_tokens: longest answer.
+        max_new_tokens: longest completion.
     """
 
     most_images: int = 16
     queue: int = 64
     most_bytes: int = 20_000_000
     most_pixels: int = 40_000_000
+    image_memory: int = 160_000_000
     receive_seconds: float = 15.0
     answer_seconds: float = 60.0
     key: str | None = None
@@ -64,7 +89,8 @@ class ServerSettings:
     max_new_tokens: int = 1024
 
     def __post_init__(self) -> None:
-        for name in ("most_images", "queue", "most_bytes", "most_pixels", "receive_seconds", "answer_seconds"):
+        positive = ("most_images", "queue", "most_bytes", "most_pixels", "image_memory")
+        for name in (*positive, "receive_seconds", "answer_seconds"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"server, {name}: expected more than 0, found {getattr(self, name)}")
         if self.key is not None and not self.key.strip():
@@ -75,13 +101,22 @@ class ServerSettings:
 class How:
     """The options of a request."""
 
-    guide: Annotated[bool, Query(description="Hold the answer to a valid graph.")] = True
+    guide: Annotated[bool, Query(description="Hold the completion to a valid graph.")] = True
     threshold: Annotated[float, Query(ge=0, le=1, description="Drop what is scored lower.")] = 0.0
-    samples: Annotated[int, Query(ge=1, le=16, description="Answers that are merged into one graph.")] = 1
+    samples: Annotated[int, Query(ge=1, le=16, description="Completions that are merged into one graph.")] = 1
     temperature: Annotated[float, Query(ge=0, le=2, description="0 is greedy; several samples need more.")] = 0.0
 
-    def options(self, most_tokens: int) -> Options:
-        return Options(Sampling(self.temperature, max_new_tokens=most_tokens), self.guide, self.samples)
+    def options(self, most_tokens: int, *, stream: bool = False) -> Options:
+        """The same for a batch.
+
+        Raises:
+            ConfigError: options that do not go together.
+        """
+        sampling = Sampling(self.temperature, max_new_tokens=most_tokens)
+        check_samples(self.samples, sampling)
+        if stream and self.samples > 1:
+            raise ConfigError(f"samples: expected 1 for a stream, found {self.samples}; /v1/graph merges several")
+        return Options(sampling, self.guide, self.samples, scores=self.threshold > 0)
 
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -90,12 +125,13 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         (400, "The image or an option is not what it should be"),
         (401, "No API key, or another"),
         (408, "The request came too slowly"),
-        (413, "Too many bytes"),
+        (413, "Too many bytes, or too many images"),
         (415, "A body of another kind"),
         (429, "The queue is full"),
-        (502, "The model gave no answer"),
+        (502, "The model gave no completion"),
         (503, "Shutting down"),
         (504, "No answer in time"),
+        ("default", "Any other problem"),
     )
 }
 _ONE_IMAGE = {
@@ -125,7 +161,7 @@ _IMAGES = {
 }
 
 
-def build_app(reader: Reader, settings: ServerSettings | None = None, model: str = "") -> FastAPI:
+def build_app(reader: Reads, settings: ServerSettings | None = None, model: str = "") -> FastAPI:
     """The ASGI application.
 
     Args:
@@ -136,12 +172,16 @@ def build_app(reader: Reader, settings: ServerSettings | None = None, model: str
     given = settings or ServerSettings()
     counters = Counters()
     batcher = Batcher(reader, most=given.most_images, queue=given.queue, on_batch=counters.batch)
+    decoder = Decoder(fitting(reader.checkpoint), max_pixels=given.most_pixels, budget=given.image_memory)
+    most_images = min(given.most_images, given.queue)
 
     @contextlib.asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
+        await decoder.start()
         await batcher.start()
         yield
-        await batcher.stop()
+        await batcher.stop(_PASS_SECONDS)
+        await decoder.stop()
 
     app = FastAPI(
         title="r1sgg",
@@ -149,85 +189,97 @@ def build_app(reader: Reader, settings: ServerSettings | None = None, model: str
         description="Images to scene graphs.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=running,
     )
     app.openapi_version = "3.0.2"  # what the bundled Swagger UI reads
-    app.state.batcher = batcher
-    app.add_middleware(Limits, most_bytes=given.most_bytes, receive_seconds=given.receive_seconds, key=given.key)
+    app.state.batcher, app.state.decoder = batcher, decoder
+    add_handlers(app)
+    app.add_middleware(
+        Limits,
+        most_bytes=given.most_bytes,
+        receive_seconds=given.receive_seconds,
+        answer_seconds=given.answer_seconds,
+        key=given.key,
+    )
     app.add_middleware(Counted, counters=counters)  # the last one added is the outermost
 
-    @app.exception_handler(R1SGGError)
-    async def refused(request: Request, error: R1SGGError) -> JSONResponse:
-        status = status_of(error)
-        _log.warning("%s %s refused with %d: %s", request.method, request.url.path, status, error)
-        headers = {"Retry-After": "1"} if status in (429, 503) else None
-        return JSONResponse({"detail": str(error)}, status, headers)
-
-    async def answered(work: Awaitable[Any]) -> Any:
-        try:
-            async with asyncio.timeout(given.answer_seconds):
-                return await work
-        except TimeoutError as error:
-            raise HTTPException(504, f"expected an answer within {given.answer_seconds:g} s, found none") from error
+    async def decoded(places: Places, place: int, upload: Upload) -> tuple[int, int]:
+        """Decode an image and let it wait for the model; width and height of the upload."""
+        image = await decoder.decode(upload)
+        places.fill(place, image.image)
+        return image.size
 
     @app.post("/v1/graph", response_model=Graph, responses=_REFUSALS, openapi_extra=_ONE_IMAGE)
     async def graph(request: Request, how: Annotated[How, Depends()]) -> dict[str, Any]:
         """The scene graph of one image: the body is the image, a form with `image`, or JSON with `url`."""
-        name, data = await _one_upload(request, given)
-        image = await asyncio.to_thread(open_image, data, where=name, max_pixels=given.most_pixels)
-        work = batcher.submit(image, how.options(given.max_new_tokens))
-        reading = await _unless_gone(request, asyncio.ensure_future(answered(work)))
-        return graph_of(finished(reading, how.threshold), name, model)
+        options = how.options(given.max_new_tokens)
+        async with contextlib.AsyncExitStack() as held:
+            upload = await _one_upload(request, held, given)
+
+            async def work() -> dict[str, Any]:
+                with batcher.take(1, options) as places:
+                    size = await decoded(places, 0, upload)
+                    await held.aclose()
+                    return graph_of(finished(await places.answer(0), how.threshold), size, upload.name, model)
+
+            return await _unless_gone(request, work())
 
     @app.post("/v1/graphs", response_model=Graphs, responses=_REFUSALS, openapi_extra=_IMAGES)
     async def graphs(request: Request, how: Annotated[How, Depends()]) -> dict[str, Any]:
         """The scene graphs of several images (form field `images`, repeated), in order; a bad one spoils no other."""
-        uploads = await _uploads(request, "images")
-        if len(uploads) > given.most_images:
-            raise HTTPException(413, f"expected at most {given.most_images} images, found {len(uploads)}")
-        results: list[dict[str, Any]] = [{} for _ in uploads]
-        places, images = [], []
-        for place, (name, data) in enumerate(uploads):
-            try:
-                images.append(await asyncio.to_thread(open_image, data, where=name, max_pixels=given.most_pixels))
-            except ImageError as error:
-                results[place] = {"detail": str(error)}
-            else:
-                places.append(place)
-        work = batcher.submit_all(images, how.options(given.max_new_tokens))
-        readings = await _unless_gone(request, asyncio.ensure_future(answered(work)))
-        for place, reading in zip(places, readings, strict=True):
-            try:
-                results[place] = graph_of(finished(reading, how.threshold), uploads[place][0], model)
-            except ModelError as error:
-                results[place] = {"detail": str(error)}
-        return {"graphs": results}
+        options = how.options(given.max_new_tokens)
+        async with contextlib.AsyncExitStack() as held:
+            uploads = await _form_uploads(request, held, "images", most_images)
+
+            async def work() -> list[dict[str, Any]]:
+                results: list[dict[str, Any]] = [{} for _ in uploads]
+                sizes: dict[int, tuple[int, int]] = {}
+                with batcher.take(len(uploads), options) as places:
+                    for place, upload in enumerate(uploads):
+                        try:
+                            sizes[place] = await decoded(places, place, upload)
+                        except ImageError as error:
+                            places.give_up(place)
+                            results[place] = {"detail": one_line(str(error))}
+                    await held.aclose()
+                    for place, size in sizes.items():
+                        try:
+                            reading = finished(await places.answer(place), how.threshold)
+                            results[place] = graph_of(reading, size, uploads[place].name, model)
+                        except (ImageError, ModelError) as error:
+                            results[place] = {"detail": one_line(str(error))}
+                return results
+
+            return {"graphs": await _unless_gone(request, work())}
 
     @app.post("/v1/graph/stream", responses=_REFUSALS, openapi_extra=_ONE_IMAGE, response_class=StreamingResponse)
     async def stream(request: Request, how: Annotated[How, Depends()]) -> StreamingResponse:
         """The same as server-sent events while it is written: `partial` graphs, then `graph`, or `error`."""
-        name, data = await _one_upload(request, given)
-        image = await asyncio.to_thread(open_image, data, where=name, max_pixels=given.most_pixels)
-        if len(batcher.waiting) >= given.queue:
-            raise Busy(f"{len(batcher.waiting)} images are waiting and {given.queue} is the limit: come back later")
-        options = how.options(given.max_new_tokens)
+        options = how.options(given.max_new_tokens, stream=True)
+        async with contextlib.AsyncExitStack() as held:
+            upload = await _one_upload(request, held, given)
+            with contextlib.ExitStack() as taken:
+                places = taken.enter_context(batcher.take(1, options))
+                image = await _unless_gone(request, decoder.decode(upload))
+                later = taken.pop_all()
 
         async def events() -> AsyncIterator[bytes]:
             last: Reading | None = None
             try:
-                async with asyncio.timeout(given.answer_seconds):
-                    async for reading in batcher.stream(image, options):
+                async with asyncio.timeout_at(request.scope[DEADLINE]):
+                    async for reading in places.stream(image.image):
                         if last is not None and len(last.graph):
-                            yield event("partial", graph_of(last, name, model))
+                            yield event("partial", graph_of(last, image.size, upload.name, model))
                         last = reading
                 if last is not None:
-                    yield event("graph", graph_of(finished(last, how.threshold), name, model))
+                    yield event("graph", graph_of(finished(last, how.threshold), image.size, upload.name, model))
             except R1SGGError as error:
-                yield event("error", {"detail": str(error)})
+                yield event("error", {"detail": one_line(str(error))})
             except TimeoutError:
                 yield event("error", {"detail": f"expected an answer within {given.answer_seconds:g} s, found none"})
 
-        return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        return _Events(events(), later)
 
     @app.get("/health", response_model=Health)
     async def health() -> dict[str, Any]:
@@ -243,24 +295,58 @@ def build_app(reader: Reader, settings: ServerSettings | None = None, model: str
     return app
 
 
-def status_of(error: R1SGGError) -> int:
-    """The HTTP status that says what kind of error this is."""
-    if isinstance(error, Busy):
-        return 429
-    if isinstance(error, Closed):
-        return 503
-    return 400 if isinstance(error, ImageError | ConfigError) else 502
+class _Events(StreamingResponse):
+    """Server-sent events, with what is to be let go at their end, also where a client goes before the first."""
+
+    def __init__(self, events: AsyncIterator[bytes], held: contextlib.ExitStack) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
+
+
+def fitting(checkpoint: Checkpoint) -> Callable[[tuple[int, int]], tuple[int, int]]:
+    """A function from an image's width and height to those that the model sees, where it sees fewer pixels.
+
+    Where the model's processor resizes by pixels, the image gets the very size that the processor would give it.
+    """
+    limits = checkpoint.image_pixels
+    if limits is None:
+        edges = [edge for edge in dict(checkpoint.processor.image_processor.size).values() if edge]
+        # three times its edge: it may cut an image into tiles, or squeeze a long one
+        most = min(3 * max(edges, default=_MOST_SEEN), _MOST_SEEN) ** 2
+    else:
+        most = limits[1]
+
+    def fit(size: tuple[int, int]) -> tuple[int, int]:
+        check_aspect(size)
+        pixels = size[0] * size[1]
+        if pixels <= most:
+            return size
+        if limits is not None:
+            width, height = resized_size(size, checkpoint.processor)
+            return int(width), int(height)
+        scale = math.sqrt(most / pixels)
+        return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
+
+    return fit
 
 
 def finished(reading: Reading, threshold: float) -> Reading:
     """A reading as it is sent.
 
     Raises:
-        ModelError: the engine had no answer, or a threshold was asked for and there are no scores.
+        ModelError: the engine gave no completion.
+        ConfigError: a threshold was asked for and the engine gives no scores.
     """
     if reading.completion.error is not None:
         raise ModelError(reading.completion.error)
-    return reading.above(threshold) if threshold > 0 else reading
+    try:
+        return reading.above(threshold) if threshold > 0 else reading
+    except ModelError as error:
+        raise ConfigError(f"threshold: {error}") from error
 
 
 def event(kind: str, data: dict[str, Any]) -> bytes:
@@ -268,58 +354,95 @@ def event(kind: str, data: dict[str, Any]) -> bytes:
     return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
 
 
-async def _one_upload(request: Request, settings: ServerSettings) -> tuple[str, bytes]:
-    """Name and bytes of the one image that a request holds."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _one_upload(request: Request, held: contextlib.AsyncExitStack, settings: ServerSettings) -> Upload:
+    """The one image that a request holds; `held` lets go of its bytes."""
+    kind = _kind(request)
     if kind == "multipart/form-data":
-        uploads = await _uploads(request, "image")
-        if len(uploads) != 1:
-            raise HTTPException(400, f"expected one image, found {len(uploads)}; /v1/graphs takes several")
-        return uploads[0]
+        (upload,) = await _form_uploads(request, held, "image", 1)
+        return upload
+    body: Body = request.scope[BODY]
+    parts: deque[bytes] = deque()
     if kind == "application/json":
-        try:
-            url = orjson.loads(await request.body())["url"]
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise HTTPException(400, 'expected {"url": "https://..."}, found other JSON') from error
-        if not isinstance(url, str):
-            raise HTTPException(400, f"url: expected a string, found {type(url).__name__}")
-        data = await asyncio.to_thread(
-            fetch, url, settings.hosts, most_bytes=settings.most_bytes, seconds=settings.receive_seconds
-        )
-        return "image", data
-    if kind.startswith("image/") or kind == "application/octet-stream":
-        return "image", await request.body()
-    raise HTTPException(415, f"expected an image, a form or JSON with a url, found content type {kind or 'none'!r}")
+        url = _url(await request.body())
+
+        async def keep(part: bytes) -> None:
+            await body.room()
+            body.add(len(part))
+            parts.append(part)
+
+        body.arriving()
+        await fetch(url, settings.hosts, most_bytes=settings.most_bytes, seconds=settings.receive_seconds, keep=keep)
+        body.whole()
+    elif kind.startswith("image/") or kind == "application/octet-stream":
+        async for part in request.stream():
+            parts.append(part)
+    else:
+        raise HTTPException(415, f"expected an image, a form or JSON with a url, found content type {kind or 'none'!r}")
+    held.callback(body.let_go)
+    held.callback(parts.clear)
+
+    async def taken() -> AsyncIterator[bytes]:
+        while parts:
+            yield parts.popleft()
+
+    return Upload("image", sum(map(len, parts)), taken())
 
 
-async def _uploads(request: Request, field: str) -> list[tuple[str, bytes]]:
-    """Name and bytes of each file of a form field."""
-    async with request.form(max_files=64, max_fields=64) as form:  # a broken one is a 400 of Starlette's
-        files = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
-        found = [(file.filename or f"{field}-{k}", await file.read()) for k, file in enumerate(files, 1)]
-    if not found:
+def _url(body: bytes) -> str:
+    try:
+        record = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise HTTPException(400, f'expected {{"url": "https://..."}}, found broken JSON ({error.msg})') from error
+    if not isinstance(record, dict) or set(record) != {"url"}:
+        raise HTTPException(400, 'expected {"url": "https://..."}, found other JSON')
+    if not isinstance(url := record["url"], str):
+        raise HTTPException(400, f"url: expected a string, found {type(url).__name__}")
+    return url
+
+
+async def _form_uploads(request: Request, held: contextlib.AsyncExitStack, field: str, most: int) -> list[Upload]:
+    """The files of a form field; `held` lets go of them."""
+    if (kind := _kind(request)) != "multipart/form-data":
+        raise HTTPException(415, f"expected a form (multipart/form-data), found content type {kind or 'none'!r}")
+    form = await held.enter_async_context(request.form(max_files=most + 1, max_fields=_FIELDS))  # faulty: 400
+    held.callback(request.scope[BODY].let_go)
+    files = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
+    if not files:
         raise HTTPException(400, f"expected files in the form field {field!r}, found none")
-    return found
+    if len(files) > most:
+        hint = "; /v1/graphs takes several" if most == 1 else ""
+        raise HTTPException(413, f"expected at most {most} image{'s' * (most > 1)}, found {len(files)}{hint}")
+    return [Upload(file.filename or f"{field}-{k}", file.size or 0, _parts(file)) for k, file in enumerate(files, 1)]
 
 
-async def _unless_gone(request: Request, work: asyncio.Future[Any]) -> Any:
+async def _parts(file: UploadFile) -> AsyncIterator[bytes]:
+    while part := await file.read(_PART):
+        yield part
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of `work`, which is cancelled as soon as the client has gone."""
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    watcher = asyncio.ensure_future(gone())
+    working, watcher = asyncio.ensure_future(work), asyncio.ensure_future(gone())
     try:
-        await asyncio.wait([work, watcher], return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            work.cancel()
-            _log.info("%s: the client has gone", request.url.path)
+        await asyncio.wait([working, watcher], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            _log.info("%s: the client has gone", target_of(request.scope))
             raise HTTPException(499, "the client has gone")
-        return work.result()
+        return working.result()
     finally:
         watcher.cancel()
-        work.cancel()
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
 
 
 def _add_page(app: FastAPI) -> None:

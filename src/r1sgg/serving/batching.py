@@ -1,8 +1,8 @@
-"""Requests become batches: what is waiting when the model is free is answered together.
+"""Requests become batches: images that wait when the model is free are answered together.
 
-One thread runs the model. A request waits in a queue of bounded length; a full queue refuses (429) instead of growing.
-Nothing is delayed on purpose: while a batch runs, the next one gathers. Requests with different options never share a
-batch. A request whose client has gone is dropped before it costs a model pass.
+One thread runs the model. The queue has a bounded number of places. A request takes its places before its images are
+decoded, and is refused (429) where there are too few. Nothing is delayed on purpose: while a batch runs, the next one
+gathers. Requests with different options never share a batch. A request whose client has gone leaves the queue at once.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from PIL import Image
 
-from r1sgg.errors import ModelError, R1SGGError
+from r1sgg.errors import ConfigError, ModelError, R1SGGError
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.reader import Reading
 
@@ -32,10 +33,11 @@ class Options:
     sampling: Sampling
     guide: bool = True
     samples: int = 1
+    scores: bool = False
 
 
 class ReadsBatches(Protocol):
-    """What the server needs of `r1sgg.inference.reader.Reader`."""
+    """What batches need of `r1sgg.inference.reader.Reader`."""
 
     def read_batch(
         self,
@@ -45,6 +47,7 @@ class ReadsBatches(Protocol):
         keys: list[str] | None = None,
         guide: bool = False,
         samples: int = 1,
+        scores: bool = False,
     ) -> list[Reading]: ...
 
     def stream(
@@ -62,10 +65,12 @@ class Closed(R1SGGError):
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    image: Image.Image
+    """A place in the queue; it has no image until that is decoded."""
+
     options: Options
-    answer: asyncio.Future[Reading] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    image: Image.Image | None = None
     partial: Callable[[Reading], None] | None = None
+    answer: asyncio.Future[Reading] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def give(self, reading: Reading) -> None:
         if not self.answer.done():
@@ -78,11 +83,74 @@ class _Waiting:
             self.answer.set_exception(error)
 
 
+class Places:
+    """The places of one request in the queue, in its order; leaving the block gives up those without an answer."""
+
+    def __init__(self, batcher: Batcher, waiting: list[_Waiting]) -> None:
+        self._batcher, self._waiting = batcher, waiting
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for place in self._waiting:
+            self._give_up(place)
+
+    def fill(self, place: int, image: Image.Image) -> None:
+        """Let an image wait for the model."""
+        self._waiting[place].image = image
+        self._batcher._filled.set()
+
+    def give_up(self, place: int) -> None:
+        """There is no image for this place."""
+        self._give_up(self._waiting[place])
+
+    async def answer(self, place: int) -> Reading:
+        """The reading of the image at a place.
+
+        Raises:
+            Closed: the server is shutting down.
+            R1SGGError: the image or the options can't be answered.
+        """
+        return await self._waiting[place].answer
+
+    async def stream(self, image: Image.Image) -> AsyncIterator[Reading]:
+        """Readings of the only place's answer while it is written, the whole one last; it runs in a batch of its own.
+
+        Where readings come faster than they are taken, those in between are left out.
+
+        Raises:
+            Closed, R1SGGError: as `answer`.
+        """
+        (place,) = self._waiting
+        loop, newest, news = asyncio.get_running_loop(), deque[Reading](maxlen=1), asyncio.Event()
+
+        def hear(part: Reading) -> None:  # in the model's thread
+            newest.append(part)
+            loop.call_soon_threadsafe(news.set)
+
+        place.partial = hear
+        place.answer.add_done_callback(lambda _: news.set())
+        self.fill(0, image)
+        while not place.answer.done():
+            await news.wait()
+            news.clear()
+            if newest and not place.answer.done():
+                yield newest.pop()
+        yield place.answer.result()
+
+    def _give_up(self, place: _Waiting) -> None:
+        if not place.answer.done():
+            place.answer.cancel()
+        with contextlib.suppress(ValueError):  # the model has it
+            self._batcher.waiting.remove(place)
+
+
 class Batcher:
     """Answers images in batches, on one thread. Belongs to the event loop that it was started on.
 
     Attributes:
-        waiting: requests in the queue now.
+        waiting: places of the queue that are taken now.
     """
 
     def __init__(
@@ -98,7 +166,7 @@ class Batcher:
         Args:
             reader: who answers.
             most: most images in a batch.
-            queue: most images that wait.
+            queue: places of the queue.
             on_batch: told the size and the wall seconds of each batch.
         """
         self._reader, self._most, self._limit, self._on_batch = reader, most, queue, on_batch
@@ -107,13 +175,19 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, "r1sgg-model")
         self._loop: asyncio.Task[None] | None = None
         self._running: list[_Waiting] = []
+        self._pass: asyncio.Future[list[Reading]] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether the model runs now."""
+        return self._pass is not None and not self._pass.done()
 
     async def start(self) -> None:
         """Begin to answer."""
         self._loop = asyncio.create_task(self._serve(), name="r1sgg-batches")
 
-    async def stop(self) -> None:
-        """Refuse what waits and end after the batch that is running."""
+    async def stop(self, seconds: float) -> None:
+        """Refuse what waits, and end after the batch that is running, or after so many seconds without it."""
         if self._loop is not None:
             self._loop.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -122,55 +196,29 @@ class Batcher:
         for request in (*self.waiting, *self._running):
             request.fail(Closed("the server is shutting down"))
         self.waiting.clear()
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
+        if self._pass is not None:
+            await asyncio.wait([self._pass], timeout=seconds)
+            if self._pass.done():
+                self._pass.exception()  # nobody waits for it any more
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def submit(self, image: Image.Image, options: Options) -> Reading:
-        """The reading of an image; cancelling it takes it out of the queue.
+    def take(self, count: int, options: Options) -> Places:
+        """Places for so many images of one request: all or none.
 
         Raises:
-            Busy: the queue is full.
+            Busy: too few are free.
+            ConfigError: the queue has fewer.
             Closed: the server is shutting down.
-            R1SGGError: the image or the options can't be answered.
         """
-        (reading,) = await self.submit_all([image], options)
-        return reading
-
-    async def submit_all(self, images: list[Image.Image], options: Options) -> list[Reading]:
-        """Several images of one request: all are taken or none; in order."""
-        requests = [_Waiting(image, options) for image in images]
-        self._enqueue(requests)
-        try:
-            return await asyncio.gather(*(request.answer for request in requests))
-        finally:
-            for request in requests:
-                if not request.answer.done():
-                    request.answer.cancel()
-
-    async def stream(self, image: Image.Image, options: Options) -> AsyncIterator[Reading]:
-        """Readings of the answer while it is written, the whole one last; it runs in a batch of its own.
-
-        Raises:
-            Busy, Closed, R1SGGError: as `submit`.
-        """
-        parts: asyncio.Queue[Reading | None] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-        request = _Waiting(image, options, partial=lambda part: _hand_over(loop, parts, part))
-        request.answer.add_done_callback(lambda _: parts.put_nowait(None))
-        self._enqueue([request])
-        try:
-            while (part := await parts.get()) is not None:
-                yield part
-            yield request.answer.result()
-        finally:
-            request.answer.cancel()
-
-    def _enqueue(self, requests: list[_Waiting]) -> None:
         if self._loop is None:
-            raise Closed("the server is not running")
-        if len(self.waiting) + len(requests) > self._limit:
-            raise Busy(f"{len(self.waiting)} images are waiting and {self._limit} is the limit: come back later")
-        self.waiting.extend(requests)
-        self._filled.set()
+            raise Closed("the server is shutting down")
+        if count > self._limit:
+            raise ConfigError(f"expected at most {self._limit} images, the queue's places, found {count}; send fewer")
+        if len(self.waiting) + count > self._limit:
+            raise Busy(f"{len(self.waiting)} images are waiting and {self._limit} is the limit; come back later")
+        places = [_Waiting(options) for _ in range(count)]
+        self.waiting.extend(places)
+        return Places(self, places)
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -181,7 +229,7 @@ class Batcher:
                 continue
             self._running = batch
             begun = loop.time()
-            answered = loop.run_in_executor(self._thread, self._read, batch)
+            answered = self._pass = loop.run_in_executor(self._thread, self._read, batch)
             await asyncio.wait([answered])
             if (error := answered.exception()) is None:
                 for request, reading in zip(batch, answered.result(), strict=True):
@@ -197,7 +245,7 @@ class Batcher:
     async def _alone(self, request: _Waiting) -> None:
         if request.answer.done():
             return
-        answered = asyncio.get_running_loop().run_in_executor(self._thread, self._read, [request])
+        answered = self._pass = asyncio.get_running_loop().run_in_executor(self._thread, self._read, [request])
         await asyncio.wait([answered])
         if (error := answered.exception()) is None:
             request.give(answered.result()[0])
@@ -205,42 +253,36 @@ class Batcher:
             request.fail(error)
 
     def _next(self) -> list[_Waiting]:
-        """The next batch: the oldest request that somebody still waits for, and others with its options."""
+        """The next batch: the oldest image that waits, and others with its options."""
         batch: list[_Waiting] = []
-        kept: deque[_Waiting] = deque()
-        while self.waiting and len(batch) < self._most:
-            request = self.waiting.popleft()
-            if request.answer.done():
+        for request in self.waiting:
+            if request.image is None or len(batch) == self._most:
                 continue
-            if batch and (request.options != batch[0].options or request.partial or batch[0].partial):
-                kept.append(request)
-            else:
+            if not batch or (request.options == batch[0].options and not (request.partial or batch[0].partial)):
                 batch.append(request)
-        kept.extend(self.waiting)
-        self.waiting = kept
+        for request in batch:
+            self.waiting.remove(request)
         return batch
 
     def _read(self, batch: list[_Waiting]) -> list[Reading]:
         """In the model's thread."""
         options, first = batch[0].options, batch[0]
+        images = [request.image for request in batch if request.image is not None]
         if first.partial is None:
             # the same key for every image: what a client gets does not depend on who else is in the batch
             return self._reader.read_batch(
-                [request.image for request in batch],
+                images,
                 options.sampling,
                 keys=["0"] * len(batch),
                 guide=options.guide,
                 samples=options.samples,
+                scores=options.scores,
             )
         reading: Reading | None = None
-        for reading in self._reader.stream(first.image, options.sampling, guide=options.guide):
+        for reading in self._reader.stream(images[0], options.sampling, guide=options.guide):
             if first.answer.done():  # nobody listens any more
                 break
             first.partial(reading)
         if reading is None:
             raise ModelError("the model wrote nothing")
         return [reading]
-
-
-def _hand_over(loop: asyncio.AbstractEventLoop, parts: asyncio.Queue[Reading | None], part: Reading) -> None:
-    loop.call_soon_threadsafe(parts.put_nowait, part)

@@ -10,6 +10,7 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from r1sgg.serving.limits import App, Receive, Scope, Send
+from r1sgg.serving.problems import target_of
 
 _log = logging.getLogger(__name__)
 
@@ -69,4 +70,4 @@ class Counted:
             seconds = time.perf_counter() - begun
             self._counters.request(getattr(scope.get("route"), "path", "other"), status, seconds)
             if status >= 400:
-                _log.warning("%s %s: %d after %.3f s", scope["method"], scope["path"], status, seconds)
+                _log.warning("%s: %d after %.3f s", target_of(scope), status, seconds)

@@ -1,4 +1,4 @@
-"""What a request may cost before it is read: bytes, seconds to send them, and a key. An ASGI layer around the app."""
+"""What a request may cost: a key, bytes, seconds to send them, seconds in all. An ASGI layer around the app."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-import orjson
+from r1sgg.serving.bodies import Bodies, Body
+from r1sgg.serving.problems import one_line, problem, target_of
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -18,6 +19,12 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATHS = frozenset(("/health", "/metrics", "/docs", "/openapi.json"))
 """Answered without a key (the files of the API page, too)."""
+
+BODY, DEADLINE = "r1sgg.body", "r1sgg.deadline"
+"""Entries of the scope: the request's `Body`, and the time of the event loop by which it must have been answered."""
+
+_TAKING_SECONDS = 5.0
+"""After its deadline, for a client to take what was said until then."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,67 +38,103 @@ class TooSlow(Exception):
 
 
 class Limits:
-    """Refuses a wrong key (401), a body that is too large (413) or comes too slowly (408), before the app reads it."""
+    """Refuses a wrong key (401), a body too large (413) or too slow (408), and a request that takes too long (504).
 
-    def __init__(self, app: App, *, most_bytes: int, receive_seconds: float, key: str | None) -> None:
-        self._app, self._most, self._seconds = app, most_bytes, receive_seconds
+    Seconds in which the server itself does not read a body, because it holds too many, count for the last only.
+    """
+
+    def __init__(
+        self, app: App, *, most_bytes: int, receive_seconds: float, answer_seconds: float, key: str | None
+    ) -> None:
+        self._app, self._most = app, most_bytes
+        self._receive_seconds, self._answer_seconds = receive_seconds, answer_seconds
         self._key = None if key is None else key.encode()
+        self._bodies = Bodies(most_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection."""
+        """One request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = {name.lower(): value for name, value in scope["headers"]}
         if self._key is not None and not self._allowed(scope["path"], headers):
-            await _refuse(
-                scope, send, 401, "expected the API key as 'Authorization: Bearer KEY', found none or another"
-            )
+            sentence = "expected the API key as 'Authorization: Bearer KEY', found none or another"
+            await _refuse(scope, receive, send, 401, sentence, {"WWW-Authenticate": "Bearer"})
             return
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self._most:
             await self._drain(receive)
-            await _refuse(scope, send, 413, f"expected at most {self._most:,} bytes, found {int(declared):,}")
+            sentence = f"expected at most {self._most:,} bytes, found {int(declared):,}"
+            await _refuse(scope, receive, send, 413, sentence)
             return
+        body = Body(self._bodies)
+        try:
+            await self._answered(scope, receive, send, body)
+        finally:
+            body.let_go()
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send, body: Body) -> None:
+        """Run the app, and say in its place why it was stopped, if it was."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._seconds
-        received, whole, started = 0, False, False
+        deadline = loop.time() + self._answer_seconds
+        scope[BODY], scope[DEADLINE] = body, deadline
+        left, received, whole, started = self._receive_seconds, 0, False, False
 
         async def limited() -> MutableMapping[str, Any]:
-            nonlocal received, whole
+            nonlocal left, received, whole
             if whole:  # what still comes is only the news that the client has gone
                 return await receive()
+            await body.room()
+            begun = loop.time()
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout(left):
                     message = await receive()
             except TimeoutError as error:
                 raise TooSlow from error
-            received += len(message.get("body", b""))
+            left -= loop.time() - begun
+            size = len(message.get("body", b""))
+            received += size
+            body.add(size)
             whole = message["type"] != "http.request" or not message.get("more_body", False)
+            if whole:
+                body.whole()
             if received > self._most:
                 raise TooLarge
             return message
 
         async def sending(message: MutableMapping[str, Any]) -> None:
             nonlocal started
+            if not started and not timer.expired():
+                timer.reschedule(deadline + _TAKING_SECONDS)
             started = True
             await send(message)
 
+        status, sentence = 0, ""
         try:
-            await self._app(scope, limited, sending)
+            async with asyncio.timeout_at(deadline) as timer:
+                await self._app(scope, limited, sending)
         except TooLarge:
-            if not started:
-                await self._drain(receive)
-                await _refuse(scope, send, 413, f"expected at most {self._most:,} bytes, found more")
+            status, sentence = 413, f"expected at most {self._most:,} bytes, found more"
         except TooSlow:
-            if not started:
-                await _refuse(scope, send, 408, f"expected the whole request within {self._seconds:g} s, found a part")
+            status, sentence = 408, f"expected the whole request within {self._receive_seconds:g} s, found a part"
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            status, sentence = 504, f"expected an answer within {self._answer_seconds:g} s, found none"
+        except asyncio.CancelledError:  # by the server, which has waited long enough before it ends
+            status, sentence = 503, "the server is shutting down"
+        if status and not started:
+            if status == 413:
+                await self._drain(receive)
+            await _refuse(scope, receive, send, status, sentence)
+        elif status:
+            _log.warning("%s cut off after the answer had begun: %s", target_of(scope), sentence)
 
     async def _drain(self, receive: Receive) -> None:
         """Read on for a while: a client that is cut off while it sends may never see the refusal."""
         left, more = self._most, True
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(2.0, self._seconds)):
+            async with asyncio.timeout(min(2.0, self._receive_seconds)):
                 while more and left > 0:
                     message = await receive()
                     left -= len(message.get("body", b""))
@@ -104,13 +147,9 @@ class Limits:
         return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._key or b"")
 
 
-async def _refuse(scope: Scope, send: Send, status: int, sentence: str) -> None:
-    _log.warning("%s %s refused with %d: %s", scope["method"], scope["path"], status, sentence)
-    body = orjson.dumps({"detail": sentence})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+async def _refuse(
+    scope: Scope, receive: Receive, send: Send, status: int, sentence: str, headers: dict[str, str] | None = None
+) -> None:
+    _log.warning("%s refused with %d: %s", target_of(scope), status, one_line(sentence))
     # the rest of the body is not read, so the connection can't be used again
-    headers.append((b"connection", b"close"))
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await problem(status, sentence, {"Connection": "close", **(headers or {})})(scope, receive, send)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -68,9 +69,14 @@ class Health(BaseModel):
     waiting: int
 
 
-def graph_of(reading: Reading, image_id: str, model: str) -> dict[str, Any]:
-    """A reading as `Graph`."""
-    from pathlib import Path
+def graph_of(reading: Reading, size: tuple[int, int], image_id: str, model: str) -> dict[str, Any]:
+    """A reading as `Graph`.
 
-    record = reading.to_record(image_id, Path(image_id), model)
+    Args:
+        reading: of the reduced image.
+        size: width and height of the image that was sent, upright.
+        image_id: its name.
+        model: the model's name.
+    """
+    record = reading.to_record(image_id, Path(image_id), model, size=size)
     return {key: record[key] for key in Graph.model_fields if key in record}

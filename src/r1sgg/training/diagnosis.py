@@ -36,7 +36,7 @@ def missing_images(ids_BT: torch.Tensor, batch: Mapping[str, Any], image_token: 
     counts_B = (ids_BT == image_token).sum(1)
     tokens = int(counts_B.sum())
     if bool((counts_B == 0).any()):
-        return f"{int((counts_B == 0).sum())} of {len(counts_B)} prompts hold no image token"
+        return f"{int((counts_B == 0).sum())} of {len(counts_B)} prompts have no image token"
     pixels, grid = batch.get("pixel_values"), batch.get("image_grid_thw")
     if pixels is None:
         return f"{tokens} image tokens and no pixel_values"
@@ -51,7 +51,7 @@ def missing_images(ids_BT: torch.Tensor, batch: Mapping[str, Any], image_token: 
 
 
 class FrameCheck:
-    """Sums up how well boxes of rightly named objects lie where they should, in each frame they could be meant in.
+    """Sums the overlap of predicted and true boxes of equal class, for each unit that the boxes may be written in.
 
     Attributes:
         objects: true objects seen; named: those of which the answer names the class.
@@ -93,7 +93,7 @@ class FrameCheck:
 
     @property
     def better(self) -> tuple[str, float]:
-        """The unit in which the boxes would lie best, and the mean IoU then."""
+        """The other unit that gives the largest mean IoU, and that IoU."""
         others = {unit: total / max(self.named, 1) for unit, total in self._overlaps.items() if unit}
         unit = max(others, key=lambda name: others[name], default="")
         return unit, others.get(unit, 0.0)

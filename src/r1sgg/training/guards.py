@@ -173,7 +173,7 @@ class Guards(TrainerCallback):  # type: ignore[misc]
             if batch.parsed[k].failure is None:
                 example = batch.examples[k]
                 self.boxes.add(batch.parsed[k], example.graph, (example.width, example.height))
-        self._judge_boxes("sampled answers")
+        self._judge_boxes("sampled completions")
 
     def _judge_boxes(self, where: str) -> None:
         if self.boxes.named < _ENOUGH:
@@ -181,11 +181,11 @@ class Guards(TrainerCallback):  # type: ignore[misc]
         overlap, (unit, other) = self.boxes.overlap, self.boxes.better
         if self.boxes.named >= _SEEN * self.boxes.objects and overlap < _APART:
             seen = (
-                f"{where} name {self.boxes.named / self.boxes.objects:.0%} of the true objects rightly, but the boxes "
-                f"of these overlap the true ones by {overlap:.2f} (mean IoU)"
+                f"{where} name {self.boxes.named / self.boxes.objects:.0%} of the true objects correctly, but their "
+                f"boxes overlap the true ones by {overlap:.2f} (mean IoU)"
             )
             if other >= _THERE:
-                self._say("frame_mismatch", f"{seen}; read as {unit} they would by {other:.2f}")
+                self._say("frame_mismatch", f"{seen}, and by {other:.2f} if they are read as {unit}")
             elif overlap < _APART / 2:
                 self._say("frame_mismatch", seen)
         self.boxes.clear()
@@ -220,7 +220,7 @@ class Guards(TrainerCallback):  # type: ignore[misc]
         kept, self.boxes = self.boxes, FrameCheck(self.processor)
         for answer in answers:
             self.boxes.add(parse(answer.text, answer.frame), answer.example.graph, answer.size)
-        self._judge_boxes("answers to the validation set")
+        self._judge_boxes("evaluated completions")
         self.boxes = kept
 
     def _logged(self, row: Mapping[str, Any]) -> None:

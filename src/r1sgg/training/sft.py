@@ -12,7 +12,7 @@ This module does not choose data, prompt or layout: see `r1sgg.training.rows`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,12 @@ from trl import SFTConfig, SFTTrainer
 
 from r1sgg.errors import ConfigError
 from r1sgg.training.checkpoints import ResumableTrainer
+from r1sgg.training.guards import Collator
 from r1sgg.training.options import TargetOptions
 from r1sgg.training.parts import PartOptions, prepare_parts
 from r1sgg.training.run import Run, prepared
 
 DEFAULTS = {"max_length": None, "completion_only_loss": True}
-
-Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
 class AnswerTrainer(ResumableTrainer, SFTTrainer):  # type: ignore[misc]

@@ -58,8 +58,8 @@ INTERNALS = (
         "_save_checkpoint",
         _RESUMABLE,
         "overrides",
-        "transformers writes checkpoints in place, so a killed run leaves a half-written one that looks complete; it "
-        "was changed and reverted upstream (huggingface/transformers pull requests 27820 and 35580)",
+        "transformers 5.23 writes checkpoints in place, so a killed run leaves a half-written one that looks complete "
+        "(huggingface/transformers pull requests 27820 and 35580 used a temporary folder)",
         ("model", "trial"),
     ),
     Internal(

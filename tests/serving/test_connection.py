@@ -1,0 +1,190 @@
+"""Clients that hold on: half a head, half a body, an answer that is not taken; and a server that ends all the same."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+
+from r1sgg.serving.connection import Connection
+
+from .server import Running, png, received, serving, wait_until
+
+HEAD = b"GET /docs/files/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    monkeypatch.setattr(Connection, "head_seconds", 0.5)
+    monkeypatch.setattr(Connection, "take_seconds", 0.5)
+    with serving() as running:
+        yield running
+
+
+def _connect(server: Running) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=20)
+
+
+def test_half_a_head_is_told_and_closed(server: Running) -> None:
+    with _connect(server) as client:
+        client.sendall(b"GET /health HTTP/1.1\r\nHos")
+        top, _, body = received(client).partition(b"\r\n\r\n")
+    assert top.startswith(b"HTTP/1.1 408")
+    assert json.loads(body) == {"detail": "expected the head of a request within 0.5 s, found none or a part"}
+
+
+def test_a_head_that_comes_drop_by_drop_is_closed_in_the_same_time(server: Running) -> None:
+    with _connect(server) as client:
+        begun = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            for byte in b"GET /health HTTP/1.1\r\n" + b"X: y\r\n" * 100:
+                client.sendall(bytes([byte]))
+                time.sleep(0.02)
+        assert time.monotonic() - begun < 8  # all of them would take 12 s
+
+
+def test_a_second_request_that_stays_half_is_closed_too(server: Running) -> None:
+    with _connect(server) as client:
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(10_000).startswith(b"HTTP/1.1 200")
+        client.sendall(b"GET /hea")
+        assert received(client).startswith(b"HTTP/1.1 408")
+
+
+def test_a_connection_without_a_word_is_closed(server: Running) -> None:
+    with _connect(server) as client:
+        assert received(client).startswith(b"HTTP/1.1 408")
+
+
+def test_a_slow_head_holds_no_answer_up(server: Running) -> None:
+    """The time for a head does not run while a request is answered."""
+    server.reader.seconds = 1.2
+    assert server.post(png()).status_code == 200
+
+
+def test_three_hundred_half_requests_hold_up_nobody(server: Running) -> None:
+    clients = [_connect(server) for _ in range(300)]
+    try:
+        for client in clients:
+            client.sendall(b"POST /v1/graph HTTP/1.1\r\nHost: x\r\nX-A: ")
+        assert server.post(png()).status_code == 200
+        wait_until(lambda: len(server.server.server_state.connections) <= 1)
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_an_answer_that_nobody_takes_is_cut_off(server: Running) -> None:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(HEAD * 20)  # 28 MB
+        wait_until(lambda: len(server.server.server_state.connections) == 1)
+        wait_until(lambda: not server.server.server_state.connections)
+    assert server.client.get("/docs/files/swagger-ui-bundle.js").status_code == 200
+
+
+@contextlib.contextmanager
+def _process(seconds: float, grace: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server in a process of its own, and its port."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.serving.server", str(seconds), str(grace)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        for _ in range(600):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+                client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                if b" 200 " in received(client):
+                    break
+            time.sleep(0.05)
+        yield process, port
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def _request(data: bytes) -> bytes:
+    head = f"POST /v1/graph HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(data)}\r\n\r\n"
+    return head.encode() + data
+
+
+@pytest.mark.parametrize("signal_sent", [signal.SIGTERM, signal.SIGINT])
+def test_the_server_ends_in_time_whatever_its_clients_and_its_model_do(signal_sent: signal.Signals) -> None:
+    with _process(seconds=25, grace=2) as (process, port), contextlib.ExitStack() as clients:
+
+        def connect() -> socket.socket:
+            client = clients.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", port))
+            return client
+
+        connect().sendall(HEAD * 20)  # does not read
+        connect().sendall(b"GET /health HTTP/1.1\r\nHos")  # half a head
+        connect().sendall(_request(png())[:-100])  # half a body
+        connect()  # nothing
+        reading = connect()
+        reading.sendall(_request(png()))  # the model takes 25 s
+        connect().sendall(_request(png()))  # and this one waits for it
+        stream = connect()
+        stream.sendall(_request(png()).replace(b"/v1/graph", b"/v1/graph/stream"))
+        time.sleep(1)
+        begun = time.monotonic()
+        process.send_signal(signal_sent)
+        process.wait(20)
+        assert time.monotonic() - begun < 2 + 2 + 2  # grace, and two seconds; the machine may be busy
+        assert process.returncode in (-signal_sent, 130)
+        reading.settimeout(5)
+        top, _, body = received(reading).partition(b"\r\n\r\n")
+        assert top.startswith(b"HTTP/1.1 503")
+        assert json.loads(body) == {"detail": "the server is shutting down"}
+
+
+def test_a_request_in_progress_is_answered_before_the_server_ends() -> None:
+    with _process(seconds=1.5, grace=10) as (process, port):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(_request(png()))
+            time.sleep(0.7)
+            process.send_signal(signal.SIGTERM)
+            assert received(client).startswith(b"HTTP/1.1 200")
+        process.wait(20)
+        assert process.returncode == -signal.SIGTERM
+
+
+def test_no_decoding_process_outlives_the_server() -> None:
+    with _process(seconds=0, grace=2) as (process, _):
+        children = _children(process.pid)
+        assert len(children) == 2
+        process.kill()  # it can't end them itself
+        process.wait()
+        wait_until(lambda: not any(os.path.exists(f"/proc/{child}") for child in children))
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:
+                if int(file.read().rpartition(")")[2].split()[1]) == pid:
+                    found.append(int(name))
+    return found
+
+
+def test_a_body_that_is_not_wanted_does_not_hide_the_answer(server: Running) -> None:
+    buffer = io.BytesIO()
+    Image.effect_noise((700, 700), 80).convert("RGB").save(buffer, "PNG")
+    answer = server.client.post("/v1/graph", content=buffer.getvalue(), headers={"content-type": "text/plain"})
+    assert answer.status_code == 415

@@ -1,0 +1,120 @@
+"""`r1sgg web` as a process: what it leaves behind, what it tells of the machine, and which files it opens."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from r1sgg.miniature.scenes import SMALL, scene
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n0 0 20 20 rectfill\n"
+
+
+class Web:
+    """A running page, whose temporary folder is its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.temporary, self.called, commands = folder / "tmp", folder / "called", folder / "bin"
+        self.temporary.mkdir()
+        commands.mkdir()
+        (commands / "gs").write_text(f'#!/bin/sh\necho "$@" >> {self.called}\nexit 0\n')
+        (commands / "gs").chmod(0o755)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        program = "import warnings; warnings.simplefilter('ignore'); from r1sgg.cli import main; main()"
+        self.log = (folder / "log").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", program, "web", "--port", str(self.port), "--max-new-tokens", "100"],
+            env={
+                **{name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"},
+                "HF_HUB_OFFLINE": "1",
+                "OMP_NUM_THREADS": "1",
+                "TMPDIR": str(self.temporary),
+                "PATH": f"{commands}:{os.environ['PATH']}",
+            },
+            stdout=self.log,
+            stderr=self.log,
+        )
+        self.url = f"http://127.0.0.1:{self.port}"
+        for _ in range(1200):
+            assert self.process.poll() is None, "r1sgg web ended"
+            try:
+                httpx.get(self.url, timeout=20, trust_env=False)
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+
+    def files(self) -> list[Path]:
+        return [path for path in self.temporary.rglob("*") if path.is_file()]
+
+    def said(self) -> str:
+        self.log.flush()
+        return Path(self.log.name).read_text()
+
+    def end(self, by: signal.Signals) -> int:
+        self.process.send_signal(by)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    running = Web(tmp_path)
+    yield running
+    running.process.kill()
+    running.process.wait()
+    running.log.close()
+
+
+def _read(client: Client, image: Path, model: str = "tiny") -> str:
+    options = (model, "as the model was trained", "", True, 0, 0)
+    result = client.predict(handle_file(image), *options, api_name="/read")
+    return str(result[-1])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_page_leaves_nothing_and_tells_nothing(web: Web, tmp_path: Path) -> None:
+    picture = tmp_path / "scene.png"
+    scene(5, SMALL).image.save(picture)
+    client = Client(web.url, verbose=False)
+
+    assert "objects" in _read(client, picture)
+    before = picture.read_bytes()
+    assert any(path.read_bytes() == before for path in web.files())
+
+    with picture.open("rb") as file:  # one that is never read
+        answer = httpx.post(f"{web.url}/gradio_api/upload", files={"files": file}, timeout=60, trust_env=False)
+    assert Path(answer.json()[0]).is_relative_to(web.temporary)
+
+    # PostScript is refused, whatever it is called, and no interpreter sees it
+    for name in ("scene.eps", "scene.png.jpg"):
+        (tmp_path / name).write_bytes(EPS)
+        with pytest.raises(AppError, match=r"the image: expected an image .*found a file of another kind"):
+            _read(client, tmp_path / name)
+    assert not web.called.exists()
+
+    # the answer about a folder is the same whether there is one
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_text("")
+    sentences = set()
+    for name in ("there", "not-there", "file", "there/not"):
+        with pytest.raises(AppError) as caught:
+            _read(client, picture, str(tmp_path / name))
+        sentences.add(str(caught.value).replace(str(tmp_path / name), "X"))
+    assert len(sentences) == 1, sentences
+    assert re.search("model: expected tiny, a checkpoint folder .*found 'X', which does not load", sentences.pop())
+    assert "found no config.json" in web.said()  # which the person at the terminal may know
+
+    assert web.end(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert web.files() == []
