@@ -100,7 +100,7 @@ def test_the_page_leaves_nothing_and_tells_nothing(web: Web, tmp_path: Path) -> 
     # PostScript is refused, whatever it is called, and no interpreter sees it
     for name in ("scene.eps", "scene.png.jpg"):
         (tmp_path / name).write_bytes(EPS)
-        with pytest.raises(AppError, match="the image: expected an image .*found a file of another kind"):
+        with pytest.raises(AppError, match=r"the image: expected an image .*found a file of another kind"):
             _read(client, tmp_path / name)
     assert not web.called.exists()
 
