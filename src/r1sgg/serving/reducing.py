@@ -227,7 +227,7 @@ class _Exchange:
             return targets[size]
 
         def reserve(needed: int) -> None:
-            self.answer({"needs": needed + len(source.getbuffer())})
+            self.answer({"needs": needed + asked["length"]})
             _limit(needed + OVERHEAD)
 
         try:
