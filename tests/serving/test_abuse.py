@@ -9,6 +9,7 @@ import socket
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -132,3 +133,18 @@ def test_markup_in_a_name_stays_data(server: Running) -> None:
     answer = server.client.post("/v1/graph", files={"image": (name, png(), "image/png")})
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["image_id"] == name
+
+
+def test_postscript_reaches_no_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = tmp_path / "called"
+    (tmp_path / "gs").write_text(f'#!/bin/sh\necho "$@" >> {called}\nexit 0\n')
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    body = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n0 0 20 20 rectfill\n"
+    with serving() as server:
+        for kind in ("image/png", "application/postscript", "image/x-eps", "application/octet-stream"):
+            answer = server.client.post("/v1/graph", content=body, headers={"content-type": kind})
+            assert answer.status_code in (400, 415)
+        answer = server.client.post("/v1/graphs", files={"images": ("a.eps", body, "application/postscript")})
+        assert "found a file of another kind" in answer.json()["graphs"][0]["detail"]
+    assert not called.exists()

@@ -26,7 +26,7 @@ HEAD = b"GET /docs/files/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     monkeypatch.setattr(Connection, "head_seconds", 0.5)
-    monkeypatch.setattr(Connection, "take_seconds", 0.5)
+    monkeypatch.setattr(Connection, "send_seconds", 0.5)
     with serving() as running:
         yield running
 

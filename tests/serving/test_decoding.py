@@ -71,7 +71,7 @@ def highest(measure: Callable[[], float], every: float) -> Iterator[list[float]]
 
 @contextlib.contextmanager
 def peak() -> Iterator[list[float]]:
-    """How many megabytes more than at the beginning were held, at most."""
+    """RequestOptions many megabytes more than at the beginning were held, at most."""
     before = held(os.getpid())
     with highest(lambda: held(os.getpid()) - before, 0.02) as found:
         yield found
@@ -168,7 +168,7 @@ def test_an_image_that_takes_too_long_is_refused_and_its_process_replaced(monkey
         answer = server.post(flat_png(colour=0))
         assert answer.status_code == 400
         assert "expected an image that decodes within 0.05 s, found one that does not" in answer.json()["detail"]
-        monkeypatch.setattr(decoding, "STEP_SECONDS", 15)
+        monkeypatch.setattr(decoding, "STEP_SECONDS", 30)
         assert [server.post(png()).status_code for _ in range(3)] == [200] * 3
         assert server.app.state.decoder.budget.taken == 0
 
@@ -259,10 +259,10 @@ def test_a_stream_is_reduced_too(server: Running) -> None:
 
 def test_the_model_gets_the_size_that_its_processor_would_make() -> None:
     from r1sgg.models.families import load_checkpoint
-    from r1sgg.serving.app import fitting
+    from r1sgg.serving.app import size_reducer
 
     checkpoint = load_checkpoint("tiny")
-    fit = fitting(checkpoint)
+    fit = size_reducer(checkpoint)
     assert fit((100, 100)) == (100, 100)
     size = fit((4000, 3000))
     images = checkpoint.processor.image_processor
@@ -278,7 +278,7 @@ def test_the_model_gets_the_size_that_its_processor_would_make() -> None:
 
 def test_the_budget_serves_in_order_and_loses_nothing() -> None:
     async def use(budget: Budget, name: int, amount: int, order: list[int], seconds: float = 0.0) -> None:
-        async with budget.taking(amount):
+        async with budget.reserve(amount):
             assert budget.taken <= budget.most
             order.append(name)
             await asyncio.sleep(seconds)

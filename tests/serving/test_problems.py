@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from r1sgg.serving.app import ServerSettings
-from r1sgg.serving.problems import one_line
+from r1sgg.serving.problems import printable
 
 from .server import ColourReader, Running, png, serving
 
@@ -140,11 +140,11 @@ def test_a_stream_of_several_samples_is_refused(server: Running) -> None:
 
 
 def test_more_images_than_the_queue_has_places_are_not_told_to_come_back(server: Running) -> None:
-    files = [("images", (f"{k}.png", png(), "image/png")) for k in range(5)]
+    files = [("images", (f"{k}.png", png(), "image/png")) for k in range(40)]
     answer = server.client.post("/v1/graphs", files=files)
     assert answer.status_code == 413
     assert "retry-after" not in answer.headers
-    assert sentence(answer) == "expected at most 4 images, found 5"
+    assert sentence(answer) == "expected at most 4 images, found more"
     assert server.client.post("/v1/graphs", files=files[:4]).status_code == 200
 
 
@@ -152,7 +152,7 @@ def test_a_form_with_two_images_for_one_graph(server: Running) -> None:
     files = [("image", (f"{k}.png", png(), "image/png")) for k in range(2)]
     answer = server.client.post("/v1/graph", files=files)
     assert answer.status_code == 413
-    assert sentence(answer) == "expected at most 1 image, found 2; /v1/graphs takes several"
+    assert sentence(answer) == "expected at most 1 image, found more; /v1/graphs takes several"
 
 
 class WithoutScores(ColourReader):
@@ -179,7 +179,7 @@ def test_a_threshold_without_scores_is_the_clients_to_change() -> None:
 def test_a_fault_of_the_engine_is_a_500_with_a_sentence(server: Running) -> None:
     answer = server.post(png(0, 0, 255))
     assert answer.status_code == 500
-    assert sentence(answer) == "the server failed on this request; its log says where"
+    assert sentence(answer) == "the server failed on this request; its log has the error"
 
 
 def test_no_client_can_write_lines_of_its_own_into_the_log(server: Running, caplog: pytest.LogCaptureFixture) -> None:
@@ -203,7 +203,7 @@ def test_no_client_can_write_lines_of_its_own_into_the_log(server: Running, capl
 
 
 def test_a_line_is_one_line() -> None:
-    assert one_line("a\nb\x1b\u2028é \ud800") == "a\\nb\\x1b\\u2028é \\ud800"
+    assert printable("a\nb\x1b\u2028é \ud800") == "a\\nb\\x1b\\u2028é \\ud800"
 
 
 def test_the_api_page_promises_what_is_sent(server: Running) -> None:

@@ -1,1 +1,1 @@
-"""Scene graphs over HTTP: dynamic batching, limits, and what is refused. The command is `r1sgg serve`."""
+"""Scene graphs over HTTP: batching, limits, and what is refused. The command is `r1sgg serve`."""

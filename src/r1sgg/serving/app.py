@@ -3,9 +3,9 @@
     curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' 'http://127.0.0.1:8000/v1/graph?threshold=0.3'
     curl -F images=@a.jpg -F images=@b.jpg http://127.0.0.1:8000/v1/graphs
 
-A request takes its places in the queue, then its images are decoded and reduced to what the model sees, then they wait
-for the model. The server keeps nothing, and names of files are labels, never paths. It does not terminate TLS and does
-not count requests per client: put it behind a proxy that does.
+A request reserves its places in the queue. Then its images are decoded, reduced to the size that the model sees, and
+wait for the model. Images are not stored, and names of files are labels, never paths. There is no TLS and no limit per
+client: put the server behind a proxy that has both.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException as StarletteError
 from starlette.types import Receive, Scope, Send
 
 from r1sgg import __version__
@@ -33,28 +34,28 @@ from r1sgg.inference.engine import Sampling
 from r1sgg.inference.reader import Reading, check_samples
 from r1sgg.models.coordinates import check_aspect, resized_size
 from r1sgg.models.families import Checkpoint
-from r1sgg.serving.batching import Batcher, Options, Places, ReadsBatches
+from r1sgg.serving.batching import Batcher, Options, ReadsBatches, Reservation
 from r1sgg.serving.bodies import Body
 from r1sgg.serving.counters import Counted, Counters
 from r1sgg.serving.decoding import Decoder, Upload
 from r1sgg.serving.fetching import fetch
 from r1sgg.serving.limits import BODY, DEADLINE, Limits
-from r1sgg.serving.problems import add_handlers, one_line, target_of
+from r1sgg.serving.problems import add_handlers, printable, request_line
 from r1sgg.serving.schemas import Graph, Graphs, Health, ImageByUrl, Problem, graph_of
 
 _log = logging.getLogger(__name__)
 
 _MOST_SEEN = 2048
-"""The longest edge that a known processor brings images to, of those which know one size only."""
-_PASS_SECONDS = 1.0  # for the model's last batch, when the server ends
-_PART = 1 << 18  # bytes that are read of a form's file at a time
-_FIELDS = 16  # of a form, beside its files
+"""Longest edge, in pixels, of the images that the known processors with one fixed size make."""
+_LAST_BATCH_SECONDS = 1.0  # how long the shutdown waits for it
+_PART = 1 << 18  # bytes of an uploaded file that are read at a time
+_FIELDS = 16  # most fields of a form besides its files
 
 Result = TypeVar("Result")
 
 
 class Reads(ReadsBatches, Protocol):
-    """What the server needs of `r1sgg.inference.reader.Reader`."""
+    """The part of `r1sgg.inference.reader.Reader` that the server uses."""
 
     @property
     def checkpoint(self) -> Checkpoint: ...
@@ -62,18 +63,18 @@ class Reads(ReadsBatches, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What the server allows.
+    """Limits and options of the server.
 
     Attributes:
         most_images: most images in a batch of the model, and in a request.
         queue: most images that wait; further ones are refused with 429.
-        most_bytes: of a request's body, and above which no further bodies are read.
-        most_pixels: of an image.
-        image_memory: bytes that all images together may take while they are decoded.
-        receive_seconds: for the whole body to arrive.
-        answer_seconds: for all of a request; then 504.
-        key: the API key, or None to ask for none.
-        hosts: hosts that an image may be fetched from; none by default.
+        most_bytes: longest body of a request; also the limit of all bodies, see `r1sgg.serving.bodies.BodyBudget`.
+        most_pixels: largest image.
+        image_memory: most bytes that all images together need while they are decoded.
+        receive_seconds: time for a client to send the body.
+        answer_seconds: time for the whole request; then 504.
+        key: the API key, or None if none is needed.
+        hosts: hosts from which images may be fetched.
         max_new_tokens: longest completion.
     """
 
@@ -98,19 +99,19 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class RequestOptions:
     """The options of a request."""
 
-    guide: Annotated[bool, Query(description="Hold the completion to a valid graph.")] = True
-    threshold: Annotated[float, Query(ge=0, le=1, description="Drop what is scored lower.")] = 0.0
-    samples: Annotated[int, Query(ge=1, le=16, description="Completions that are merged into one graph.")] = 1
+    guide: Annotated[bool, Query(description="Constrain the completion to a valid graph.")] = True
+    threshold: Annotated[float, Query(ge=0, le=1, description="Leave out lower scores.")] = 0.0
+    samples: Annotated[int, Query(ge=1, le=16, description="Completions to merge into one graph.")] = 1
     temperature: Annotated[float, Query(ge=0, le=2, description="0 is greedy; several samples need more.")] = 0.0
 
     def options(self, most_tokens: int, *, stream: bool = False) -> Options:
-        """The same for a batch.
+        """Return the options of the batch.
 
         Raises:
-            ConfigError: options that do not go together.
+            ConfigError: the options contradict each other.
         """
         sampling = Sampling(self.temperature, max_new_tokens=most_tokens)
         check_samples(self.samples, sampling)
@@ -122,15 +123,15 @@ class How:
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
     for status, text in (
-        (400, "The image or an option is not what it should be"),
-        (401, "No API key, or another"),
-        (408, "The request came too slowly"),
-        (413, "Too many bytes, or too many images"),
-        (415, "A body of another kind"),
-        (429, "The queue is full"),
-        (502, "The model gave no completion"),
-        (503, "Shutting down"),
-        (504, "No answer in time"),
+        (400, "Wrong image or option"),
+        (401, "Wrong or missing API key"),
+        (408, "The body was not received in time"),
+        (413, "Too many bytes or images"),
+        (415, "Wrong content type"),
+        (429, "The queue is full; try again later"),
+        (502, "The model failed"),
+        (503, "The server is shutting down"),
+        (504, "The time for the request is over"),
         ("default", "Any other problem"),
     )
 }
@@ -162,17 +163,17 @@ _IMAGES = {
 
 
 def build_app(reader: Reads, settings: ServerSettings | None = None, model: str = "") -> FastAPI:
-    """The ASGI application.
+    """Return the ASGI application.
 
     Args:
         reader: a loaded model.
-        settings: what is allowed.
-        model: the name that answers carry.
+        settings: limits and options; the defaults if None.
+        model: the model's name in responses.
     """
     given = settings or ServerSettings()
     counters = Counters()
     batcher = Batcher(reader, most=given.most_images, queue=given.queue, on_batch=counters.batch)
-    decoder = Decoder(fitting(reader.checkpoint), max_pixels=given.most_pixels, budget=given.image_memory)
+    decoder = Decoder(size_reducer(reader.checkpoint), max_pixels=given.most_pixels, budget=given.image_memory)
     most_images = min(given.most_images, given.queue)
 
     @contextlib.asynccontextmanager
@@ -180,7 +181,7 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
         await decoder.start()
         await batcher.start()
         yield
-        await batcher.stop(_PASS_SECONDS)
+        await batcher.stop(_LAST_BATCH_SECONDS)
         await decoder.stop()
 
     app = FastAPI(
@@ -204,64 +205,67 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
     )
     app.add_middleware(Counted, counters=counters)  # the last one added is the outermost
 
-    async def decoded(places: Places, place: int, upload: Upload) -> tuple[int, int]:
-        """Decode an image and let it wait for the model; width and height of the upload."""
+    async def decoded(places: Reservation, place: int, upload: Upload) -> tuple[int, int]:
+        """Decode an image and put it into its place in the queue; return its width and height before reduction."""
         image = await decoder.decode(upload)
-        places.fill(place, image.image)
+        places.set_image(place, image.image)
         return image.size
 
     @app.post("/v1/graph", response_model=Graph, responses=_REFUSALS, openapi_extra=_ONE_IMAGE)
-    async def graph(request: Request, how: Annotated[How, Depends()]) -> dict[str, Any]:
-        """The scene graph of one image: the body is the image, a form with `image`, or JSON with `url`."""
-        options = how.options(given.max_new_tokens)
+    async def graph(request: Request, asked: Annotated[RequestOptions, Depends()]) -> dict[str, Any]:
+        """Return the scene graph of one image. The body is the image, a form with `image`, or JSON with `url`."""
+        options = asked.options(given.max_new_tokens)
         async with contextlib.AsyncExitStack() as held:
             upload = await _one_upload(request, held, given)
 
             async def work() -> dict[str, Any]:
-                with batcher.take(1, options) as places:
+                with batcher.reserve(1, options) as places:
                     size = await decoded(places, 0, upload)
                     await held.aclose()
-                    return graph_of(finished(await places.answer(0), how.threshold), size, upload.name, model)
+                    return graph_of(finished(await places.reading(0), asked.threshold), size, upload.name, model)
 
-            return await _unless_gone(request, work())
+            return await _cancel_on_disconnect(request, work())
 
     @app.post("/v1/graphs", response_model=Graphs, responses=_REFUSALS, openapi_extra=_IMAGES)
-    async def graphs(request: Request, how: Annotated[How, Depends()]) -> dict[str, Any]:
-        """The scene graphs of several images (form field `images`, repeated), in order; a bad one spoils no other."""
-        options = how.options(given.max_new_tokens)
+    async def graphs(request: Request, asked: Annotated[RequestOptions, Depends()]) -> dict[str, Any]:
+        """Return the scene graphs of several images (form field `images`, repeated), in order.
+
+        An image that fails has `detail` instead of a graph.
+        """
+        options = asked.options(given.max_new_tokens)
         async with contextlib.AsyncExitStack() as held:
             uploads = await _form_uploads(request, held, "images", most_images)
 
             async def work() -> list[dict[str, Any]]:
                 results: list[dict[str, Any]] = [{} for _ in uploads]
                 sizes: dict[int, tuple[int, int]] = {}
-                with batcher.take(len(uploads), options) as places:
+                with batcher.reserve(len(uploads), options) as places:
                     for place, upload in enumerate(uploads):
                         try:
                             sizes[place] = await decoded(places, place, upload)
                         except ImageError as error:
-                            places.give_up(place)
-                            results[place] = {"detail": one_line(str(error))}
+                            places.release(place)
+                            results[place] = {"detail": printable(str(error))}
                     await held.aclose()
                     for place, size in sizes.items():
                         try:
-                            reading = finished(await places.answer(place), how.threshold)
+                            reading = finished(await places.reading(place), asked.threshold)
                             results[place] = graph_of(reading, size, uploads[place].name, model)
                         except (ImageError, ModelError) as error:
-                            results[place] = {"detail": one_line(str(error))}
+                            results[place] = {"detail": printable(str(error))}
                 return results
 
-            return {"graphs": await _unless_gone(request, work())}
+            return {"graphs": await _cancel_on_disconnect(request, work())}
 
     @app.post("/v1/graph/stream", responses=_REFUSALS, openapi_extra=_ONE_IMAGE, response_class=StreamingResponse)
-    async def stream(request: Request, how: Annotated[How, Depends()]) -> StreamingResponse:
-        """The same as server-sent events while it is written: `partial` graphs, then `graph`, or `error`."""
-        options = how.options(given.max_new_tokens, stream=True)
+    async def stream(request: Request, asked: Annotated[RequestOptions, Depends()]) -> StreamingResponse:
+        """Stream the graph of one image as server-sent events: `partial` graphs, then `graph` or `error`."""
+        options = asked.options(given.max_new_tokens, stream=True)
         async with contextlib.AsyncExitStack() as held:
             upload = await _one_upload(request, held, given)
             with contextlib.ExitStack() as taken:
-                places = taken.enter_context(batcher.take(1, options))
-                image = await _unless_gone(request, decoder.decode(upload))
+                places = taken.enter_context(batcher.reserve(1, options))
+                image = await _cancel_on_disconnect(request, decoder.decode(upload))
                 later = taken.pop_all()
 
         async def events() -> AsyncIterator[bytes]:
@@ -273,9 +277,9 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
                             yield event("partial", graph_of(last, image.size, upload.name, model))
                         last = reading
                 if last is not None:
-                    yield event("graph", graph_of(finished(last, how.threshold), image.size, upload.name, model))
+                    yield event("graph", graph_of(finished(last, asked.threshold), image.size, upload.name, model))
             except R1SGGError as error:
-                yield event("error", {"detail": one_line(str(error))})
+                yield event("error", {"detail": printable(str(error))})
             except TimeoutError:
                 yield event("error", {"detail": f"expected an answer within {given.answer_seconds:g} s, found none"})
 
@@ -283,12 +287,12 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
 
     @app.get("/health", response_model=Health)
     async def health() -> dict[str, Any]:
-        """Whether it answers."""
+        """Return whether the server works."""
         return {"status": "ok", "model": model, "waiting": len(batcher.waiting)}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """Counters in Prometheus' text format."""
+        """Return counters in Prometheus' text format."""
         return Response(counters.text(len(batcher.waiting)), media_type=counters.content_type)
 
     _add_page(app)
@@ -296,7 +300,7 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
 
 
 class _Events(StreamingResponse):
-    """Server-sent events, with what is to be let go at their end, also where a client goes before the first."""
+    """Server-sent events that release a reservation at the end, also if the client disconnects before the first."""
 
     def __init__(self, events: AsyncIterator[bytes], held: contextlib.ExitStack) -> None:
         super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
@@ -307,15 +311,15 @@ class _Events(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def fitting(checkpoint: Checkpoint) -> Callable[[tuple[int, int]], tuple[int, int]]:
-    """A function from an image's width and height to those that the model sees, where it sees fewer pixels.
+def size_reducer(checkpoint: Checkpoint) -> Callable[[tuple[int, int]], tuple[int, int]]:
+    """Return a function that maps width and height of an image to the largest size that the model sees of it.
 
-    Where the model's processor resizes by pixels, the image gets the very size that the processor would give it.
+    If the model's processor resizes images by their pixels, this is the size that the processor would give it.
     """
     limits = checkpoint.image_pixels
     if limits is None:
         edges = [edge for edge in dict(checkpoint.processor.image_processor.size).values() if edge]
-        # three times its edge: it may cut an image into tiles, or squeeze a long one
+        # three times the edge, because a processor can cut an image into tiles, or squeeze a long one
         most = min(3 * max(edges, default=_MOST_SEEN), _MOST_SEEN) ** 2
     else:
         most = limits[1]
@@ -335,11 +339,11 @@ def fitting(checkpoint: Checkpoint) -> Callable[[tuple[int, int]], tuple[int, in
 
 
 def finished(reading: Reading, threshold: float) -> Reading:
-    """A reading as it is sent.
+    """Return a reading without the lower scores.
 
     Raises:
         ModelError: the engine gave no completion.
-        ConfigError: a threshold was asked for and the engine gives no scores.
+        ConfigError: there is a threshold, and the engine gives no scores.
     """
     if reading.completion.error is not None:
         raise ModelError(reading.completion.error)
@@ -350,7 +354,7 @@ def finished(reading: Reading, threshold: float) -> Reading:
 
 
 def event(kind: str, data: dict[str, Any]) -> bytes:
-    """One server-sent event."""
+    """Encode a server-sent event."""
     return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
 
 
@@ -359,7 +363,7 @@ def _kind(request: Request) -> str:
 
 
 async def _one_upload(request: Request, held: contextlib.AsyncExitStack, settings: ServerSettings) -> Upload:
-    """The one image that a request holds; `held` lets go of its bytes."""
+    """Receive or fetch the one image of a request; closing `held` releases its bytes."""
     kind = _kind(request)
     if kind == "multipart/form-data":
         (upload,) = await _form_uploads(request, held, "image", 1)
@@ -370,19 +374,18 @@ async def _one_upload(request: Request, held: contextlib.AsyncExitStack, setting
         url = _url(await request.body())
 
         async def keep(part: bytes) -> None:
-            await body.room()
+            await body.wait_for_room()
             body.add(len(part))
             parts.append(part)
 
-        body.arriving()
         await fetch(url, settings.hosts, most_bytes=settings.most_bytes, seconds=settings.receive_seconds, keep=keep)
-        body.whole()
+        body.complete()
     elif kind.startswith("image/") or kind == "application/octet-stream":
         async for part in request.stream():
             parts.append(part)
     else:
         raise HTTPException(415, f"expected an image, a form or JSON with a url, found content type {kind or 'none'!r}")
-    held.callback(body.let_go)
+    held.callback(body.release)
     held.callback(parts.clear)
 
     async def taken() -> AsyncIterator[bytes]:
@@ -405,17 +408,21 @@ def _url(body: bytes) -> str:
 
 
 async def _form_uploads(request: Request, held: contextlib.AsyncExitStack, field: str, most: int) -> list[Upload]:
-    """The files of a form field; `held` lets go of them."""
+    """Receive the files of a form field; closing `held` releases them."""
     if (kind := _kind(request)) != "multipart/form-data":
         raise HTTPException(415, f"expected a form (multipart/form-data), found content type {kind or 'none'!r}")
-    form = await held.enter_async_context(request.form(max_files=most + 1, max_fields=_FIELDS))  # faulty: 400
-    held.callback(request.scope[BODY].let_go)
+    hint = "; /v1/graphs takes several" if most == 1 else ""
+    expected = f"expected at most {most} image{'s' * (most > 1)}"
+    try:
+        form = await held.enter_async_context(request.form(max_files=most, max_fields=_FIELDS))
+    except StarletteError as error:
+        if "Too many files" in error.detail:  # a broken form stays a 400
+            raise HTTPException(413, f"{expected}, found more{hint}") from error
+        raise
+    held.callback(request.scope[BODY].release)
     files = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
     if not files:
         raise HTTPException(400, f"expected files in the form field {field!r}, found none")
-    if len(files) > most:
-        hint = "; /v1/graphs takes several" if most == 1 else ""
-        raise HTTPException(413, f"expected at most {most} image{'s' * (most > 1)}, found {len(files)}{hint}")
     return [Upload(file.filename or f"{field}-{k}", file.size or 0, _parts(file)) for k, file in enumerate(files, 1)]
 
 
@@ -424,29 +431,28 @@ async def _parts(file: UploadFile) -> AsyncIterator[bytes]:
         yield part
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `work`, which is cancelled as soon as the client has gone."""
+async def _cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Return the result of `work`; cancel it as soon as the client disconnects."""
 
-    async def gone() -> None:
+    async def disconnected() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    working, watcher = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    working, watcher = asyncio.ensure_future(work), asyncio.ensure_future(disconnected())
     try:
         await asyncio.wait([working, watcher], return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            _log.info("%s: the client has gone", target_of(request.scope))
-            raise HTTPException(499, "the client has gone")
+            _log.info("%s: the client has disconnected", request_line(request.scope))
+            raise HTTPException(499, "the client has disconnected")
         return working.result()
     finally:
         watcher.cancel()
         working.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await working
+        await asyncio.wait([working])
 
 
 def _add_page(app: FastAPI) -> None:
-    """The API page, from files of this installation: it loads nothing from elsewhere."""
+    """Add the API page, whose files are all in this installation."""
     from swagger_ui_bundle import swagger_ui_path
 
     app.mount("/docs/files", StaticFiles(directory=str(swagger_ui_path)), name="docs")

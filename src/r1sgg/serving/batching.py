@@ -1,8 +1,8 @@
-"""Requests become batches: images that wait when the model is free are answered together.
+"""Batches of requests: all images that wait when the model becomes free are answered together.
 
-One thread runs the model. The queue has a bounded number of places. A request takes its places before its images are
-decoded, and is refused (429) where there are too few. Nothing is delayed on purpose: while a batch runs, the next one
-gathers. Requests with different options never share a batch. A request whose client has gone leaves the queue at once.
+One thread runs the model. The queue has a fixed number of places. A request reserves its places before its images are
+decoded, and is refused (429) if there are too few. No image is delayed to fill a batch: while one batch runs, the next
+one forms. Requests with different options never share a batch. If a client disconnects, its images leave the queue.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How an image is to be read; requests with equal options may share a batch."""
+    """How an image is read; requests with equal options can share a batch."""
 
     sampling: Sampling
     guide: bool = True
@@ -37,7 +37,7 @@ class Options:
 
 
 class ReadsBatches(Protocol):
-    """What batches need of `r1sgg.inference.reader.Reader`."""
+    """The methods of `r1sgg.inference.reader.Reader` that the batches use."""
 
     def read_batch(
         self,
@@ -56,7 +56,7 @@ class ReadsBatches(Protocol):
 
 
 class Busy(R1SGGError):
-    """The queue is full; the client should come back later."""
+    """The queue is full; the client can try again later."""
 
 
 class Closed(R1SGGError):
@@ -64,8 +64,8 @@ class Closed(R1SGGError):
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
-    """A place in the queue; it has no image until that is decoded."""
+class _Request:
+    """One image in the queue; `image` is None until it is decoded."""
 
     options: Options
     image: Image.Image | None = None
@@ -83,10 +83,10 @@ class _Waiting:
             self.answer.set_exception(error)
 
 
-class Places:
-    """The places of one request in the queue, in its order; leaving the block gives up those without an answer."""
+class Reservation:
+    """The places of one request in the queue. Leaving the block releases the places without an answer."""
 
-    def __init__(self, batcher: Batcher, waiting: list[_Waiting]) -> None:
+    def __init__(self, batcher: Batcher, waiting: list[_Request]) -> None:
         self._batcher, self._waiting = batcher, waiting
 
     def __enter__(self) -> Self:
@@ -94,33 +94,33 @@ class Places:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for place in self._waiting:
-            self._give_up(place)
+            self._release(place)
 
-    def fill(self, place: int, image: Image.Image) -> None:
-        """Let an image wait for the model."""
+    def set_image(self, place: int, image: Image.Image) -> None:
+        """Put a decoded image into its place, where it waits for the model."""
         self._waiting[place].image = image
         self._batcher._filled.set()
 
-    def give_up(self, place: int) -> None:
-        """There is no image for this place."""
-        self._give_up(self._waiting[place])
+    def release(self, place: int) -> None:
+        """Free a place whose image cannot be decoded."""
+        self._release(self._waiting[place])
 
-    async def answer(self, place: int) -> Reading:
-        """The reading of the image at a place.
+    async def reading(self, place: int) -> Reading:
+        """Wait for the reading of an image.
 
         Raises:
             Closed: the server is shutting down.
-            R1SGGError: the image or the options can't be answered.
+            R1SGGError: the model cannot answer this image or these options.
         """
         return await self._waiting[place].answer
 
     async def stream(self, image: Image.Image) -> AsyncIterator[Reading]:
-        """Readings of the only place's answer while it is written, the whole one last; it runs in a batch of its own.
+        """Yield readings of the only image while the model writes, the complete one last.
 
-        Where readings come faster than they are taken, those in between are left out.
+        No other image shares its batch. If the consumer is slower than the model, it gets the newest reading only.
 
         Raises:
-            Closed, R1SGGError: as `answer`.
+            Closed, R1SGGError: see `reading`.
         """
         (place,) = self._waiting
         loop, newest, news = asyncio.get_running_loop(), deque[Reading](maxlen=1), asyncio.Event()
@@ -131,7 +131,7 @@ class Places:
 
         place.partial = hear
         place.answer.add_done_callback(lambda _: news.set())
-        self.fill(0, image)
+        self.set_image(0, image)
         while not place.answer.done():
             await news.wait()
             news.clear()
@@ -139,7 +139,7 @@ class Places:
                 yield newest.pop()
         yield place.answer.result()
 
-    def _give_up(self, place: _Waiting) -> None:
+    def _release(self, place: _Request) -> None:
         if not place.answer.done():
             place.answer.cancel()
         with contextlib.suppress(ValueError):  # the model has it
@@ -147,10 +147,10 @@ class Places:
 
 
 class Batcher:
-    """Answers images in batches, on one thread. Belongs to the event loop that it was started on.
+    """Answers images in batches, on one thread. It belongs to the event loop on which it was started.
 
     Attributes:
-        waiting: places of the queue that are taken now.
+        waiting: the places of the queue that are in use.
     """
 
     def __init__(
@@ -161,33 +161,33 @@ class Batcher:
         queue: int = 64,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     ) -> None:
-        """Nothing runs before `start`.
+        """Create the queue; nothing runs before `start`.
 
         Args:
-            reader: who answers.
+            reader: the model.
             most: most images in a batch.
-            queue: places of the queue.
-            on_batch: told the size and the wall seconds of each batch.
+            queue: number of places in the queue.
+            on_batch: called with the size and the wall seconds of each batch.
         """
         self._reader, self._most, self._limit, self._on_batch = reader, most, queue, on_batch
-        self.waiting: deque[_Waiting] = deque()
+        self.waiting: deque[_Request] = deque()
         self._filled = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "r1sgg-model")
         self._loop: asyncio.Task[None] | None = None
-        self._running: list[_Waiting] = []
+        self._running: list[_Request] = []
         self._pass: asyncio.Future[list[Reading]] | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether the model runs now."""
+        """Whether the model is running."""
         return self._pass is not None and not self._pass.done()
 
     async def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer requests."""
         self._loop = asyncio.create_task(self._serve(), name="r1sgg-batches")
 
     async def stop(self, seconds: float) -> None:
-        """Refuse what waits, and end after the batch that is running, or after so many seconds without it."""
+        """Refuse the images that wait, and wait at most so many seconds for the batch that is running."""
         if self._loop is not None:
             self._loop.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -199,26 +199,26 @@ class Batcher:
         if self._pass is not None:
             await asyncio.wait([self._pass], timeout=seconds)
             if self._pass.done():
-                self._pass.exception()  # nobody waits for it any more
+                self._pass.exception()  # otherwise asyncio logs that nobody retrieved it
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def take(self, count: int, options: Options) -> Places:
-        """Places for so many images of one request: all or none.
+    def reserve(self, count: int, options: Options) -> Reservation:
+        """Reserve places for the images of one request: all or none.
 
         Raises:
-            Busy: too few are free.
-            ConfigError: the queue has fewer.
+            Busy: too few places are free.
+            ConfigError: the queue has fewer places.
             Closed: the server is shutting down.
         """
         if self._loop is None:
             raise Closed("the server is shutting down")
         if count > self._limit:
-            raise ConfigError(f"expected at most {self._limit} images, the queue's places, found {count}; send fewer")
+            raise ConfigError(f"images: expected at most {self._limit}, the queue's size, found {count}; send fewer")
         if len(self.waiting) + count > self._limit:
             raise Busy(f"{len(self.waiting)} images are waiting and {self._limit} is the limit; come back later")
-        places = [_Waiting(options) for _ in range(count)]
+        places = [_Request(options) for _ in range(count)]
         self.waiting.extend(places)
-        return Places(self, places)
+        return Reservation(self, places)
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -236,13 +236,13 @@ class Batcher:
                     request.give(reading)
             elif len(batch) == 1:
                 batch[0].fail(error)
-            else:  # one image of them can't be answered: each by itself, so that only that one fails
+            else:  # one image failed: answer each alone, so that only that one fails
                 for request in batch:
                     await self._alone(request)
             self._running = []
             self._on_batch(len(batch), loop.time() - begun)
 
-    async def _alone(self, request: _Waiting) -> None:
+    async def _alone(self, request: _Request) -> None:
         if request.answer.done():
             return
         answered = self._pass = asyncio.get_running_loop().run_in_executor(self._thread, self._read, [request])
@@ -252,9 +252,9 @@ class Batcher:
         else:
             request.fail(error)
 
-    def _next(self) -> list[_Waiting]:
-        """The next batch: the oldest image that waits, and others with its options."""
-        batch: list[_Waiting] = []
+    def _next(self) -> list[_Request]:
+        """Remove the next batch from the queue: the oldest image, and others with the same options."""
+        batch: list[_Request] = []
         for request in self.waiting:
             if request.image is None or len(batch) == self._most:
                 continue
@@ -264,12 +264,12 @@ class Batcher:
             self.waiting.remove(request)
         return batch
 
-    def _read(self, batch: list[_Waiting]) -> list[Reading]:
-        """In the model's thread."""
+    def _read(self, batch: list[_Request]) -> list[Reading]:
+        """Run the model, in its thread."""
         options, first = batch[0].options, batch[0]
         images = [request.image for request in batch if request.image is not None]
         if first.partial is None:
-            # the same key for every image: what a client gets does not depend on who else is in the batch
+            # the same key for every image: a completion does not depend on the other images of the batch
             return self._reader.read_batch(
                 images,
                 options.sampling,
@@ -280,9 +280,9 @@ class Batcher:
             )
         reading: Reading | None = None
         for reading in self._reader.stream(images[0], options.sampling, guide=options.guide):
-            if first.answer.done():  # nobody listens any more
+            if first.answer.done():  # the client has disconnected
                 break
             first.partial(reading)
         if reading is None:
-            raise ModelError("the model wrote nothing")
+            raise ModelError("expected a completion, found that the model wrote nothing")
         return [reading]

@@ -1,7 +1,8 @@
-"""A bound on the bytes of all requests: above it, a request is not read further until others have let go of theirs.
+"""A limit on the bytes of all request bodies that the server holds at once.
 
-The rest of its body then stays in the client's socket and costs the server nothing. Requests that are all half read
-must not wait for each other, so the oldest of them may be read on, as long as the whole ones are below the bound.
+Above the limit, a body is not read further until others are released; the rest stays in the client's socket. Two bodies
+that are half read must not wait for each other, so the oldest of them is read on, unless complete bodies alone reach
+the limit.
 """
 
 from __future__ import annotations
@@ -9,68 +10,65 @@ from __future__ import annotations
 import asyncio
 
 _SMALL = 1 << 18
-"""Bytes that each request may hold whatever others do, so that small images do not wait behind large ones."""
+"""Bytes that every request may hold, so that a small image does not wait behind large ones."""
 
 
-class Bodies:
+class BodyBudget:
     """All bodies that are held.
 
     Attributes:
-        most: bytes above which no further part is read. They may be exceeded by one body, and by what each connection
-            has received when the limit is reached.
-        held: bytes now.
+        limit: bytes above which bodies are not read further. One body may exceed it, and what each connection has
+            received when it is reached.
+        held: bytes that are held now.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most, self.held = most, 0
-        self._arriving: dict[Body, None] = {}  # in the order of their requests
-        self._freed = asyncio.Event()
+    def __init__(self, limit: int) -> None:
+        self.limit, self.held = limit, 0
+        self._incomplete: dict[Body, None] = {}  # oldest first
+        self._released = asyncio.Event()
 
-    def _room_for(self, body: Body) -> bool:
-        if self.held < self.most or body.size < _SMALL:
+    def _has_room(self, body: Body) -> bool:
+        if self.held < self.limit or body.size < _SMALL:
             return True
-        whole = self.held - sum(other.size for other in self._arriving)
-        return whole < self.most and body is next(iter(self._arriving), None)
+        complete = self.held - sum(other.size for other in self._incomplete)
+        return complete < self.limit and body is next(iter(self._incomplete))
 
-    def _changed(self) -> None:
-        self._freed.set()
-        self._freed = asyncio.Event()
+    def _notify(self) -> None:
+        self._released.set()
+        self._released = asyncio.Event()
 
 
 class Body:
-    """The body of one request, counted while it arrives and until it is let go.
+    """The body of one request, counted while it is received and until it is released.
 
     Attributes:
-        size: bytes held.
+        size: bytes that are held.
     """
 
-    def __init__(self, bodies: Bodies) -> None:
-        self._bodies = bodies
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
         self.size = 0
-        self.arriving()
 
-    def arriving(self) -> None:
-        """More will be read, after `whole` (of an image that the server fetches)."""
-        self._bodies._arriving.setdefault(self)
-
-    async def room(self) -> None:
-        """Wait until a further part may be read."""
-        while not self._bodies._room_for(self):
-            await self._bodies._freed.wait()
+    async def wait_for_room(self) -> None:
+        """Wait until the next part may be read."""
+        self._budget._incomplete.setdefault(self)
+        while not self._budget._has_room(self):
+            await self._budget._released.wait()
 
     def add(self, count: int) -> None:
         """Count bytes that were read."""
         self.size += count
-        self._bodies.held += count
+        self._budget.held += count
 
-    def whole(self) -> None:
-        """Nothing more arrives."""
-        if self._bodies._arriving.pop(self, self) is None:
-            self._bodies._changed()
+    def complete(self) -> None:
+        """Say that nothing more will be read."""
+        if self in self._budget._incomplete:
+            del self._budget._incomplete[self]
+            self._budget._notify()
 
-    def let_go(self) -> None:
-        """The bytes are not held any more."""
-        self.whole()
-        self._bodies.held -= self.size
+    def release(self) -> None:
+        """Say that the bytes are not held any more."""
+        self.complete()
+        self._budget.held -= self.size
         self.size = 0
-        self._bodies._changed()
+        self._budget._notify()

@@ -1,4 +1,4 @@
-"""What the server counts, in Prometheus' text format. Each server has a registry of its own."""
+"""Counters of the server, in Prometheus' text format. Each server has its own registry."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from r1sgg.serving.limits import App, Receive, Scope, Send
-from r1sgg.serving.problems import target_of
+from r1sgg.serving.problems import request_line
 
 _log = logging.getLogger(__name__)
 
 
 class Counters:
-    """Requests by route and status, seconds, batch sizes, and how many images wait."""
+    """Count requests by route and status, their seconds, batch sizes, and images that wait."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -40,19 +40,19 @@ class Counters:
         self._batches.observe(seconds)
 
     def text(self, waiting: int) -> bytes:
-        """All of them."""
+        """Return all counters as text."""
         self._waiting.set(waiting)
         return generate_latest(self._registry)
 
 
 class Counted:
-    """An ASGI layer that counts each request with its route and status, and logs the refused ones."""
+    """An ASGI middleware that counts each request with its route and status, and logs the refused ones."""
 
     def __init__(self, app: App, *, counters: Counters) -> None:
         self._app, self._counters = app, counters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -70,4 +70,4 @@ class Counted:
             seconds = time.perf_counter() - begun
             self._counters.request(getattr(scope.get("route"), "path", "other"), status, seconds)
             if status >= 400:
-                _log.warning("%s: %d after %.3f s", target_of(scope), status, seconds)
+                _log.warning("%s: %d after %.3f s", request_line(scope), status, seconds)

@@ -1,8 +1,8 @@
-"""Images of requests, decoded in processes of their own within a budget of bytes.
+"""Decoding of images in separate processes, within a budget of bytes.
 
-A few processes (`r1sgg.serving.reducing`, where the talk with them is described) decode one image each. An image is
-decoded when the bytes that this takes are free in the budget, and refused when the whole budget would not do. A process
-that takes too long, or whose request has ended, is killed; the next image starts another.
+A few processes (`r1sgg.serving.reducing` describes the protocol) decode one image each. An image waits until the bytes
+that it needs are free in the budget, and is refused if it needs more than the whole budget. A process that takes too
+long, or whose request ends, is killed; the next image starts a new one.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from r1sgg.errors import ImageError, R1SGGError
 
 Size = tuple[int, int]
 
-STEP_SECONDS = 15.0
-"""For one step of a decoding process. The slowest decoding seen took a second for 40 million pixels."""
+STEP_SECONDS = 30.0
+"""Time limit of one step of the protocol. The slowest images, of 40 million pixels, took about a second."""
 
 _PROCESSES = 2
 _START_SECONDS = 60.0
+_SHOWN = 200  # characters of an image's name in a message
 
 
 class DecoderError(R1SGGError):
-    """A decoding process does not start: no fault of the image."""
+    """A decoding process does not start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,9 @@ class Upload:
     """The bytes of an image.
 
     Attributes:
-        name: how the request calls the image.
-        length: bytes in all.
-        parts: the bytes, in parts; read once.
+        name: the image's name in the request.
+        length: number of bytes.
+        parts: the bytes, in parts; they are read once.
     """
 
     name: str
@@ -52,18 +53,18 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An upright RGB image, reduced, and its width and height before that."""
+    """A reduced, upright RGB image, and its width and height before reduction."""
 
     image: Image.Image
     size: Size
 
 
 class Budget:
-    """Bytes that may be taken at once, first come, first served.
+    """A number of bytes that can be reserved, in the order of the requests.
 
     Attributes:
-        most: all of them.
-        taken: those in use.
+        most: all bytes.
+        taken: reserved bytes.
     """
 
     def __init__(self, most: int) -> None:
@@ -71,8 +72,8 @@ class Budget:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @contextlib.asynccontextmanager
-    async def taking(self, amount: int) -> AsyncIterator[None]:
-        """Wait until so many are free, and take them for the block; at most `most`, or it waits for ever."""
+    async def reserve(self, amount: int) -> AsyncIterator[None]:
+        """Wait until so many bytes (at most `most`) are free, and reserve them for the block."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((amount, turn))
         self._serve()
@@ -80,7 +81,7 @@ class Budget:
             await turn
             yield
         finally:
-            if turn.done() and not turn.cancelled():  # also where the wait was cancelled just when its turn had come
+            if turn.done() and not turn.cancelled():  # also if the wait was cancelled after its turn had come
                 self.taken -= amount
             turn.cancel()
             self._serve()
@@ -97,15 +98,15 @@ class Budget:
 
 
 class Decoder:
-    """Decodes and reduces images. Belongs to the event loop that it was started on."""
+    """Decodes and reduces images. It belongs to the event loop on which it was started."""
 
     def __init__(self, fit: Callable[[Size], Size], *, max_pixels: int, budget: int) -> None:
-        """Nothing runs before `start`.
+        """Create the decoder; nothing runs before `start`.
 
         Args:
-            fit: upright width and height of an image -> those that it is reduced to; raises `ImageError`.
-            max_pixels: larger images are refused by their header.
-            budget: bytes that all images together may take while they are decoded.
+            fit: maps upright width and height of an image to those after reduction; may raise `ImageError`.
+            max_pixels: larger images are refused.
+            budget: bytes that all images together may need while they are decoded.
         """
         self._fit, self._max_pixels = fit, max_pixels
         self.budget = Budget(budget)
@@ -128,26 +129,27 @@ class Decoder:
             await process.end()
 
     async def decode(self, upload: Upload) -> Decoded:
-        """The image of an upload.
+        """Decode and reduce an image.
 
         Raises:
-            ImageError: it is no image, damaged, too large, or took too long.
-            DecoderError: no process could be started.
+            ImageError: it is not an image, damaged, too large, or takes too long.
+            DecoderError: no process can be started.
         """
         process = await self._idle.get()
         try:
             await process.start()
-            return await self._talk(process, upload)
+            return await self._exchange(process, upload)
         except ImageError:
             raise
         except BaseException:
-            process.kill()  # in the middle of its talk, or dead
+            process.kill()  # it may be in the middle of an image
             raise
         finally:
             self._idle.put_nowait(process)
 
-    async def _talk(self, process: _DecodingProcess, upload: Upload) -> Decoded:
-        asked = {"where": upload.name, "length": upload.length, "max_pixels": self._max_pixels}
+    async def _exchange(self, process: _DecodingProcess, upload: Upload) -> Decoded:
+        name = upload.name[:_SHOWN]
+        asked = {"where": name, "length": upload.length, "max_pixels": self._max_pixels}
         try:
             answer = await process.ask(asked, upload.parts)
             async with contextlib.AsyncExitStack() as taken:
@@ -156,8 +158,8 @@ class Decoder:
                         raise ImageError(**answer["error"])
                     try:
                         if "needs" in answer:
-                            self._check_needs(upload.name, answer["needs"])
-                            await taken.enter_async_context(self.budget.taking(answer["needs"]))
+                            self._check_needs(name, answer["needs"])
+                            await taken.enter_async_context(self.budget.reserve(answer["needs"]))
                             reply: dict[str, Any] = {}
                         else:
                             width, height = answer["size"]
@@ -171,11 +173,11 @@ class Decoder:
         except TimeoutError as error:
             process.kill()
             expected, found = f"an image that decodes within {STEP_SECONDS:g} s", "one that does not"
-            raise ImageError(upload.name, expected=expected, found=found) from error
+            raise ImageError(name, expected=expected, found=found) from error
         except EOFError as error:
             process.kill()
             found = "one on which the decoder ended"
-            raise ImageError(upload.name, expected="a whole image", found=found) from error
+            raise ImageError(name, expected="a whole image", found=found) from error
         return Decoded(Image.frombytes("RGB", reduced, data), tuple(answer["size"]))
 
     def _check_needs(self, name: str, needs: int) -> None:
@@ -189,14 +191,14 @@ class Decoder:
 
 
 class _DecodingProcess:
-    """One process, which may have ended."""
+    """A process that decodes images; it is started again after it ended."""
 
     def __init__(self) -> None:
         self._process: Process | None = None
         self._killed = False
 
     async def start(self) -> None:
-        """Start it, if it does not run.
+        """Start the process, unless it is running.
 
         Raises:
             DecoderError: it does not start.
@@ -212,16 +214,16 @@ class _DecodingProcess:
                 await self._line()
         except (OSError, EOFError, TimeoutError) as error:
             self.kill()
-            raise DecoderError(f"the server cannot start a process that decodes images: {error!r}") from error
+            raise DecoderError(f"expected a process that decodes images, found none that starts: {error!r}") from error
 
     def kill(self) -> None:
-        """End it at once; `start` starts another."""
-        self._killed = True  # it has a return code only when the event loop has seen its end
+        """Kill the process."""
+        self._killed = True  # its return code is set only when the event loop sees that it ended
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 
     async def end(self) -> None:
-        """End it and wait for that."""
+        """Kill the process and wait until it has ended."""
         self.kill()
         if self._process is not None:
             await self._process.wait()
@@ -231,10 +233,10 @@ class _DecodingProcess:
         await self._write(json.dumps(line).encode() + b"\n")
 
     async def ask(self, line: dict[str, Any], parts: AsyncIterator[bytes] | None = None) -> dict[str, Any]:
-        """Send a line, and perhaps bytes behind it; the answer.
+        """Send a line, then the parts, and return the answer.
 
         Raises:
-            TimeoutError: none within `STEP_SECONDS`.
+            TimeoutError: there is no answer within `STEP_SECONDS`.
             EOFError: the process has ended.
         """
         async with asyncio.timeout(STEP_SECONDS):
@@ -245,7 +247,7 @@ class _DecodingProcess:
             return await self._line()
 
     async def read(self, count: int) -> bytes:
-        """So many bytes; raises as `ask` does."""
+        """Read so many bytes; raises as `ask` does."""
         assert self._process is not None
         assert self._process.stdout is not None
         async with asyncio.timeout(STEP_SECONDS):

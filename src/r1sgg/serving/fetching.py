@@ -1,8 +1,8 @@
-"""Images by URL, for a server that allows it: only named hosts, only public addresses, no redirects, one deadline.
+"""Images by URL: only from allowed hosts, only from public addresses, without redirects, with one time limit.
 
-The name is resolved once; every address that it has must be public, and the connection goes to the address that was
-checked, so a name that changes its mind between check and use gains nothing. It runs on the event loop, so that a host
-which answers slowly holds no thread.
+The name is resolved once. All of its addresses must be public, and the connection goes to the address that was checked;
+so it does not help an attacker to change the name's address between check and use. Everything runs on the event loop,
+so a slow host does not block a thread.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ async def fetch(
     seconds: float,
     keep: Callable[[bytes], Awaitable[None]],
 ) -> None:
-    """Get what is behind a URL.
+    """Fetch a URL.
 
     Args:
-        url: http or https, without user name, on its scheme's own port.
-        hosts: names that may be asked; ".example.org" stands for all of that domain.
-        most_bytes: longer answers are refused.
-        seconds: for all of it, from resolving the name to the last byte.
-        keep: given the bytes, in parts.
+        url: http or https, without user name, on the scheme's own port.
+        hosts: allowed host names; ".example.org" allows all hosts of that domain.
+        most_bytes: longer responses are refused.
+        seconds: time limit of everything, from resolving the name to the last byte.
+        keep: called with each part of the response.
 
     Raises:
-        ImageError: the URL is not allowed, or gives no answer of this kind; nothing is contacted if it isn't allowed.
+        ImageError: the URL is not allowed (then nothing is contacted), or the response is not as expected.
     """
     host, secure, path = _allowed(url, hosts)
     try:
@@ -80,7 +80,7 @@ async def fetch(
 
 
 def _allowed(url: str, hosts: Collection[str]) -> tuple[str, bool, str]:
-    """Host, whether by TLS, and the path, of a URL that may be asked."""
+    """Return host, whether TLS is used, and path of an allowed URL."""
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").lower(), parts.port
@@ -111,7 +111,7 @@ async def _public_address(host: str, port: int) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one that anybody may be sent to: global unicast, in no block for special purposes."""
+    """Whether an IP address is a global unicast address outside all blocks for special purposes."""
     found = ipaddress.ip_address(address.partition("%")[0])
     if found.version == 6 and found not in _GLOBAL_UNICAST:
         return False
@@ -121,7 +121,7 @@ def is_public(address: str) -> bool:
 async def _get(
     host: str, address: str, secure: bool, path: str, most_bytes: int, keep: Callable[[bytes], Awaitable[None]]
 ) -> None:
-    """One request, to an address that is spoken to as the host (its certificate is checked against the name)."""
+    """Send one request to an address; with TLS, the certificate must be that of the host."""
     reader, writer = await _connect(host, address, secure)
     try:
         connection, size = h11.Connection(h11.CLIENT), 0

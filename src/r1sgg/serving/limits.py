@@ -1,4 +1,4 @@
-"""What a request may cost: a key, bytes, seconds to send them, seconds in all. An ASGI layer around the app."""
+"""Limits of a request: an API key, bytes, seconds to send them, seconds in all. An ASGI middleware around the app."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from r1sgg.serving.bodies import Bodies, Body
-from r1sgg.serving.problems import one_line, problem, target_of
+from r1sgg.serving.bodies import Body, BodyBudget
+from r1sgg.serving.problems import printable, problem, request_line
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -21,10 +21,10 @@ OPEN_PATHS = frozenset(("/health", "/metrics", "/docs", "/openapi.json"))
 """Answered without a key (the files of the API page, too)."""
 
 BODY, DEADLINE = "r1sgg.body", "r1sgg.deadline"
-"""Entries of the scope: the request's `Body`, and the time of the event loop by which it must have been answered."""
+"""Keys of the ASGI scope: the request's `Body`; the time of the event loop at which it must have been answered."""
 
-_TAKING_SECONDS = 5.0
-"""After its deadline, for a client to take what was said until then."""
+_SEND_SECONDS = 5.0
+"""Seconds after its deadline in which a client can receive an answer that has begun."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,9 +38,15 @@ class TooSlow(Exception):
 
 
 class Limits:
-    """Refuses a wrong key (401), a body too large (413) or too slow (408), and a request that takes too long (504).
+    """Refuse a wrong key (401), a body too large (413) or too slow (408), and a request that takes too long (504).
 
-    Seconds in which the server itself does not read a body, because it holds too many, count for the last only.
+    Args:
+        app: the application.
+        most_bytes: of a body; also the limit of all bodies, see `BodyBudget`.
+        receive_seconds: for the client to send its body. The time in which the server does not read it, because it
+            holds too many others, is not counted.
+        answer_seconds: for the whole request.
+        key: the API key, or None.
     """
 
     def __init__(
@@ -49,10 +55,10 @@ class Limits:
         self._app, self._most = app, most_bytes
         self._receive_seconds, self._answer_seconds = receive_seconds, answer_seconds
         self._key = None if key is None else key.encode()
-        self._bodies = Bodies(most_bytes)
+        self._budget = BodyBudget(most_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -67,14 +73,14 @@ class Limits:
             sentence = f"expected at most {self._most:,} bytes, found {int(declared):,}"
             await _refuse(scope, receive, send, 413, sentence)
             return
-        body = Body(self._bodies)
+        body = Body(self._budget)
         try:
             await self._answered(scope, receive, send, body)
         finally:
-            body.let_go()
+            body.release()
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send, body: Body) -> None:
-        """Run the app, and say in its place why it was stopped, if it was."""
+        """Run the app; if it is stopped by a limit, send the reason."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._answer_seconds
         scope[BODY], scope[DEADLINE] = body, deadline
@@ -82,9 +88,9 @@ class Limits:
 
         async def limited() -> MutableMapping[str, Any]:
             nonlocal left, received, whole
-            if whole:  # what still comes is only the news that the client has gone
+            if whole:  # the only further message is that the client has disconnected
                 return await receive()
-            await body.room()
+            await body.wait_for_room()
             begun = loop.time()
             try:
                 async with asyncio.timeout(left):
@@ -97,7 +103,7 @@ class Limits:
             body.add(size)
             whole = message["type"] != "http.request" or not message.get("more_body", False)
             if whole:
-                body.whole()
+                body.complete()
             if received > self._most:
                 raise TooLarge
             return message
@@ -105,7 +111,7 @@ class Limits:
         async def sending(message: MutableMapping[str, Any]) -> None:
             nonlocal started
             if not started and not timer.expired():
-                timer.reschedule(deadline + _TAKING_SECONDS)
+                timer.reschedule(deadline + _SEND_SECONDS)
             started = True
             await send(message)
 
@@ -121,17 +127,17 @@ class Limits:
             if not timer.expired():
                 raise
             status, sentence = 504, f"expected an answer within {self._answer_seconds:g} s, found none"
-        except asyncio.CancelledError:  # by the server, which has waited long enough before it ends
+        except asyncio.CancelledError:  # uvicorn cancels requests when its time to shut down is over
             status, sentence = 503, "the server is shutting down"
         if status and not started:
             if status == 413:
                 await self._drain(receive)
             await _refuse(scope, receive, send, status, sentence)
         elif status:
-            _log.warning("%s cut off after the answer had begun: %s", target_of(scope), sentence)
+            _log.warning("%s was cut off during the answer: %s", request_line(scope), sentence)
 
     async def _drain(self, receive: Receive) -> None:
-        """Read on for a while: a client that is cut off while it sends may never see the refusal."""
+        """Read on for a while: a client whose connection is closed while it sends may not see the answer."""
         left, more = self._most, True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(2.0, self._receive_seconds)):
@@ -150,6 +156,6 @@ class Limits:
 async def _refuse(
     scope: Scope, receive: Receive, send: Send, status: int, sentence: str, headers: dict[str, str] | None = None
 ) -> None:
-    _log.warning("%s refused with %d: %s", target_of(scope), status, one_line(sentence))
-    # the rest of the body is not read, so the connection can't be used again
+    _log.warning("%s refused with %d: %s", request_line(scope), status, printable(sentence))
+    # the rest of the body is not read, so the connection cannot be used again
     await problem(status, sentence, {"Connection": "close", **(headers or {})})(scope, receive, send)

@@ -1,7 +1,7 @@
-"""What the server says when there is no graph: the right status, and one sentence as {"detail": "..."}; always.
+"""Error responses: a status and one sentence, always as {"detail": "..."}.
 
-Sentences and log lines quote what clients sent, so they are made one line here: a line break in a path or in a file's
-name would otherwise let a client write lines of its own into the log.
+Sentences and log lines quote what clients send. Control characters in them are escaped here; otherwise a line break in
+a path or in the name of a file would let a client write lines into the log.
 """
 
 from __future__ import annotations
@@ -18,45 +18,46 @@ from starlette.requests import ClientDisconnect
 
 from r1sgg.errors import ConfigError, ImageError, R1SGGError
 from r1sgg.serving.batching import Busy, Closed
+from r1sgg.serving.decoding import DecoderError
 
 _log = logging.getLogger(__name__)
 
 _QUOTED = 200  # characters of a path or value
-_FAULT = "the server failed on this request; its log says where"
+_FAULT = "the server failed on this request; its log has the error"
 
 
-def one_line(text: str) -> str:
-    """The text with every character that is not printable written as its escape."""
+def printable(text: str) -> str:
+    """Escape every character that is not printable."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def target_of(scope: Mapping[str, Any]) -> str:
-    """Method and path of a request, for a log line: as they were sent, so still with percent signs."""
+def request_line(scope: Mapping[str, Any]) -> str:
+    """Return method and path of a request for a log line, the path as it was sent (percent-encoded)."""
     path = scope.get("raw_path") or str(scope["path"]).encode()
-    return one_line(f"{scope['method']} {path[:_QUOTED].decode('latin-1')}")
+    return printable(f"{scope['method']} {path[:_QUOTED].decode('latin-1')}")
 
 
 def problem(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The response that says it."""
-    return JSONResponse({"detail": one_line(sentence)}, status, headers)
+    """Return an error response."""
+    return JSONResponse({"detail": printable(sentence)}, status, headers)
 
 
 def status_of(error: R1SGGError) -> int:
-    """The HTTP status that says what kind of error this is."""
+    """Return the HTTP status of an error."""
     if isinstance(error, Busy):
         return 429
-    if isinstance(error, Closed):
+    if isinstance(error, Closed | DecoderError):
         return 503
     return 400 if isinstance(error, ImageError | ConfigError) else 502
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Have the app answer every error in this form."""
+    """Register handlers so that the app answers every error in this form."""
 
     @app.exception_handler(R1SGGError)
     async def refused(request: Request, error: R1SGGError) -> JSONResponse:
         status = status_of(error)
-        _log.warning("%s refused with %d: %s", target_of(request.scope), status, one_line(str(error)))
+        _log.warning("%s refused with %d: %s", request_line(request.scope), status, printable(str(error)))
         return problem(status, str(error), {"Retry-After": "1"} if status in (429, 503) else None)
 
     @app.exception_handler(HTTPException)
@@ -71,7 +72,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
-        return problem(499, "the client has gone")  # which nobody reads, but the counters do
+        return problem(499, "the client has disconnected")  # only counted
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -79,12 +80,12 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
-        # Starlette raises it again, so that it is logged, and uvicorn then closes the connection
+        # Starlette raises the error again, so that it is logged; uvicorn then closes the connection
         return problem(500, _FAULT, {"Connection": "close"})
 
 
 def _first(error: RequestValidationError) -> str:
-    """What is wrong with the first option that is wrong."""
+    """Describe the first option that is wrong."""
     found = error.errors()[0]
     name, bounds = found["loc"][-1], found.get("ctx", {})
     kinds = {

@@ -1,24 +1,24 @@
-"""The process in which the server decodes images: untrusted bytes go in, a small RGB image comes out.
+"""The process that decodes images for the server: it reads untrusted bytes and returns a small RGB image.
 
     python -m r1sgg.serving.reducing
 
-It is a process of its own because a decoder in a thread can't be stopped, and takes what it likes: a file of 2 KB whose
-header says 100 x 100 pixels made an AVIF decoder take 300 MB. Before it decodes, the process says how many bytes it
-needs, waits until it may, and has the kernel refuse it any more (RLIMIT_DATA). `r1sgg.serving.decoding` talks to it
-over standard input and output, and kills it when it takes too long.
+It is a separate process because a decoder in a thread cannot be stopped, and its memory cannot be limited: an AVIF file
+of 2 KB whose header says 100 x 100 pixels made the decoder use 300 MB. Before it decodes, the process tells the server
+how many bytes it needs, waits for permission, and sets that limit for itself in the kernel (RLIMIT_DATA).
+`r1sgg.serving.decoding` communicates with it over standard input and output, and kills it if it takes too long.
 
-One image, step by step (each line is JSON):
+The messages for one image (each line is JSON):
 
-    process  {"ready": true}                             once, when it has started
+    process  {"ready": true}                             once, after the start
     server   {"where": "a.png", "length": 4924, "max_pixels": 40000000}  and 4924 bytes
-    process  {"size": [6320, 6320]}                      upright, from the header
-    server   {"target": [1000, 1000]}                    what the model sees at most (perhaps asked twice)
-    process  {"needs": 48000000}
-    server   {}                                          go on
+    process  {"size": [6320, 6320]}                      of the upright image, from the header
+    server   {"target": [1000, 1000]}                    the size after reduction (can be asked twice)
+    process  {"needs": 48000000}                         bytes
+    server   {}                                          permission
     process  {"size": [6320, 6320], "reduced": [1000, 1000]}  and 1000 x 1000 x 3 bytes
 
-The talk ends early where the process sends {"error": {"where", "expected", "found", "hint"}} in place of its line, or
-the server {"stop": true}.
+The process can send {"error": {"where", "expected", "found", "hint"}} instead of any of its lines, and the server
+{"stop": true}; either ends the image.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from r1sgg.errors import ImageError
 Size = tuple[int, int]
 
 OVERHEAD = 24_000_000
-"""Bytes that a decoder may take beyond the estimate: threads' stacks, tables, strips that are converted."""
+"""Bytes beyond the estimate: stacks of threads, tables, strips that are converted."""
 
 _RASTER = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
-"""Bytes of a pixel in Pillow's memory; 4 in all other modes."""
-# These decoders hold several copies of the image. Measured peaks of Pillow 12, in bytes a pixel: WebP 16.2 (lossy) and
-# 18.1 (lossless), AVIF 9.4 (8 bit, 4:2:0).
+"""Bytes per pixel in Pillow's memory; 4 in all other modes."""
+# These decoders hold several copies of the image. Peaks measured with Pillow 12, in bytes per pixel: WebP 16.2 (lossy)
+# and 18.1 (lossless), AVIF 9.4 (8 bit, 4:2:0), HEIF 7.
 _COPIES = {"WEBP": 18.5, "AVIF": 16, "HEIF": 16}
 _STRIP = 1 << 16  # pixels that are converted to RGB at a time
-_GAP = 3.0  # an image is averaged to so many times its final size before it is resampled: much faster, looks the same
+_GAP = 3.0  # an image is averaged to this multiple of its final size before it is resampled, which is faster
 _MOST_SCANS = 64  # of a progressive JPEG; encoders write about ten, and each is a pass over the whole image
-_TURNS = {
+_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -65,60 +65,60 @@ _SAMPLES, _BITS = 277, 258
 
 
 def reduce(
-    source: BinaryIO, where: str, max_pixels: int, fit: Callable[[Size], Size], room: Callable[[int], None]
+    source: BinaryIO, where: str, max_pixels: int, fit: Callable[[Size], Size], reserve: Callable[[int], None]
 ) -> tuple[Image.Image, Size]:
-    """Decode an image and reduce it, holding little more than the decoder's own raster.
+    """Decode an image and reduce it, with little more memory than the decoder itself needs.
 
     Args:
         source: the file.
-        where: how messages call the image.
-        max_pixels: larger images are refused by their header.
-        fit: upright size (width, height) -> size to which the image is reduced; the same where it is small enough.
-        room: called with the bytes that decoding takes at most, before anything is decoded.
+        where: the image's name in messages.
+        max_pixels: larger images are refused.
+        fit: maps the upright size (width, height) to the size after reduction; the same size for a small image.
+        reserve: called before decoding with the bytes that it needs at most.
 
     Returns:
-        The upright RGB image, and its upright size before it was reduced.
+        The upright RGB image, and its upright size before reduction.
 
     Raises:
-        ImageError: not an image, damaged, too large; and what `fit` and `room` raise.
+        ImageError: the file is not an image, damaged or too large; and what `fit` and `reserve` raise.
     """
     with opened(source, where, max_pixels) as image:
         width, height = image.size
-        # Pillow would decode a PNG to find an orientation behind its pixels
-        lies = (image.format != "PNG" or "exif" in image.info) and sideways(image)
-        target = fit((height, width))[::-1] if lies else fit((width, height))
+        # Pillow would decode a PNG here, to find an orientation that is stored behind the pixels
+        swapped = (image.format != "PNG" or "exif" in image.info) and sideways(image)
+        target = fit((height, width))[::-1] if swapped else fit((width, height))
         if image.info.get("progressive"):
             _check_scans(source, where)
-        # a JPEG can be decoded at 1/2, 1/4 or 1/8: one that is still twice as large as it will be
+        # a JPEG can be decoded at 1/2, 1/4 or 1/8 of its size; it stays at least twice as large as the result
         drafted = image.draft(None, (2 * target[0], 2 * target[1]))
-        room(_decoding(image, width * height) + _resizing(image, target))
+        reserve(_decoding(image, width * height) + _resizing(image, target))
         image.load()
-        shape, lies = (width, height) if drafted else image.size, sideways(image)  # only now for a PNG and a TIFF
-        before = shape[::-1] if lies else shape
-        target = fit(before)[::-1] if lies else fit(before)
+        shape, swapped = (width, height) if drafted else image.size, sideways(image)  # a PNG or TIFF can change now
+        before = shape[::-1] if swapped else shape
+        target = fit(before)[::-1] if swapped else fit(before)
         small = _resized(image, target, drafted[1] if drafted else (0, 0, *image.size))
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        turn = _TRANSPOSE.get(image.getexif().get(_ORIENTATION, 1))
         return small if turn is None else small.transpose(turn), before
 
 
 def _decoding(image: ImageFile.ImageFile, full: int) -> int:
-    """Bytes that decoding takes at most, going by the header.
+    """Return the bytes that decoding needs at most, according to the header.
 
     Args:
         image: not decoded yet.
-        full: pixels of the file; more than the image's where a JPEG is decoded at a fraction.
+        full: pixels in the file; more than those of `image` if a JPEG is decoded at a fraction of its size.
     """
     pixels = image.width * image.height
     raster = pixels * _RASTER.get(image.mode, 4)
     if image.format in _COPIES:
         return int(pixels * _COPIES[image.format])
-    if image.info.get("progressive"):  # libjpeg holds all coefficients of the whole image, two bytes each
+    if image.info.get("progressive"):  # libjpeg holds the coefficients of the whole image, two bytes each
         layers: list[tuple[int, int, int, int]] = image.layer  # type: ignore[attr-defined]
         factors = [(across, down) for _, across, down, _ in layers]
         most = max(across for across, _ in factors) * max(down for _, down in factors)
         return raster + 2 * full * sum(across * down for across, down in factors) // most
     if image.format == "TIFF" and image.info.get("compression") != "raw":
-        # and a strip or a tile, which the file may say is larger than the image
+        # and a strip or a tile, which can be larger than the image
         tags: Any = image.tag_v2  # type: ignore[attr-defined]
         strip = image.width * int(tags.get(_ROWS_PER_STRIP, image.height))
         area = max(strip, int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0)))
@@ -127,15 +127,15 @@ def _decoding(image: ImageFile.ImageFile, full: int) -> int:
 
 
 def _check_scans(source: BinaryIO, where: str) -> None:
-    """Refuse a progressive JPEG whose scans would take minutes.
+    """Refuse a progressive JPEG with so many scans that decoding would take minutes.
 
     Raises:
-        ImageError: it has more than any encoder writes.
+        ImageError: it has more scans than any encoder writes.
     """
     at, last, found = source.tell(), b"", 0
     source.seek(0)
     while part := source.read(1 << 20):
-        found += (last + part).count(b"\xff\xda")  # marks the start of a scan; data that looks alike is escaped
+        found += (last + part).count(b"\xff\xda")  # the marker of a scan; the same bytes inside data are escaped
         last = part[-1:]
     source.seek(at)
     if found > _MOST_SCANS:
@@ -143,30 +143,30 @@ def _check_scans(source: BinaryIO, where: str) -> None:
 
 
 def _factor(image: Image.Image, size: Size) -> int:
-    """The whole factor by which an image is averaged before it is resampled to that size."""
+    """Return the integer factor by which an image is averaged before it is resampled."""
     return max(1, int(min(image.width / size[0], image.height / size[1]) / _GAP))
 
 
 def _resizing(image: Image.Image, size: Size) -> int:
-    """Bytes that `_resized` takes: what it holds between, and the result three times."""
+    """Return the bytes that `_resized` needs: the averaged image, the narrow one, and three copies of the result."""
     factor = _factor(image, size)
     averaged = 0 if factor == 1 else -(-image.width // factor) * -(-image.height // factor)
     return 4 * (averaged + size[0] * (image.height // factor + 3 * size[1]))
 
 
 def _resized(image: Image.Image, size: Size, box: tuple[float, float, float, float]) -> Image.Image:
-    """A decoded image as RGB of that size, without a second copy of the whole.
+    """Resize a decoded image to RGB of that size, without a second copy of the whole image.
 
     Args:
-        image: of any mode.
-        size: width and height.
-        box: the part of the image that is meant, from its left top corner.
+        image: a decoded image of any mode.
+        size: width and height of the result.
+        box: the part of the image to use; it begins in the top left corner.
     """
     if image.size == size and image.mode == "RGB":
         return image
     if image.mode in ("RGB", "L") and "transparency" not in image.info:
         return image.resize(size, Image.Resampling.BICUBIC, box, reducing_gap=_GAP).convert("RGB")
-    # Other modes are made RGB strip by strip. Resampling is separable, so each strip gets its final width at once:
+    # Other modes are converted to RGB in strips. Resampling is separable, so each strip gets its final width at once:
     #     image   width   x height, in strips of rows; rows is a multiple of factor
     #     narrow  size[0] x height / factor, RGB
     #     result  size[0] x size[1]
@@ -183,11 +183,11 @@ def _resized(image: Image.Image, size: Size, box: tuple[float, float, float, flo
 
 
 class _Stopped(Exception):
-    """The server refuses the image."""
+    """The server refused the image."""
 
 
 class _Exchange:
-    """The server's end of the pipes."""
+    """The pipes to the server."""
 
     def __init__(self, reading: BinaryIO, writing: BinaryIO) -> None:
         self._reading, self._writing = reading, writing
@@ -197,16 +197,16 @@ class _Exchange:
         self._writing.flush()
 
     def line(self) -> dict[str, Any] | None:
-        """The next line; None once the server has gone."""
+        """Read the next line; None if the server has ended."""
         text = self._reading.readline()
         return json.loads(text) if text else None
 
     def answer(self, line: dict[str, Any]) -> dict[str, Any]:
-        """Send a line and wait for the next one.
+        """Send a line and read the answer.
 
         Raises:
-            EOFError: the server has gone.
-            _Stopped: it does not want the image any more.
+            EOFError: the server has ended.
+            _Stopped: the server refused the image.
         """
         self.send(line)
         if (answer := self.line()) is None:
@@ -216,7 +216,7 @@ class _Exchange:
         return answer
 
     def image(self, asked: dict[str, Any]) -> None:
-        """One image, as the head of this file says."""
+        """Handle one image, see the head of this file."""
         source = io.BytesIO(self._reading.read(asked["length"]))
         targets: dict[Size, Size] = {}
 
@@ -226,12 +226,12 @@ class _Exchange:
                 targets[size] = (width, height)
             return targets[size]
 
-        def room(needed: int) -> None:
-            self.answer({"needs": needed + len(source.getbuffer())})
+        def reserve(needed: int) -> None:
+            self.answer({"needs": needed + asked["length"]})
             _limit(needed + OVERHEAD)
 
         try:
-            image, size = reduce(source, asked["where"], asked["max_pixels"], fit, room)
+            image, size = reduce(source, asked["where"], asked["max_pixels"], fit, reserve)
         except _Stopped:
             pass
         except ImageError as error:
@@ -244,7 +244,7 @@ class _Exchange:
 
 
 def _limit(more: int | None) -> None:
-    """Let this process take so many bytes more than it holds now; None takes the limit away. (On Linux only.)"""
+    """Limit the memory of this process to so many bytes more than now; None removes the limit. (Only on Linux.)"""
     if sys.platform != "linux":
         return
     import resource
@@ -259,12 +259,12 @@ def _limit(more: int | None) -> None:
 
 
 def main() -> None:
-    """Answer the server until it goes away."""
-    for name in (signal.SIGINT, signal.SIGTERM):  # meant for the server, whose end this process sees in its input
+    """Decode images until the server ends."""
+    for name in (signal.SIGINT, signal.SIGTERM):  # a terminal sends them to the server and to this process
         signal.signal(name, signal.SIG_IGN)
-    Image.MAX_IMAGE_PIXELS = None  # the server says how many
+    Image.MAX_IMAGE_PIXELS = None  # the server sends the limit
     formats()
-    with contextlib.suppress(ImportError, AttributeError):  # a thread's stack counts as memory that is taken
+    with contextlib.suppress(ImportError, AttributeError):  # the stacks of threads would count as memory
         from PIL import AvifImagePlugin
 
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1

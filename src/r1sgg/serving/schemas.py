@@ -1,4 +1,4 @@
-"""What the server says, as the OpenAPI page shows it. Field names are those of our JSON files."""
+"""The responses of the server, as the OpenAPI page shows them. Field names are those of our JSON files."""
 
 from __future__ import annotations
 
@@ -28,41 +28,41 @@ class GraphRelationship(BaseModel):
 
 
 class Graph(BaseModel):
-    """A scene graph, and the answer that it was read from."""
+    """A scene graph, and the completion that it was read from."""
 
-    image_id: str = Field(description="The name that the request gave, or its place.")
+    image_id: str = Field(description="The file name in the request, or the image's number.")
     width: int
     height: int
     objects: list[GraphObject]
     relationships: list[GraphRelationship]
     model: str
-    completion: str = Field(description="What the model wrote.")
+    completion: str = Field(description="The raw text of the model.")
     frame: list[float] = Field(description="Width and height that the boxes in `completion` are relative to.")
     finish_reason: str
-    failure: str | None = Field(None, description="Why there is no graph, where there is none.")
-    issues: list[dict[str, str]] = Field(description="What was wrong with the answer.")
+    failure: str | None = Field(None, description="Why the completion has no graph.")
+    issues: list[dict[str, str]] = Field(description="Faults of the completion.")
 
 
 class Problem(BaseModel):
-    """Why there is no graph: one sentence."""
+    """One sentence: what was expected, what was found, what to do."""
 
     detail: str
 
 
 class Graphs(BaseModel):
-    """One entry an image, in the order of the request: a graph, or why there is none."""
+    """One entry per image, in the order of the request: a graph or a problem."""
 
     graphs: list[Graph | Problem]
 
 
 class ImageByUrl(BaseModel):
-    """An image that the server fetches; refused unless it was started with that host allowed."""
+    """An image that the server fetches; refused unless the server allows its host."""
 
     url: str
 
 
 class Health(BaseModel):
-    """What is loaded, and how much waits."""
+    """The model, and the number of images that wait."""
 
     status: str
     model: str
@@ -70,12 +70,12 @@ class Health(BaseModel):
 
 
 def graph_of(reading: Reading, size: tuple[int, int], image_id: str, model: str) -> dict[str, Any]:
-    """A reading as `Graph`.
+    """Return a reading as a `Graph`.
 
     Args:
-        reading: of the reduced image.
-        size: width and height of the image that was sent, upright.
-        image_id: its name.
+        reading: the reading of the reduced image.
+        size: width and height of the image in the request, upright.
+        image_id: the image's name.
         model: the model's name.
     """
     record = reading.to_record(image_id, Path(image_id), model, size=size)
