@@ -42,6 +42,7 @@ def generate(
     logprobs: Annotated[bool, typer.Option("--logprobs", help="Add log-probabilities to each line.")] = False,
     device: loading.Device = None,
     dtype: loading.Dtype = None,
+    threads: loading.Threads = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew where the file exists.")] = False,
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Share the work on a Ray cluster: its address, or local.")
@@ -68,7 +69,7 @@ def generate(
     if ray is None and workers is not None:
         raise ConfigError("--workers: expected --ray ADDRESS beside it; without Ray there is one model")
     options = loading.asking(prompt, vocabulary, answer_format, guide=guide)
-    opening = Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, **options)
+    opening = Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, threads=threads, **options)
     habits = opening.spec.habits
     job = Job(
         Sampling(temperature, top_p, top_k, max_new_tokens, seed),

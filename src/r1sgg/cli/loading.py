@@ -51,6 +51,9 @@ Scores = Annotated[bool, typer.Option("--scores", help="Add a confidence to each
 MaxPixels = Annotated[int | None, typer.Option(min=1024, help="Reduce images to at most so many pixels.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; the GPU where there is one.")]
 Dtype = Annotated[str | None, typer.Option(help="float32 on a CPU, else the checkpoint's own.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of --engine hf on a CPU; by default as many as the model can use.")
+]
 
 
 class Asking(TypedDict):

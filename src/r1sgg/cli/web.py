@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from r1sgg.cli import app
-from r1sgg.cli.loading import Device, Dtype, Engine, MaxNewTokens, MaxPixels, Model
+from r1sgg.cli.loading import Device, Dtype, Engine, MaxNewTokens, MaxPixels, Model, Threads
 
 _EXAMPLES = 4  # drawn scenes on the page
 
@@ -23,6 +23,7 @@ def web(
     max_pixels: MaxPixels = None,
     device: Device = None,
     dtype: Dtype = None,
+    threads: Threads = None,
 ) -> None:
     """Open a page on which photos become scene graphs while you watch.
 
@@ -36,7 +37,7 @@ def web(
     from r1sgg.pages.web import build_demo, launch
 
     examples = [scene(seed, SMALL).image for seed in split_seeds("test", 9, _EXAMPLES)]
-    demo = build_demo(Opening(model, engine, device, dtype, max_pixels), max_new_tokens, examples)
+    demo = build_demo(Opening(model, engine, device, dtype, max_pixels, threads=threads), max_new_tokens, examples)
     typer.echo(f"r1sgg shows {model} on http://{host}:{port}", err=True)
     try:
         launch(demo, host, port, inbrowser=browser)

@@ -86,6 +86,7 @@ class Opening:
         prompt_vocabulary: what the prompt lists ("open": nothing); None: as the checkpoint says.
         guide_vocabulary: what a guided answer may name; None: what the prompt lists.
         answer_format: "json" or "compact"; None: as the checkpoint says.
+        threads: so many threads on a CPU; None chooses (`r1sgg.inference.threads`). For "hf" only.
     """
 
     model: str = "tiny"
@@ -96,10 +97,11 @@ class Opening:
     prompt_vocabulary: str | None = None
     guide_vocabulary: str | None = None
     answer_format: AnswerFormat | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         kind = self.spec.kind
-        for name, kinds in (("device", ("hf",)), ("dtype", ("hf", "vllm"))):
+        for name, kinds in (("device", ("hf",)), ("dtype", ("hf", "vllm")), ("threads", ("hf",))):
             if (value := getattr(self, name)) is not None and kind not in kinds:
                 raise ConfigError(f"--{name} {value}: this option is for --engine {' or '.join(kinds)}, not {kind}")
 
@@ -145,7 +147,8 @@ class Opening:
         from r1sgg.models.families import load_model
 
         loaded = load_model(self.model, device=self.device, dtype=self.dtype, max_pixels=self.max_pixels)
-        return Reader(_with_template(self._asked(loaded)), TransformersEngine(loaded), self.guide_vocabulary)
+        checkpoint = _with_template(self._asked(loaded))
+        return Reader(checkpoint, TransformersEngine(loaded, self.threads), self.guide_vocabulary)
 
     def _asked(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint with this prompt and answer format."""
@@ -213,6 +216,7 @@ def load(
     device: str | None = None,
     dtype: str | None = None,
     max_pixels: int | None = None,
+    threads: int | None = None,
 ) -> Reader:
     """Load a checkpoint as a function from images to scene graphs.
 
@@ -222,8 +226,9 @@ def load(
         device: "cpu", "cuda", ...; None takes the GPU where there is one.
         dtype: see `r1sgg.models.families.load_model`.
         max_pixels: see `r1sgg.models.families.load_processor`.
+        threads: see `Opening`.
 
     Raises:
         ModelError: see `r1sgg.models.families.load_model`.
     """
-    return Opening(str(model), engine, device=device, dtype=dtype, max_pixels=max_pixels).open()
+    return Opening(str(model), engine, device, dtype, max_pixels, threads=threads).open()

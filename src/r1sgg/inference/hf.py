@@ -24,16 +24,23 @@ from r1sgg.guiding.table import TokenTable
 from r1sgg.inference.choosing import Chooser, Listener, Recorder
 from r1sgg.inference.engine import Completion, LogProbs, Sampling
 from r1sgg.inference.pieces import decode, pieces_of
+from r1sgg.inference.threads import Threads
 from r1sgg.models.coordinates import check_aspect
 from r1sgg.models.families import LoadedModel, suppressed_token_ids
 from r1sgg.models.prompts import Message, with_image
 
 
 class TransformersEngine:
-    """Generates with a loaded model; see `r1sgg.inference.engine.Engine`."""
+    """Generates with a loaded model; see `r1sgg.inference.engine.Engine`.
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    Args:
+        loaded: the model.
+        threads: so many threads on a CPU; None chooses, see `r1sgg.inference.threads`.
+    """
+
+    def __init__(self, loaded: LoadedModel, threads: int | None = None) -> None:
         self.loaded = loaded
+        self._threads = Threads(loaded.model, threads)
         self.name = f"transformers {loaded.model.device.type} {str(loaded.model.dtype).removeprefix('torch.')}"
         own = loaded.model.generation_config
         tokenizer = loaded.processor.tokenizer
@@ -188,12 +195,13 @@ class TransformersEngine:
                 # a checkpoint's generation_config may hold a repetition penalty, which forbids JSON its brackets
                 speaker.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._pad)
             # weights spread over processes (FSDP2) are put together in place, which training could not use afterwards
-            with torch.inference_mode(not isinstance(model, FSDPModule)):
+            with torch.inference_mode(not isinstance(model, FSDPModule)), self._threads.restored():
+                self._threads.use(inputs["input_ids"].numel())
                 output = model.generate(
                     **inputs,
                     do_sample=False,
                     max_new_tokens=max_new_tokens,
-                    logits_processor=LogitsProcessorList([chooser]),
+                    logits_processor=LogitsProcessorList([_AfterThePrompt(self._threads), chooser]),
                     stopping_criteria=StoppingCriteriaList([listener] if listener else []),
                 )
         except torch.OutOfMemoryError as error:
@@ -228,3 +236,15 @@ class TransformersEngine:
                 )
             )
         return completions
+
+
+class _AfterThePrompt(LogitsProcessor):  # type: ignore[misc]
+    """Takes as many threads as a pass with one token an image can use, once the prompts are read."""
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores unchanged."""
+        self._threads.use(len(scores))
+        return scores

@@ -25,6 +25,7 @@ from r1sgg.data.provenance import Stage, at_source, read_trained_on, write_train
 from r1sgg.data.splits import describe
 from r1sgg.errors import ConfigError
 from r1sgg.graph.vocabulary import load_vocabulary
+from r1sgg.inference.threads import Threads
 from r1sgg.models.families import Checkpoint, load_checkpoint
 from r1sgg.models.prompts import AnswerSettings
 from r1sgg.training.best import FOLDER as BEST
@@ -37,6 +38,8 @@ from r1sgg.training.rows import TrainingRows, left_out, open_source
 from r1sgg.training.trackers import same_trackers
 
 _log = logging.getLogger(__name__)
+
+_TOKENS = 64  # of an image, its prompt and its graph, at least
 
 
 @dataclass
@@ -90,7 +93,10 @@ class Run:
         if trainer.is_world_process_zero():
             step = int(resumed.name.rpartition("-")[2]) if resumed else 0
             same_trackers(self.folder, self.arguments, trainer.callback_handler.callbacks, step)
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        threads = Threads(trainer.model)
+        with threads.restored():
+            threads.use(self.arguments.per_device_train_batch_size * _TOKENS)
+            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         finish(self.folder, trainer, KeepSettings(self.checkpoint.settings, self.trained_on).complete)
         return len(self.rows.unreadable) + left_out(self.rows.source)
 
