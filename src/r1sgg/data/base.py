@@ -9,10 +9,10 @@ Ground truth, a line an image (boxes in pixels; `image` relative to the file):
 Optional keys: `image`, `split`, and `meta` (anything of yours; carried along, never read).
 
 Predictions, a line an image: `image_id`, `completion` (raw text), `frame` [w, h]; optional `model`, `logprobs`,
-`finish_reason`, `seconds`, `tokens`, `error`. A detector-style prediction has `objects` (with `score`; boxes in
-`frame`) and `relationships` (with `score`) in place of `completion`, or beside it: then the graph and its scores are
-those of the rows, failure and issues those of the text. `completions` holds the texts of several samples, where the
-rows and `completion` are what they were merged to.
+`finish_reason`, `seconds`, `tokens`, `passes` (of the model, to read the prompt and write the tokens), `error`. A
+detector-style prediction has `objects` (with `score`; boxes in `frame`) and `relationships` (with `score`) in place of
+`completion`, or beside it: then the graph and its scores are those of the rows, failure and issues those of the text.
+`completions` holds the texts of several samples, where the rows and `completion` are what they were merged to.
 
 Reading is strict: a wrong line raises one sentence with file, line and field. It never guesses.
 """

@@ -30,6 +30,7 @@ PREDICTION_KEYS = frozenset(
         "finish_reason",
         "seconds",
         "tokens",
+        "passes",
         "error",
         "objects",
         "relationships",

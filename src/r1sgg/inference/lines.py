@@ -28,6 +28,8 @@ def prediction_line(reading: Reading, model: str, *, logprobs: bool = False) -> 
         "finish_reason": said.finish_reason,
         "tokens": said.tokens,
     }
+    if said.passes is not None:
+        line["passes"] = said.passes
     if logprobs and said.logprobs is not None:
         line["logprobs"] = {key: round(value, 6) for key, value in dataclasses.asdict(said.logprobs).items()}
     if reading.parsed.graph.object_scores is not None:

@@ -44,9 +44,13 @@ def useful_threads(config: Any, tokens: int) -> int:
         config: of a model, or of its language model.
         tokens: that go through it at once.
     """
+    return max(1, _layer_weights(config) * (tokens + _READING) // GRAIN)
+
+
+def _layer_weights(config: Any) -> int:
     text = config.get_text_config()
     weights: int = 4 * text.hidden_size**2 + 3 * text.hidden_size * text.intermediate_size
-    return max(1, weights * (tokens + _READING) // GRAIN)
+    return weights
 
 
 class Threads:
@@ -58,14 +62,14 @@ class Threads:
     """
 
     def __init__(self, model: Any, number: int | None = None) -> None:
-        self._config = model.config
+        self._weights = _layer_weights(model.config)
         self._on_cpu = model.device.type == "cpu"
         self._said = number or chosen_by_user()
         self._most = torch.get_num_threads()
 
     def number(self, tokens: int) -> int:
         """How many threads a pass with so many tokens is computed with."""
-        return self._said or min(self._most, useful_threads(self._config, tokens))
+        return self._said or min(self._most, max(1, self._weights * (tokens + _READING) // GRAIN))
 
     def use(self, tokens: int) -> None:
         """Take as many threads from now on, in the calling thread, as a pass with so many tokens can use."""
