@@ -79,6 +79,7 @@ class Waiting:
     seconds: float
     guide_vocabulary: str | None = None
     engine: str = "waiting"
+    threads: int | None = None
 
     def checkpoint(self) -> Remote:
         return remote("fixed")

@@ -36,9 +36,10 @@ from r1sgg.graph.text import number_ids, parse, render
 from r1sgg.graph.vocabulary import VG150
 from r1sgg.guiding.guide import Guide, TokenTable
 from r1sgg.guiding.spec import GuideSpec
-from r1sgg.inference.choosing import Chooser
+from r1sgg.inference.choosing import Streams
 from r1sgg.inference.engine import Completion, Sampling
 from r1sgg.inference.hf import TransformersEngine
+from r1sgg.inference.writing import Writer
 from r1sgg.metrics.report import evaluate
 from r1sgg.miniature.scenes import SMALL, Scene, scene, split_seeds
 from r1sgg.miniature.tiny import build_tiny
@@ -101,6 +102,9 @@ class StaticSchema:
 
     def few(self) -> Any:
         return np.empty(0, dtype=np.int64) if self.finished else None
+
+    def follow(self) -> list[int]:
+        return []
 
     def advance(self, token: int) -> None:
         if not self._matcher.accept_token(token):
@@ -327,7 +331,6 @@ def choosing(name: str, tokenizer: Any, steps: int) -> list[dict[str, Any]]:
     """The engine's choice of tokens from random scores, (16, V) at a time."""
     table = TokenTable.of(tokenizer)
     scores = torch.randn(BATCH, -(-table.size // 128) * 128, generator=torch.Generator().manual_seed(0))
-    ids = torch.zeros(BATCH, 1, dtype=torch.long)
     rows = []
     for temperature in (0.0, 1.0):
         for way, spec in (("free", None), ("guide", WAYS["guide"]), ("guide, VG150", WAYS["guide, VG150"])):
@@ -335,14 +338,21 @@ def choosing(name: str, tokenizer: Any, steps: int) -> list[dict[str, Any]]:
                 guides = [Guide(table, spec, steps) for _ in range(BATCH)] if spec else []
                 sampling = Sampling(temperature=temperature, max_new_tokens=steps)
                 keys = [f"{attempt} {k}" for k in range(BATCH)]
-                chooser = Chooser(sampling, keys, list(range(table.size, scores.shape[1])), scores.device, guides)
-                start = time.process_time()
-                done = 0
-                while done < steps and not (guides and all(guide.finished for guide in guides)):
-                    chooser(ids, scores.roll(done, 0))
+                draw = Streams(sampling, keys, scores.device)
+                suppressed = range(table.size, scores.shape[1])
+                writer = Writer(draw, BATCH, [table.end], steps, suppressed, guides=guides)
+                spent, done = 0.0, 0
+                while rows_left := [k for k in range(BATCH) if not writer.finished(k)]:
+                    widths = [len(writer.read(k)) + (not done) for k in rows_left]  # the prompt predicts one more
+                    given = scores[
+                        [(k + done) % BATCH for k, w in zip(rows_left, widths, strict=True) for _ in range(w)]
+                    ]
+                    start = time.process_time()
+                    writer.take(rows_left, given, widths)
+                    spent += time.process_time() - start
                     done += 1
-                spent = time.process_time() - start
-            rows.append({"vocabulary": name, "temperature": temperature, "way": way, "us": 1e6 * spent / done / BATCH})
+            count = sum(len(draft.ids) for draft in writer.drafts)
+            rows.append({"vocabulary": name, "temperature": temperature, "way": way, "us": 1e6 * spent / count})
             if len(rows) == 1:
                 print(f"\nchoosing, {name} {table.size:,d} tokens: T  way             us/token")
             print(f"{temperature:34.0f}  {way:16s} {rows[-1]['us']:7.0f}", flush=True)

@@ -296,7 +296,15 @@ ANSWER = json.dumps({"objects": [{"id": "man.1", "bbox": [0, 0, 500, 1000]}], "r
 
 def test_read_predictions(tmp_path):
     rows = [
-        {"image_id": "1", "completion": ANSWER, "frame": [1000, 1000], "model": "m", "tokens": 9, "seconds": 0.5},
+        {
+            "image_id": "1",
+            "completion": ANSWER,
+            "frame": [1000, 1000],
+            "model": "m",
+            "tokens": 9,
+            "passes": 7,
+            "seconds": 0.5,
+        },
         {"image_id": 2, "completion": "sorry", "frame": [1000, 1000]},
         {"image_id": "3", "error": "no such file"},
     ]

@@ -122,13 +122,40 @@ def test_whatever_is_drawn_from_a_real_vocabulary_is_valid(number: int, pair: tu
 
 
 def test_fixed_parts_are_written_in_the_tokenizer_s_own_tokens(qwen2_tokenizer: Any, qwen2_table: TokenTable) -> None:
-    spec = GuideSpec((1000, 1000), ("man",), ("on",))
+    spec = GuideSpec((1000, 1000), ("man", "sky"), ("on",))
     guide = Guide(qwen2_table, spec, 400)
-    opening = [qwen2_tokenizer.decode([k]) for k in guide.forced()]
+    opening = [qwen2_tokenizer.decode([k]) for k in guide.follow()]
     assert opening == ['{"', "objects", '":', ' [{"', "id", '":', ' "']
-    for token in [*guide.forced(), *qwen2_tokenizer.encode("man")]:
-        guide.advance(token)
-    assert [qwen2_tokenizer.decode([k]) for k in guide.forced()] == [".", "1", '",', ' "', "bbox", '":', " ["]
+    guide.advance(*qwen2_tokenizer.encode("man"))
+    assert [qwen2_tokenizer.decode([k]) for k in guide.follow()] == [".", "1", '",', ' "', "bbox", '":', " ["]
+
+
+@pytest.mark.parametrize("minify", [True, False])
+@pytest.mark.parametrize("name", ["tiny", "qwen2"])
+def test_an_answer_of_listed_names_has_the_tokenizer_s_own_tokens(
+    name: str, minify: bool, request: pytest.FixtureRequest
+) -> None:
+    """Numbers, names and references could be spelled in many ways; the guide leaves the one that models learn."""
+    tokenizer, table = request.getfixturevalue(f"{name}_tokenizer"), request.getfixturevalue(f"{name}_table")
+    spec = GuideSpec((1000, 1000), VG150.objects, VG150.predicates, 6, 9, minify=minify)
+    rng = random.Random(0)
+    for _ in range(20):
+        text, tokens = draw_answer(table, spec, 4000, evenly(rng))
+        assert [*tokenizer.encode(text.decode(), add_special_tokens=False), table.end] == tokens
+
+
+def test_beside_unusual_names_the_tokenizer_s_own_way_is_allowed(qwen2_tokenizer: Any, qwen2_table: TokenTable) -> None:
+    """Punctuation at a name's ends, which this tokenizer joins with that of the JSON around it."""
+    spec = GuideSpec((100, 100), ("3d printer", "man", "(box)", "R2"), ("on", "(on)", "near 3"), 4, 6, minify=True)
+    rng = random.Random(0)
+    for _ in range(30):
+        text, _ = draw_answer(qwen2_table, spec, 4000, evenly(rng))
+        guide = Guide(qwen2_table, spec, 4000)
+        for token in qwen2_tokenizer.encode(text.decode(), add_special_tokens=False):
+            mask = guide.mask()
+            assert mask is not None
+            assert mask[token >> 5] >> (token & 31) & 1, (text, qwen2_tokenizer.decode([token]))
+            guide.advance(token)
 
 
 def test_the_fewest_tokens_that_spell_a_text() -> None:

@@ -9,10 +9,11 @@ from r1sgg.errors import ConfigError, ImageError
 from r1sgg.graph.text import parse
 from r1sgg.graph.vocabulary import VG150
 from r1sgg.guiding.spec import GuideSpec
-from r1sgg.inference.choosing import Chooser
+from r1sgg.inference.choosing import Streams
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.inference.pieces import pieces_of
+from r1sgg.inference.writing import Writer
 from r1sgg.miniature.scenes import SMALL, scene, split_seeds
 from r1sgg.models.families import LoadedModel, load_model
 from r1sgg.models.prompts import with_image
@@ -121,10 +122,10 @@ def test_an_image_that_no_processor_takes_is_named(engine: TransformersEngine) -
 
 def choose(sampling: Sampling, scores: torch.Tensor, suppressed: list[int]) -> torch.Tensor:
     """Tokens (B,) chosen for scores (B, V)."""
-    chooser = Chooser(sampling, [str(k) for k in range(len(scores))], suppressed, torch.device("cpu"))
-    left = chooser(torch.zeros(len(scores), 1, dtype=torch.long), scores)
-    assert (left == 0).sum(1).tolist() == [1] * len(scores), "exactly one token stays possible"
-    return left.argmax(1)
+    rows = range(len(scores))
+    writer = Writer(Streams(sampling, [str(k) for k in rows], torch.device("cpu")), len(rows), [], 2, suppressed)
+    writer.take(rows, scores, [1] * len(rows))
+    return torch.tensor([draft.ids for draft in writer.drafts])[:, 0]
 
 
 def test_tokens_are_drawn_with_the_model_s_probabilities() -> None:

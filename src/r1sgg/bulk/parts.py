@@ -75,6 +75,7 @@ def _schema() -> Any:
             "model": text,
             "finish_reason": text,
             "tokens": pa.int64(),
+            "passes": pa.int64(),
             "logprobs": pa.struct({"sum": number, "mean": number}),
             "objects": pa.list_(thing),
             "relationships": pa.list_(relation),

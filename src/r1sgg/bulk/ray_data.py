@@ -57,6 +57,11 @@ class Opener(Protocol):
         """See `Opening`."""
         ...
 
+    @property
+    def threads(self) -> int | None:
+        """See `Opening`."""
+        ...
+
     def checkpoint(self) -> Checkpoint:
         """Return the checkpoint without its weights."""
         ...
@@ -258,6 +263,7 @@ class Worker:
             raise ModelError(f"images {shard.start} to {last}: {TRIES} workers died while they processed them")
         if self._reader is None or self._inputs is None:
             os.chdir(self._work.cwd)
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see `r1sgg.cli.main`; torch is not imported yet
             self._reader, self._inputs = self._work.opener.open(), open_inputs(self._work.spec)
         rows: list[dict[str, Any]] = []
         seconds = 0.0
@@ -293,7 +299,9 @@ def _results(work: _Work, shards: Sequence[Shard], cluster: Cluster) -> Iterator
             fn_constructor_args=(work,),
             batch_size=1,
             compute=data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
-            num_cpus=0 if gpus else 1,
+            num_cpus=0
+            if gpus
+            else _cpus(work, workers, [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]),
             num_gpus=1 if gpus else 0,
         )
         for row in results.iter_rows():
@@ -303,6 +311,31 @@ def _results(work: _Work, shards: Sequence[Shard], cluster: Cluster) -> Iterator
     finally:
         if ours:
             ray.shutdown()
+
+
+def _cpus(work: _Work, workers: int, nodes: Sequence[int]) -> int:
+    """CPUs of one worker: as many as its model can use and as all workers find; Ray lets it have as many threads.
+
+    Args:
+        work: what the workers are given.
+        workers: how many.
+        nodes: CPUs of each machine.
+    """
+    if work.opener.engine != "hf":
+        return 1
+    wanted = work.opener.threads or _useful_threads(work.opener.checkpoint(), work.job.batch_size)
+    return next((n for n in range(wanted, 1, -1) if sum(cpus // n for cpus in nodes) >= workers), 1)
+
+
+def _useful_threads(checkpoint: Checkpoint, images: int) -> int:
+    """How many threads a model that isn't loaded can use when it writes for so many images."""
+    from transformers import AutoConfig
+
+    from r1sgg.inference.threads import useful_threads
+    from r1sgg.models.finding import is_local
+
+    path = checkpoint.base or checkpoint.path
+    return useful_threads(AutoConfig.from_pretrained(path, local_files_only=is_local(path)), images)
 
 
 def _connect(ray: ModuleType, cluster: Cluster) -> None:

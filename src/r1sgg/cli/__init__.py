@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sys
 
 import typer
@@ -41,6 +42,8 @@ __all__ = ["PARTLY_FAILED", "app", "main"]
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    # read when torch is imported: threads that wait for others sleep, where spinning would take the others' cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(args=arguments)
     except R1SGGError as error:

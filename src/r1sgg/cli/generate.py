@@ -47,6 +47,7 @@ def generate(
     ] = False,
     device: loading.Device = None,
     dtype: loading.Dtype = None,
+    threads: loading.Threads = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over if the file exists.")] = False,
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: its address, auto or local.")
@@ -73,7 +74,7 @@ def generate(
     if ray is None and workers is not None:
         raise ConfigError("--workers: expected --ray ADDRESS too, because without Ray there is one model")
     options = loading.prompt_options(prompt, vocabulary, answer_format, guide=guide)
-    opening = Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, **options)
+    opening = Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, threads=threads, **options)
     habits = opening.spec.habits
     job = Job(
         Sampling(temperature, top_p, top_k, max_new_tokens, seed),

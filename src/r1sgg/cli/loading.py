@@ -51,6 +51,9 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: th
 Dtype = Annotated[
     str | None, typer.Option(help="Type of the weights; default: float32 on a CPU, else the checkpoint's.")
 ]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of --engine hf on a CPU; default: as many as the model can use.")
+]
 
 
 class PromptOptions(TypedDict):

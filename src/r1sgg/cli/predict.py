@@ -39,6 +39,7 @@ def predict(
     max_pixels: loading.MaxPixels = None,
     device: loading.Device = None,
     dtype: loading.Dtype = None,
+    threads: loading.Threads = None,
 ) -> None:
     """Read photos as scene graphs.
 
@@ -61,7 +62,9 @@ def predict(
     check_samples(samples, sampling)
     options = loading.prompt_options(prompt, vocabulary, answer_format, guide=guide)
     scores = scores or threshold is not None
-    reader = loading.open_quietly(Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, **options))
+    reader = loading.open_quietly(
+        Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, threads=threads, **options)
+    )
     out.mkdir(parents=True, exist_ok=True)
     table = Table("image", "objects", "relationships", "written to", title=f"Scene graphs by {model}")
     failed = 0

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli.loading import Device, Dtype, Engine, Format, MaxNewTokens, MaxPixels, Model, Prompt, Vocabulary
+from r1sgg.cli.loading import Device, Dtype, Engine, Format, MaxNewTokens, MaxPixels, Model, Prompt, Threads, Vocabulary
 from r1sgg.cli.root import app
 
 
@@ -41,6 +41,7 @@ def serve(
     max_pixels: MaxPixels = None,
     device: Device = None,
     dtype: Dtype = None,
+    threads: Threads = None,
 ) -> None:
     """Serve scene graphs over HTTP: POST an image to /v1/graph; the API page is at /docs.
 
@@ -75,7 +76,7 @@ def serve(
         max_new_tokens=max_new_tokens,
     )
     options = prompt_options(prompt, vocabulary, answer_format, guide=True)
-    reader = open_quietly(Opening(model, engine, device, dtype, max_pixels, **options))
+    reader = open_quietly(Opening(model, engine, device, dtype, max_pixels, threads=threads, **options))
     application = build_app(reader, settings, model)
     listening = _listen(host, port)
     typer.echo(f"r1sgg serves {model} on http://{host}:{listening.getsockname()[1]}/docs", err=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli.loading import Device, Dtype, Engine, MaxNewTokens, MaxPixels, Model
+from r1sgg.cli.loading import Device, Dtype, Engine, MaxNewTokens, MaxPixels, Model, Threads
 from r1sgg.cli.root import app
 
 _EXAMPLES = 4  # drawn scenes on the page
@@ -25,6 +25,7 @@ def web(
     max_pixels: MaxPixels = None,
     device: Device = None,
     dtype: Dtype = None,
+    threads: Threads = None,
 ) -> None:
     """Serve a web page that reads photos as scene graphs and shows each graph while it is generated.
 
@@ -38,7 +39,7 @@ def web(
     from r1sgg.pages.web import build_demo, launch
 
     examples = [scene(seed, SMALL).image for seed in split_seeds("test", 9, _EXAMPLES)]
-    demo = build_demo(Opening(model, engine, device, dtype, max_pixels), max_new_tokens, examples)
+    demo = build_demo(Opening(model, engine, device, dtype, max_pixels, threads=threads), max_new_tokens, examples)
     typer.echo(f"r1sgg shows {model} on http://{host}:{port}", err=True)
     signal.signal(signal.SIGTERM, _end)
     try:

@@ -21,7 +21,7 @@ from r1sgg.graph.text import Frame, Parsed, parse, parse_document
 PREDICTION_KEYS = frozenset(
     (
         *("image_id", "frame", "completion", "completions", "objects", "relationships", "error", "model", "meta"),
-        *("logprobs", "finish_reason", "seconds", "tokens"),
+        *("logprobs", "finish_reason", "seconds", "tokens", "passes"),
     )
 )
 

@@ -4,6 +4,7 @@
     guide = Guide(table, GuideSpec(frame=(1000, 1000)), max_tokens=1024)
     while not guide.finished:
         guide.advance(draw_one_of(guide.mask()))
+        guide.follow()                                    # tokens that need no drawing
 
 It knows no model, no batch and no logits (`r1sgg.guiding.processor`, `r1sgg.guiding.vllm`). Nothing that was written is
 looked at again: a step costs what the next token's possibilities cost, most of which are kept from earlier answers.
@@ -97,13 +98,12 @@ class Guide:
                 ids = np.insert(ids, places[new], tokens.ids[new])
         return ids
 
-    def forced(self) -> list[int]:
-        """The tokens that must come next, as far as there is only one continuation each time."""
-        ahead = self._copy()
+    def follow(self) -> list[int]:
+        """Take the tokens that have no alternative, one after another, and return them."""
         tokens: list[int] = []
-        while (few := ahead.few()) is not None and len(few) == 1:
+        while (few := self.few()) is not None and len(few) == 1:
             tokens.append(int(few[0]))
-            ahead.advance(tokens[-1])
+            self.advance(tokens[-1])
         return tokens
 
     def advance(self, token: int) -> None:
@@ -152,11 +152,6 @@ class Guide:
             return True
         behind = [self._script.after(self._draft, value) for value in self._region.values(self._node)]
         return any(draft.stage is Stage.DONE for draft in behind)
-
-    def _copy(self) -> Guide:
-        other = object.__new__(Guide)
-        other.__dict__.update(self.__dict__)
-        return other
 
     # ------------------------------------------------------------ looking ahead
 

@@ -1,4 +1,4 @@
-"""Whole numbers between bounds, digit by digit or many digits to a token."""
+"""Whole numbers between bounds, digit by digit or many digits to a token, where possible as the tokenizer has them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,63 @@ from r1sgg.guiding.regions import Exit, Reach, Tokens, Value
 from r1sgg.guiding.table import Ids, TokenTable
 
 _MANY = 64  # tokens; from there on arrays are faster than a loop
+_AT_ONCE = 256  # numbers that are encoded together: tokenizers warn of long texts
+_SOME = 40  # numbers that are compared in all contexts
+
+
+class OwnNumbers:
+    """How the tokenizer itself writes numbers between the parts of an answer.
+
+    Args:
+        table: the vocabulary.
+        most: the highest number.
+        comma: what stands between numbers.
+        contexts: what else may stand before and behind one.
+
+    Attributes:
+        nexts: by the digits so far, the numbers that have a token's end there, in order, and the token that each goes
+            on with, -1 where it ends. Empty where numbers' tokens depend on the neighbours.
+    """
+
+    def __init__(self, table: TokenTable, most: int, comma: str, contexts: Sequence[tuple[str, str]]) -> None:
+        self.nexts: dict[bytes, tuple[Ids, Ids]] = {}
+        texts = [str(number) for number in range(most + 1)]
+        written: list[tuple[int, ...]] = []
+        for start in range(0, len(texts), _AT_ONCE):
+            written += table.own([(comma, comma)], texts[start : start + _AT_ONCE])
+        some = range(0, len(texts), -(-len(texts) // _SOME))
+        alike = table.own(contexts, [texts[k] for k in some]) == [written[k] for k in some]
+        rows: dict[bytes, list[tuple[int, int]]] = {}
+        for number, tokens in enumerate(written if alike and all(written) else ()):
+            digits = b""
+            for token in (*tokens, -1):
+                rows.setdefault(digits, []).append((number, token))
+                digits += (table.pieces[token] or b"") if token >= 0 else b""
+        for digits, pairs in rows.items():
+            both = np.array(pairs, dtype=np.int64)
+            self.nexts[digits] = both[:, 0].copy(), both[:, 1].copy()
+
+    @classmethod
+    def of(cls, table: TokenTable, most: int, comma: str, contexts: Sequence[tuple[str, str]]) -> OwnNumbers:
+        """Those of numbers up to at least `most`, kept for later answers."""
+        most = (1 << most.bit_length()) - 1  # images have frames of many sizes
+        own: OwnNumbers = table.kept("numbers", (most, comma, *contexts), lambda: cls(table, most, comma, contexts))
+        return own
 
 
 class Integers:
     """A whole number from `low` to `high`, without leading zeros; its value is itself. See `Region`."""
 
-    def __init__(self, table: TokenTable, low: int, high: int) -> None:
+    def __init__(self, table: TokenTable, low: int, high: int, own: OwnNumbers | None = None) -> None:
         self.table, self.low, self.high = table, low, high
+        self._nexts = own.nexts if own else {}
         self._found: dict[tuple[bytes, bytes], Reach] = {}
 
     @classmethod
-    def of(cls, table: TokenTable, low: int, high: int) -> Integers:
+    def of(cls, table: TokenTable, low: int, high: int, own: OwnNumbers | None = None) -> Integers:
         """The region of these bounds, kept for later answers."""
-        region: Integers = table.kept("integers", (low, high), lambda: cls(table, low, high))
+        key = (low, high, id(own))  # kept by the table too, as long as the region
+        region: Integers = table.kept("integers", key, lambda: cls(table, low, high, own))
         return region
 
     def _missing(self, digits: bytes) -> int | None:
@@ -60,11 +104,32 @@ class Integers:
         """See `Region`."""
         if (known := self._found.get((node, prefix))) is not None:
             return known
+        if not prefix and (own := self._own(node)) is not None:
+            self._found[node, prefix] = own
+            return own
         digits = _Digits.of(self.table, prefix)
         exits = [Exit(value, prefix + d) for d in digits.leaving for value in self.values(node + d)]
         reach = Reach((self._inside(node, digits),), exits)
         self._found[node, prefix] = reach
         return reach
+
+    def _own(self, node: bytes) -> Reach | None:
+        """The tokenizer's own tokens from here; None where they aren't known, or none of them ends here."""
+        if (row := self._nexts.get(node)) is None:
+            return None
+        numbers, tokens = row
+        begin, end = np.searchsorted(numbers, (self.low, self.high + 1))
+        ids = np.unique(tokens[begin:end])
+        if not len(ids):
+            return None
+        ends = int(ids[0] < 0)
+
+        def missing() -> Ids:
+            pieces = [self.table.pieces[token] or b"" for token in ids[ends:].tolist()]
+            return np.array([self._missing(node + piece) for piece in pieces], dtype=np.int64)
+
+        exits = [Exit(value, b"") for value in self.values(node)] if ends else []
+        return Reach((Tokens(self.table, ids[ends:], missing),), exits)
 
     def _inside(self, node: bytes, digits: _Digits) -> Tokens:
         """Tokens that go on from a node; how many digits are missing after each is found when it is asked for."""

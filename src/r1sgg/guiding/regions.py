@@ -8,6 +8,7 @@ and regions never change, so what they find out is kept, and a region that many 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -121,6 +122,8 @@ class Choice:
         usual: for each text, the tokens that the tokenizer itself would use at some offsets (`TokenTable.usual`).
             Where they are known for all texts that are possible, only those tokens are allowed.
         ends: for each text, the first bytes of what may follow it; none where that is not known, and all is tried.
+        own: for each text, all of the tokens that the tokenizer itself writes it in (`TokenTable.own`), which are then
+            the only ones allowed; none where they are not known.
     """
 
     def __init__(
@@ -129,15 +132,26 @@ class Choice:
         texts: Sequence[bytes],
         usual: Sequence[dict[int, int]] = (),
         ends: Sequence[bytes] = (),
+        own: Sequence[Sequence[int]] = (),
     ) -> None:
         self.table = table
         self.texts = tuple(texts)
-        self.usual = tuple(usual)
+        self.usual = list(usual) or [{}] * len(self.texts)
+        self.settled = 0
+        for k, tokens in enumerate(own):
+            if b"".join(table.pieces[token] or b"" for token in tokens) == self.texts[k]:
+                self.settled |= 1 << k
+                self.usual[k] = self._offsets(tokens)
         self._ends = [tuple(end[n : n + 1] for n in range(len(end))) for end in ends] or [()] * len(self.texts)
         self.every = (1 << len(self.texts)) - 1
         self.found: dict[tuple[bytes, bytes, int], Reach] = {}
         self._below: dict[bytes, int] = {b"": self.every}
         self._steps: dict[tuple[bytes, bytes], tuple[list[tuple[bytes, int]], list[Exit]]] = {}
+
+    def _offsets(self, tokens: Sequence[int]) -> dict[int, int]:
+        """Tokens that follow each other, by their offsets."""
+        ends = accumulate(len(self.table.pieces[token] or b"") for token in tokens)
+        return dict(zip((0, *ends), tokens, strict=False))
 
     def below(self, node: bytes) -> int:
         """Which texts begin with `node`, as bits."""
@@ -197,36 +211,46 @@ class Pick:
         choice, allowed = self.choice, self.allowed
         if (known := choice.found.get((node, prefix, allowed))) is not None:
             return known
-        if usual := self._usual(node, prefix):
-            reach = Reach((Tokens(choice.table, usual),), ())
-        else:
-            steps, exits = choice.steps(node, prefix)
-            ids = choice.table.ids
-            tokens = (token for piece, texts in steps if texts & allowed for token in ids[piece])
-            if allowed != choice.every:
-                exits = [e for e in exits if allowed >> e.value & 1]
-            reach = Reach((Tokens(choice.table, tokens),), exits)
+        usual, loose = self._usual(node, prefix)
+        steps, exits = choice.steps(node, prefix) if loose else ([], [])
+        ids = choice.table.ids
+        tokens = {token for piece, texts in steps if texts & loose for token in ids[piece]} | usual.keys()
+        if loose != choice.every:
+            exits = [e for e in exits if loose >> e.value & 1]
+        settled = choice.below(node) & allowed & choice.settled & ~loose
+        ended = [Exit(k, b"") for k in bits_of(settled) if choice.texts[k] == node]
+        reach = Reach((Tokens(choice.table, tokens),), [*ended, *exits])
         if allowed == choice.every or len(choice.texts) <= 3:  # else there is no end to the sets that come by
             choice.found[node, prefix, allowed] = reach
         return reach
 
-    def _usual(self, node: bytes, prefix: bytes) -> set[int]:
-        """The tokenizer's own next tokens, where they are known for every text that is possible."""
-        if prefix or not self.choice.usual:
-            return set()
-        tokens = [self.choice.usual[k].get(len(node)) for k in bits_of(self.choice.below(node) & self.allowed)]
-        known = {t for t in tokens if t is not None}
-        return set() if None in tokens else known
+    def _usual(self, node: bytes, prefix: bytes) -> tuple[dict[int, int], int]:
+        """The tokenizer's own next tokens with the texts that go on so; and the texts that may go on in any tokens."""
+        choice = self.choice
+        possible = choice.below(node) & self.allowed
+        if prefix:
+            return {}, possible
+        settled = possible & choice.settled
+        loose = 0
+        if any(choice.usual[k].get(len(node)) is None for k in bits_of(possible & ~settled)):
+            loose = possible & ~settled
+        usual: dict[int, int] = {}
+        for k in bits_of(possible & ~loose):
+            if (token := choice.usual[k].get(len(node))) is not None:
+                usual[token] = usual.get(token, 0) | 1 << k
+        ends = any(choice.texts[k] == node for k in bits_of(settled))
+        # nothing is left where a token of an earlier region ran into the middle of one of the tokenizer's own tokens
+        return usual, loose if usual or loose or ends else possible
 
     def within(self, node: bytes, prefix: bytes, left: int, rest: Sequence[int]) -> Reach:
         """See `Region`; `rest` is for each text, or for all."""
-        choice, ids = self.choice, self.choice.table.ids
-        usual = self._usual(node, prefix)
-        kept: list[int] = []
-        for piece, texts in choice.steps(node, prefix)[0]:
-            done = len(node) + len(piece) - len(prefix)
-            if texts & self.allowed and self._cost(texts & self.allowed, done, rest) <= left:
-                kept += [t for t in ids[piece] if not usual or t in usual]
+        choice, table = self.choice, self.choice.table
+        usual, loose = self._usual(node, prefix)
+        ways = [(token, len(table.pieces[token] or b""), texts) for token, texts in usual.items()]
+        for piece, texts in choice.steps(node, prefix)[0] if loose else ():
+            if texts & loose:
+                ways += [(token, len(piece) - len(prefix), texts & loose) for token in table.ids[piece]]
+        kept = {token for token, length, texts in ways if self._cost(texts, len(node) + length, rest) <= left}
         return Reach((Tokens(choice.table, kept),), self.reach(node, prefix).exits)
 
     def _cost(self, texts: int, done: int, rest: Sequence[int]) -> int:

@@ -15,7 +15,7 @@ from r1sgg.guiding.costs import Costs
 from r1sgg.guiding.draft import FOLLOWING, Draft, Stage
 from r1sgg.guiding.layout import ANSWER, END_THINK, THINK, Word, layout_of
 from r1sgg.guiding.names import OpenName, limit
-from r1sgg.guiding.numbers import Integers
+from r1sgg.guiding.numbers import Integers, OwnNumbers
 from r1sgg.guiding.regions import Choice, Pick, Region, Value
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.guiding.table import TokenTable
@@ -39,10 +39,15 @@ class Script:
         key = (spec.answer_format, spec.minify, spec.think > 0)
 
         def objects() -> Words:
-            return Words(table, spec.objects, layout.word, layout.object_style.ends, layout.no_more)
+            heads = (layout.start, layout.box_ends[0])
+            tails = [layout.number(Word(""), k) + layout.after_id for k in (1, 2)]
+            contexts = [(head, tail) for head in heads for tail in tails]
+            return Words(table, spec.objects, layout.word, layout.object_style.ends, contexts, layout.no_more)
 
         def predicates() -> Words:
-            return Words(table, spec.predicates, lambda p: Word(layout.predicate(p)), layout.predicate_style.ends)
+            contexts = [(layout.before_predicate, layout.before_object)]
+            style = layout.predicate_style
+            return Words(table, spec.predicates, lambda p: Word(layout.predicate(p)), style.ends, contexts)
 
         table.kept("checked", (spec.objects, spec.predicates, key), lambda: check(table, spec, layout))
         self._objects: Words = table.kept("objects", (spec.objects, key), objects)
@@ -93,16 +98,22 @@ class Script:
 
     def _regions_by_stage(self) -> dict[Stage, Callable[[Draft], Region]]:
         """How the region of each stage is made."""
-        table, of, layout = self.table, Integers.of, self.layout
+        table, layout = self.table, self.layout
         wide, high = int(self.spec.frame[0]), int(self.spec.frame[1])
+        contexts = ((layout.after_id, layout.comma), *((layout.comma, end) for end in layout.box_ends))
+        own = OwnNumbers.of(table, max(wide, high), layout.comma, contexts)
+
+        def of(low: int, most: int) -> Integers:
+            return Integers.of(table, low, most, own)
+
         regions: dict[Stage, Callable[[Draft], Region]] = {
             Stage.THOUGHTS: lambda draft: Thoughts.of(table),
             Stage.NAME: self._name,
             Stage.AFTER_NAME: self._tail,
-            Stage.X1: lambda draft: of(table, 0, wide - 1),
-            Stage.Y1: lambda draft: of(table, 0, high - 1),
-            Stage.X2: lambda draft: of(table, draft.box[0] + 1, wide),
-            Stage.Y2: lambda draft: of(table, draft.box[1] + 1, high),
+            Stage.X1: lambda draft: of(0, wide - 1),
+            Stage.Y1: lambda draft: of(0, high - 1),
+            Stage.X2: lambda draft: of(draft.box[0] + 1, wide),
+            Stage.Y2: lambda draft: of(draft.box[1] + 1, high),
             Stage.SUBJECT: self._subject,
             Stage.PREDICATE: self._predicate,
             Stage.OBJECT: self._object,
@@ -148,8 +159,12 @@ class Script:
         """A choice of texts, each with what may follow it."""
 
         def make() -> Choice:
-            usual = [self.table.usual(before, text, after) for text, after in texts]
-            return Choice(self.table, [text.encode() for text, _ in texts], usual)
+            table, usual, own = self.table, [], []
+            for text, after in texts:
+                contexts = [*((head, after[0]) for head in before), *((before[0], tail) for tail in after[1:])]
+                own += table.own(contexts, [text])
+                usual.append({} if own[-1] else table.usual(before, text, after))
+            return Choice(table, [text.encode() for text, _ in texts], usual, own=own)
 
         key = (tuple(before), tuple((text, tuple(after)) for text, after in texts))
         choice: Choice = self.table.kept("fixed", key, make)
@@ -257,8 +272,18 @@ class Script:
         keyword = [] if layout.no_pair is None else [layout.no_pair.encode()]
         ends = (layout.before_predicate[:1] + layout.pair_ends[0][:1]).encode()
         behind = [*[ends] * len(draft.ids), *[b""] * len(keyword)]
-        refs = Choice(self.table, [*draft.ids, *keyword], ends=behind)
+        own = [self._own_id(name) for name in draft.ids]
+        refs = Choice(self.table, [*draft.ids, *keyword], ends=behind, own=[*own, *[()] * len(keyword)])
         return draft._replace(stage=Stage.SUBJECT, refs=refs, free=(1 << len(draft.ids)) - 1)
+
+    def _own_id(self, name: bytes) -> tuple[int, ...]:
+        """The tokenizer's own tokens of an id that is referred to."""
+        layout = self.layout
+        contexts = ((layout.before_object, layout.pair_ends[0]), (layout.pair_ends[0], layout.before_predicate))
+        tokens: tuple[int, ...] = self.table.kept(
+            "references", (contexts, name), lambda: self.table.own(contexts, [name.decode()])[0]
+        )
+        return tokens
 
     def _paired(self, draft: Draft, value: int) -> Draft:
         """Behind a relationship's object: what can't be said again is ruled out."""

@@ -39,14 +39,19 @@ class TokenTable:
         pieces: bytes of each token; None for special tokens, which no answer holds.
         end: the token that ends a turn.
         encode: text -> tokens, the tokenizer's own way; None where none is preferred.
+        cuts: text -> the offsets (in characters) at which that way always begins anew; None where there are none.
     """
 
     def __init__(
-        self, pieces: Sequence[bytes | None], end: int, encode: Callable[[str], list[int]] | None = None
+        self,
+        pieces: Sequence[bytes | None],
+        end: int,
+        encode: Callable[[str], list[int]] | None = None,
+        cuts: Callable[[str], list[int]] | None = None,
     ) -> None:
         self.pieces = list(pieces)
         self.end = end
-        self.encode = encode
+        self.encode, self.cuts = encode, cuts
         self.size = len(self.pieces)
         self.pieces[end] = None
         found: dict[bytes, list[int]] = {}
@@ -96,7 +101,10 @@ class TokenTable:
         def encode(text: str) -> list[int]:
             return list(tokenizer.encode(text, add_special_tokens=False))
 
-        table = cls(pieces, end, encode)
+        def cuts(text: str) -> list[int]:
+            return [offset for _, span in backend.pre_tokenizer.pre_tokenize_str(text) for offset in span]
+
+        table = cls(pieces, end, encode, None if backend.pre_tokenizer is None else cuts)
         ids = encode(_PROBE)
         spelled = b"".join(table.pieces[k] or b"" for k in ids).decode("utf-8", "replace")
         if _PROBE not in (spelled, spelled.removeprefix(" ")) or tokenizer.decode(ids).strip() != _PROBE:
@@ -177,6 +185,50 @@ class TokenTable:
                 agreed = found if agreed is None else {k: t for k, t in agreed.items() if found.get(k) == t}
         starts = [kind for kind in _KINDS if any(tail[:1].encode() in kind for tail in after if tail)]
         return {k: t for k, t in (agreed or {}).items() if not self._runs_on(text.encode()[k:], starts)}
+
+    def own(self, contexts: Sequence[tuple[str, str]], texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """The tokens of each text as the tokenizer itself writes it, whatever its neighbours are like.
+
+        That is so where it always begins anew at both ends of a text: where its first step (the pre-tokenizer, which
+        looks at kinds of characters) cuts there in every context. A text with other ends has no tokens here.
+
+        Args:
+            contexts: what may stand before and behind a text.
+            texts: what may be written.
+        """
+        agreed: list[tuple[int, ...]] | None = None
+        for head, tail in contexts:
+            found = self._cut_out(head, texts, tail)
+            agreed = found if agreed is None else [a if a == b else () for a, b in zip(agreed, found, strict=True)]
+        return agreed or [()] * len(texts)
+
+    def _cut_out(self, head: str, texts: Sequence[str], tail: str) -> list[tuple[int, ...]]:
+        """Tokens of each text in one context, of those at whose ends the tokenizer cuts."""
+        if self.encode is None or self.cuts is None:
+            return [()] * len(texts)
+        whole = "".join(f"{head}{text}{tail}" for text in texts)
+        cuts = set(self.cuts(whole))
+        ids = self.encode(whole)
+        pieces = [self.pieces[token] or b"" for token in ids]
+        position = len(whole.encode()) - sum(map(len, pieces))  # SentencePiece adds a space in front
+        starts: dict[int, int] = {}  # of tokens, by their first byte
+        for token, piece in zip(ids, pieces, strict=True):
+            starts[position] = token
+            position += len(piece)
+        found: list[tuple[int, ...]] = []
+        at, byte = 0, 0  # of characters and of bytes
+        for text in texts:
+            at, byte = at + len(head), byte + len(head.encode())
+            end = byte + len(text.encode())
+            tokens: list[int] = []
+            if at in cuts and at + len(text) in cuts:
+                place = byte
+                while place < end and place in starts:
+                    tokens.append(starts[place])
+                    place += len(self.pieces[tokens[-1]] or b"") or len(text)
+            found.append(tuple(tokens))
+            at, byte = at + len(text) + len(tail), end + len(tail.encode())
+        return found
 
     def _runs_on(self, text: bytes, starts: Sequence[tuple[bytes, ...]]) -> bool:
         """Whether some token holds all of a text and goes on with a byte of these kinds."""

@@ -15,7 +15,15 @@ from r1sgg.guiding.table import IMPOSSIBLE, TokenTable
 
 
 class Words:
-    """The names of one kind, none for an open vocabulary; `ends` are the first bytes of what may follow one.
+    """The names of one kind, none for an open vocabulary.
+
+    Args:
+        table: the vocabulary of tokens.
+        names: what may be written.
+        write: how a name is written.
+        ends: the first bytes of what may follow a name.
+        contexts: what typically stands before and behind a name.
+        keyword: what may be written in a name's place.
 
     Attributes:
         written: how each name is written.
@@ -30,6 +38,7 @@ class Words:
         names: Sequence[str],
         write: Callable[[str], Word],
         ends: bytes,
+        contexts: Sequence[tuple[str, str]],
         keyword: str | None = None,
     ) -> None:
         given = {write(name): normalize_name(name) for name in names}
@@ -38,7 +47,8 @@ class Words:
         texts = [word.text.encode() for word in self.written]
         keywords = [] if keyword is None else [keyword.encode()]
         behind = [*[ends] * len(texts), *[b""] * len(keywords)]
-        self.choice = Choice(table, [*texts, *keywords], ends=behind)
+        own = table.own(contexts, [word.text for word in self.written])
+        self.choice = Choice(table, [*texts, *keywords], ends=behind, own=[*own, *[()] * len(keywords)])
         self.cheapest = min(map(table.cost, texts), default=1)
         self.dearest = max(map(table.worst, texts), default=1)
 
@@ -47,10 +57,12 @@ class Words:
 
     @property
     def samples(self) -> list[Word]:
-        """A few of them, or of the names that people write where any may be."""
+        """A few of them, one at least for each kind of first and last character; or of names that people write."""
         if not self.written:
             return [Word(name) for name in ("man", "t-shirt", "Bus", "hat", "sky", "a", "street", "people")]
-        return list(dict.fromkeys(self.written[k * (len(self) - 1) // 7] for k in range(8)))
+        spread = [self.written[k * (len(self) - 1) // 7] for k in range(8)]
+        kinds = {tuple((c.isalpha(), c.isdigit()) for c in (w.text[0], w.text[-1])): w for w in reversed(self.written)}
+        return list(dict.fromkeys([*spread, *kinds.values()]))
 
 
 def check(table: TokenTable, spec: GuideSpec, layout: Layout) -> bool:

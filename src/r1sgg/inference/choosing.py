@@ -1,80 +1,53 @@
-"""How the transformers engine draws each next token: its own streams of numbers, a guide's sets, log-probabilities.
+"""Which token comes next: among all, or among those that a guide allows; drawn from each image's own numbers.
 
-torch's global generator is not used. Each image has its own stream of uniform numbers, seeded by (`Sampling.seed`, the
-image's key), and each token is drawn by inverting the cumulative distribution at the next of them.
+torch's global generator is not used by `Streams`. Each image has its own stream of uniform numbers, seeded by
+(`Sampling.seed`, the image's key), and each token is drawn by inverting the cumulative distribution at the next one.
+`Multinomial` draws as transformers does, for rollouts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from transformers import (
-    LogitsProcessor,
-    StoppingCriteria,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from r1sgg.guiding.guide import Guide
 from r1sgg.guiding.processor import flags_of
 from r1sgg.inference.engine import Sampling
 
 
-class Recorder(LogitsProcessor):  # type: ignore[misc]
-    """Keeps the scores (B, V) of the first new token."""
+class Draw(Protocol):
+    """How one of several tokens is taken."""
 
-    scores: torch.Tensor
+    def __call__(self, scores_bK: torch.Tensor, rows: Sequence[int], places: Sequence[int]) -> torch.Tensor:
+        """Take one of K tokens for each of b images.
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores unchanged."""
-        self.scores = scores
-        return scores
+        Args:
+            scores_bK: log-probabilities up to a constant each; -inf is never taken.
+            rows: which of the batch's images these are.
+            places: how many tokens each of them has already.
 
-
-class Listener(StoppingCriteria):  # type: ignore[misc]
-    """Tells the first answer's tokens so far after each of them; where `heard` gives False, the answer ends there."""
-
-    begin = 0
-
-    def __init__(self, heard: Callable[[list[int]], bool]) -> None:
-        self._heard = heard
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        """(B,) whether the answers end here."""
-        on = self._heard(input_ids[0, self.begin :].tolist())
-        return torch.full((len(input_ids),), not on, device=input_ids.device)
+        Returns:
+            (b,) positions among the K.
+        """
+        ...
 
 
-class Chooser(LogitsProcessor):  # type: ignore[misc]
-    """Chooses each next token itself and leaves it as the only one possible; keeps its log-probabilities.
+class Streams:
+    """Draws of the engine: the most probable token, or one by the image's own stream of numbers.
 
     Args:
         sampling: how tokens are chosen.
-        keys: B names that decide the images' draws.
-        suppressed: tokens that are never chosen.
+        keys: names that decide the images' draws.
         device: where the scores are.
-        guides: B guides, fresh; none where answers are free.
     """
 
-    def __init__(
-        self,
-        sampling: Sampling,
-        keys: Sequence[str],
-        suppressed: list[int],
-        device: torch.device,
-        guides: Sequence[Guide] = (),
-    ) -> None:
-        self._suppressed = torch.tensor(suppressed, dtype=torch.long, device=device)
+    def __init__(self, sampling: Sampling, keys: Sequence[str], device: torch.device) -> None:
         self._greedy = sampling.temperature == 0
-        self._guides = guides
         self._warpers: list[Any] = []
-        self._chosen: list[torch.Tensor] = []
-        self._logprobs: list[torch.Tensor] = []
-        self._allowed: list[torch.Tensor] = []
         if self._greedy:
             return
         draws = [
@@ -93,67 +66,79 @@ class Chooser(LogitsProcessor):  # type: ignore[misc]
         if sampling.top_p < 1:
             self._warpers.append(TopPLogitsWarper(sampling.top_p))
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (B, V) -> the same with all but one token an image at -inf."""
-        scores = scores.float().index_fill(1, self._suppressed, -torch.inf)
-        logs = scores.log_softmax(-1)
-        chosen_B1 = self._guided(logs) if self._guides else self._choose(logs)
-        self._chosen.append(chosen_B1)
-        self._logprobs.append(logs.gather(1, chosen_B1)[:, 0])
-        return torch.full_like(logs, -torch.inf).scatter(1, chosen_B1, 0.0)
-
-    def _choose(self, logs: torch.Tensor, rows: Sequence[int] | slice = slice(None)) -> torch.Tensor:
-        """Log-probabilities (b, K) of these rows of the batch, up to a constant each -> places (b, 1) among the K."""
+    def __call__(self, scores_bK: torch.Tensor, rows: Sequence[int], places: Sequence[int]) -> torch.Tensor:
+        """See `Draw`."""
         if self._greedy:
-            return logs.argmax(-1, keepdim=True)
+            return scores_bK.argmax(-1)
         for warp in self._warpers:
-            logs = warp(None, logs)
-        cumulative = logs.double().softmax(-1).cumsum(-1)
+            scores_bK = warp(None, scores_bK)
+        cumulative = scores_bK.double().softmax(-1).cumsum(-1)
         # scaled by the last entry, which rounding leaves next to 1; the first entry above is never an impossible one
-        draw_b1 = self._uniforms_BN[rows, len(self._logprobs), None] * cumulative[:, -1:]
-        return torch.searchsorted(cumulative, draw_b1, right=True)
+        draw_b1 = self._uniforms_BN[rows, places, None] * cumulative[:, -1:]
+        return torch.searchsorted(cumulative, draw_b1, right=True)[:, 0]
 
-    def _guided(self, logs: torch.Tensor) -> torch.Tensor:
-        """Tokens (B, 1) that the guides allow; how probable each was among those goes to `_allowed`.
 
-        Where few tokens are allowed only they are looked at, where one is, nothing is drawn.
-        """
-        if self._chosen:
-            for guide, token in zip(self._guides, self._chosen[-1][:, 0].tolist(), strict=True):
-                if not guide.finished:
-                    guide.advance(token)
-        sets = [guide.few() for guide in self._guides]
-        single = [int(ids[0]) if ids is not None and len(ids) else 0 for ids in sets]  # of a finished one, any
-        chosen_B1 = torch.tensor(single, device=logs.device)[:, None]
-        allowed_B = torch.zeros(len(logs), device=logs.device)
-        several = [(row, ids) for row, ids in enumerate(sets) if ids is not None and len(ids) > 1]
-        if several:
-            rows = [row for row, _ in several]
-            ids_bK = np.zeros((len(rows), max(len(ids) for _, ids in several)), dtype=np.int64)
-            beyond_bK = np.ones(ids_bK.shape, dtype=np.bool_)
-            for k, (_, ids) in enumerate(several):
-                ids_bK[k, : len(ids)] = ids
-                beyond_bK[k, : len(ids)] = False
-            tokens_bK = torch.from_numpy(ids_bK).to(logs.device)
-            part = logs[rows].gather(1, tokens_bK).masked_fill(torch.from_numpy(beyond_bK).to(logs.device), -torch.inf)
-            places_b1 = self._choose(part, rows)
-            chosen_B1[rows] = tokens_bK.gather(1, places_b1)
-            allowed_B[rows] = part.log_softmax(-1).gather(1, places_b1)[:, 0]
-        if wide := [row for row, ids in enumerate(sets) if ids is None]:
-            masks = [mask for row in wide if (mask := self._guides[row].mask()) is not None]
-            part = logs[wide].masked_fill(~flags_of(masks, logs.shape[1], logs.device), -torch.inf)
-            places_b1 = self._choose(part, wide)
-            chosen_B1[wide] = places_b1
-            allowed_B[wide] = part.log_softmax(-1).gather(1, places_b1)[:, 0]
-        self._allowed.append(allowed_B)
-        return chosen_B1
+class Multinomial:
+    """Draws of transformers' sampling: its warpers, then torch's global generator.
 
-    @property
-    def logprobs(self) -> torch.Tensor:
-        """Log-probabilities (B, N) of the tokens chosen so far, at temperature 1 and without top-k and top-p."""
-        return torch.stack(self._logprobs, dim=1)
+    Args:
+        warpers: logits processors that don't look at the tokens so far.
+        greedy: take the most probable token.
+    """
 
-    @property
-    def allowed(self) -> torch.Tensor | None:
-        """The same among the tokens that the guides allowed; None without guides."""
-        return torch.stack(self._allowed, dim=1) if self._guides else None
+    def __init__(self, warpers: Sequence[Any], *, greedy: bool = False) -> None:
+        self._warpers, self._greedy = warpers, greedy
+
+    def __call__(self, scores_bK: torch.Tensor, rows: Sequence[int], places: Sequence[int]) -> torch.Tensor:
+        """See `Draw`."""
+        for warp in self._warpers:
+            scores_bK = warp(None, scores_bK)
+        if self._greedy:
+            return scores_bK.argmax(-1)
+        return torch.multinomial(scores_bK.softmax(-1), 1)[:, 0]
+
+
+def choose(
+    scores_bV: torch.Tensor, draw: Draw, rows: Sequence[int], places: Sequence[int], guides: Sequence[Guide]
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Choose each image's next token.
+
+    Where a guide allows few tokens only they are looked at.
+
+    Args:
+        scores_bV: the model's scores over the vocabulary.
+        draw: how one is taken.
+        rows: which of the batch's images these are.
+        places: how many tokens each of them has already.
+        guides: b guides, none of them finished; none where completions are free.
+
+    Returns:
+        (b,) tokens, and (b,) their log-probabilities among the allowed ones; None without guides.
+    """
+    if not guides:
+        return draw(scores_bV, rows, places), None
+    sets = [guide.few() for guide in guides]
+    device = scores_bV.device
+    chosen_b = torch.zeros(len(sets), dtype=torch.long, device=device)
+    allowed_b = torch.zeros(len(sets), device=device)
+    if narrow := [k for k, ids in enumerate(sets) if ids is not None]:
+        longest = max(len(ids) for ids in sets if ids is not None)
+        ids_bK = np.zeros((len(narrow), longest), dtype=np.int64)
+        beyond_bK = np.ones(ids_bK.shape, dtype=np.bool_)
+        for n, k in enumerate(narrow):
+            if (ids := sets[k]) is not None:
+                ids_bK[n, : len(ids)] = ids
+                beyond_bK[n, : len(ids)] = False
+        tokens_bK = torch.from_numpy(ids_bK).to(device)
+        part = scores_bV if len(narrow) == len(sets) else scores_bV[narrow]
+        part = part.gather(1, tokens_bK).masked_fill_(torch.from_numpy(beyond_bK).to(device), -torch.inf)
+        taken_b1 = draw(part, [rows[k] for k in narrow], [places[k] for k in narrow])[:, None]
+        chosen_b[narrow] = tokens_bK.gather(1, taken_b1)[:, 0]
+        allowed_b[narrow] = (part.gather(1, taken_b1) - part.logsumexp(-1, keepdim=True))[:, 0]
+    if wide := [k for k, ids in enumerate(sets) if ids is None]:
+        masks = [mask for k in wide if (mask := guides[k].mask()) is not None]
+        part = scores_bV[wide].masked_fill_(~flags_of(masks, scores_bV.shape[1], device), -torch.inf)
+        taken_b = draw(part, [rows[k] for k in wide], [places[k] for k in wide])
+        chosen_b[wide] = taken_b
+        allowed_b[wide] = part.gather(1, taken_b[:, None])[:, 0] - part.logsumexp(-1)
+    return chosen_b, allowed_b

@@ -90,6 +90,7 @@ class Completion:
         seconds: wall time of its batch divided by the batch's size.
         logprobs: None where the engine does not give them.
         pieces: the tokens of `text` one by one, where they were asked for and the engine gives them.
+        passes: how many passes of the model it took, reading the prompt included; None where the engine doesn't say.
         error: one sentence where this image got no answer and the others did (`text` is then empty, `finish_reason`
             "error"); its line in a predictions file is {"image_id", "error"}, and the run goes on.
     """
@@ -101,6 +102,7 @@ class Completion:
     logprobs: LogProbs | None = None
     pieces: tuple[Piece, ...] | None = None
     error: str | None = None
+    passes: int | None = None
 
 
 class Engine(Protocol):

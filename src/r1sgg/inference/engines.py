@@ -59,7 +59,7 @@ class EngineKind(NamedTuple):
         open: returns how the model is asked and the engine that answers; heavy imports go inside it.
         checkpoint: returns how the model is asked, without loading weights.
         habits: how its images are batched.
-        takes: which of `Opening.device` and `Opening.dtype` it uses; another that is given is an error.
+        takes: which of `Opening.device`, `dtype` and `threads` it uses; another that is given is an error.
         options: the OPTION=VALUE that it takes; None: any, `open` checks them.
         address: whether an address may follow its name (KIND:ADDRESS,OPTION=VALUE).
     """
@@ -149,6 +149,7 @@ class Opening:
         prompt_vocabulary: what the prompt lists ("open": nothing); None: as the checkpoint says.
         guide_vocabulary: what a guided answer may name; None: what the prompt lists.
         answer_format: "json" or "compact"; None: as the checkpoint says.
+        threads: so many threads on a CPU; None chooses (`r1sgg.inference.threads`). For "hf" only.
     """
 
     model: str = "tiny"
@@ -159,10 +160,11 @@ class Opening:
     prompt_vocabulary: str | None = None
     guide_vocabulary: str | None = None
     answer_format: AnswerFormat | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         spec = self.spec
-        for name in ("device", "dtype"):
+        for name in ("device", "dtype", "threads"):
             if (value := getattr(self, name)) is not None and name not in engine_kind(spec.kind).takes:
                 kinds = " or ".join(kind for kind in _OWN if name in engine_kind(kind).takes)
                 raise ConfigError(f"--{name} {value}: this option is for --engine {kinds}, not {spec.kind}")
@@ -204,7 +206,7 @@ def _open_hf(opening: Opening) -> tuple[Checkpoint, Engine]:
     from r1sgg.models.families import load_model
 
     loaded = load_model(opening.model, device=opening.device, dtype=opening.dtype, max_pixels=opening.max_pixels)
-    return _with_template(loaded), TransformersEngine(loaded)
+    return _with_template(loaded), TransformersEngine(loaded, opening.threads)
 
 
 def _open_vllm(opening: Opening) -> tuple[Checkpoint, Engine]:
@@ -215,7 +217,7 @@ def _open_vllm(opening: Opening) -> tuple[Checkpoint, Engine]:
     return _with_template(engine.checkpoint), engine
 
 
-HF = EngineKind(_open_hf, habits=Habits(8, 4), takes=("device", "dtype"), options=())
+HF = EngineKind(_open_hf, habits=Habits(8, 4), takes=("device", "dtype", "threads"), options=())
 VLLM = EngineKind(_open_vllm, habits=Habits(128, 1), takes=("dtype",))
 
 
@@ -245,6 +247,7 @@ def load(
     device: str | None = None,
     dtype: str | None = None,
     max_pixels: int | None = None,
+    threads: int | None = None,
 ) -> Reader:
     """Load a checkpoint as a function from images to scene graphs.
 
@@ -254,8 +257,9 @@ def load(
         device: "cpu", "cuda", ...; None takes the GPU where there is one.
         dtype: see `r1sgg.models.families.load_model`.
         max_pixels: see `r1sgg.models.families.load_processor`.
+        threads: see `Opening`.
 
     Raises:
         ModelError: see `r1sgg.models.families.load_model`.
     """
-    return Opening(str(model), engine, device=device, dtype=dtype, max_pixels=max_pixels).open()
+    return Opening(str(model), engine, device, dtype, max_pixels, threads=threads).open()

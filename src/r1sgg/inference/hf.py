@@ -2,7 +2,7 @@
 
 An answer does not depend on which images share the batch (`r1sgg.inference.choosing`), but for rounding: padding
 changes sums in the last digits, which can flip a near tie. With guides, tokens that have no alternative are not drawn,
-but the model still makes a step for each: `generate` knows no other way (docs/guide.md).
+and the model reads them together with what was drawn before them (`r1sgg.inference.decoding`).
 """
 
 from __future__ import annotations
@@ -21,19 +21,29 @@ from r1sgg.errors import ModelError
 from r1sgg.guiding.guide import Guide
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.guiding.table import TokenTable, suppressed_token_ids
-from r1sgg.inference.choosing import Chooser, Listener, Recorder
+from r1sgg.inference.choosing import Streams
+from r1sgg.inference.decoding import Decoding, Ended, StepByStep
 from r1sgg.inference.engine import Completion, LogProbs, Sampling
+from r1sgg.inference.layers import suits
 from r1sgg.inference.pieces import decode, pieces_of
+from r1sgg.inference.threads import Threads
+from r1sgg.inference.writing import Writer
 from r1sgg.models.coordinates import check_aspect
 from r1sgg.models.families import LoadedModel
 from r1sgg.models.prompts import Message, with_image
 
 
 class TransformersEngine:
-    """Generates with a loaded model; see `r1sgg.inference.engine.Engine`."""
+    """Generates with a loaded model; see `r1sgg.inference.engine.Engine`.
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    Args:
+        loaded: the model.
+        threads: so many threads on a CPU; None chooses, see `r1sgg.inference.threads`.
+    """
+
+    def __init__(self, loaded: LoadedModel, threads: int | None = None) -> None:
         self.loaded = loaded
+        self._threads = Threads(loaded.model, threads)
         self.name = f"transformers {loaded.model.device.type} {str(loaded.model.dtype).removeprefix('torch.')}"
         own = loaded.model.generation_config
         tokenizer = loaded.processor.tokenizer
@@ -79,7 +89,7 @@ class TransformersEngine:
             return listener(decode(tokenizer, ids))
 
         specs = [] if guide is None else [guide]
-        (completion,) = self._answer([image], [messages], sampling, ["0"], specs, pieces, Listener(heard))
+        (completion,) = self._answer([image], [messages], sampling, ["0"], specs, pieces, heard)
         return completion
 
     def _answer(
@@ -90,14 +100,30 @@ class TransformersEngine:
         keys: Sequence[str],
         guides: Sequence[GuideSpec],
         pieces: bool,
-        listener: Listener | None = None,
+        heard: Callable[[list[int]], bool] | None = None,
     ) -> list[Completion]:
         started = time.perf_counter()
-        making = [self._guide(spec, sampling.max_new_tokens) for spec in guides]
-        chooser = Chooser(sampling, keys, self._suppressed, self.loaded.model.device, making)
-        answers = self._run(images, messages, sampling.max_new_tokens, chooser, listener)
-        seconds = (time.perf_counter() - started) / len(images)
-        return self._completions(answers, chooser, seconds, pieces)
+        model = self.loaded.model
+        writer = Writer(
+            Streams(sampling, keys, model.device),
+            len(images),
+            self._ends,
+            sampling.max_new_tokens,
+            self._suppressed,
+            guides=[self._guide(spec, sampling.max_new_tokens) for spec in guides],
+            heard=heard,
+        )
+        if suits(model):
+            self._run(images, messages, sampling.max_new_tokens, custom_generate=Decoding(writer, self._threads))
+        else:
+            self._run(
+                images,
+                messages,
+                sampling.max_new_tokens,
+                logits_processor=LogitsProcessorList([StepByStep(writer, self._threads)]),
+                stopping_criteria=StoppingCriteriaList([Ended(writer)]),
+            )
+        return self._completions(writer, (time.perf_counter() - started) / len(images), pieces)
 
     def next_token_logprobs(
         self, images: Sequence[Image.Image], messages: Sequence[list[Message]], words: Sequence[str]
@@ -113,8 +139,8 @@ class TransformersEngine:
         if not images:
             return []
         tokens = [self._forms(word) for word in words]
-        recorder = Recorder()
-        self._run(images, messages, 1, recorder)
+        recorder = _Recorder()
+        self._run(images, messages, 1, logits_processor=LogitsProcessorList([recorder]))
         logs_BV = recorder.scores.double().log_softmax(-1)
         scores: list[list[float]] = torch.stack([logs_BV[:, ids].logsumexp(-1) for ids in tokens], dim=1).tolist()
         return scores
@@ -165,19 +191,12 @@ class TransformersEngine:
         return inputs.to(self.loaded.model.device, dtype=self.loaded.model.dtype)
 
     def _run(
-        self,
-        images: Sequence[Image.Image],
-        messages: Sequence[list[Message]],
-        max_new_tokens: int,
-        chooser: LogitsProcessor,
-        listener: Listener | None = None,
-    ) -> torch.Tensor:
-        """Generated ids (B, N), padded on the right."""
+        self, images: Sequence[Image.Image], messages: Sequence[list[Message]], max_new_tokens: int, **how: Any
+    ) -> None:
+        """Generate; `how` says by what tokens are chosen."""
         for image in images:
             check_aspect(image.size)
         inputs = self._inputs(images, messages)
-        if listener is not None:
-            listener.begin = inputs["input_ids"].shape[1]
         model = self.loaded.model
         # InstructBLIP generates with its language model, which has a configuration of its own
         inner = getattr(model, "language_model", None)
@@ -188,14 +207,9 @@ class TransformersEngine:
                 # a checkpoint's generation_config may hold a repetition penalty, which forbids JSON its brackets
                 speaker.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._pad)
             # weights spread over processes (FSDP2) are put together in place, which training could not use afterwards
-            with torch.inference_mode(not isinstance(model, FSDPModule)):
-                output = model.generate(
-                    **inputs,
-                    do_sample=False,
-                    max_new_tokens=max_new_tokens,
-                    logits_processor=LogitsProcessorList([chooser]),
-                    stopping_criteria=StoppingCriteriaList([listener] if listener else []),
-                )
+            with torch.inference_mode(not isinstance(model, FSDPModule)), self._threads.restored():
+                self._threads.use(inputs["input_ids"].numel())
+                model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens, **how)
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"a batch of {len(images)} images does not fit into the memory of {model.device}: "
@@ -204,27 +218,36 @@ class TransformersEngine:
         finally:
             for speaker, configuration in zip(speakers, own, strict=True):
                 speaker.generation_config = configuration
-        return output[:, inputs["input_ids"].shape[1] :]
 
-    def _completions(self, answers: torch.Tensor, chooser: Chooser, seconds: float, pieces: bool) -> list[Completion]:
+    def _completions(self, writer: Writer, seconds: float, pieces: bool) -> list[Completion]:
         tokenizer = self.loaded.processor.tokenizer
-        logprobs_BN = chooser.logprobs.tolist()
-        allowed_BN = None if chooser.allowed is None else chooser.allowed.tolist()
+        logprobs = writer.logprobs()
+        allowed = writer.allowed()
         completions = []
-        for k, ids in enumerate(answers.tolist()):
-            end = next((n for n, token in enumerate(ids) if token in self._ends), None)
-            count = len(ids) if end is None else end + 1
-            text = decode(tokenizer, ids[:count])
-            logs = logprobs_BN[k][:count]
-            allowed = allowed_BN and allowed_BN[k]
+        for k, draft in enumerate(writer.drafts):
+            text = decode(tokenizer, draft.ids)
+            said = draft.ids[: len(draft.ids) - (draft.ended == "stop")]
+            logs = logprobs[k]
             completions.append(
                 Completion(
                     text=text,
-                    tokens=count,
-                    finish_reason="length" if end is None else "stop",
+                    tokens=len(draft.ids),
+                    finish_reason=draft.ended,
                     seconds=seconds,
-                    logprobs=LogProbs(sum(logs), sum(logs) / count),
-                    pieces=pieces_of(tokenizer, ids[:end], text, logs, allowed) if pieces else None,
+                    logprobs=LogProbs(sum(logs), sum(logs) / len(logs)),
+                    pieces=pieces_of(tokenizer, said, text, logs, allowed[k] if allowed else None) if pieces else None,
+                    passes=draft.passes,
                 )
             )
         return completions
+
+
+class _Recorder(LogitsProcessor):  # type: ignore[misc]
+    """Keeps the scores (B, V) of the first new token."""
+
+    scores: torch.Tensor
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores unchanged."""
+        self.scores = scores
+        return scores

@@ -27,6 +27,8 @@ def prediction_line(reading: Reading, model: str, *, logprobs: bool = False) -> 
         "finish_reason": completion.finish_reason,
         "tokens": completion.tokens,
     }
+    if completion.passes is not None:
+        line["passes"] = completion.passes
     if logprobs and completion.logprobs is not None:
         line["logprobs"] = {key: round(value, 6) for key, value in dataclasses.asdict(completion.logprobs).items()}
     if reading.parsed.graph.object_scores is not None:

@@ -243,6 +243,7 @@ class Reader:
             tokens=sum(answer.tokens for answer in given),
             finish_reason="stop" if all(answer.finish_reason == "stop" for answer in given) else "length",
             seconds=sum(answer.seconds for answer in given),
+            passes=sum(answer.passes or 0 for answer in given) or None,
         )
         return Reading(picture, frame, completion, Parsed(graph) if len(graph) else parsed[0], tuple(given))
 

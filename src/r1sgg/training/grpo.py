@@ -56,7 +56,8 @@ class GraphTrainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
         if self.guided is None:
             return super()._generate_single_turn(*args, **kwargs)
-        with self.guided.applied(self.accelerator.unwrap_model(self.model_wrapped), self._frames):
+        model = self.accelerator.unwrap_model(self.model_wrapped)
+        with self.accelerator.autocast(), self.guided.applied(model, self._frames):
             return super()._generate_single_turn(*args, **kwargs)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ Read from the source of TRL 1.16 and tested on a tiny model (tests/training/test
   with a schema, under which a single token may have almost no probability.
 
 With `guide: true` sampled completions are valid graphs: by one guide per completion with rollouts by transformers, by a
-JSON schema with vLLM.
+JSON schema with vLLM. With transformers the completions are written by `r1sgg.inference.decoding`, which skips the
+tokens that the guide leaves no choice in.
 """
 
 from __future__ import annotations
@@ -30,12 +31,16 @@ from r1sgg.graph.text import Frame
 from r1sgg.inference.reader import guide_spec
 
 if TYPE_CHECKING:
+    from r1sgg.guiding.guide import Guide
+    from r1sgg.guiding.processor import GuideLogitsProcessor
     from r1sgg.guiding.table import TokenTable
+    from r1sgg.inference.threads import Threads
     from r1sgg.models.families import Checkpoint
 
 _log = logging.getLogger(__name__)
 
 _SCHEMA = "structured_outputs"
+_WARPERS = ("Temperature", "TopK", "TopP", "MinP")  # what looks at the scores alone
 
 
 @dataclass
@@ -79,16 +84,66 @@ class GuidedRollouts:
 
         from r1sgg.guiding.guide import Guide
         from r1sgg.guiding.processor import GuideLogitsProcessor
+        from r1sgg.inference.layers import suits
+        from r1sgg.inference.threads import Threads
 
         specs = [guide_spec(self._checkpoint.settings, frame, self._tokens) for frame in frames]
         guides = [Guide(self._table, spec, self._tokens) for spec in specs]
-        processors = LogitsProcessorList([GuideLogitsProcessor(guides)])
+        processor = GuideLogitsProcessor(guides)
+        threads = Threads(model)
+        more: dict[str, Any] = {"logits_processor": LogitsProcessorList([processor])}
+        if suits(model):
+            more["custom_generate"] = partial(_write, guides, processor, threads, self._tokens)
         # TRL's call of `generate` passes no logits processors: an attribute of the instance hides the class's method
-        model.generate = partial(model.generate, logits_processor=processors)
+        model.generate = partial(model.generate, **more)
         try:
-            yield
+            with threads.restored():
+                yield
         finally:
             del model.generate
+
+
+def _write(
+    guides: Sequence[Guide],
+    processor: GuideLogitsProcessor,
+    threads: Threads,
+    tokens: int,
+    model: Any,
+    input_ids: Any,
+    logits_processor: Sequence[Any],
+    stopping_criteria: Any,
+    generation_config: Any,
+    **kwargs: Any,
+) -> Any:
+    """Generate guided completions in few passes (transformers' `custom_generate`).
+
+    Where an option looks at the tokens so far, transformers' own loop writes them.
+    """
+    import transformers
+
+    from r1sgg.inference.choosing import Multinomial
+    from r1sgg.inference.decoding import Decoding
+    from r1sgg.inference.writing import Writer
+
+    warpers, suppressed, others = [], [], []
+    for one in logits_processor:
+        if isinstance(one, transformers.SuppressTokensLogitsProcessor):
+            suppressed += one.suppress_tokens.tolist()
+        elif isinstance(one, tuple(getattr(transformers, f"{name}LogitsWarper") for name in _WARPERS)):
+            warpers.append(one)
+        elif one is not processor:
+            others.append(one)
+    if others:
+        return model._sample(
+            input_ids,
+            logits_processor=logits_processor,
+            stopping_criteria=stopping_criteria,
+            generation_config=generation_config,
+            **kwargs,
+        )
+    draw = Multinomial(warpers, greedy=not generation_config.do_sample)
+    writer = Writer(draw, len(guides), (), tokens, suppressed, guides=guides, scores=False)
+    return Decoding(writer, threads)(model, input_ids, logits_processor, stopping_criteria, generation_config, **kwargs)
 
 
 def add_schema(arguments: Any, checkpoint: Checkpoint) -> None:

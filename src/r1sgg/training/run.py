@@ -28,6 +28,7 @@ from r1sgg.data.splits import describe
 from r1sgg.errors import ConfigError
 from r1sgg.files import locked, protected, refuse_inputs, write_json
 from r1sgg.graph.vocabulary import load_vocabulary
+from r1sgg.inference.threads import Threads
 from r1sgg.models.damage import load_weights
 from r1sgg.models.families import Checkpoint, load_checkpoint
 from r1sgg.models.finding import shipped
@@ -52,6 +53,8 @@ from r1sgg.training.stopping import StopOnSignal, Stopped
 from r1sgg.training.trackers import close_trackers, continue_trackers
 from r1sgg.training.upstream import require_internals
 from r1sgg.training.validation import Validation
+
+_TOKENS = 64  # of an image, its prompt and its graph, at least
 
 
 @dataclass
@@ -104,7 +107,9 @@ class Run:
         if trainer.is_world_process_zero():
             step = int(resumed.name.rpartition("-")[2]) if resumed else 0
             continue_trackers(self.folder, self.arguments, trainer.callback_handler.callbacks, step)
-        with self.stopping.installed():
+        threads = Threads(trainer.model)
+        with self.stopping.installed(), threads.restored():
+            threads.use(self.arguments.per_device_train_batch_size * _TOKENS)
             try:
                 trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
             except Stopped as stopped:

@@ -1,0 +1,183 @@
+"""The decoding loop against transformers' own, which reads a token at a time: same completions, same probabilities."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    MistralConfig,
+    Qwen2VLImageProcessor,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
+
+from r1sgg.graph.vocabulary import VG150
+from r1sgg.guiding.spec import GuideSpec
+from r1sgg.inference import hf, layers
+from r1sgg.inference.engine import Completion, Sampling
+from r1sgg.inference.hf import TransformersEngine
+from r1sgg.inference.layers import decoder_of, suits
+from r1sgg.miniature.tiny import CHAT_TEMPLATE, vision_token_ids
+from r1sgg.miniature.tokenizer import build_tokenizer
+from r1sgg.models.families import FAMILIES, LoadedModel, load_model
+
+from ..models.tiny_families import BUILDERS, LAYERS, build_llava_next
+
+SIZES = [(112, 112), (40, 90), (200, 64)]
+IMAGES = [
+    Image.fromarray(np.random.default_rng(k).integers(0, 255, (h, w, 3), dtype=np.uint8))
+    for k, (w, h) in enumerate(SIZES)
+]
+GUIDES = [
+    GuideSpec((1000, 1000), minify=True, max_objects=3),
+    GuideSpec((1000, 1000), VG150.objects, VG150.predicates, max_objects=4, max_relationships=5),
+    GuideSpec((112, 112), VG150.objects, (), answer_format="compact", max_objects=2, think=3),
+]
+SAMPLINGS = [Sampling(max_new_tokens=120), Sampling(temperature=1.0, max_new_tokens=120, seed=4)]
+
+
+def build_qwen3_vl_moe(folder: Path) -> Path:
+    """Layers with four experts of which two are asked."""
+    tokenizer = build_tokenizer()
+    torch.manual_seed(0)
+    text = {**LAYERS, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": len(tokenizer)}
+    text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "bos_token_id": None}
+    text |= {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    text["rope_parameters"] = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32}
+    vision |= {"deepstack_visual_indexes": [0], "num_position_embeddings": 64}
+    config = Qwen3VLMoeConfig(text_config=text, vision_config=vision, **vision_token_ids(tokenizer))
+    Qwen3VLMoeForConditionalGeneration(config).save_pretrained(folder)
+    images = Qwen2VLImageProcessor(size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280}, patch_size=16)
+    videos = Qwen3VLVideoProcessor(patch_size=16)
+    Qwen3VLProcessor(images, tokenizer, videos, chat_template=CHAT_TEMPLATE).save_pretrained(folder)
+    return folder
+
+
+ALL: dict[str, Callable[[Path], Path]] = {**BUILDERS, "qwen3_vl_moe": build_qwen3_vl_moe}
+
+
+@pytest.fixture(scope="module", params=list(ALL))
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    if request.param == "smolvlm" and not find_spec("num2words"):
+        pytest.skip("the processor of SmolVLM2 needs the package num2words")
+    model = load_model(ALL[request.param](tmp_path_factory.mktemp(request.param)), device="cpu")
+    sharpen(model)
+    return model
+
+
+def sharpen(loaded: LoadedModel) -> None:
+    """Let attention look at single tokens; with fresh weights a wrong position would change nothing."""
+    with torch.no_grad():
+        for layer in decoder_of(loaded.model).layers:
+            for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+                getattr(layer.self_attn, name).weight.mul_(12)
+
+
+def both(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, sampling: Sampling, guides: list[GuideSpec] | None
+) -> tuple[list[Completion], list[Completion]]:
+    """The loop's completions, and those of transformers' loop."""
+    chats = [loaded.messages(image.size) for image in IMAGES]
+    engine = TransformersEngine(loaded)
+    assert suits(loaded.model)
+    ours = engine.generate(IMAGES, chats, sampling, ["a", "b", "c"], guides=guides, pieces=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(hf, "suits", lambda model: False)
+        theirs = engine.generate(IMAGES, chats, sampling, ["a", "b", "c"], guides=guides, pieces=True)
+    return ours, theirs
+
+
+def agree(ours: list[Completion], theirs: list[Completion]) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one.text, one.tokens, one.finish_reason) == (other.text, other.tokens, other.finish_reason)
+        assert other.passes == other.tokens
+        assert one.pieces is not None
+        assert other.pieces is not None
+        for piece, expected in zip(one.pieces, other.pieces, strict=True):
+            assert piece.text == expected.text
+            assert piece.logprob == pytest.approx(expected.logprob, abs=2e-5)
+            assert piece.allowed == pytest.approx(expected.allowed, abs=2e-5)
+
+
+def test_every_family_is_tested() -> None:
+    assert {kind for family in FAMILIES for kind in family.model_types} == set(ALL)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("guides", [GUIDES, GUIDES[1:2] * 3])
+def test_guided_completions_are_those_of_single_steps_in_fewer_passes(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, sampling: Sampling, guides: list[GuideSpec]
+) -> None:
+    ours, theirs = both(loaded, monkeypatch, sampling, guides)
+    agree(ours, theirs)
+    opening = guides[0] != guides[1]  # beginnings that differ are not read with the prompt
+    for one in ours:
+        assert one.pieces is not None
+        assert one.passes is not None
+        forced = sum(piece.allowed == 0 for piece in one.pieces) + 1  # the end of the turn is no piece
+        assert one.passes == one.tokens - forced + 1 + opening
+
+
+def test_free_completions_are_those_of_single_steps(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "_ROOM", 3)  # the cache grows again and again
+    for sampling in SAMPLINGS:
+        ours, theirs = both(loaded, monkeypatch, sampling, None)
+        agree(ours, theirs)
+        assert [one.passes for one in ours] == [one.tokens for one in ours]
+
+
+def test_images_leave_the_batch_one_after_another(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one ends early, so that the last one takes its place in the cache."""
+    short, medium = (GuideSpec((100, 100), ("man",), (), count, 0, "compact") for count in (1, 2))
+    ours, theirs = both(loaded, monkeypatch, SAMPLINGS[1], [short, GUIDES[1], medium])
+    agree(ours, theirs)
+    first, *others = (one.passes or 0 for one in ours)
+    assert first < max(others)
+
+
+# ---------------------------------------------------------------- what the loop is not for
+
+
+@pytest.fixture(scope="module")
+def sliding(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """LLaVA-NeXT with a Mistral whose attention sees the last 24 tokens."""
+    folder = build_llava_next(tmp_path_factory.mktemp("sliding"))
+    config = LlavaNextConfig.from_pretrained(folder)
+    llama = config.text_config
+    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    more = ("num_key_value_heads", "eos_token_id", "pad_token_id", "bos_token_id")
+    shape = {name: getattr(llama, name) for name in (*names, *more)}
+    config.text_config = MistralConfig(**shape, sliding_window=24)
+    torch.manual_seed(0)
+    LlavaNextForConditionalGeneration(config).save_pretrained(folder)
+    return load_model(folder, device="cpu")
+
+
+def test_a_model_of_another_kind_is_left_to_transformers(sliding: LoadedModel) -> None:
+    assert not suits(sliding.model)
+    chats = [sliding.messages(image.size) for image in IMAGES]
+    answers = TransformersEngine(sliding).generate(IMAGES, chats, SAMPLINGS[1], guides=GUIDES)
+    assert [answer.finish_reason for answer in answers] == ["stop"] * 3
+    assert [answer.passes for answer in answers] == [answer.tokens for answer in answers]
+
+
+def test_weights_that_are_elsewhere_are_left_to_transformers(tiny: LoadedModel) -> None:
+    assert suits(tiny.model)
+    weight = next(tiny.model.parameters())
+    weight.ds_id = 0  # as DeepSpeed marks what it has spread
+    assert not suits(tiny.model)
+    del weight.ds_id
+    decoder = decoder_of(tiny.model)
+    decoder.rotary_emb.rope_type = "dynamic"
+    assert not suits(tiny.model)
+    decoder.rotary_emb.rope_type = "default"
+    assert suits(tiny.model)
