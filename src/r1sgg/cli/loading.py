@@ -45,6 +45,10 @@ Vocabulary = Annotated[
     ),
 ]
 Format = Annotated[str | None, typer.Option("--answer-format", help="json or compact; else as the checkpoint says.")]
+CutLoops = Annotated[
+    bool,
+    typer.Option("--cut-loops/--no-cut-loops", help="End free answers that repeat themselves (--engine hf)."),
+]
 Guide = Annotated[bool, typer.Option("--guide", help="Hold answers to whole, valid graphs; adds scores.")]
 Samples = Annotated[int, typer.Option(min=1, help="Answers for each image, merged into one graph with scores.")]
 Scores = Annotated[bool, typer.Option("--scores", help="Add a confidence to each object and relationship.")]

@@ -90,7 +90,7 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
         try:
             reader = models.reader(model.strip() or opening.model, prompt, _vocabulary(names, folder))
             reading: Reading | None = None
-            sampling = Sampling(temperature, max_new_tokens=max_new_tokens)
+            sampling = Sampling(temperature, max_new_tokens=max_new_tokens, cut_loops=True)
             for reading in reader.stream(upright_rgb(image), sampling, guide=guide):
                 yield stage(reading.image, reading.graph, "writing ..."), None, reading.completion.text
             if reading is not None:

@@ -81,7 +81,7 @@ class How:
     temperature: Annotated[float, Query(ge=0, le=2, description="0 is greedy; several samples need more.")] = 0.0
 
     def options(self, most_tokens: int) -> Options:
-        return Options(Sampling(self.temperature, max_new_tokens=most_tokens), self.guide, self.samples)
+        return Options(Sampling(self.temperature, max_new_tokens=most_tokens, cut_loops=True), self.guide, self.samples)
 
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {

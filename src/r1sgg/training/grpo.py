@@ -18,6 +18,7 @@ from transformers import AutoConfig
 from trl import GRPOConfig, GRPOTrainer
 
 from r1sgg.errors import ConfigError, require
+from r1sgg.inference.threads import Threads
 from r1sgg.judging.labels import load_similarity
 from r1sgg.models.families import suppressed_token_ids
 from r1sgg.rewards.adapters import trl_rewards
@@ -26,7 +27,13 @@ from r1sgg.training.checkpoints import KeepsWork
 from r1sgg.training.logs import CompletionsLog
 from r1sgg.training.parts import PartOptions, prepare_parts
 from r1sgg.training.recipe import RewardOptions
-from r1sgg.training.rollouts import GuidedRollouts, RolloutOptions, hold_to_schema, settle_correction
+from r1sgg.training.rollouts import (
+    GuidedRollouts,
+    RolloutOptions,
+    cutting_loops,
+    hold_to_schema,
+    settle_correction,
+)
 from r1sgg.training.run import prepare
 
 
@@ -34,6 +41,7 @@ class GraphTrainer(KeepsWork, GRPOTrainer):  # type: ignore[misc]
     """TRL's trainer, whose checkpoints hold the rollouts that wait for their steps, and whose rollouts are watched."""
 
     guided: GuidedRollouts | None = None
+    cut_loops = False
 
     def progress(self) -> dict[str, Any]:
         """See `KeepsWork`: rollouts are sampled once for `steps_per_generation * num_iterations` steps."""
@@ -48,11 +56,22 @@ class GraphTrainer(KeepsWork, GRPOTrainer):  # type: ignore[misc]
             self._buffered_inputs = [send_to_device(part, self.args.device) for part in progress["rollouts"]]
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        if self.guided is None:
+        if self.use_vllm:
             return super()._generate_single_turn(*args, **kwargs)
         model = self.accelerator.unwrap_model(self.model_wrapped)
-        with self.accelerator.autocast(), self.guided.held(model, self._frames):
-            return super()._generate_single_turn(*args, **kwargs)
+        threads = Threads(model)
+        with threads.restored():
+            threads.use(len(self._frames))
+            if self.guided is not None:
+                with self.accelerator.autocast(), self.guided.held(model, self._frames, threads):
+                    return super()._generate_single_turn(*args, **kwargs)
+            if not self.cut_loops:
+                return super()._generate_single_turn(*args, **kwargs)
+            with cutting_loops(model, self._tokenizer) as cut:
+                completions, logprobs = super()._generate_single_turn(*args, **kwargs)
+            for row, length in cut.items():
+                del completions[row][length:]
+            return completions, logprobs
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._frames = [tuple(row["frame"]) for row in inputs]
@@ -80,9 +99,11 @@ def train_grpo(config: Path | None, arguments: Sequence[str]) -> int:
             "use_transformers_continuous_batching: expected false, found true; TRL's continuous batching generates "
             "without the images"
         )
+    guide, cut_loops = run.recipe.option(RolloutOptions).guide, run.recipe.option(RolloutOptions).cut_loops
+    if cut_loops and run.arguments.use_vllm:
+        raise ConfigError("cut_loops: expected false with use_vllm, found true; vLLM's answers can't be cut")
     if run.arguments.use_vllm:
         require("vllm", "vllm")
-    guide = run.recipe.option(RolloutOptions).guide
     if guide and run.arguments.use_vllm:
         hold_to_schema(run.arguments, run.checkpoint)
     settle_correction(run.arguments, run.recipe.chosen)
@@ -109,6 +130,7 @@ def train_grpo(config: Path | None, arguments: Sequence[str]) -> int:
         **parts.arguments,
     )
     parts.freeze(trainer.model)
+    trainer.cut_loops = cut_loops
     if guide and not run.arguments.use_vllm:
         tokens = run.arguments.max_completion_length
         trainer.guided = GuidedRollouts(run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed)

@@ -48,6 +48,7 @@ class RolloutOptions:
     """How answers are sampled, beside TRL's options."""
 
     guide: bool = field(default=False, metadata={"help": "Hold sampled answers to whole, valid graphs."})
+    cut_loops: bool = field(default=False, metadata={"help": "End sampled answers that repeat themselves (no vLLM)."})
 
 
 class GuidedRollouts:
@@ -70,7 +71,7 @@ class GuidedRollouts:
         return TokenTable.of(self._checkpoint.processor.tokenizer, self._end, self._suppressed)
 
     @contextmanager
-    def held(self, model: Any, frames: Sequence[Frame]) -> Iterator[None]:
+    def held(self, model: Any, frames: Sequence[Frame], threads: Threads) -> Iterator[None]:
         """Within it, the next call of `model.generate` answers images with these frames.
 
         Raises:
@@ -81,19 +82,16 @@ class GuidedRollouts:
         from r1sgg.guiding.guide import Guide
         from r1sgg.guiding.processor import GuideLogitsProcessor
         from r1sgg.inference.layers import suits
-        from r1sgg.inference.threads import Threads
 
         specs = [guide_spec(self._checkpoint.settings, frame, self._tokens) for frame in frames]
         guides = [Guide(self._table, spec, self._tokens) for spec in specs]
         processor = GuideLogitsProcessor(guides)
-        threads = Threads(model)
         more: dict[str, Any] = {"logits_processor": LogitsProcessorList([processor])}
         if suits(model):
             more["custom_generate"] = partial(_write, guides, processor, threads, self._tokens)
         model.generate = partial(model.generate, **more)  # TRL's call has no place for it
         try:
-            with threads.restored():
-                yield
+            yield
         finally:
             del model.generate
 
@@ -136,6 +134,43 @@ def _write(
     draw = Multinomial(warpers, greedy=not generation_config.do_sample)
     writer = Writer(draw, len(guides), (), tokens, suppressed, guides=guides, scores=False)
     return Decoding(writer, threads)(model, input_ids, logits_processor, stopping_criteria, generation_config, **kwargs)
+
+
+@contextmanager
+def cutting_loops(model: Any, tokenizer: Any) -> Iterator[dict[int, int]]:
+    """Within it, the next call of `model.generate` ends answers that repeat themselves.
+
+    Yields:
+        Of each row that was cut, how many tokens its answer has; what `generate` puts behind them is padding.
+    """
+    import torch
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    from r1sgg.inference.loops import LoopWatch
+    from r1sgg.inference.pieces import decode
+
+    cut: dict[int, int] = {}
+    watches: list[LoopWatch] = []
+    begin = 0
+
+    class Loops(StoppingCriteria):  # type: ignore[misc]
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+            nonlocal begin
+            if not watches:
+                begin = input_ids.shape[1] - 1
+                watches.extend(LoopWatch(partial(decode, tokenizer)) for _ in input_ids)
+            written = input_ids.shape[1] - begin
+            if watches[0].due(written):
+                for row, (watch, ids) in enumerate(zip(watches, input_ids[:, begin:].tolist(), strict=True)):
+                    if row not in cut and tokenizer.eos_token_id not in ids and watch.loops(ids):
+                        cut[row] = written
+            return torch.tensor([row in cut for row in range(len(input_ids))], device=input_ids.device)
+
+    model.generate = partial(model.generate, stopping_criteria=StoppingCriteriaList([Loops()]))
+    try:
+        yield cut
+    finally:
+        del model.generate
 
 
 def hold_to_schema(arguments: Any, checkpoint: Checkpoint) -> None:
