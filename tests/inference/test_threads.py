@@ -74,6 +74,23 @@ def test_prompts_get_more_threads_than_tokens_and_the_number_is_put_back(
     assert torch.get_num_threads() == 4
 
 
+@pytest.mark.usefixtures("four_cores")
+def test_a_number_that_was_chosen_here_is_not_the_user_s(tiny: LoadedModel) -> None:
+    """Generation inside of training, which has its own number."""
+    outer = Threads(tiny.model)
+    with outer.restored():
+        outer.use(2000)
+        assert torch.get_num_threads() == 4
+        torch.set_num_threads(3)
+        assert chosen_by_user() is None
+        inner = Threads(tiny.model)
+        with inner.restored():
+            inner.use(1)
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == 4
+
+
 def test_threads_are_an_option_of_transformers_only() -> None:
     with pytest.raises(ConfigError, match="--threads 2: this option is for --engine hf, not vllm"):
         Opening("tiny", "vllm", threads=2)

@@ -12,14 +12,14 @@ def iou(a, b):
     return round(inter / union, 9) if union > 0 else 0.0
 
 
-def firsts(graph, order=None):
-    """For each object the first one of its class that it overlaps by 0.9, itself if there is none."""
+def firsts(graph, order=None, least=0.9):
+    """For each object the first one of its class that it overlaps by so much, itself if there is none."""
     first = {}
     for k in range(len(graph)) if order is None else order:
         same = [
             j
             for j in first
-            if first[j] == j and graph.labels[j] == graph.labels[k] and iou(graph.boxes[j], graph.boxes[k]) >= 0.9
+            if first[j] == j and graph.labels[j] == graph.labels[k] and iou(graph.boxes[j], graph.boxes[k]) >= least
         ]
         first[k] = same[0] if same else k
     return first
@@ -35,26 +35,27 @@ class Judgement:
     def __init__(self, truth, graph, claims=True):
         self.truth, self.graph, self.claims = truth, graph, claims
         order = ranked(len(graph), graph.object_scores)
-        self.true_first, first = firsts(truth), firsts(graph, order)
+        self.true_first, first = firsts(truth, least=0.85), firsts(graph, order)
         things = [t for t in self.true_first if self.true_first[t] == t]
         candidates = [p for p in order if first[p] == p]
-        claimant = {}
+        taker = {}
         for p in candidates:
-            free = [t for t in things if t not in claimant and self.same(t, p)]
+            free = [t for t in range(len(truth)) if t not in taker and self.same(t, p)]
             if free:
-                claimant[max(free, key=lambda t: (self.overlap(t, p), -t))] = p
+                taker[max(free, key=lambda t: (self.overlap(t, p), -t))] = p
+        claimant, self.unit = {}, {}
+        for t, p in taker.items():
+            self.unit[p] = claimant.setdefault(self.true_first[t], p)
         for t in things:
-            if t not in claimant:
-                takers = [p for p in candidates if self.same(t, p)]
-                if takers:
-                    claimant[t] = takers[0]
-        self.unit = {}
+            members = [m for m in self.true_first if self.true_first[m] == t]
+            takers = [p for p in candidates if any(self.same(m, p) for m in members)]
+            if t not in claimant and takers:
+                claimant[t] = self.unit[takers[0]]
         for p in candidates:
-            self.unit[p] = p
-            if p not in claimant.values():
-                overlapped = [t for t in things if self.same(t, p)]
-                if overlapped:
-                    self.unit[p] = claimant[max(overlapped, key=lambda t: (self.overlap(t, p), -t))]
+            overlapped = [t for t in range(len(truth)) if self.same(t, p)]
+            if p not in self.unit:
+                best = max(overlapped, key=lambda t: (self.overlap(t, p), -t), default=None)
+                self.unit[p] = p if best is None else claimant[self.true_first[best]]
         self.unit = {p: self.unit[first[p]] for p in first}
         self.claimant = {t: claimant.get(self.true_first[t]) for t in self.true_first}
         self.order = ranked(len(graph.pairs), graph.triplet_scores)

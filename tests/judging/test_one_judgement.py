@@ -118,7 +118,8 @@ def test_rewards_metrics_and_loops_agree(seed: int) -> None:
         assert ratio(row["repeats"], row["counted"]) == close(want["duplicates"])
         assert ratio(row["true_positives"], row["distinct_true"]) == close(want["recall"])
         if not truth.pairs:
-            assert all(terms[name] is None for name in names)
+            assert all(terms[name] is None for name in names if name != "triplet_f1")
+            assert terms["triplet_f1"] == (0.0 if graph.pairs else None)  # relations where none is true
             continue
         assert terms["hard_recall"] == close(loops.recall()) == close(figures_recall(results[k].match.ranks_ng))
         assert figures_recall(results[k].match.ranks) == close(loops.recall(constraint=True))

@@ -60,8 +60,8 @@ def test_objects_without_relations_are_matched_as_ap_matches_them(truth: SceneGr
     judgement = compare(*bare)
     partners = list(judgement.object_partners.values())
     assert len(set(partners)) == len(partners)
-    claimants = set(judge(bare[:1], bare[1:]).evidence.claims.claimant.tolist())
-    assert [s == "matched" for s in judgement.object_statuses] == [k in claimants for k in range(len(graph))]
+    takers = set(judge(bare[:1], bare[1:]).evidence.claims.taker.tolist())
+    assert [s == "matched" for s in judgement.object_statuses] == [k in takers for k in range(len(graph))]
 
 
 def test_gold_is_all_found_and_nothing_is_all_missed() -> None:

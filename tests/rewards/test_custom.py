@@ -99,6 +99,9 @@ def test_score_and_every_adapter_take_it(rewards: Path) -> None:
         ("import nothing_of_that_name\n", r"my_rewards.py:1: ModuleNotFoundError: No module named 'nothing_of"),
         ("x = 1\n\n\ndef term(evidence):\n    return evidence.no_such\n", r"my_rewards.py:5: AttributeError: "),
         ("def term(evidence):\n    return {}[1]\n", r"my_rewards.py:2: KeyError: 1"),
+        ("def term(evidence):\n    raise ValueError('a\\nb')\n", r"my_rewards.py:2: ValueError: a b"),
+        ("import sys\nsys.exit(3)\n", r"my_rewards.py:2: SystemExit: 3"),
+        ("def term(evidence, more):\n    return 1\n", r"my_rewards.py: TypeError: term\(\) missing 1 required"),
         ("def other(evidence):\n    return 1\n", r"expected a function 'term', found other"),
         ("term = 3\n", r"expected a function 'term', found none"),
         (
@@ -106,7 +109,10 @@ def test_score_and_every_adapter_take_it(rewards: Path) -> None:
             r"expected 1 numbers, one per completion, found an array of shape \(\)",
         ),
         ("def term(evidence):\n    return ['a']\n", r"expected 1 numbers, found \['a'\]"),
-        ("def term(evidence):\n    return [float('inf')]\n", r"expected finite numbers"),
+        (
+            "def term(evidence):\n    return [float('inf')]\n",
+            r"my_rewards.py:1\): expected numbers from -1e\+06 to 1e\+06",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_place(rewards: Path, source: str, said: str) -> None:
@@ -128,7 +134,9 @@ def test_what_is_no_reward_is_one_sentence(rewards: Path) -> None:
         with pytest.raises(ConfigError, match=said):
             Rubric.of(given)
     (rewards / "mine.py").write_text("def format(evidence):\n    return [1.0] * len(evidence)\n")
-    with pytest.raises(ConfigError, match="expected a name of its own, found that of a term of this package"):
+    with pytest.raises(
+        ConfigError, match="expected a name of its own, found that of a term or of a field of the results"
+    ):
         Rubric.of("mine.py:format")
     with pytest.raises(DeprecationWarning, match=r"Rubric.named is now Rubric.of"):
         Rubric.named("paper-v1")

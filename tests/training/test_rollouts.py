@@ -159,6 +159,22 @@ def test_guided_rollouts_are_whole_graphs_and_train(
         train(r1sgg, tmp_path / "short", **{**options, "max_completion_length": 4})
 
 
+def test_rollouts_that_repeat_themselves_are_cut_where_that_is_asked_for(
+    r1sgg: Command, tmp_path: Path, outputs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("vowels", monkeypatch)
+    monkeypatch.setattr("r1sgg.inference.loops.LoopWatch.loops", lambda self, ids: ids[0] % 2 == 0)
+    for cut in (False, True):
+        train(r1sgg, tmp_path / str(cut), use_vllm=False, cut_loops=cut, max_completion_length=40)
+    whole, shorter = (batch["completion_mask"].sum(1).tolist() for batch in outputs)
+    assert set(whole) == {40}
+    first = [ids[0] % 2 for ids in outputs[1]["completion_ids"].tolist()]
+    assert {0, 1} == set(first), "some of the rows are cut"
+    assert shorter == [40 if odd else 16 for odd in first]
+    with pytest.raises(ConfigError, match="cut_loops: expected false with use_vllm"):
+        train(r1sgg, tmp_path / "vllm", cut_loops=True)
+
+
 def test_with_vllm_a_guide_is_a_schema_and_the_correction_is_off(
     r1sgg: Command, tmp_path: Path, vllm: type[Sampler], outputs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def generate(
     vocabulary: loading.Vocabulary = None,
     answer_format: loading.Format = None,
     guide: loading.Guide = False,
+    cut_loops: loading.CutLoops = False,
     samples: loading.Samples = 1,
     scores: loading.Scores = False,
     max_pixels: loading.MaxPixels = None,
@@ -73,11 +74,13 @@ def generate(
 
     if ray is None and workers is not None:
         raise ConfigError("--workers: expected --ray ADDRESS too, because without Ray there is one model")
+    if cut_loops and not engine.startswith("hf"):
+        raise ConfigError(f"--cut-loops: this option is for --engine hf, not {engine}")
     options = loading.prompt_options(prompt, vocabulary, answer_format, guide=guide)
     opening = Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, threads=threads, **options)
     habits = opening.spec.habits
     job = Job(
-        Sampling(temperature, top_p, top_k, max_new_tokens, seed),
+        Sampling(temperature, top_p, top_k, max_new_tokens, seed, cut_loops),
         guide=guide,
         samples=samples,
         scores=scores,

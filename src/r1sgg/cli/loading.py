@@ -43,6 +43,10 @@ Vocabulary = Annotated[
     typer.Option(help="Vocabulary of a closed prompt and of the guide: vg150 (default of a closed prompt), psg, FILE."),
 ]
 Format = Annotated[str | None, typer.Option("--answer-format", help="json or compact; default: the checkpoint's.")]
+CutLoops = Annotated[
+    bool,
+    typer.Option("--cut-loops/--no-cut-loops", help="Stop completions that repeat themselves (--engine hf)."),
+]
 Guide = Annotated[bool, typer.Option("--guide", help="Constrain decoding to valid graphs; adds scores.")]
 Samples = Annotated[int, typer.Option(min=1, help="Completions per image, merged into one graph with scores.")]
 Scores = Annotated[bool, typer.Option("--scores", help="Add a confidence to each object and relationship.")]

@@ -30,6 +30,7 @@ def predict(
     vocabulary: loading.Vocabulary = None,
     answer_format: loading.Format = None,
     guide: loading.Guide = False,
+    cut_loops: loading.CutLoops = True,
     samples: loading.Samples = 1,
     scores: loading.Scores = False,
     threshold: Annotated[
@@ -58,7 +59,7 @@ def predict(
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.reader import check_samples
 
-    sampling = Sampling(temperature, top_p, top_k, max_new_tokens, seed)
+    sampling = Sampling(temperature, top_p, top_k, max_new_tokens, seed, cut_loops)
     check_samples(samples, sampling)
     options = loading.prompt_options(prompt, vocabulary, answer_format, guide=guide)
     scores = scores or threshold is not None

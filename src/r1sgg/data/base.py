@@ -88,12 +88,13 @@ def _relative(image: Path, root: Path) -> str:
     return (image.relative_to(root) if image.is_relative_to(root) else image).as_posix()
 
 
-def read_ground_truth(path: Path) -> Iterator[Example]:
+def read_ground_truth(path: Path | str) -> Iterator[Example]:
     """Yield the examples of a ground-truth file in its order.
 
     Raises:
         InputError: see `example_of_record`; or an image_id is repeated.
     """
+    path = Path(path)
     seen: set[str] = set()
     for number, row in read_jsonl(path):
         example = example_of_record(row, f"{path}:{number}", path.parent)

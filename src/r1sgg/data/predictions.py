@@ -73,12 +73,13 @@ def _check_scores(rows: Sequence[Any], where: str) -> None:
             raise InputError(f"{where}[{k}].score", expected="a number from 0 to 1", found=short(score), hint=hint)
 
 
-def read_predictions(path: Path) -> Iterator[Prediction]:
+def read_predictions(path: Path | str) -> Iterator[Prediction]:
     """Yield the predictions of a file in its order.
 
     Raises:
         InputError: an unknown or missing key, a frame that is not two positive numbers, or a repeated image_id.
     """
+    path = Path(path)
     seen: set[str] = set()
     for number, row in read_jsonl(path):
         prediction = prediction_of_record(row, f"{path}:{number}")

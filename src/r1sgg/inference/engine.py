@@ -31,6 +31,7 @@ class Sampling:
         top_k: keep so many of the most probable tokens; 0 keeps all.
         max_new_tokens: longest answer.
         seed: with an image's key, it decides that image's draws, whatever else is in the batch.
+        cut_loops: end a free completion that repeats itself (`r1sgg.inference.loops`). Of the transformers engine only.
     """
 
     temperature: float = 0.0
@@ -38,6 +39,7 @@ class Sampling:
     top_k: int = 0
     max_new_tokens: int = 1024
     seed: int = 0
+    cut_loops: bool = False
 
     def __post_init__(self) -> None:
         for name, fine, expected in (
@@ -86,7 +88,8 @@ class Completion:
     Attributes:
         text: without special tokens.
         tokens: how many were generated, the end-of-turn token included.
-        finish_reason: "stop" (the model ended its turn) or "length" (it was cut off).
+        finish_reason: "stop" (the model ended its turn), "length" (it was cut off) or "loop" (it was cut off because it
+            repeated itself, see `Sampling.cut_loops`).
         seconds: wall time of its batch divided by the batch's size.
         logprobs: None where the engine does not give them.
         pieces: the tokens of `text` one by one, where they were asked for and the engine gives them.
@@ -164,6 +167,9 @@ def batches_by_size(sizes: Sequence[tuple[int, int]], batch_size: int) -> list[l
 
 def describe(sampling: Sampling) -> dict[str, Any]:
     """Sampling as JSON; a greedy run names only its length."""
-    if sampling.temperature == 0:
-        return {"temperature": 0.0, "max_new_tokens": sampling.max_new_tokens}
-    return {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "max_new_tokens", "seed")}
+    names = ["temperature", "max_new_tokens"]
+    if sampling.temperature > 0:
+        names += ["top_p", "top_k", "seed"]
+    if sampling.cut_loops:
+        names.append("cut_loops")
+    return {name: getattr(sampling, name) for name in names}

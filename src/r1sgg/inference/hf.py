@@ -7,6 +7,7 @@ and the model reads them together with what was drawn before them (`r1sgg.infere
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -112,6 +113,7 @@ class TransformersEngine:
             self._suppressed,
             guides=[self._guide(spec, sampling.max_new_tokens) for spec in guides],
             heard=heard,
+            decode=functools.partial(decode, self.loaded.processor.tokenizer) if sampling.cut_loops else None,
         )
         if suits(model):
             self._run(images, messages, sampling.max_new_tokens, custom_generate=Decoding(writer, self._threads))

@@ -241,7 +241,7 @@ class Reader:
         completion = Completion(
             text=text if len(graph) else given[0].text,
             tokens=sum(answer.tokens for answer in given),
-            finish_reason="stop" if all(answer.finish_reason == "stop" for answer in given) else "length",
+            finish_reason=next((a.finish_reason for a in given if a.finish_reason != "stop"), "stop"),
             seconds=sum(answer.seconds for answer in given),
             passes=sum(answer.passes or 0 for answer in given) or None,
         )

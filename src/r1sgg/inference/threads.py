@@ -23,9 +23,16 @@ GRAIN = 64_000_000
 _READING = 16  # reading a weight from memory takes as long as so many multiplications
 
 
+_before: int | None = None  # torch's number before `Threads` changed it, while it is changed
+
+
+def _found() -> int:
+    return torch.get_num_threads() if _before is None else _before
+
+
 def chosen_by_user() -> int | None:
     """The number of threads that somebody asked for; None where it is torch's own default."""
-    number: int = torch.get_num_threads()
+    number = _found()
     if os.environ.get("OMP_NUM_THREADS") or os.environ.get("MKL_NUM_THREADS"):
         return number
     cores = _usable_cores()
@@ -65,7 +72,7 @@ class Threads:
         self._weights = _layer_weights(model.config)
         self._on_cpu = model.device.type == "cpu"
         self._said = number or chosen_by_user()
-        self._most = torch.get_num_threads()
+        self._most = _found()
 
     def number(self, tokens: int) -> int:
         """How many threads a pass with so many tokens is computed with."""
@@ -79,9 +86,12 @@ class Threads:
     @contextmanager
     def restored(self) -> Iterator[None]:
         """Within it, `use` may change the number; afterwards it is what it was."""
-        before = torch.get_num_threads()
+        global _before
+        outer, now = _before, torch.get_num_threads()
+        _before = _found()
         try:
             yield
         finally:
-            if torch.get_num_threads() != before:
-                torch.set_num_threads(before)
+            _before = outer
+            if torch.get_num_threads() != now:
+                torch.set_num_threads(now)

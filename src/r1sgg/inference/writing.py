@@ -19,6 +19,7 @@ import torch
 
 from r1sgg.guiding.guide import Guide
 from r1sgg.inference.choosing import Draw, choose
+from r1sgg.inference.loops import LoopWatch
 
 
 @dataclass(slots=True)
@@ -31,7 +32,8 @@ class Draft:
         read: how many of them the model has read.
         scored: how many of them the model has predicted.
         passes: how many passes of the model it took part in.
-        ended: "stop", "length", or "" while it goes on.
+        ended: "stop", "length", "loop", or "" while it goes on.
+        watch: finds out whether a free completion repeats itself; None where nobody wants to know.
     """
 
     guide: Guide | None = None
@@ -40,6 +42,7 @@ class Draft:
     scored: int = 0
     passes: int = 0
     ended: str = ""
+    watch: LoopWatch | None = None
 
     def unread(self) -> list[int]:
         """The tokens that the model is to read next; the end of the turn is not read."""
@@ -68,6 +71,7 @@ class Writer:
         suppressed: tokens that are never chosen.
         guides: one for each completion, fresh; none where they are free.
         heard: called with the first completion's tokens after each pass; ends it by False.
+        decode: tokens -> text, where completions that repeat themselves are to be cut.
         scores: whether log-probabilities are wanted.
     """
 
@@ -81,9 +85,13 @@ class Writer:
         *,
         guides: Sequence[Guide] = (),
         heard: Callable[[list[int]], bool] | None = None,
+        decode: Callable[[list[int]], str] | None = None,
         scores: bool = True,
     ) -> None:
-        self.drafts = [Draft(guide) for guide in guides] if guides else [Draft() for _ in range(count)]
+        if guides:
+            self.drafts = [Draft(guide) for guide in guides]
+        else:
+            self.drafts = [Draft(watch=None if decode is None else LoopWatch(decode)) for _ in range(count)]
         self._draw, self._ends, self._most, self._heard, self._wanted = draw, frozenset(ends), most, heard, scores
         self._suppressed = torch.tensor(suppressed, dtype=torch.long)
         self._order: list[int] = []
@@ -161,6 +169,8 @@ class Writer:
             draft.ended = "stop"
         if len(draft.ids) >= self._most:
             draft.cut("length")
+        elif draft.watch is not None and draft.watch.loops(draft.ids):
+            draft.cut("loop")
 
     def _note(
         self,

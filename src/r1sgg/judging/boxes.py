@@ -14,7 +14,10 @@ IOU_THRESHOLD = 0.5
 """Two boxes are the same when they overlap at least this much."""
 
 SAME_OBJECT = 0.9
-"""Two objects of one class and one graph are the same object, declared twice, from this overlap on."""
+"""Two predicted objects of one class are the same object, declared twice, from this overlap on."""
+
+SAME_TRUE_OBJECT = 0.85
+"""The same for two true objects: lower, so that rounded coordinates never make one object of two that are annotated."""
 
 IOU_SLACK = 1e-9
 """An IoU of exactly 1/2 counts even where rounding left it a little below."""

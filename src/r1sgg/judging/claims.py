@@ -1,13 +1,14 @@
 """Claims: which predicted object each true object is, and which predicted objects were declared before.
 
-**Same object.** On either side, an object of the same class as an earlier one that overlaps it by `SAME_OBJECT` or more
-is that object, declared again. So is a predicted object that overlaps a true one of its class which another predicted
-object claims.
+**Same object.** An object of the same class as an earlier one that overlaps it by 0.9 or more is that object, declared
+again. Among true objects 0.85 is enough: coordinates are rounded in completions, and the ground truth must not lose.
+A predicted object that overlaps a true one of its class which another predicted object claims is declared again, too.
 
 **Claim.** Predicted objects take true ones of their class in turn, the best scored (or first) first: each takes the
 free one that it overlaps most, by at least one half, as AP does. A true object that is still free after that is claimed
 by the first predicted object of its class that overlaps it by one half. So a true object is claimed by at most one
-predicted object; a predicted one may claim several true ones that lie on each other.
+predicted object; a predicted one may claim several true ones that lie on each other. Where two true objects are the
+same, two predicted ones may take them: the second is the first, declared again.
 
 The triplets of an object declared again count as those of the first: they can be right, but they are on the same pair.
 Without that, a model that declares an object under a fresh id gets another predicate for the same pair past the graph
@@ -41,7 +42,7 @@ class Things(NamedTuple):
     twins: list[tuple[int, int]]
 
 
-def things(batch: Batch, plus_one: float = 0.0) -> Things:
+def things(batch: Batch, threshold: float = SAME_OBJECT, plus_one: float = 0.0) -> Things:
     """Find the objects that were declared again, in the order of rank."""
     rows, ranks = np.arange(len(batch.labels)), batch.object_ranks
     key = batch.owners * (int(batch.labels.max(initial=0)) + 1) + batch.labels
@@ -52,14 +53,14 @@ def things(batch: Batch, plus_one: float = 0.0) -> Things:
     sizes = np.diff(np.append(starts, len(order)))
     for start in starts[sizes > _LARGE].tolist():  # completions in a loop; the rest is compared all at once
         members = order[start : start + int(sizes[np.searchsorted(starts, start)])]
-        _declared_in_turn(batch, members, first, twins, plus_one)
+        _declared_in_turn(batch, members, first, twins, (threshold, plus_one))
     small = np.repeat(sizes <= _LARGE, sizes)
     close: list[tuple[int, int, int, int]] = []  # rank and row of the later, of the earlier
     for lag in range(1, int(sizes[sizes <= _LARGE].max(initial=0))):  # each object, and the one `lag` places before it
         places = np.flatnonzero((grouped[lag:] == grouped[:-lag]) & small[lag:])
         earlier, later = order[places], order[places + lag]
         a, b = batch.boxes[:, earlier], batch.boxes[:, later]
-        same = overlapping(BoxPairs(a, b, plus_one).iou, SAME_OBJECT)
+        same = overlapping(BoxPairs(a, b, plus_one).iou, threshold)
         if same.any():
             i, j = earlier[same], later[same]
             close += zip(ranks[j].tolist(), ranks[i].tolist(), j.tolist(), i.tolist(), strict=True)
@@ -71,7 +72,9 @@ def things(batch: Batch, plus_one: float = 0.0) -> Things:
     return Things(first, twins)
 
 
-def _declared_in_turn(batch: Batch, members: Ints, first: Ints, twins: list[tuple[int, int]], plus_one: float) -> None:
+def _declared_in_turn(
+    batch: Batch, members: Ints, first: Ints, twins: list[tuple[int, int]], settings: tuple[float, float]
+) -> None:
     """Do the same for a large group: compare each object with the first declarations before it only.
 
     Args:
@@ -79,8 +82,9 @@ def _declared_in_turn(batch: Batch, members: Ints, first: Ints, twins: list[tupl
         members: rows of one class and graph, best ranked first.
         first: is filled in.
         twins: gets a pair for each object whose very box an earlier one has.
-        plus_one: see `BoxPairs`.
+        settings: the threshold, and `plus_one` (see `BoxPairs`).
     """
+    threshold, plus_one = settings
     kept = np.empty(len(members), dtype=np.intp)
     count = 0
     seen: dict[bytes, int] = {}
@@ -91,7 +95,7 @@ def _declared_in_turn(batch: Batch, members: Ints, first: Ints, twins: list[tupl
             first[row] = first[twin]
             continue
         iou = BoxPairs(batch.boxes[:, kept[:count]], box[:, None], plus_one).iou
-        same = np.flatnonzero(overlapping(iou, SAME_OBJECT))
+        same = np.flatnonzero(overlapping(iou, threshold))
         if len(same):
             first[row] = kept[same[0]]
         else:
@@ -106,10 +110,12 @@ class Claims:
     Attributes:
         claimant: (N,) the predicted row that claims each true object, or -1.
         unit: (M,) the row of the predicted object that each one is: its own, or that of the first declaration.
+        taker: (N,) the predicted row that took each true object, one to one, or -1: two that are the same object, too.
     """
 
     claimant: Ints
     unit: Ints
+    taker: Ints
 
 
 def claim(true: Things, predicted: Things, ranks: Ints, left: Ints, right: Ints, iou: Array) -> Claims:
@@ -124,13 +130,15 @@ def claim(true: Things, predicted: Things, ranks: Ints, left: Ints, right: Ints,
         iou: (K,) their overlaps.
     """
     claimant = np.full(len(true.first), -1, dtype=np.intp)
+    taker = claimant.copy()
     unit = predicted.first.copy()
-    fresh = (true.first[left] == left) & (predicted.first[right] == right)
+    fresh = predicted.first[right] == right
     t, p, overlap = left[fresh], right[fresh], np.round(iou[fresh], _DIGITS)
-    alone = (np.bincount(t, minlength=len(true.first))[t] == 1) & (
+    thing = true.first[t]
+    alone = (np.bincount(thing, minlength=len(true.first))[thing] == 1) & (
         np.bincount(p, minlength=len(predicted.first))[p] == 1
     )
-    claimant[t[alone]] = p[alone]
+    claimant[thing[alone]] = taker[t[alone]] = p[alone]
     if not alone.all():
         t, p, overlap = t[~alone], p[~alone], overlap[~alone]
         order = np.lexsort((t, -overlap, ranks[p]))  # each predicted object in turn, its best true one first
@@ -141,14 +149,19 @@ def claim(true: Things, predicted: Things, ranks: Ints, left: Ints, right: Ints,
             if one not in taken and other not in busy:
                 taken[one] = other
                 busy.add(other)
+        first = true.first.tolist()
+        claimed: dict[int, int] = {}
+        for one, other in taken.items():  # what the truth declares again can be declared again
+            unit[other] = claimed.setdefault(first[one], other)
+            taker[one] = other
         for one, other in pairs:
-            taken.setdefault(one, other)
-        for one, other in taken.items():
+            claimed.setdefault(first[one], int(unit[other]))
+        for one, other in claimed.items():
             claimant[one] = other
         for one, other in reversed(pairs):  # the best one is written last
             if other not in busy:
-                unit[other] = taken[one]
-    return Claims(claimant[true.first], unit[predicted.first])
+                unit[other] = claimed[first[one]]
+    return Claims(claimant[true.first], unit[predicted.first], taker)
 
 
 def same_objects(first: SceneGraph, second: SceneGraph) -> list[tuple[int, int, float]]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from r1sgg.judging.assignment import Cells, Matched, match, one_to_one
 from r1sgg.judging.batch import Batch, Ints, ragged_pairs
-from r1sgg.judging.boxes import Array, Mask, overlapping
+from r1sgg.judging.boxes import SAME_TRUE_OBJECT, Array, Mask, overlapping
 from r1sgg.judging.claims import Claims, Things, claim, things
 from r1sgg.judging.labels import LabelTable
 from r1sgg.judging.twins import Pairs, settle
@@ -106,12 +106,12 @@ class Evidence:
     @cached_property
     def true_things(self) -> Things:
         """The true objects, those that the annotation holds twice as one."""
-        return things(self.true, self.rules.plus_one)
+        return things(self.true, SAME_TRUE_OBJECT, self.rules.plus_one)
 
     @cached_property
     def predicted_things(self) -> Things:
         """The predicted objects, those declared again as one."""
-        return things(self.predicted, self.rules.plus_one)
+        return things(self.predicted, plus_one=self.rules.plus_one)
 
     @cached_property
     def claims(self) -> Claims:
@@ -227,8 +227,8 @@ class Evidence:
         return _firsts(self.true_keys)
 
     @cached_property
-    def _repeated(self) -> tuple[Mask, Mask]:
-        """(R,) which predicted triplets repeat another one, and which of those the annotation repeats too.
+    def _repeated(self) -> tuple[Mask, Mask, Ints]:
+        """(R,) predicted triplets that repeat another one, those the annotation repeats too, and which one counts.
 
         Of triplets with equal content one counts: the first that is right, or else the first. As often as the
         annotation repeats what they find, the others are forgiven: they count neither as right nor as predicted.
@@ -238,7 +238,7 @@ class Evidence:
         keys = _keys(unit[p.subjects], p.predicates, unit[p.objects])
         none = np.zeros(len(keys), dtype=np.bool_)
         if not len(keys) or int(np.bincount(keys).max()) == 1:
-            return none, none
+            return none, none, np.arange(len(keys))
         right = none.copy()
         right[self.right[self.hits]] = True
         order = np.lexsort((p.triplet_ranks, ~right, keys))
@@ -248,7 +248,9 @@ class Evidence:
         allowed = np.zeros(int(keys.max()) + 1, dtype=np.intp)
         np.maximum.at(allowed, keys[self.right[self.hits]], again[self.left[self.hits]])
         forgiven = repeats & (_count_before(keys, p.triplet_ranks, repeats) < allowed[keys])
-        return repeats & ~forgiven, forgiven
+        keeper = np.empty(int(keys.max()) + 1, dtype=np.intp)
+        keeper[keys[~repeats]] = np.flatnonzero(~repeats)
+        return repeats & ~forgiven, forgiven, keeper[keys]
 
     @property
     def repeats(self) -> Mask:
@@ -259,6 +261,11 @@ class Evidence:
     def forgiven(self) -> Mask:
         """(R,) predicted triplets that repeat another one, as the annotation does."""
         return self._repeated[1]
+
+    @property
+    def _keeper(self) -> Ints:
+        """(R,) of the triplets with equal content the one that counts."""
+        return self._repeated[2]
 
     @cached_property
     def counted(self) -> Ints:
@@ -283,7 +290,7 @@ class Evidence:
         return partners
 
     def pair_up(self, allowed: Mask, values: Array) -> tuple[Ints, Ints, Array]:
-        """Pair distinct true triplets with predicted ones that are no repeats, so that the values' sum is largest.
+        """Pair triplets, those with equal content as one, so that the values' sum is largest.
 
         Args:
             allowed: (P,) pairs that may be taken.
@@ -292,12 +299,11 @@ class Evidence:
         Returns:
             True rows, predicted rows and values of the pairs taken.
         """
-        repeated = self.repeats | self.forgiven
-        places = np.flatnonzero(allowed & ~repeated[self.right] & (values > 0))
+        places = np.flatnonzero(allowed & (values > 0))
         first = np.full(int(self.true_keys.max(initial=-1)) + 1, -1, dtype=np.intp)
         first[self.true_keys[self.distinct_true]] = np.flatnonzero(self.distinct_true)
-        left, right = first[self.true_keys[self.left[places]]], self.right[places]
-        # true triplets with equal content are one row: keep the pair that is worth most
+        left, right = first[self.true_keys[self.left[places]]], self._keeper[self.right[places]]
+        # triplets with equal content are one row, on either side: keep the pair that is worth most
         order = np.lexsort((-values[places], right, left))
         best = order[_firsts(left[order] * (len(self.predicted.predicates) + 1) + right[order])]
         left, right, worth = left[best], right[best], values[places[best]]

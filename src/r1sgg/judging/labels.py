@@ -169,6 +169,7 @@ class _Numbering(dict[str, int]):
         return number
 
 
+_MOST_ALIKE = 0.9  # names that differ, such as "riding riding" for "riding", are never as good as equal ones
 _LEAST_RANGE = 1e-3  # avoids a division by zero for names that are similar to everything
 _MAX_ROWS, _MAX_COLUMNS = 2048, 8192  # 128 MB of cosines; a closed vocabulary needs 200 x 200
 
@@ -220,12 +221,12 @@ class LabelTable:
         """Return similarities rescaled so that a chance match has 0: (K,), (K,) -> (K,) in [0, 1].
 
         The chance level of a name is the mean of its cosines with `background`, plus two standard deviations; a cosine
-        becomes (cosine - level) / (1 - level), at least 0, and equal names have 1. A hub word is similar to everything
-        ("on back of" has a mean cosine of 0.87 with predicates), so its level is high and it scores about 0.
+        becomes (cosine - level) / (1 - level), at least 0 and at most 0.9; equal names have 1. A hub word is similar
+        to everything ("on back of" has a mean cosine of 0.87 with predicates): its level is high, its score about 0.
         """
         level = self._chance(background)[other]
         rescaled = (self.cosines(truth, other) - level) / np.maximum(1.0 - level, _LEAST_RANGE)
-        return np.where(truth == other, 1.0, np.clip(rescaled, 0.0, 1.0))
+        return np.where(truth == other, 1.0, np.clip(rescaled, 0.0, _MOST_ALIKE))
 
     def _chance(self, background: tuple[str, ...]) -> Array:
         levels = self._levels.get(background, np.zeros(0))

@@ -83,13 +83,13 @@ class Judgement:
 
     @functools.cached_property
     def object_partners(self) -> dict[int, int]:
-        """For predicted objects that are a true one, that one: the ends of paired relationships, then the claims."""
+        """Of predicted objects that are a true one, that one: the ends of paired triplets, then what they took."""
         partners: dict[int, int] = {}
         for j, i in self.partners.items():
             for made, true in zip(self.graph.pairs[j], self.truth.pairs[i], strict=True):
                 partners.setdefault(made, true)
         taken = set(partners.values())
-        for true, made in enumerate(self._evidence.claims.claimant.tolist()):
+        for true, made in enumerate(self._evidence.claims.taker.tolist()):
             if made >= 0 and made not in partners and true not in taken:
                 partners[made] = true
         return partners

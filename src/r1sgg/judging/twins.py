@@ -98,7 +98,12 @@ def _groups(block: Mask, left: list[list[int]], right: list[list[int]], most: in
         count = int(inside.sum())
         if math.comb(len(rows), count) * math.perm(len(columns), count) > 1:
             now = tuple((r, c) for r in rows for c in columns if block[r, c])
-            chosen = itertools.product(itertools.combinations(rows, count), itertools.permutations(columns, count))
+            # a generator, because `itertools.product` would first hold all permutations
+            chosen = (
+                (some, order)
+                for some in itertools.combinations(rows, count)
+                for order in itertools.permutations(columns, count)
+            )
             others = (tuple(zip(a, b, strict=True)) for a, b in itertools.islice(chosen, most))
             groups.append(_Group(rows, columns, [now, *others]))  # first, so that it stays where nothing earns more
     return groups

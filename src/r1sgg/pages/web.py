@@ -106,7 +106,7 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
         try:
             reader = models.reader(model.strip() or opening.model, prompt, _vocabulary(names, folder))
             reading: Reading | None = None
-            sampling = Sampling(temperature, max_new_tokens=max_new_tokens)
+            sampling = Sampling(temperature, max_new_tokens=max_new_tokens, cut_loops=True)
             picture = open_image(Path(image), where="the image")
             for reading in reader.stream(picture, sampling, guide=guide):
                 yield stage(reading.image, reading.graph, "writing ..."), None, reading.completion.text

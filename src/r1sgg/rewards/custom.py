@@ -27,6 +27,10 @@ from r1sgg.judging.boxes import Array
 from r1sgg.rewards.evidence import CompletionEvidence
 from r1sgg.rewards.terms import TERMS, Term
 
+_LARGEST = 1e6
+_HERE = Path(__file__).resolve()
+_TAKEN = frozenset(("image_id", "total", "issues", "explain", "error", "line"))  # fields beside the terms
+
 
 def weights_of(rewards: str | Mapping[str, Any]) -> dict[str, float]:
     """Terms and weights: a mapping, JSON text of one, or a single term of a file, with weight 1.
@@ -70,8 +74,10 @@ def load_term(name: str) -> Term:
             raise ConfigError(f"rewards: expected a term among {', '.join(TERMS)}, or FILE.py:FUNCTION, found {name!r}")
         return TERMS[name]
     place, _, function = name.rpartition(":")
-    if function in TERMS:
-        raise ConfigError(f"rewards: {name}: expected a name of its own, found that of a term of this package")
+    if function in TERMS or function in _TAKEN:
+        raise ConfigError(
+            f"rewards: {name}: expected a name of its own, found that of a term or of a field of the results"
+        )
     module = _module(place)
     found = getattr(module, function, None)
     if not callable(found):
@@ -104,6 +110,8 @@ class _Checked:
     def __init__(self, function: Any, name: str, place: str) -> None:
         self.function, self.name, self.place = function, name, place
         self.__name__ = name_of(name)
+        code = getattr(function, "__code__", None)
+        self._place = f"{name} ({code.co_filename}:{code.co_firstlineno})" if code is not None else name
         self.__doc__ = function.__doc__
 
     def __call__(self, evidence: CompletionEvidence) -> Array:
@@ -112,14 +120,17 @@ class _Checked:
         try:
             numbers = np.asarray(values, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"rewards: {self.name}: expected {len(evidence)} numbers, found {values!r}") from error
+            raise ConfigError(f"rewards: {self._place}: expected {len(evidence)} numbers, found {values!r}") from error
         if numbers.shape != (len(evidence),):
             raise ConfigError(
-                f"rewards: {self.name}: expected {len(evidence)} numbers, one per completion, "
+                f"rewards: {self._place}: expected {len(evidence)} numbers, one per completion, "
                 f"found an array of shape {numbers.shape}"
             )
-        if np.isinf(numbers).any():
-            raise ConfigError(f"rewards: {self.name}: expected finite numbers (NaN: does not apply), found infinity")
+        if (np.abs(numbers) > _LARGEST).any():  # false for NaN
+            raise ConfigError(
+                f"rewards: {self._place}: expected numbers from -{_LARGEST:g} to {_LARGEST:g} (NaN: does not apply), "
+                f"found {numbers[np.abs(numbers) > _LARGEST][0]}"
+            )
         return numbers
 
 
@@ -135,7 +146,7 @@ class _Blame:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or not isinstance(error, Exception) or isinstance(error, ConfigError):
+        if not isinstance(error, Exception | SystemExit):
             return
         where = self.place
         if isinstance(error, SyntaxError) and error.filename and error.lineno:
@@ -143,8 +154,9 @@ class _Blame:
         else:
             own = Path(self.place).expanduser().resolve()
             frames = [f for f in traceback.extract_tb(trace) if Path(f.filename).resolve() == own]
-            frames = frames or traceback.extract_tb(trace)[-1:]  # a module: where the error came up
-            if frames:
-                where = f"{frames[-1].filename}:{frames[-1].lineno}"
-        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+            where = " ".join(f"{f.filename}:{f.lineno}" for f in frames[-1:]) or self.place
+            last = traceback.extract_tb(trace)[-1]
+            if not last.filename.startswith("<") and Path(last.filename).resolve() not in (own, _HERE):
+                where += f" (raised in {last.filename}:{last.lineno})"
+        reason = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split()) or "no message"
         raise ConfigError(f"rewards: {where}: {type(error).__name__}: {reason}") from error

@@ -68,30 +68,32 @@ def hard_recall_relax(evidence: CompletionEvidence) -> Array:
 
 
 def graph_format(evidence: CompletionEvidence) -> Array:
-    """`format`, and 0 unless an object can be read: keywords alone earn nothing."""
-    return np.where(evidence.predicted.counts > 0, format(evidence), 0.0)
+    """`format`, and 0 unless an object can be read: keywords alone earn nothing. Where none is true none is needed."""
+    readable = (evidence.predicted.counts > 0) | (evidence.true.counts == 0)
+    return np.where(readable, format(evidence), 0.0)
 
 
 def node_f1(evidence: CompletionEvidence) -> Array:
     """Soft F1 of objects, one to one: label times box credit of the matched ones, over the mean of true and predicted.
 
-    The label counts by its similarity above chance, the box by (2 IoU + 5 exp(-L1)) / 7. Spurious objects cost.
+    The label counts by its similarity above chance, the box by (2 IoU + 5 exp(-L1)) / 7. Spurious objects cost, also
+    where none is true; it does not apply where none is true and none predicted.
     """
     c, m = evidence.cells, evidence.matched
     true, predicted = evidence.true.labels[c.left[m.cells]], evidence.predicted.labels[c.right[m.cells]]
     credit = evidence.table.above_chance(true, predicted, VG150.objects) * _box_credit(evidence)
-    total = evidence.true.counts + evidence.predicted.counts
-    return np.where(evidence.true.counts > 0, 2 * _sum_matched(evidence, credit) / np.maximum(total, 1), np.nan)
+    return _share(2 * _sum_matched(evidence, credit), evidence.true.counts + evidence.predicted.counts)
 
 
 def triplet_f1(evidence: CompletionEvidence) -> Array:
     """Soft F1 of triplets, one to one: both ends claimed, the predicate by its similarity above chance.
 
-    Over the mean of true and predicted triplets; what the truth repeats counts once. With exact names it is `f1`.
+    Over the mean of true and predicted triplets; what the truth repeats counts once. With exact names it is `f1`, but
+    for an image without true relationships: there it is 0 if any is predicted, and does not apply otherwise.
     """
     true, predicted = evidence.true.predicates[evidence.left], evidence.predicted.predicates[evidence.right]
     values = evidence.table.above_chance(true, predicted, VG150.predicates)
-    return _harmonic(evidence, _paired(evidence, evidence.ends_claimed, values))
+    return _share(2 * _paired(evidence, evidence.ends_claimed, values), evidence.distinct_counts + evidence.counted)
 
 
 # ---------------------------------------------------------------- opt-in: against enumeration

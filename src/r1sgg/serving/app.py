@@ -113,7 +113,7 @@ class RequestOptions:
         Raises:
             ConfigError: the options contradict each other.
         """
-        sampling = Sampling(self.temperature, max_new_tokens=most_tokens)
+        sampling = Sampling(self.temperature, max_new_tokens=most_tokens, cut_loops=True)
         check_samples(self.samples, sampling)
         if stream and self.samples > 1:
             raise ConfigError(f"samples: expected 1 for a stream, found {self.samples}; /v1/graph merges several")

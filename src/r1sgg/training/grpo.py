@@ -18,6 +18,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from r1sgg.errors import ConfigError, require
 from r1sgg.guiding.table import suppressed_token_ids
+from r1sgg.inference.threads import Threads
 from r1sgg.judging.labels import load_similarity
 from r1sgg.rewards.adapters import trl_rewards
 from r1sgg.rewards.rubric import Rubric
@@ -25,7 +26,7 @@ from r1sgg.training.checkpoints import ResumableTrainer
 from r1sgg.training.logs import CompletionsLog
 from r1sgg.training.options import RewardOptions
 from r1sgg.training.parts import PartOptions, prepare_parts
-from r1sgg.training.rollouts import GuidedRollouts, RolloutOptions, add_schema, settle_correction
+from r1sgg.training.rollouts import GuidedRollouts, RolloutOptions, add_schema, cutting_loops, settle_correction
 from r1sgg.training.run import Run, prepared
 
 
@@ -36,6 +37,7 @@ class GraphTrainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
     """
 
     guided: GuidedRollouts | None = None
+    cut_loops = False
 
     def resume_state(self) -> dict[str, Any]:
         """Add the rollouts to `ResumableTrainer.resume_state`.
@@ -54,11 +56,22 @@ class GraphTrainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
             self._buffered_inputs = [send_to_device(part, self.args.device) for part in state["rollouts"]]
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        if self.guided is None:
+        if self.use_vllm:
             return super()._generate_single_turn(*args, **kwargs)
         model = self.accelerator.unwrap_model(self.model_wrapped)
-        with self.accelerator.autocast(), self.guided.applied(model, self._frames):
-            return super()._generate_single_turn(*args, **kwargs)
+        threads = Threads(model)
+        with threads.restored():
+            threads.use(len(self._frames))
+            if self.guided is not None:
+                with self.accelerator.autocast(), self.guided.applied(model, self._frames, threads):
+                    return super()._generate_single_turn(*args, **kwargs)
+            if not self.cut_loops:
+                return super()._generate_single_turn(*args, **kwargs)
+            with cutting_loops(model, self.processing_class.tokenizer) as cut:
+                completions, logprobs = super()._generate_single_turn(*args, **kwargs)
+            for row, length in cut.items():
+                del completions[row][length:]
+            return completions, logprobs
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._frames = [tuple(row["frame"]) for row in inputs]  # TRL passes prompts and images on, not the rows
@@ -90,9 +103,11 @@ def _train(run: Run) -> int:
             "use_transformers_continuous_batching: expected false, found true; TRL's continuous batching generates "
             "without the images"
         )
+    guide, cut_loops = run.recipe.option(RolloutOptions).guide, run.recipe.option(RolloutOptions).cut_loops
+    if cut_loops and run.arguments.use_vllm:
+        raise ConfigError("cut_loops: expected false with use_vllm, found true; vLLM's answers can't be cut")
     if run.arguments.use_vllm:
         require("vllm", "vllm")
-    guide = run.recipe.option(RolloutOptions).guide
     if guide and run.arguments.use_vllm:
         add_schema(run.arguments, run.checkpoint)
     settle_correction(run.arguments, run.recipe.chosen)
@@ -126,6 +141,7 @@ def _train(run: Run) -> int:
         **parts.arguments,
     )
     parts.freeze(trainer.model)
+    trainer.cut_loops = cut_loops
     if guide and not run.arguments.use_vllm:
         tokens = run.arguments.max_completion_length
         trainer.guided = GuidedRollouts(run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed)

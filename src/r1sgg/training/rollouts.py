@@ -48,6 +48,7 @@ class RolloutOptions:
     """How completions are sampled, beside TRL's options."""
 
     guide: bool = field(default=False, metadata={"help": "Constrain sampled completions to valid graphs."})
+    cut_loops: bool = field(default=False, metadata={"help": "Stop completions that repeat themselves (no vLLM)."})
 
 
 class GuidedRollouts:
@@ -70,12 +71,13 @@ class GuidedRollouts:
         return TokenTable.of(self._checkpoint.processor.tokenizer, self._end, self._suppressed)
 
     @contextmanager
-    def applied(self, model: Any, frames: Sequence[Frame]) -> Iterator[None]:
+    def applied(self, model: Any, frames: Sequence[Frame], threads: Threads) -> Iterator[None]:
         """Guide the one call of `model.generate` within the block.
 
         Args:
             model: the unwrapped model.
             frames: one per completion: the width and height that its boxes are relative to.
+            threads: of the model.
 
         Raises:
             ConfigError: no graph fits into so few tokens.
@@ -85,20 +87,17 @@ class GuidedRollouts:
         from r1sgg.guiding.guide import Guide
         from r1sgg.guiding.processor import GuideLogitsProcessor
         from r1sgg.inference.layers import suits
-        from r1sgg.inference.threads import Threads
 
         specs = [guide_spec(self._checkpoint.settings, frame, self._tokens) for frame in frames]
         guides = [Guide(self._table, spec, self._tokens) for spec in specs]
         processor = GuideLogitsProcessor(guides)
-        threads = Threads(model)
         more: dict[str, Any] = {"logits_processor": LogitsProcessorList([processor])}
         if suits(model):
             more["custom_generate"] = partial(_write, guides, processor, threads, self._tokens)
         # TRL's call of `generate` passes no logits processors: an attribute of the instance hides the class's method
         model.generate = partial(model.generate, **more)
         try:
-            with threads.restored():
-                yield
+            yield
         finally:
             del model.generate
 
@@ -144,6 +143,43 @@ def _write(
     draw = Multinomial(warpers, greedy=not generation_config.do_sample)
     writer = Writer(draw, len(guides), (), tokens, suppressed, guides=guides, scores=False)
     return Decoding(writer, threads)(model, input_ids, logits_processor, stopping_criteria, generation_config, **kwargs)
+
+
+@contextmanager
+def cutting_loops(model: Any, tokenizer: Any) -> Iterator[dict[int, int]]:
+    """Stop completions that repeat themselves in the one call of `model.generate` within the block.
+
+    Yields:
+        For each row that was cut, the length of its completion in tokens; `generate` pads the rest.
+    """
+    import torch
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    from r1sgg.inference.loops import LoopWatch
+    from r1sgg.inference.pieces import decode
+
+    cut: dict[int, int] = {}
+    watches: list[LoopWatch] = []
+    begin = 0
+
+    class Loops(StoppingCriteria):  # type: ignore[misc]
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+            nonlocal begin
+            if not watches:
+                begin = input_ids.shape[1] - 1
+                watches.extend(LoopWatch(partial(decode, tokenizer)) for _ in input_ids)
+            written = input_ids.shape[1] - begin
+            if watches[0].due(written):
+                for row, (watch, ids) in enumerate(zip(watches, input_ids[:, begin:].tolist(), strict=True)):
+                    if row not in cut and tokenizer.eos_token_id not in ids and watch.loops(ids):
+                        cut[row] = written
+            return torch.tensor([row in cut for row in range(len(input_ids))], device=input_ids.device)
+
+    model.generate = partial(model.generate, stopping_criteria=StoppingCriteriaList([Loops()]))
+    try:
+        yield cut
+    finally:
+        del model.generate
 
 
 def add_schema(arguments: Any, checkpoint: Checkpoint) -> None:

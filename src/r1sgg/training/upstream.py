@@ -44,6 +44,14 @@ _GRPO = "r1sgg.training.grpo.GraphTrainer"
 _VALIDATION = "r1sgg.training.validation.Validation"
 
 INTERNALS = (
+    Internal(
+        "transformers.GenerationMixin",
+        "_sample",
+        "r1sgg.training.rollouts",
+        "calls",
+        "leaves guided rollouts to transformers' own loop where an option looks at the tokens so far",
+        ("input_ids", "logits_processor", "stopping_criteria", "generation_config"),
+    ),
     # ---- saving: see r1sgg.training.checkpoints
     Internal(
         "transformers.Trainer",
