@@ -23,10 +23,10 @@ def serve(
     max_bytes: Annotated[int, typer.Option(min=1, help="Largest request.")] = 20_000_000,
     max_image_pixels: Annotated[int, typer.Option(min=1, help="Largest image that is decoded.")] = 40_000_000,
     image_memory: Annotated[
-        int, typer.Option(min=1, help="Most bytes that all images take while they are decoded.")
+        int, typer.Option(min=1, help="Most bytes that all images need while they are decoded.")
     ] = 160_000_000,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for all of a request; then 504.")] = 60.0,
-    grace: Annotated[int, typer.Option(min=1, help="Seconds for requests in progress, once told to end.")] = 8,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for the whole request; then 504.")] = 60.0,
+    grace: Annotated[int, typer.Option(min=1, help="Seconds for requests in progress after SIGTERM.")] = 8,
     max_new_tokens: MaxNewTokens = 1024,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Host that images may be fetched from; .DOMAIN for all of one.")
