@@ -5,12 +5,12 @@
 
 The server runs in its own process on loopback (OMP_NUM_THREADS=1), the clients in this one. First one client asks for
 some scenes one after another; then all clients ask at once. Every answer is compared with the first answer for that
-image, so a lost or crossed one shows. Memory is the resident memory of the server and of its decoding processes, sampled
-twenty times a second; pages of libraries count also after the kernel has reclaimed them. Wall times depend on the
-machine: read the ratios.
+image, so a lost or crossed one shows. Memory is the resident memory of the server and of its decoding processes,
+sampled twenty times a second; pages of libraries count also after the kernel has reclaimed them. Wall times depend on
+the machine: read the ratios.
 
-With --hostile, a second server gets the same requests, except that every second one is one of `attacks`, and the highest
-memory of the two servers is compared. The 1,000 attacks take about ten minutes of CPU time.
+With --hostile, a second server gets the same requests, except that every second one is one of `attacks`, and the
+highest memory of the two servers is compared. The 1,000 attacks take about ten minutes of CPU time.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from r1sgg.data.provenance import Stage, at_source, read_trained_on, write_train
 from r1sgg.data.splits import describe
 from r1sgg.errors import ConfigError
 from r1sgg.graph.vocabulary import load_vocabulary
-from r1sgg.models.damage import load_weights
+from r1sgg.models.damage import check_weights
 from r1sgg.models.families import Checkpoint, load_checkpoint
 from r1sgg.models.prompts import AnswerSettings
 from r1sgg.training.best import FOLDER as BEST
@@ -160,7 +160,7 @@ def prepare(
     folder = Path(args.output_dir)
     _prepare_folder(folder, options, first=args.process_index == 0)
     checkpoint = load_checkpoint(options.model, max_pixels=options.max_pixels)
-    load_weights(checkpoint.base or checkpoint.path, device_map="meta")  # only a check: TRL loads them
+    check_weights(checkpoint.base or checkpoint.path)  # TRL would train random weights in place of missing ones
     checkpoint = dataclasses.replace(checkpoint, settings=_settings(options, checkpoint.settings))
     source = open_source(options.data)
     taught = next((more for more in recipe.options if isinstance(more, TargetOptions)), None)
