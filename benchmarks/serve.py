@@ -1,15 +1,16 @@
 """How `r1sgg serve` behaves under load: throughput against one by one, latency, crossed answers, memory.
 
     python benchmarks/serve.py --out results.json             # 64 clients, 2,000 requests, the embedded model
-    python benchmarks/serve.py --hostile --out results.json   # the same, then again with every second request an attack
+    python benchmarks/serve.py --hostile --out results.json   # then again, with every second request an attack
 
-The server runs in a process of its own on loopback (OMP_NUM_THREADS=1), the clients in this one. First one client asks
-for a part of the scenes one after another; then all clients ask at once. Every answer is compared with what the model
-says of that image without a server, so a lost or crossed one shows. Memory is that of the server and of the processes
-that decode its images, sampled twenty times a second. Wall times depend on the machine: read the ratios.
+The server runs in its own process on loopback (OMP_NUM_THREADS=1), the clients in this one. First one client asks for
+some scenes one after another; then all clients ask at once. Every answer is compared with the first answer for that
+image, so a lost or crossed one shows. Memory is the resident memory of the server and of its decoding processes,
+sampled twenty times a second; pages of libraries count also after the kernel has reclaimed them. Wall times depend on
+the machine: read the ratios.
 
-With --hostile the same is done to a second server, of whose requests every other one is one of `attacks`, and the peaks
-are compared. Its 1,000 attacks take about ten minutes of two cores.
+With --hostile, a second server gets the same requests, except that every second one is one of `attacks`, and the
+highest memory of the two servers is compared. The 1,000 attacks take about ten minutes of CPU time.
 """
 
 from __future__ import annotations
@@ -44,16 +45,16 @@ OPTIONS = ["--port", "0", "--max-new-tokens", "200", "--batch-size", "64", "--qu
 
 
 def images() -> list[bytes]:
-    """PNG files of drawn scenes."""
+    """Return PNG files of drawn scenes."""
     from r1sgg.miniature.scenes import SMALL, scene, split_seeds
 
     return [_file(scene(seed, SMALL).image, "PNG") for seed in split_seeds("test", 7, SCENES)]
 
 
 def attacks() -> list[tuple[str, dict[str, Any]]]:
-    """Requests that are small, or junk, and meant to cost much: the path, and what httpx needs for the rest.
+    """Return requests that are meant to cost much: their path, and arguments of httpx.
 
-    The first is the largest that was found: 16 times 40 million pixels in 80 kilobytes.
+    The first is the worst that was found: 16 times 40 million pixels in 80 kilobytes.
     """
 
     def image(data: bytes) -> tuple[str, dict[str, Any]]:
@@ -85,7 +86,7 @@ def _file(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def _flat_png(side: int, colour: int = 2, depth: int = 8, rows: int | None = None) -> bytes:
-    """A black square of a few kilobytes; colour 0 is grey, 2 RGB, 6 RGBA; of so many rows, if not of all."""
+    """Return a black square of a few kilobytes; colour 0 is grey, 2 RGB, 6 RGBA; with fewer rows, a damaged one."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -97,14 +98,11 @@ def _flat_png(side: int, colour: int = 2, depth: int = 8, rows: int | None = Non
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-def memory(pid: int) -> float:
-    """Resident megabytes of a server and of its decoding processes."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        with contextlib.suppress(OSError):  # it may just have ended
-            if b"reducing" in Path(f"/proc/{child}/cmdline").read_bytes():  # else it is still a copy of the server
-                pages += int(Path(f"/proc/{child}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+def resident(pid: int) -> tuple[int, int]:
+    """Return resident bytes of a process: its own pages, and those of files (libraries, above all)."""
+    rows = [line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("Rss")]
+    kilobytes = {name.rstrip(":"): int(value) for name, value, _ in rows}
+    return 1024 * (kilobytes["RssAnon"] + kilobytes["RssShmem"]), 1024 * kilobytes["RssFile"]
 
 
 @dataclass
@@ -115,15 +113,27 @@ class Served:
     pid: int
     client: httpx.Client
     peak: float = 0.0
+    files: int = 0
     over: threading.Event = field(default_factory=threading.Event)
 
+    def memory(self) -> float:
+        """Return the megabytes of the server and of its decoding processes."""
+        own, files = resident(self.pid)
+        self.files = max(self.files, files)
+        total = own + self.files
+        for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+            with contextlib.suppress(OSError):  # it may just have ended
+                if b"reducing" in Path(f"/proc/{child}/cmdline").read_bytes():  # else it is still a copy of the server
+                    total += sum(resident(int(child)))
+        return total / 1e6
+
     def watch(self) -> None:
-        """Keep the highest memory until it is over."""
+        """Keep the highest memory until `over` is set."""
         while not self.over.wait(0.05):
-            self.peak = max(self.peak, memory(self.pid))
+            self.peak = max(self.peak, self.memory())
 
     def ask(self, data: bytes) -> tuple[float, str]:
-        """Seconds, and what the model wrote about an image."""
+        """Return the seconds and the completion of a request."""
         begun = time.perf_counter()
         answer = self.client.post(
             "/v1/graph", content=data, headers={"content-type": "image/png"}, params={"guide": True}
@@ -132,14 +142,14 @@ class Served:
         return time.perf_counter() - begun, answer.json()["completion"]
 
     def answered(self, data: bytes) -> tuple[float, str] | str:
-        """The same, or the status where it is another than 200."""
+        """Return the same, or the status if it is not 200."""
         try:
             return self.ask(data)
         except httpx.HTTPStatusError as error:
             return str(error.response.status_code)
 
     def attack(self, path: str, request: dict[str, Any]) -> str:
-        """The status that an attack got."""
+        """Return the status of an attack."""
         try:
             return str(self.client.post(path, **request).status_code)
         except httpx.TransportError as error:
@@ -148,7 +158,7 @@ class Served:
 
 @contextlib.contextmanager
 def served() -> Iterator[Served]:
-    """A server in a process of its own."""
+    """Start a server in its own process."""
     server = subprocess.Popen(
         [sys.executable, "-c", "from r1sgg.cli import main; main()", "serve", *OPTIONS],
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
@@ -164,7 +174,7 @@ def served() -> Iterator[Served]:
                 break
         if not url:
             sys.exit("the server did not start")
-        threading.Thread(target=server.stderr.read, daemon=True).start()  # or its log fills the pipe
+        threading.Thread(target=server.stderr.read, daemon=True).start()  # otherwise its log fills the pipe
         limits = httpx.Limits(max_connections=256)
         client = httpx.Client(base_url=url, timeout=120, trust_env=False, limits=limits)
         for _ in range(600):
@@ -189,7 +199,7 @@ def served() -> Iterator[Served]:
 def measure(
     arguments: argparse.Namespace, files: list[bytes], hostile: list[tuple[str, dict[str, Any]]]
 ) -> dict[str, Any]:
-    """One server, all requests; every other one is an attack where there are any."""
+    """Send all requests to one server; every second one is an attack, if there are any."""
     statuses: collections.Counter[str] = collections.Counter()
     refused: collections.Counter[str] = collections.Counter()
     curve, latencies, crossed = [], [], 0
@@ -198,7 +208,7 @@ def measure(
         begun = time.perf_counter()
         alone = [server.ask(files[k % SCENES])[0] for k in range(arguments.alone)]
         one_by_one = arguments.alone / (time.perf_counter() - begun)
-        before, server.peak = memory(server.pid), 0.0
+        before, server.peak = server.memory(), 0.0
 
         def send(k: int) -> tuple[float, str] | str:
             if hostile and k % 2:
@@ -215,7 +225,7 @@ def measure(
                     else:
                         latencies.append(answer[0])
                         crossed += answer[1] != truth[k % SCENES]
-                curve.append(round(memory(server.pid)))
+                curve.append(round(server.memory()))
         together = arguments.requests / (time.perf_counter() - begun)
         metrics = server.client.get("/metrics").text
         batch = float(re.search(r"r1sgg_batch_images_sum (\S+)", metrics).group(1)) / float(  # type: ignore[union-attr]
@@ -247,7 +257,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--alone", type=int, default=100, help="requests of the one-by-one part")
-    parser.add_argument("--hostile", action="store_true", help="again, with every other request an attack")
+    parser.add_argument("--hostile", action="store_true", help="then again, with every second request an attack")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     files = images()

@@ -121,6 +121,16 @@ CASES: dict[str, tuple[Damage, str, str]] = {
         "processor_config.json",
         "expected an image processor",
     ),
+    "a huge patch": (
+        edit("processor_config.json", "image_processor", "patch_size", value=10**6),
+        "processor_config.json",
+        "expected patch_size from 1 to 4,096, found 1000000",
+    ),
+    "a huge vocabulary": (
+        edit("config.json", "text_config", "vocab_size", value=10**8),
+        WEIGHTS,
+        "of shape [100000000",
+    ),
     "no generation": (text("generation_config.json", "[]"), "generation_config.json", "a JSON object, found list"),
     "end of what": (
         edit("generation_config.json", "eos_token_id", value="x"),

@@ -130,7 +130,8 @@ def _named_faults(where: str, max_pixels: int) -> Iterator[None]:
 
 # What Pillow's decoders raised when they were tried on files with flipped and missing bytes.
 _DAMAGE = (
-    OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, struct.error, zlib.error
+    OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, RuntimeError,
+    struct.error, zlib.error,
 )  # fmt: skip
 
 

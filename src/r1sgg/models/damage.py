@@ -42,6 +42,7 @@ _JSON = (
 )
 _TOKENS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 _AGAIN = "copy it again from where the checkpoint comes from"
+_LONGEST_EDGE = 4096  # of what an image processor makes; known ones make at most 2048
 _SHOWN = 200  # characters of another library's message
 
 
@@ -188,11 +189,28 @@ def load_weights(path: str, **options: Any) -> PreTrainedModel:
 
     Args:
         path: a resolved checkpoint, no adapter.
-        options: for `from_pretrained`; with device_map="meta" the weights are checked and not read.
+        options: for `from_pretrained`.
+
+    Raises:
+        ModelError: see `check_weights`.
+    """
+    check_weights(path)  # before memory is allocated for what config.json says
+    return _load(path, **options)
+
+
+def check_weights(path: str) -> None:
+    """Check that a model's weights are all there and of the right shapes, without reading their values.
+
+    Args:
+        path: a resolved checkpoint, no adapter.
 
     Raises:
         ModelError: they are not, or config.json is damaged.
     """
+    _load(path, device_map="meta")
+
+
+def _load(path: str, **options: Any) -> PreTrainedModel:
     from transformers import AutoModelForImageTextToText
     from transformers.utils import logging
 
@@ -249,8 +267,13 @@ def _check_fit(info: Mapping[str, Any], path: str) -> None:
         raise ModelError(f"{weights}: expected the weight {missing[0]}{more}, found none; {hint}")
 
 
-def check_image_processor(processor: ProcessorMixin, path: str) -> None:
-    """Check that a processor takes an image.
+def check_image_processor(processor: ProcessorMixin, path: str, *, one_size: bool) -> None:
+    """Check that a processor takes an image, and does not make a huge one of it.
+
+    Args:
+        processor: the checkpoint's.
+        path: the resolved checkpoint.
+        one_size: it brings all images to one size; else its size is a number of pixels, which `load_processor` sets.
 
     Raises:
         ModelError: it does not.
@@ -259,8 +282,14 @@ def check_image_processor(processor: ProcessorMixin, path: str) -> None:
 
     names = ("processor_config.json", "preprocessor_config.json")
     file = next((Path(path) / name for name in names if (Path(path) / name).is_file()), path)
+    images = processor.image_processor
     with Naming(file, "an image processor"):
-        processor.image_processor([Image.new("RGB", (64, 64))], return_tensors="pt")
+        numbers = {name: getattr(images, name, None) or 1 for name in ("patch_size", "merge_size")}
+        numbers |= dict(images.size) if one_size else {}
+        for name, number in numbers.items():
+            if not 0 < number <= _LONGEST_EDGE:
+                raise ModelError(f"{file}: expected {name} from 1 to {_LONGEST_EDGE:,}, found {number}; {_AGAIN}")
+        images([Image.new("RGB", (64, 64))], return_tensors="pt")
 
 
 def check_template(processor: ProcessorMixin, path: str) -> None:

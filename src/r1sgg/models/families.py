@@ -149,17 +149,17 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
     if processor.chat_template is None and hasattr(processor, "qformer_tokenizer"):
         processor.chat_template = PLAIN_TEMPLATE
     check_template(processor, path)
-    check_image_processor(processor, path)
-    if family.max_pixels is None:
-        if max_pixels:
-            raise ModelError(
-                f"max_pixels: expected none for {path_or_id}, found {max_pixels}; images of {family.name} have one size"
-            )
-        return processor
-    own = processor.image_processor.size
-    limit = max_pixels or min(own["longest_edge"], family.max_pixels)
-    shortest = min(own["shortest_edge"], limit)
-    processor.image_processor.size = type(own)(shortest_edge=shortest, longest_edge=limit)
+    if family.max_pixels is not None:
+        with Naming(path, "an image processor whose size is a number of pixels"):
+            own = processor.image_processor.size
+            limit = max_pixels or min(own["longest_edge"], family.max_pixels)
+            shortest = min(own["shortest_edge"], limit)
+            processor.image_processor.size = type(own)(shortest_edge=shortest, longest_edge=limit)
+    elif max_pixels:
+        raise ModelError(
+            f"max_pixels: expected none for {path_or_id}, found {max_pixels}; images of {family.name} have one size"
+        )
+    check_image_processor(processor, path, one_size=family.max_pixels is None)
     return processor
 
 

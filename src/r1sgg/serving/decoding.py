@@ -205,6 +205,8 @@ class _DecodingProcess:
         """
         if self._process is not None and self._process.returncode is None and not self._killed:
             return
+        if self._process is not None:
+            await self._process.wait()  # asyncio must see its end before the object is dropped
         self._killed = False
         command = (sys.executable, "-m", "r1sgg.serving.reducing")
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

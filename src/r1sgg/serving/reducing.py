@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -262,6 +263,9 @@ def main() -> None:
     """Decode images until the server ends."""
     for name in (signal.SIGINT, signal.SIGTERM):  # a terminal sends them to the server and to this process
         signal.signal(name, signal.SIG_IGN)
+    # libtiff prints about damaged files, which would let clients write into the server's log; Python still may
+    sys.stderr = os.fdopen(os.dup(2), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     Image.MAX_IMAGE_PIXELS = None  # the server sends the limit
     formats()
     with contextlib.suppress(ImportError, AttributeError):  # the stacks of threads would count as memory

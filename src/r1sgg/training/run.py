@@ -29,7 +29,7 @@ from r1sgg.errors import ConfigError
 from r1sgg.files import locked, protected, refuse_inputs, write_json
 from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.inference.threads import Threads
-from r1sgg.models.damage import load_weights
+from r1sgg.models.damage import check_weights
 from r1sgg.models.families import Checkpoint, load_checkpoint
 from r1sgg.models.finding import shipped
 from r1sgg.models.prompts import AnswerSettings
@@ -209,7 +209,7 @@ def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder:
     assert options.data is not None  # `prepared` has seen to it
     resumed = _check_folder(folder, options, first=args.process_index == 0)
     checkpoint = load_checkpoint(options.model, max_pixels=options.max_pixels)
-    load_weights(checkpoint.base or checkpoint.path, device_map="meta")  # only a check: TRL loads them
+    check_weights(checkpoint.base or checkpoint.path)  # TRL would train random weights in place of missing ones
     checkpoint = dataclasses.replace(checkpoint, settings=_settings(options, checkpoint.settings))
     source = open_source(options.data)
     taught = next((more for more in recipe.options if isinstance(more, TargetOptions)), None)
