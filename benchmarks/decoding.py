@@ -13,8 +13,9 @@ thread whose core is taken makes all others wait. OMP_WAIT_POLICY=PASSIVE, which
 "loop": greedy completions of `tiny` for fresh test scenes, free and guided, one thread, at several batch sizes.
 "before" is the package in another folder, "steps" transformers' own loop with this package's choice of tokens, "loop"
 what the package does. Each runs in processes of its own, in turns; of the rounds the one with the least CPU time
-counts. CPU time is the whole call's: preparing images, reading prompts and writing. "forced" are tokens that the guide
-leaves no alternative to.
+counts. CPU time is the whole call's: preparing images, reading prompts and writing. "same" is the share of completions
+that are those of the first way to the character, "as steps" that of those which "steps" gives; "forced" are tokens that
+the guide leaves no alternative to.
 """
 
 from __future__ import annotations
@@ -232,16 +233,21 @@ def measure_loop(before: Path | None, count: int, rounds: int, batches: list[int
                 kept = found.setdefault((row["kind"], row["batch"]), {})
                 kept[way] = min(kept.get(way, row), row, key=lambda one: one["ms"])
     print(f"{'CPU ms a token':14s} {'batch':>5s} " + " ".join(f"{way:>8s}" for way in ways), end=" ")
-    print(f"{'first/loop':>11s} {'same':>5s} {'passes a token':>15s} {'forced':>7s}")
+    print(f"{'first/loop':>11s} {'same':>5s} {'as steps':>9s} {'passes a token':>15s} {'forced':>7s}")
     rows = []
     for (kind, batch), kept in found.items():
         loop, first = kept["loop"], kept[next(iter(ways))]
-        same = sum(a == b for a, b in zip(loop["texts"], first["texts"], strict=True)) / count
-        row = {"kind": kind, "batch": batch, "same": same, "passes": loop["passes"] / loop["tokens"]}
+        same, as_steps = (
+            sum(a == b for a, b in zip(loop["texts"], other["texts"], strict=True)) / count
+            for other in (first, kept["steps"])
+        )
+        row = {"kind": kind, "batch": batch, "same": same, "as_steps": as_steps}
+        row["passes"] = loop["passes"] / loop["tokens"]
         row |= {"forced": loop.get("forced", 0.0), "ms": {way: kept[way]["ms"] for way in ways}}
         rows.append({**row, "ratio": first["ms"] / loop["ms"]})
         times = " ".join(f"{kept[way]['ms']:8.3f}" for way in ways)
-        print(f"{kind:14s} {batch:5d} {times} {rows[-1]['ratio']:11.2f} {same:5.2f} {row['passes']:15.3f}", end=" ")
+        print(f"{kind:14s} {batch:5d} {times} {rows[-1]['ratio']:11.2f} {same:5.2f} {as_steps:9.2f} ", end="")
+        print(f"{row['passes']:15.3f}", end=" ")
         print(f"{row['forced']:7.3f}", flush=True)
     return rows
 
