@@ -1,4 +1,4 @@
-"""Turn any damage of a checkpoint's files into one sentence that names the file.
+"""Turn damage of a checkpoint's files into one sentence that names the file.
 
 The everyday damage is an interrupted download: a weights file that is cut off, an index whose shards are not all there,
 a pointer of Git LFS instead of a file. It is found here, before transformers would end in a traceback, or use random
