@@ -117,7 +117,7 @@ def refuse_removal(path: Path) -> None:
         raise InputError(str(path), expected=expected, found=f"its input {found}", hint=hint)
 
 
-def user_path(text: str) -> Path:
+def user_path(text: str | Path) -> Path:
     """Return a path whose ~ is a home folder.
 
     Raises:
@@ -126,7 +126,7 @@ def user_path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise InputError(text, expected="a path", found="the home folder of an unknown user") from error
+        raise InputError(str(text), expected="a path", found="the home folder of an unknown user") from error
 
 
 @contextlib.contextmanager
