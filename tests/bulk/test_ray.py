@@ -52,7 +52,7 @@ def said(folder: Path) -> list[dict[str, object]]:
                 [sys.executable, "-m", "tests.bulk.ray_jobs", str(folder)],
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **SURROUNDINGS, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, **SURROUNDINGS, "PYTHONPATH": os.pathsep.join((str(ROOT), *sys.path))},
                 cwd=ROOT,
             ) as jobs,
         ):
@@ -126,6 +126,10 @@ def test_an_image_that_kills_its_workers_ends_the_run(folder: Path, tmp_path: Pa
     assert not tries.exists()
     part = (tmp_path / "part-000000004.jsonl").read_bytes()
     assert part == b"".join((folder / "whole.jsonl").read_bytes().splitlines(keepends=True)[4:8])
+    faulty = Worker(replace(work, opener=Opened(fault="no such model"), folder=str(tmp_path / "faulty")))
+    (tmp_path / "faulty").mkdir()
+    for _ in range(TRIES + 1):
+        assert faulty(batch)["stopped"] == ["no such model"], "an error that is said is no worker that died"
     silent = Worker(replace(work, opener=Opened(fault="a part that is there is not made again")))
     assert silent(batch) == {"images": [4], "failed": [1], "seconds": [0.0], "stopped": [""]}
 

@@ -223,6 +223,13 @@ class Worker:
             tries.unlink(missing_ok=True)  # so that the next run tries the shard again
             last = shard.start + shard.images - 1
             raise ModelError(f"images {shard.start} to {last}: {TRIES} workers died while they processed them")
+        try:
+            return self._write(shard, path)
+        finally:  # this worker did not die
+            tries.unlink(missing_ok=True)
+
+    def _write(self, shard: parts.Shard, path: Path) -> tuple[int, float]:
+        """Write the part of a shard; return its failed images and the seconds of generation."""
         if self._reader is None or self._inputs is None:
             os.chdir(self._work.cwd)
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see `r1sgg.cli.main`; torch is not imported yet
@@ -236,7 +243,6 @@ class Worker:
         if not path.parent.is_dir():  # see `parts.forget`; writing would make it again
             raise ModelError(f"{path.parent}: expected the folder of a run, found that it was stopped")
         parts.write_part(path, rows, shard.start)
-        tries.unlink(missing_ok=True)
         return sum("error" in row for row in rows), seconds
 
 
