@@ -1,8 +1,10 @@
 """Many images: memory over 100,000 of them, kills in the middle, and what a second Ray worker costs.
 
     python benchmarks/scale.py memory                # 100,000 images, alone and on two Ray workers
+    python benchmarks/scale.py memory --ways ray --images 78128 --shard-size 8     # as many shards as 10 million images
     python benchmarks/scale.py kills                 # the same, the process killed by SIGKILL three times on the way
     python benchmarks/scale.py workers --rounds 2    # CPU-seconds per image on 1 and on 2 Ray workers
+    python benchmarks/scale.py plan --graphs graphs.json                           # figures of docs/scale.md
 
 Images are JPEGs of 32 x 32 pixels in one WebDataset shard that the script writes. In "memory" and "kills" the engine
 answers at once with one fixed graph of 12 objects and 6 relationships, so that all that is left is the pipeline.
@@ -17,6 +19,9 @@ Ray's start and the loading of the model are constants, so CPU time is that betw
 worker has finished its first shard, and when the last but one shard per worker is finished. That is the difference of
 two runs of those sizes, without the noise of two starts. "workers" counts the CPU time of the workers, "all" also that
 of the driver and of Ray's processes. The least of the rounds counts; 1 and 2 workers take turns.
+
+"plan" measures what the process that starts a run on a cluster does with names and finished parts, and how long lines
+are whose completions are annotated graphs (a JSON list or JSON Lines of `objects` and `relationships`).
 """
 
 from __future__ import annotations
@@ -42,17 +47,21 @@ import numpy as np
 import psutil
 from generate import Fixed, Waiting
 from PIL import Image
+from tokens import read_graphs
 
+from r1sgg.bulk import parts
 from r1sgg.bulk.inputs import open_inputs
 from r1sgg.bulk.ray_data import Cluster, run_on_ray
 from r1sgg.bulk.run import Job, run
 from r1sgg.endpoint.remote import remote
+from r1sgg.graph.text import render
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.engines import Opening
 from r1sgg.inference.reader import Reader
 
 DIFFERENT = 100
 KILLED_AT = (0.2, 0.5, 0.8)
+MOST_FAILED = 5
 WAYS = ("alone", "ray")
 
 
@@ -72,11 +81,11 @@ def make(folder: Path, count: int) -> str:
     return str(folder / "0.tar")
 
 
-def generate(way: str, images: str, out: Path, progress: Callable[[int, int], None]) -> None:
+def generate(way: str, images: str, out: Path, progress: Callable[[int, int], None], shard: int = 1024) -> None:
     """A run of the engine that answers at once."""
-    job = Job(Sampling(), batch_size=32)
+    job = Job(Sampling(), batch_size=min(32, shard), window=1 if shard < 128 else 4)
     if way == "ray":
-        run_on_ray(open_inputs(images), out, Waiting(0.0), job, Cluster("local", workers=2), progress=progress)
+        run_on_ray(open_inputs(images), out, Waiting(0.0), job, Cluster("local", 2, shard), progress=progress)
     else:
         run(open_inputs(images), out, Reader(remote("fixed"), Fixed()), job, progress=progress)
 
@@ -116,7 +125,7 @@ def cpu_seconds() -> dict[str, float]:
 # ---------------------------------------------------------------- memory
 
 
-def measure_memory(way: str, images: str, count: int) -> list[dict[str, Any]]:
+def measure_memory(way: str, images: str, count: int, shard: int) -> list[dict[str, Any]]:
     """Rows of one way: memory after each twentieth of the images."""
     rows: list[dict[str, Any]] = []
     began, spent = time.perf_counter(), sum(cpu_seconds().values())
@@ -130,7 +139,7 @@ def measure_memory(way: str, images: str, count: int) -> list[dict[str, Any]]:
         first.append(sum(cpu_seconds().values()) - spent)
 
     with tempfile.TemporaryDirectory() as folder:
-        generate(way, images, Path(folder) / "p.jsonl", look)
+        generate(way, images, Path(folder) / "p.jsonl", look, shard)
         lines = sum(1 for _ in (Path(folder) / "p.jsonl").open("rb"))
         assert lines == count, lines
     end = {"way": way, "images": count, "seconds": time.perf_counter() - began, "after": True, **memory()}
@@ -173,16 +182,23 @@ def measure_kills(way: str, images: str, count: int) -> dict[str, Any]:
         generate("alone", images, whole, lambda done, total: None)
         progress = folder / "progress"
         command = [sys.executable, __file__, "--generate", way, images, str(out), str(progress)]
-        kept, left = [], 0
-        for share in (*KILLED_AT, None):
+        kept: list[tuple[int, int]] = []
+        left = failed = 0
+        while len(kept) <= len(KILLED_AT):
+            share = KILLED_AT[len(kept)] if len(kept) < len(KILLED_AT) else None
             progress.write_text("")
+            killed = False
             with subprocess.Popen(command) as process:
-                while process.poll() is None:
+                while process.poll() is None and not killed:
                     seen = [int(line) for line in progress.read_text().split("\n")[:-1]]
-                    if share is not None and seen and seen[-1] >= share * count:
+                    if killed := share is not None and bool(seen) and seen[-1] >= share * count:
                         left += kill_tree(process)
-                        break
                     time.sleep(0.05)
+            if not killed and process.returncode:  # Ray gives its processes 15 seconds to start
+                failed += 1
+                if failed > MOST_FAILED:
+                    raise SystemExit("Ray does not start here")
+                continue
             seen = [int(line) for line in progress.read_text().split("\n")[:-1]]
             kept.append((seen[0], seen[-1]))
         same = digest(out) == digest(whole)
@@ -195,6 +211,7 @@ def measure_kills(way: str, images: str, count: int) -> dict[str, Any]:
             "starts": [first for first, _ in kept],
             "ends": [last for _, last in kept],
             "processes_left": left,
+            "failed_starts": failed,
             "files": names,
         }
 
@@ -234,6 +251,43 @@ def measure_workers(engine: str, workers: int) -> dict[str, Any]:
     }
 
 
+# ---------------------------------------------------------------- plan
+
+
+def print_plan(count: int, graphs_file: Path | None) -> list[dict[str, Any]]:
+    """Figures of the driver and of the files, printed; returns them as a row."""
+    figures: dict[str, Any] = {}
+
+    def timed(name: str, units: int, work: Callable[[], Any]) -> Any:
+        began = time.process_time()
+        value = work()
+        figures[name] = units / (time.process_time() - began)
+        return value
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        inputs = open_inputs(make(folder, count))
+        timed("names counted per CPU-second", count, lambda: len(inputs))
+        places = folder / "places.jsonl"
+        timed("places written per CPU-second", count, lambda: list(parts.write_places(inputs, places, 0, count, 1024)))
+        figures["bytes per place"] = places.stat().st_size / count
+        if graphs_file is not None:
+            texts = [render(graph, frame, minify=True) for graph, frame in read_graphs(graphs_file)]
+            figures["graphs"] = len(texts)
+            rows = [
+                {"image_id": f"{k:09}", "frame": [1000.0, 1000.0], "completion": text, "model": "runs/grpo"}
+                | {"finish_reason": "stop", "tokens": 400, "passes": 200}
+                for k, text in enumerate(texts)
+            ]
+            for ending in parts.ENDINGS:
+                path = folder / f"part-000000000{ending}"
+                timed(f"lines of {ending} written per CPU-second", len(rows), lambda: parts.write_part(path, rows, 0))
+                figures[f"bytes per line of {ending}"] = path.stat().st_size / len(rows)
+    for name, value in figures.items():
+        print(f"{name:44s} {value:14,.1f}")
+    return [figures]
+
+
 # ---------------------------------------------------------------- rows in processes of their own
 
 
@@ -248,7 +302,7 @@ def in_a_process(*arguments: str) -> Any:
 def row(what: str, *arguments: str) -> Any:
     """What `--row` prints."""
     if what == "memory":
-        return measure_memory(arguments[0], arguments[1], int(arguments[2]))
+        return measure_memory(arguments[0], arguments[1], int(arguments[2]), int(arguments[3]))
     if what == "kills":
         return measure_kills(arguments[0], arguments[1], int(arguments[2]))
     return measure_workers(arguments[0], int(arguments[1]))
@@ -257,11 +311,13 @@ def row(what: str, *arguments: str) -> Any:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["memory", "kills", "workers"], nargs="?")
+    parser.add_argument("what", choices=["memory", "kills", "workers", "plan"], nargs="?")
     parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--shard-size", type=int, default=1024, help='of "memory" with Ray')
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
     parser.add_argument("--engines", nargs="*", choices=["waiting", "tiny"], default=["waiting", "tiny"])
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--graphs", type=Path, help='of "plan"')
     parser.add_argument("--json", type=Path)
     parser.add_argument("--row", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--generate", nargs=4, help=argparse.SUPPRESS)
@@ -274,7 +330,9 @@ def main() -> None:
         print(json.dumps(row(*options.row)))
         return
     rows: list[dict[str, Any]] = []
-    if options.what == "workers":
+    if options.what == "plan":
+        rows = print_plan(options.images, options.graphs)
+    elif options.what == "workers":
         print(f"{'engine':8s} {'workers':>7s} {'images':>7s} {'images/s':>9s} {'ms: workers':>12s} {'all':>8s}")
         for engine in options.engines:
             best: dict[int, dict[str, Any]] = {}
@@ -303,7 +361,7 @@ def main() -> None:
         try:
             images = make(place, options.images)
             for way in options.ways:
-                found = in_a_process(options.what, way, images, str(options.images))
+                found = in_a_process(options.what, way, images, str(options.images), str(options.shard_size))
                 rows += found if isinstance(found, list) else [found]
                 (print_memory if options.what == "memory" else print_kills)(found)
         finally:
@@ -326,7 +384,8 @@ def print_kills(found: dict[str, Any]) -> None:
     print(
         f"{found['way']:6s} {found['images']:,} images: began with {found['starts']} and ended with {found['ends']}; "
         f"{found['lines']:,} lines, {'the same file' if found['same'] else 'ANOTHER FILE'}, "
-        f"{found['processes_left']} processes left, files {', '.join(found['files'])}",
+        f"{found['processes_left']} processes left, {found['failed_starts']} starts failed, "
+        f"files {', '.join(found['files'])}",
         flush=True,
     )
 
