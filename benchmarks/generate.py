@@ -47,9 +47,10 @@ ANSWER = json.dumps(
 
 @dataclass
 class Fixed:
-    """An engine that always says the same, after as many seconds a batch as it is told."""
+    """An engine that always says the same, after so many seconds a batch and products of matrices an image."""
 
     seconds: float = 0.0
+    products: int = 0
     name: str = "fixed"
 
     def generate(
@@ -61,14 +62,18 @@ class Fixed:
         **_: Any,
     ) -> list[Completion]:
         time.sleep(self.seconds)
+        matrix = np.full((256, 256), 1 / 256, dtype=np.float32)
+        for _ in range(self.products * len(images)):
+            matrix = matrix @ matrix
         return [Completion(ANSWER, 300, "stop", self.seconds / len(images)) for _ in images]
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Opens an engine that waits, on any machine."""
+    """Opens an engine that waits or computes, on any machine."""
 
     seconds: float
+    products: int = 0
     guide_vocabulary: str | None = None
     engine: str = "waiting"
     threads: int | None = None
@@ -77,7 +82,7 @@ class Waiting:
         return remote("fixed")
 
     def open(self) -> Reader:
-        return Reader(self.checkpoint(), Fixed(self.seconds))
+        return Reader(self.checkpoint(), Fixed(self.seconds, self.products))
 
 
 def make(kind: str, folder: Path, count: int) -> str:
