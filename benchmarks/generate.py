@@ -1,18 +1,12 @@
-"""How fast and how lean `r1sgg generate` is around the model, and what a second Ray worker brings.
+"""How fast and how lean `r1sgg generate` is around the model; on a cluster, and over many more images: scale.py.
 
     python benchmarks/generate.py --json results.json              # every kind of input, 2,000 and 20,000 images
-    python benchmarks/generate.py --images 20000 --ray             # and the cluster: takes minutes
 
 Each row runs in a process of its own (OMP_NUM_THREADS=1). The engine answers at once with one fixed graph, so what is
 left is the pipeline: names, headers, decoding, prompts, parsing, lines, the file. The images are JPEGs of 640 x 480
 pixels, 500 different ones under as many names as are asked for. "CPU-s" is what the whole run took after the imports,
 counting the images included; "resume" what it takes to find that nothing is left to do; "MB" how far the run raised the
 process's peak memory. "Pillow" opens and decodes the same files and does nothing else.
-
---ray measures two engines on 1 and on 2 workers of a local cluster, start and loading not counted. "waiting" takes half
-a second a batch and no CPU, as a model on a GPU does: its ratio is what sharing the work costs. "tiny" is the shipped
-model, which computes on the CPU: its ratio says little on a machine whose cores others use, so images per CPU-second of
-the workers stand beside it.
 """
 
 from __future__ import annotations
@@ -36,11 +30,9 @@ import numpy as np
 from PIL import Image
 
 from r1sgg.bulk.inputs import open_inputs
-from r1sgg.bulk.ray_data import Cluster, run_on_ray
 from r1sgg.bulk.run import Job, run
 from r1sgg.endpoint.remote import Remote, remote
 from r1sgg.inference.engine import Completion, Sampling
-from r1sgg.inference.engines import Opening
 from r1sgg.inference.reader import Reader
 
 KINDS = ("pillow", "jsonl", "folder", "webdataset", "parquet")
@@ -55,9 +47,10 @@ ANSWER = json.dumps(
 
 @dataclass
 class Fixed:
-    """An engine that always says the same, after as many seconds a batch as it is told."""
+    """An engine that always says the same, after so many seconds a batch and products of matrices an image."""
 
     seconds: float = 0.0
+    products: int = 0
     name: str = "fixed"
 
     def generate(
@@ -69,14 +62,18 @@ class Fixed:
         **_: Any,
     ) -> list[Completion]:
         time.sleep(self.seconds)
+        matrix = np.full((256, 256), 1 / 256, dtype=np.float32)
+        for _ in range(self.products * len(images)):
+            matrix = matrix @ matrix
         return [Completion(ANSWER, 300, "stop", self.seconds / len(images)) for _ in images]
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Opens an engine that waits, on any machine."""
+    """Opens an engine that waits or computes, on any machine."""
 
     seconds: float
+    products: int = 0
     guide_vocabulary: str | None = None
     engine: str = "waiting"
     threads: int | None = None
@@ -85,7 +82,7 @@ class Waiting:
         return remote("fixed")
 
     def open(self) -> Reader:
-        return Reader(self.checkpoint(), Fixed(self.seconds))
+        return Reader(self.checkpoint(), Fixed(self.seconds, self.products))
 
 
 def make(kind: str, folder: Path, count: int) -> str:
@@ -153,36 +150,6 @@ def measure(kind: str, spec: str, count: int) -> dict[str, Any]:
     }
 
 
-def measure_ray(engine: str, workers: int) -> dict[str, Any]:
-    """Images a second from the first shard that is done to the last, and CPU-seconds of the workers meanwhile."""
-    import psutil
-
-    opener: Any = Waiting(0.5) if engine == "waiting" else Opening("tiny", device="cpu")
-    job = Job(Sampling(max_new_tokens=200), batch_size=8 if engine == "waiting" else 32)
-    shards, size = (40, 32) if engine == "waiting" else (16, 128)
-    seen: list[tuple[int, float, float]] = []
-
-    def look(done: int, total: int) -> None:
-        children = psutil.Process().children(recursive=True)
-        times = [child.cpu_times() for child in children if "MapWorker" in "".join(child.cmdline())]
-        seen.append((done, time.perf_counter(), sum(spent.user + spent.system for spent in times)))
-
-    with tempfile.TemporaryDirectory() as place:
-        inputs = open_inputs(f"scenes:{shards * size},split=test")
-        cluster = Cluster("local", workers=workers, shard_size=size)
-        run_on_ray(inputs, Path(place) / "p.jsonl", opener, job, cluster, progress=look)
-    seen = [step for step in seen if step[0]][:-1]  # at the end workers leave
-    (first, began, spent), (last, ended, all_spent) = seen[workers - 1], seen[-workers]
-    rate = (last - first) / (ended - began)
-    return {
-        "kind": f"ray {engine}",
-        "workers": workers,
-        "images": last - first,
-        "images_per_s": rate,
-        "images_per_cpu_s": (last - first) / (all_spent - spent),
-    }
-
-
 def in_a_process(*arguments: str) -> dict[str, Any]:
     """A row that a process of its own measured."""
     command = [sys.executable, __file__, "--row", *arguments]
@@ -196,13 +163,12 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="*", default=[2_000, 20_000])
-    parser.add_argument("--ray", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
         kind, spec, number = options.row
-        print(json.dumps(measure_ray(spec, int(number)) if kind == "ray" else measure(kind, spec, int(number))))
+        print(json.dumps(measure(kind, spec, int(number))))
         return
     rows = []
     for count in options.images:
@@ -214,17 +180,6 @@ def main() -> None:
         again, grown = row.get("resume_images_per_cpu_s"), row.get("grown_mb")
         end = f" {again:10,.0f} {grown:7.1f}" if again else ""
         print(f"{row['kind']:12} {row['images']:8,} {row['images_per_cpu_s']:13,.0f}{end}")
-    if options.ray:
-        print(f"\n{'engine':12} {'workers':>8} {'images':>8} {'images/s':>9} {'images/CPU-s of workers':>24}")
-        for engine in ("waiting", "tiny"):
-            pair = [in_a_process("ray", engine, str(workers)) for workers in (1, 2)]
-            for row in pair:
-                print(
-                    f"{engine:12} {row['workers']:8} {row['images']:8,} {row['images_per_s']:9.2f} "
-                    f"{row['images_per_cpu_s']:24.2f}"
-                )
-            print(f"{engine:12} 2 workers against 1: {pair[1]['images_per_s'] / pair[0]['images_per_s']:.2f}")
-            rows += pair
     if options.json:
         options.json.write_text(json.dumps({"rows": rows, "python": sys.version.split()[0]}, indent=2) + "\n")
 

@@ -368,6 +368,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=192, help="longest answer")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json of a large vocabulary")
     parser.add_argument("--rounds", type=int, default=8, help='of 16 answers, of "speed"')
+    parser.add_argument("--models", nargs="*", choices=list(ASKED), default=list(ASKED), help='of "answers"')
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -379,7 +380,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for model, path in (("random", build_tiny(folder, seed=0)), ("trained", "tiny")):
-            rows += answers(model, path, scenes, options.batch, options.tokens)
+            if model in options.models:
+                rows += answers(model, path, scenes, options.batch, options.tokens)
     tiny = load_model("tiny", device="cpu").processor.tokenizer
     tokenizers = {"tiny": tiny}
     if options.tokenizer:

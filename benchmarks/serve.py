@@ -127,6 +127,16 @@ class Served:
                     total += sum(resident(int(child)))
         return total / 1e6
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU-seconds of the server and of the processes that it has started."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        ticks = sum(map(int, fields[11:15]))  # its own and those of children that ended
+        for child in children:
+            with contextlib.suppress(OSError):
+                ticks += sum(map(int, Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11:15]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def watch(self) -> None:
         """Keep the highest memory until `over` is set."""
         while not self.over.wait(0.05):
@@ -205,9 +215,10 @@ def measure(
     curve, latencies, crossed = [], [], 0
     with served() as server:
         truth = [server.ask(data)[1] for data in files]
-        begun = time.perf_counter()
+        begun, spent = time.perf_counter(), server.cpu_seconds()
         alone = [server.ask(files[k % SCENES])[0] for k in range(arguments.alone)]
         one_by_one = arguments.alone / (time.perf_counter() - begun)
+        cpu_alone = (server.cpu_seconds() - spent) / arguments.alone
         before, server.peak = server.memory(), 0.0
 
         def send(k: int) -> tuple[float, str] | str:
@@ -215,7 +226,7 @@ def measure(
                 return server.attack(*hostile[k // 2 % len(hostile)])
             return server.answered(files[k % SCENES])
 
-        begun = time.perf_counter()
+        begun, spent = time.perf_counter(), server.cpu_seconds()
         with ThreadPoolExecutor(arguments.clients) as pool:
             for start in range(0, arguments.requests, 500):
                 part = range(start, min(start + 500, arguments.requests))
@@ -227,6 +238,7 @@ def measure(
                         crossed += answer[1] != truth[k % SCENES]
                 curve.append(round(server.memory()))
         together = arguments.requests / (time.perf_counter() - begun)
+        cpu_together = (server.cpu_seconds() - spent) / arguments.requests
         metrics = server.client.get("/metrics").text
         batch = float(re.search(r"r1sgg_batch_images_sum (\S+)", metrics).group(1)) / float(  # type: ignore[union-attr]
             re.search(r"r1sgg_batch_images_count (\S+)", metrics).group(1)  # type: ignore[union-attr]
@@ -238,6 +250,8 @@ def measure(
         "throughput against one by one": together / one_by_one,
         "requests a second, one by one": one_by_one,
         "requests a second, together": together,
+        "CPU ms of the server per request, one by one": 1000 * cpu_alone,
+        "CPU ms of the server per request, together": 1000 * cpu_together,
         "latency alone, p50 ms": 1000 * float(np.median(alone)),
         "latency together, p50 ms": 1000 * float(np.median(latencies)),
         "latency together, p95 ms": 1000 * float(np.quantile(latencies, 0.95)),

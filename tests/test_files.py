@@ -199,6 +199,19 @@ with locked(Path(sys.argv[1])):
 """
 
 
+def test_a_lock_takes_its_empty_folders_with_it(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for path in (tmp_path / "there" / "p", tmp_path / "there" / "new" / "run" / "p"):
+        with pytest.raises(ZeroDivisionError), locked(path):
+            path.write_text(str(1 / 0))
+    assert names(tmp_path) == ["there"]
+    with locked(tmp_path / "new" / "run" / "p"), locked(tmp_path / "new" / "other" / "p"):
+        (tmp_path / "new" / "run" / "p").write_text("")
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == [
+        *("new", "new/run", "new/run/p", "there")
+    ]
+
+
 def test_a_lock_keeps_a_second_process_out_and_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     (tmp_path / "link").symlink_to("p.jsonl")

@@ -261,7 +261,7 @@ def locked(path: Path) -> Iterator[None]:
     """Keep other processes from writing `path`, a file or a folder, until the block ends.
 
     The lock is the system's and ends with the process, however it ends; the empty file beside `path` that carries it
-    may stay after a kill and means nothing then.
+    may stay after a kill and means nothing then. Folders that are made for it go with it if nothing was written there.
 
     Raises:
         InputError: another process has it, or there is no place for it.
@@ -271,6 +271,7 @@ def locked(path: Path) -> Iterator[None]:
         raise InputError(str(path), expected="a file or folder with a name", found="the root", hint="choose another")
     lock = real.with_name(f".{real.name[:200]}.lock")
     refuse_removal(lock)
+    missing = [folder for folder in real.parents if not folder.exists()]
     descriptor = _lock(path, lock)
     try:
         yield
@@ -279,6 +280,9 @@ def locked(path: Path) -> Iterator[None]:
             if os.fstat(descriptor).st_size == 0:  # else it is somebody's file
                 lock.unlink(missing_ok=True)  # first: nobody waits for it
             os.close(descriptor)
+        with contextlib.suppress(OSError):  # there is something in it
+            for folder in missing:
+                folder.rmdir()
 
 
 def remove_leftover(path: Path) -> None:
@@ -317,7 +321,11 @@ def _lock(path: Path, lock: Path) -> int | None:
     while True:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:  # another process that failed removed the folder between our two calls
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             _refuse(path, error)
         try:

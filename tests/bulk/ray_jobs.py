@@ -41,8 +41,11 @@ def main(folder: Path) -> None:
     work(folder, "again.jsonl", Opened(seconds=1), two)
     work(folder, "again.jsonl", Opened(fault="a finished run opens no model"), two)
     work(folder, "tables", Opened(), two, limit=18)
-    work(folder, "fault.jsonl", Opened(fault="no such model"), two)
-    work(folder, "many.jsonl", Opened(), Cluster("auto", workers=3, shard_size=3))
+    for name in ("new/fault.jsonl", "new/tables"):
+        work(folder, name, Opened(fault="no such model"), two)
+    work(folder, "new/many.jsonl", Opened(), Cluster("auto", workers=3, shard_size=3))
+    (folder / "kept").mkdir()
+    work(folder, "kept", Opened(fault="no such model"), two)
 
 
 def work(folder: Path, out: str, opened: Opened, cluster: Cluster, **options: Any) -> None:

@@ -102,6 +102,28 @@ def test_a_file_cut_anywhere_is_mended(asked: Remote, ground_truth: Path, tmp_pa
     assert out.read_bytes() == whole
 
 
+def test_a_start_that_fails_leaves_no_folder(asked: Remote, ground_truth: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        answers(ground_truth, tmp_path / "new" / "run" / "p.jsonl", asked, Parrot(fail_at=0), batch_size=2)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(Interrupted):
+        answers(ground_truth, tmp_path / "new" / "p.jsonl", asked, Parrot(fail_at=1), batch_size=1, window=1)
+    assert [path.name for path in sorted((tmp_path / "new").iterdir())] == ["p.jsonl", "p.jsonl.run.json"]
+
+
+@pytest.mark.parametrize("more", [[], ["--ray", "local"]])
+@pytest.mark.parametrize("name", ["p.jsonl", "tables"])
+def test_a_model_that_does_not_exist_leaves_no_folder(
+    more: list[str], name: str, ground_truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / name
+    with pytest.raises(SystemExit) as caught:
+        main(["generate", "--images", str(ground_truth), "--model", "nowhere", "--out", str(out), *more])
+    assert caught.value.code == 2
+    assert "nowhere: no such checkpoint folder" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_finished_run_asks_nothing(asked: Remote, ground_truth: Path, tmp_path: Path) -> None:
     answers(ground_truth, tmp_path / "p.jsonl", asked, Parrot(), GREEDY)
     silent = Parrot(fail_at=0)

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from r1sgg.bulk.inputs import open_inputs
-from r1sgg.bulk.ray_data import SURROUNDINGS, TRIES, Cluster, Worker, _Work, _write_places, run_on_ray
+from r1sgg.bulk.parts import write_places
+from r1sgg.bulk.ray_data import SURROUNDINGS, TRIES, Cluster, Worker, _Work, run_on_ray
 from r1sgg.bulk.run import run
 from r1sgg.data.base import read_predictions
 from r1sgg.errors import InputError
@@ -51,7 +52,7 @@ def said(folder: Path) -> list[dict[str, object]]:
                 [sys.executable, "-m", "tests.bulk.ray_jobs", str(folder)],
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **SURROUNDINGS, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, **SURROUNDINGS, "PYTHONPATH": os.pathsep.join((str(ROOT), *sys.path))},
                 cwd=ROOT,
             ) as jobs,
         ):
@@ -106,10 +107,16 @@ def test_a_folder_gets_tables_with_the_images_numbers(folder: Path, said: list[d
     assert [found[k] for k in range(18)] == expected
 
 
+def test_a_start_that_fails_on_the_workers_leaves_no_folder(folder: Path, said: list[dict[str, object]]) -> None:
+    assert [line.get("error", "none") for line in said[5:9]].count("none") == 0
+    assert not (folder / "new").exists()
+    assert list((folder / "kept").iterdir()) == [], "this one was there before"
+
+
 def test_an_image_that_kills_its_workers_ends_the_run(folder: Path, tmp_path: Path) -> None:
     spec = str(folder / "gt.jsonl")
     work = _Work(spec, str(tmp_path), ".jsonl", Opened(), JOB, str(tmp_path))
-    (shard,) = _write_places(open_inputs(spec), tmp_path / "_places.jsonl", 4, 8, 4)
+    (shard,) = write_places(open_inputs(spec), tmp_path / "_places.jsonl", 4, 8, 4)
     batch = {name: np.array([value]) for name, value in shard._asdict().items()}
     tries = tmp_path / "part-000000004.jsonl.tries"
     tries.write_bytes(b"." * TRIES)  # one for each worker that began and did not end
@@ -119,6 +126,10 @@ def test_an_image_that_kills_its_workers_ends_the_run(folder: Path, tmp_path: Pa
     assert not tries.exists()
     part = (tmp_path / "part-000000004.jsonl").read_bytes()
     assert part == b"".join((folder / "whole.jsonl").read_bytes().splitlines(keepends=True)[4:8])
+    faulty = Worker(replace(work, opener=Opened(fault="no such model"), folder=str(tmp_path / "faulty")))
+    (tmp_path / "faulty").mkdir()
+    for _ in range(TRIES + 1):
+        assert faulty(batch)["stopped"] == ["no such model"], "an error that is said is no worker that died"
     silent = Worker(replace(work, opener=Opened(fault="a part that is there is not made again")))
     assert silent(batch) == {"images": [4], "failed": [1], "seconds": [0.0], "stopped": [""]}
 
@@ -153,6 +164,6 @@ def test_the_command_shares_the_work_on_a_cluster_of_its_own(tiny_checkpoint: Pa
 
 
 def test_what_a_worker_cannot_do_is_one_sentence(folder: Path, said: list[dict[str, object]]) -> None:
-    assert said[5] == {"error": "no such model"}
-    assert said[6] == {"error": "--workers: expected at most the cluster's 2 CPUs, found 3"}
+    assert said[5] == said[6] == said[8] == {"error": "no such model"}
+    assert said[7] == {"error": "--workers: expected at most the cluster's 2 CPUs, found 3"}
     assert len(list(read_predictions(folder / "whole.jsonl"))) == 21

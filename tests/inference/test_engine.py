@@ -17,7 +17,7 @@ from r1sgg.endpoint.settings import Endpoint, Prices
 from r1sgg.errors import ConfigError, MissingDependencyError, ModelError
 from r1sgg.inference import engines
 from r1sgg.inference.engine import Sampling, batches_by_size, describe
-from r1sgg.inference.engines import EngineKind, Habits, Opening, own_checkpoint, parse_engine
+from r1sgg.inference.engines import EngineKind, Habits, Opening, option_value, own_checkpoint, parse_engine
 from r1sgg.models.prompts import AnswerSettings
 
 
@@ -63,6 +63,10 @@ def test_an_engine_s_name_is_taken_apart() -> None:
         "tensor_parallel_size": "2",
         "dtype": "auto",
     }
+    lookup = '{"method":"ngram","num_speculative_tokens":6,"list":[1,2]}'
+    json_values = parse_engine(f"vllm:logits_processors=[],speculative_config={lookup},seed=1").options
+    assert json_values == {"logits_processors": "[]", "speculative_config": lookup, "seed": "1"}
+    assert option_value(lookup)["list"] == [1, 2]
     spec = parse_engine("openai:http://127.0.0.1:8000/v1,server=vllm")
     assert (spec.address, spec.options, spec.habits) == (
         "http://127.0.0.1:8000/v1",

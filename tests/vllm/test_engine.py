@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from r1sgg.errors import ConfigError, ModelError
+from r1sgg.guiding.spec import GuideSpec
 from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.inference import vllm as vllm_engine
 from r1sgg.inference.engine import Completion, Engine, Sampling
@@ -66,6 +67,26 @@ def test_draws_depend_on_seed_and_key_alone(engine: VLLMEngine, asked: Asked) ->
     renamed = texts(engine.generate(images, chats, SAMPLED, [f"{key}#1" for key in keys]))
     for other in (again, renamed):
         assert sum(a == b for a, b in zip(together, other, strict=True)) < 20
+
+
+def test_seeded_draws_after_long_prompts_do_not_stop_the_engine(engine: VLLMEngine, asked: Asked) -> None:
+    """Together they are longer than one step reads; vLLM 0.32 stops on a CPU where it reads a prompt in parts."""
+    images, _, keys = asked.first(32)
+    chats: list[list[Message]] = [[{"role": "user", "content": "A man rides a horse. " * 60}]] * 32
+    budget = engine._llm.llm_engine.vllm_config.scheduler_config.max_num_batched_tokens
+    tokens = len(engine.checkpoint.processor.tokenizer(chats[0][0]["content"])["input_ids"])
+    assert budget < 32 * tokens
+    answers = engine.generate(images, chats, dataclasses.replace(SAMPLED, max_new_tokens=4), keys)
+    assert [answer.tokens for answer in answers] == [4] * 32
+
+
+def test_a_guide_that_nothing_would_follow_is_refused(
+    engine: VLLMEngine, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_guides", False)  # as with logits_processors=[], which speculation needs
+    images, chats, keys = asked.first(1)
+    with pytest.raises(ConfigError, match="among vLLM's logits_processors, found that it is not"):
+        engine.generate(images, chats, GREEDY, keys, guides=[GuideSpec((1000.0, 1000.0))])
 
 
 def test_every_field_of_sampling_counts(engine: VLLMEngine, asked: Asked) -> None:

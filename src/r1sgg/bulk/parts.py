@@ -7,16 +7,84 @@ the number of the image, which restores the order of shuffled rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from r1sgg.bulk.stored import Place
+from r1sgg.bulk.resume import AGAIN, SideFile
+from r1sgg.bulk.stored import Inputs, Place
+from r1sgg.errors import InputError
 from r1sgg.files import write_lines, writing
 
 PREFIX, UNFINISHED = "part-", ".part"
+ENDINGS = (".jsonl", ".parquet")
+PLACES = "_places.jsonl"  # readers of a folder of parquet files ignore names that begin with "_"
+
+
+class Shard(NamedTuple):
+    """Consecutive images: the number of the first, how many, and their offset in the file of places."""
+
+    start: int
+    images: int
+    offset: int
+
+
+def folder_of_parts(folder: Path, settings: dict[str, Any], overwrite: bool) -> SideFile:
+    """Prepare the folder for parts.
+
+    Raises:
+        InputError: it is a file, or what is in it is not of a run with the same settings.
+    """
+    side = SideFile(folder / "_run.json", settings)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(str(folder), expected="a folder for shards, or NAME.jsonl", found="a file")
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if overwrite and (side.path.is_file() or not found):
+        for name in found:
+            if name.startswith(PREFIX) or name in (side.path.name, PLACES):
+                (folder / name).unlink()
+    elif found:
+        side.check(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    side.add(0.0)
+    return side
+
+
+def write_places(inputs: Inputs, path: Path, start: int, total: int, size: int) -> Iterator[Shard]:
+    """Write the places of images start..total, one per line, and yield their shards.
+
+    Raises:
+        InputError: there are fewer images than that.
+    """
+    offset = 0
+    with writing(path, sync=False) as handle:
+        places = islice(inputs, start, total)
+        while shard := list(islice(places, size)):
+            lines = b"".join(line_of_place(place) for place in shard)
+            handle.write(lines)
+            yield Shard(start, len(shard), offset)
+            start, offset = start + len(shard), offset + len(lines)
+    if start < total:
+        raise InputError(inputs.name, expected=f"the {total} images that were counted", found=f"{start}", hint=AGAIN)
+
+
+def forget(folder: Path, before: set[Path] | None) -> None:
+    """Remove what a run that did not finish a single part has written into the folder, and the folder if it is new.
+
+    Args:
+        folder: the parts.
+        before: what was in it; None: there was no folder.
+    """
+    now = set(folder.iterdir()) if folder.is_dir() else set()
+    if any(path.name.startswith(PREFIX) and path.suffix in ENDINGS for path in now):
+        return
+    for path in now - (before or set()):
+        path.unlink(missing_ok=True)
+    if before is None and now:
+        folder.rmdir()
 
 
 def line_of_place(place: Place) -> bytes:

@@ -15,19 +15,20 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from r1sgg.bulk import parts
 from r1sgg.bulk.inputs import open_inputs
-from r1sgg.bulk.resume import AGAIN, RunLog, SideFile
+from r1sgg.bulk.resume import RunLog
 from r1sgg.bulk.run import Job, Summary, generate_windows, settings_of
 from r1sgg.bulk.stored import Inputs, Place
-from r1sgg.errors import ConfigError, InputError, ModelError, R1SGGError, require
-from r1sgg.files import append, locked, writing
+from r1sgg.errors import ConfigError, ModelError, R1SGGError, require
+from r1sgg.files import locked
 
 if TYPE_CHECKING:
     from r1sgg.inference.reader import Reader
@@ -88,14 +89,6 @@ class Cluster:
     on_gpu: bool = True
 
 
-class Shard(NamedTuple):
-    """Consecutive images: the number of the first, how many, and their offset in the file of places."""
-
-    start: int
-    images: int
-    offset: int
-
-
 def run_on_ray(
     inputs: Inputs,
     out: Path,
@@ -153,63 +146,32 @@ def _run(
         shutil.rmtree(folder, ignore_errors=True)  # left over if the earlier run was killed after joining the parts
         progress(total, total)
         return Summary(total, failed, resumed)
-    side = _folder_of_parts(folder, {**settings, "shard_size": size, "count": total}, overwrite)
-    shards = list(_write_places(inputs, folder / _PLACES, resumed, total, size))
-    work = _Work(inputs.name, str(folder.absolute()), ".jsonl" if joined else ".parquet", opener, job, os.getcwd())
-    missing = []
-    for shard in shards:
-        if work.path(shard).is_file():
-            failed, resumed = failed + parts.count_failed(work.path(shard)), resumed + shard.images
-        else:
-            missing.append(shard)
-    done = resumed
-    progress(done, total)
-    for images, wrong, seconds in _results(work, missing, cluster):
-        done, failed = done + images, failed + wrong
-        side.add(seconds)
+    with ExitStack() as begun:
+        begun.callback(parts.forget, folder, set(folder.iterdir()) if folder.is_dir() else None)
+        side = parts.folder_of_parts(folder, {**settings, "shard_size": size, "count": total}, overwrite)
+        shards = list(parts.write_places(inputs, folder / parts.PLACES, resumed, total, size))
+        work = _Work(inputs.name, str(folder.absolute()), ".jsonl" if joined else ".parquet", opener, job, os.getcwd())
+        missing = []
+        for shard in shards:
+            if work.path(shard).is_file():
+                failed, resumed = failed + parts.count_failed(work.path(shard)), resumed + shard.images
+            else:
+                missing.append(shard)
+        done = resumed
         progress(done, total)
-    for left in (folder / _PLACES, *folder.glob(f".{parts.PREFIX}*{parts.UNFINISHED}")):
+        for images, wrong, seconds in _results(work, missing, cluster):
+            done, failed = done + images, failed + wrong
+            side.add(seconds)
+            progress(done, total)
+        begun.pop_all()
+    for left in (folder / parts.PLACES, *folder.glob(f".{parts.PREFIX}*{parts.UNFINISHED}")):
         left.unlink()
     if log is not None:
         for shard in shards:
-            append(out, work.path(shard).read_bytes())
+            log.append_lines(work.path(shard).read_bytes())
         log.add(side.seconds)
         shutil.rmtree(folder)
     return Summary(total, failed, resumed)
-
-
-_PLACES = "_places.jsonl"  # readers of a folder of parquet files ignore names that begin with "_"
-
-
-def _folder_of_parts(folder: Path, settings: dict[str, Any], overwrite: bool) -> SideFile:
-    """Prepare the folder for parts; parts in it must come from a run with the same settings."""
-    side = SideFile(folder / "_run.json", settings)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(str(folder), expected="a folder for shards, or NAME.jsonl", found="a file")
-    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if overwrite and (side.path.is_file() or not found):
-        for name in found:
-            if name.startswith(parts.PREFIX) or name in (side.path.name, _PLACES):
-                (folder / name).unlink()
-    elif found:
-        side.check(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    side.add(0.0)
-    return side
-
-
-def _write_places(inputs: Inputs, path: Path, start: int, total: int, size: int) -> Iterator[Shard]:
-    """Write the places of images start..total, one per line, and yield their shards."""
-    offset = 0
-    with writing(path, sync=False) as handle:
-        places = islice(inputs, start, total)
-        while shard := list(islice(places, size)):
-            lines = b"".join(parts.line_of_place(place) for place in shard)
-            handle.write(lines)
-            yield Shard(start, len(shard), offset)
-            start, offset = start + len(shard), offset + len(lines)
-    if start < total:
-        raise InputError(inputs.name, expected=f"the {total} images that were counted", found=f"{start}", hint=AGAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +185,11 @@ class _Work:
     job: Job
     cwd: str
 
-    def path(self, shard: Shard) -> Path:
+    def path(self, shard: parts.Shard) -> Path:
         return Path(self.folder) / f"{parts.PREFIX}{shard.start:09}{self.ending}"
 
-    def places(self, shard: Shard) -> list[Place]:
-        with (Path(self.folder) / _PLACES).open("rb") as handle:
+    def places(self, shard: parts.Shard) -> list[Place]:
+        with (Path(self.folder) / parts.PLACES).open("rb") as handle:
             handle.seek(shard.offset)
             return [parts.place_of_line(line) for line in islice(handle, shard.images)]
 
@@ -242,7 +204,7 @@ class Worker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Return counts of a shard; an error that stops the run is a sentence in `stopped`."""
-        shard = Shard(*(int(batch[key][0]) for key in Shard._fields))
+        shard = parts.Shard(*(int(batch[key][0]) for key in parts.Shard._fields))
         failed, seconds, stopped = 0, 0.0, ""
         try:
             failed, seconds = self._make(shard)
@@ -250,7 +212,7 @@ class Worker:
             stopped = str(error)
         return {"images": [shard.images], "failed": [failed], "seconds": [seconds], "stopped": [stopped]}
 
-    def _make(self, shard: Shard) -> tuple[int, float]:
+    def _make(self, shard: parts.Shard) -> tuple[int, float]:
         path = self._work.path(shard)
         if path.is_file():  # written by a worker that died before it returned
             return parts.count_failed(path), 0.0
@@ -261,6 +223,13 @@ class Worker:
             tries.unlink(missing_ok=True)  # so that the next run tries the shard again
             last = shard.start + shard.images - 1
             raise ModelError(f"images {shard.start} to {last}: {TRIES} workers died while they processed them")
+        try:
+            return self._write(shard, path)
+        finally:  # this worker did not die
+            tries.unlink(missing_ok=True)
+
+    def _write(self, shard: parts.Shard, path: Path) -> tuple[int, float]:
+        """Write the part of a shard; return its failed images and the seconds of generation."""
         if self._reader is None or self._inputs is None:
             os.chdir(self._work.cwd)
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see `r1sgg.cli.main`; torch is not imported yet
@@ -271,12 +240,13 @@ class Worker:
         for made, spent in generate_windows(places, self._inputs, self._reader, self._work.job):
             rows += made
             seconds += spent
+        if not path.parent.is_dir():  # see `parts.forget`; writing would make it again
+            raise ModelError(f"{path.parent}: expected the folder of a run, found that it was stopped")
         parts.write_part(path, rows, shard.start)
-        tries.unlink(missing_ok=True)
         return sum("error" in row for row in rows), seconds
 
 
-def _results(work: _Work, shards: Sequence[Shard], cluster: Cluster) -> Iterator[tuple[int, int, float]]:
+def _results(work: _Work, shards: Sequence[parts.Shard], cluster: Cluster) -> Iterator[tuple[int, int, float]]:
     """Yield images, failed images and seconds of each shard, as they finish."""
     if not shards:
         return

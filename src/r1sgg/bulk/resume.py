@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from r1sgg.errors import InputError
-from r1sgg.files import refuse_inputs, remove_leftover, write_json, writing
+from r1sgg.files import append, refuse_inputs, remove_leftover, write_json, writing
 
 AGAIN = "choose another file, or start over with --overwrite"
 
@@ -83,7 +83,7 @@ class RunLog:
     """The output of a run that may have been interrupted, and its settings; the field `key` identifies a line."""
 
     def __init__(self, out: Path, settings: dict[str, Any], overwrite: bool, key: str = "image_id") -> None:
-        self._out, self._key = out, key
+        self._out, self._key, self._begun = out, key, False
         self._side = SideFile(out.with_name(out.name + ".run.json"), settings)
         if out.is_dir():
             raise InputError(str(out), expected="a file to write predictions to", found="a folder")
@@ -106,9 +106,9 @@ class RunLog:
             The number of lines kept, and how many of them have an error.
         """
         if not self._out.exists() or self._out.stat().st_size == 0:
-            self._side.add(0.0)
             return 0, 0
         self._side.check(self._out)
+        self._begun = True
         kept = failed = size = 0
         whole = (0, 0, 0)
         with self._out.open("rb") as handle:
@@ -140,6 +140,17 @@ class RunLog:
         """Replace lines atomically; if the process is killed, the file stays as it was."""
         with self._out.open("rb") as old, writing(self._out) as handle:
             handle.writelines(lines.get(k, line) for k, line in enumerate(old))
+
+    def append(self, rows: Iterable[Any]) -> None:
+        """Add lines to the output; the settings are written before the first, so that a failed start leaves no file."""
+        self.append_lines(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+
+    def append_lines(self, lines: bytes) -> None:
+        """Add lines that are bytes; see `append`."""
+        if not self._begun:
+            self._side.add(0.0)
+            self._begun = True
+        append(self._out, lines)
 
     def add(self, seconds: float) -> None:
         """Add generation time."""

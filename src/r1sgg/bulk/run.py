@@ -25,7 +25,7 @@ from r1sgg.bulk.resume import AGAIN, RunLog, fingerprint
 from r1sgg.bulk.stored import Inputs, Place
 from r1sgg.data.provenance import read_trained_on
 from r1sgg.errors import ConfigError, InputError
-from r1sgg.files import append, locked
+from r1sgg.files import locked
 from r1sgg.inference.engine import Sampling, batches_by_size, describe
 from r1sgg.inference.lines import prediction_line, spoken
 from r1sgg.inference.reader import Reader, check_samples
@@ -134,7 +134,7 @@ def _run(
     done = resumed
     places = itertools.islice(inputs, resumed, total)
     for rows, seconds in generate_windows(places, inputs, reader, job, lambda count: progress(resumed + count, total)):
-        append(out, b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        log.append(rows)
         failed += sum("error" in row for row in rows)
         done += len(rows)
         log.add(seconds)

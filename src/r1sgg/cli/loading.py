@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, TypedDict, cast, get_args
 import typer
 
 from r1sgg.errors import ConfigError, require
-from r1sgg.guiding.spec import AnswerFormat
 
 if TYPE_CHECKING:
+    from r1sgg.guiding.spec import AnswerFormat
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.reader import Reader
 
@@ -78,6 +78,7 @@ def prompt_options(
         InputError: there is no such vocabulary.
     """
     from r1sgg.graph.vocabulary import load_vocabulary
+    from r1sgg.guiding.spec import AnswerFormat
 
     if prompt not in (None, "open", "closed"):
         raise ConfigError(f"--prompt: expected open or closed, found {prompt!r}")

@@ -1,7 +1,7 @@
 """One way to open any engine: `Opening`, and `load`, which is `r1sgg.load`. No engine is imported unasked.
 
     hf                                              transformers in this process
-    vllm   vllm:tensor_parallel_size=2              vLLM in this process, with its engine arguments
+    vllm   vllm:tensor_parallel_size=2              vLLM in this process, with its engine arguments (values are JSON)
     openai:http://127.0.0.1:8000/v1,server=vllm     any server that speaks OpenAI's chat completions; its options are
                                                     the fields of `r1sgg.endpoint.settings.Endpoint`
 
@@ -122,7 +122,7 @@ def parse_engine(text: str) -> EngineSpec:
     """
     name, _, rest = text.partition(":")
     kind = engine_kind(name)
-    parts = rest.split(",") if rest else []
+    parts = _split(rest)
     address = parts.pop(0) if kind.address and parts and "=" not in parts[0].partition("/")[0] else ""
     options = dict(part.strip().partition("=")[::2] for part in parts)
     if wrong := [option for option, value in options.items() if not (option and value)]:
@@ -134,6 +134,18 @@ def parse_engine(text: str) -> EngineSpec:
         known = ", ".join(f"{option}=" for option in kind.options)
         raise ConfigError(f"--engine {text}: expected options of {known}, found {unknown[0]!r}")
     return EngineSpec(name, address, options)
+
+
+def _split(text: str) -> list[str]:
+    """Split at commas, but not inside the brackets of a JSON value."""
+    parts, depth = [""] if text else [], 0
+    for character in text:
+        depth += (character in "{[") - (character in "}]")
+        if character == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ class VLLMEngine:
         self.checkpoint = checkpoint
         self._llm = llm
         self._table: TokenTable | None = None
+        self._guides = PROCESSOR in (config.model_config.logits_processors or ())
         self._checked: set[tuple[GuideSpec, int]] = set()
         self._tickets = itertools.count()
 
@@ -178,6 +179,8 @@ class VLLMEngine:
         for spec in specs:
             if spec is None:
                 continue
+            if not self._guides:
+                raise ConfigError(f"guide: expected {PROCESSOR} among vLLM's logits_processors, found that it is not")
             kind = dataclasses.replace(spec, frame=(1000.0, 1000.0)), sampling.max_new_tokens
             if kind not in self._checked:
                 Guide(self.table, spec, sampling.max_new_tokens)
@@ -262,8 +265,8 @@ def engine_arguments(checkpoint: Checkpoint, dtype: str | None = None) -> dict[s
         # where a request asks for a JSON schema instead of the guide; a model may write spaces for ever
         "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
     }
-    if cpu:  # compiling takes minutes there
-        arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": _CPU_CACHE}
+    if cpu:  # compiling takes minutes there; a seeded request whose prompt is read in parts stops vLLM 0.32
+        arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": _CPU_CACHE, "enable_chunked_prefill": False}
     if (pixels := checkpoint.image_pixels) is not None:
         arguments["mm_processor_kwargs"] = {"size": {"shortest_edge": pixels[0], "longest_edge": pixels[1]}}
     return arguments

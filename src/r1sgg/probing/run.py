@@ -26,7 +26,7 @@ from r1sgg.bulk.run import WINDOW
 from r1sgg.data.base import Example, data_hash, read_ground_truth
 from r1sgg.data.images import open_image
 from r1sgg.errors import ConfigError, ImageError, InputError
-from r1sgg.files import append, locked, write_file, write_json
+from r1sgg.files import locked, write_file, write_json
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
 from r1sgg.inference.engine import Engine, Sampling, batches_by_size, describe
 from r1sgg.metrics.frequency import collect
@@ -181,7 +181,7 @@ def _run(
             seconds += time.perf_counter() - began
             for k, row in zip(batch, answered, strict=True):
                 rows[k] = {"id": names[start + k], **row}
-        append(answers, b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        log.append(rows)
         log.add(seconds)
         spent += seconds
         progress(start + len(window), len(tasks))
