@@ -294,7 +294,7 @@ def engine_arguments(checkpoint: Checkpoint, dtype: str | None = None) -> dict[s
             f"{checkpoint.name}: expected a whole model, found an adapter of {checkpoint.base}; "
             "merge it first (r1sgg publish)"
         )
-    cpu = _cpu_build()
+    cpu = is_cpu_build()
     arguments: dict[str, Any] = {
         "model": checkpoint.path,
         "dtype": dtype or ("float32" if cpu else "auto"),
@@ -311,7 +311,7 @@ def engine_arguments(checkpoint: Checkpoint, dtype: str | None = None) -> dict[s
     return arguments
 
 
-def _cpu_build() -> bool:
+def is_cpu_build() -> bool:
     """Whether the vLLM that is installed runs on CPUs, by its own rule, which takes 20 seconds to ask it for."""
     try:
         build = version("vllm")
