@@ -121,8 +121,8 @@ def no_longer(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, value: Any
 def test_a_method_that_is_gone_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert no_longer(monkeypatch, trl.GRPOTrainer, "_generate_single_turn") == (
         f"trl {version('trl')} no longer has GRPOTrainer._generate_single_turn, which r1sgg.training.grpo.GraphTrainer "
-        "overrides (the guides of a batch are in force during this call only); install the tested versions: "
-        "pip install 'r1sgg[train]'"
+        "overrides (the guides of a batch are in force during this call only, and vLLM is sent one placeholder per "
+        "image); install the tested versions: pip install 'r1sgg[train]'"
     )
 
 

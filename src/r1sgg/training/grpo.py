@@ -25,7 +25,7 @@ from r1sgg.judging.labels import load_similarity
 from r1sgg.rewards.adapters import trl_rewards
 from r1sgg.rewards.rubric import Rubric
 from r1sgg.training.checkpoints import ResumableTrainer
-from r1sgg.training.engine import RolloutEngine, made_for, set_surroundings, unexpanded
+from r1sgg.training.engine import RolloutEngine, made_for, name_weights, set_surroundings, unexpanded
 from r1sgg.training.gate import ParityGate, precision_of, steps_between
 from r1sgg.training.logs import CompletionsLog
 from r1sgg.training.options import RewardOptions
@@ -144,6 +144,10 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
         raise ConfigError("cut_loops: expected false with use_vllm, found true; vLLM's answers can't be cut")
     every = steps_between(run.recipe.option(RolloutOptions).parity)
     if run.arguments.use_vllm:
+        if run.arguments.vllm_mode == "server" and run.checkpoint.family.name == "SmolVLM":
+            raise ConfigError(
+                "vllm_mode: expected colocate for SmolVLM, found server; TRL takes one run of image tokens per image"
+            )
         set_surroundings()
         require("vllm", "vllm")
     if guide and run.arguments.use_vllm:
@@ -182,6 +186,8 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
         )
     parts.freeze(trainer.model)
     trainer.cut_loops = cut_loops
+    if run.arguments.use_vllm:
+        name_weights(trainer.vllm_generation, run.checkpoint)
     if run.arguments.use_vllm and every is not None:
         pixels = (run.checkpoint.family.answers or run.checkpoint.family.coordinates) == "resized_pixels"
         engine = RolloutEngine(trainer.vllm_generation, run.checkpoint.processor)

