@@ -30,7 +30,16 @@ SURROUNDINGS = {
 }
 OPTIONS = {"max_model_len": 512, "max_num_seqs": 32, "kv_cache_memory_bytes": 1 << 27}
 MAX_PIXELS = 7056  # of the server's images: 84 x 84, 9 tokens for the 16 of the checkpoint's own limit
+SHOWN = "shown"
+"""Property of a test (`record_property`) that the end of a run prints."""
 _HERE = Path(__file__).parent
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [one for kind in ("passed", "failed") for one in terminalreporter.stats.get(kind, [])]
+    for name, value in (pair for report in reports for pair in report.user_properties):
+        if name == SHOWN:
+            terminalreporter.write_line(str(value))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
