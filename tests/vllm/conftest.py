@@ -114,7 +114,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         )
     running = Server(process, f"http://127.0.0.1:{port}/v1", log)
     try:
-        _wait(running, port)
+        wait_for(running, port)
         yield running
     finally:
         if process.poll() is None:
@@ -126,7 +126,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process.wait()
 
 
-def _wait(server: Server, port: int) -> None:
+def wait_for(server: Server, port: int) -> None:
     import httpx
 
     until = time.monotonic() + 240

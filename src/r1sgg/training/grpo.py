@@ -3,7 +3,8 @@
     r1sgg grpo --config configs/tiny-grpo.yaml --model runs/sft --output_dir runs/grpo
 
 Each term is logged under its own name and weighted by the rubric. Image tokens are never sampled: at temperature 1 they
-come up by chance, and the next pass over such a completion fails because it has more image tokens than images.
+come up by chance, and the next pass over such a completion fails because it has more image tokens than images. With
+vLLM the trainer and its engine are compared (`r1sgg.training.gate`).
 """
 
 from __future__ import annotations
@@ -188,10 +189,13 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
     trainer.cut_loops = cut_loops
     if run.arguments.use_vllm:
         name_weights(trainer.vllm_generation, run.checkpoint)
-    if run.arguments.use_vllm and every is not None:
-        pixels = (run.checkpoint.family.answers or run.checkpoint.family.coordinates) == "resized_pixels"
-        engine = RolloutEngine(trainer.vllm_generation, run.checkpoint.processor)
-        trainer.gate = ParityGate(trainer, engine, every, suppressed, pixel_frames=pixels, say=say)
+        if every is not None:
+            engine = RolloutEngine(trainer.vllm_generation, run.checkpoint.processor)
+            trainer.gate = ParityGate(
+                trainer, engine, every, suppressed, pixel_frames=run.checkpoint.family.writes_pixels, say=say
+            )
+    else:
+        _log.info("parity: not checked, because the model that is trained samples the completions itself")
     if guide and not run.arguments.use_vllm:
         tokens = run.arguments.max_completion_length
         trainer.guided = GuidedRollouts(run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed)
