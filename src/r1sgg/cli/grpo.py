@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -26,9 +28,11 @@ def grpo(
     Add --resume to continue from the last checkpoint. The output folder holds the trained checkpoint, metrics.jsonl,
     completions.jsonl and config.yaml.
     """
+    # TRL 1.16 declares vLLM to 0.31; this version was run with it (constraints-vllm.txt)
+    warnings.filterwarnings("ignore", message=r"TRL currently supports vLLM .* You have version 0\.32\.")
     require("trl", "train")
     from r1sgg.training.grpo import train_grpo
 
-    if left_out := train_grpo(config, context.args):
+    if left_out := train_grpo(config, context.args, partial(typer.echo, err=True)):
         typer.echo(f"{left_out} images could not be used", err=True)
         raise typer.Exit(PARTLY_FAILED)
