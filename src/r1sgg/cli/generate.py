@@ -35,6 +35,7 @@ def generate(
     seed: loading.Seed = 0,
     max_new_tokens: loading.MaxNewTokens = 1024,
     prompt: loading.Prompt = None,
+    think: loading.Think = None,
     vocabulary: loading.Vocabulary = None,
     answer_format: loading.Format = None,
     guide: loading.Guide = False,
@@ -66,7 +67,6 @@ def generate(
 
     Example: `r1sgg generate --images val/gt.jsonl --model runs/sft --out runs/sft/val.jsonl --batch-size 32`
     """
-    from r1sgg.bulk.inputs import open_inputs
     from r1sgg.bulk.run import Job, run
     from r1sgg.errors import ConfigError
     from r1sgg.inference.engine import Sampling
@@ -76,7 +76,7 @@ def generate(
         raise ConfigError("--workers: expected --ray ADDRESS too, because without Ray there is one model")
     if cut_loops and not engine.startswith("hf"):
         raise ConfigError(f"--cut-loops: this option is for --engine hf, not {engine}")
-    options = loading.prompt_options(prompt, vocabulary, answer_format, guide=guide)
+    options = loading.prompt_options(prompt, vocabulary, answer_format, think, guide=guide, columns=True)
     opening = Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, threads=threads, **options)
     habits = opening.spec.habits
     job = Job(
@@ -88,7 +88,7 @@ def generate(
         batch_size=batch_size or habits.batch_size,
         window=habits.window,
     )
-    inputs = open_inputs(images)
+    inputs = loading.open_with_prompts(images, opening)
     _print_notes(inputs)
     files: dict[str, Any] = {"limit": limit, "overwrite": overwrite}
     if ray is not None:
@@ -98,7 +98,7 @@ def generate(
         with loading.progress_bar("generate") as progress:
             summary = run_on_ray(inputs, out, opening, job, cluster, **files, progress=progress)
     else:
-        reader = loading.open_quietly(opening)
+        reader = loading.open_quietly(opening, columns=True)
         with contextlib.closing(reader), loading.progress_bar("generate") as progress:
             summary = run(inputs, out, reader, job, **files, progress=progress)
         if (used := loading.describe_usage(reader)) is not None:

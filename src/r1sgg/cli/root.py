@@ -79,7 +79,7 @@ def _named(option: str, text: str) -> Iterator[str]:
         yield text
 
 
-_PATHS = frozenset(("images", "panoptic", "splits"))  # options of data that name a file or folder
+_PATHS = frozenset(("images", "panoptic", "splits", "names"))  # options of data that name a file or folder
 _OURS = frozenset(("tiny", "tiny-sft", "tiny-base", "open", "vg150", "psg"))  # models and vocabularies
 
 

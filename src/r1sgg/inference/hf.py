@@ -22,7 +22,7 @@ from r1sgg.errors import ModelError
 from r1sgg.guiding.guide import Guide
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.guiding.table import TokenTable, suppressed_token_ids
-from r1sgg.inference.choosing import Streams
+from r1sgg.inference.choosing import Streams, widened
 from r1sgg.inference.decoding import Decoding, Ended, StepByStep
 from r1sgg.inference.engine import Completion, LogProbs, Sampling
 from r1sgg.inference.layers import suits
@@ -143,7 +143,7 @@ class TransformersEngine:
         tokens = [self._forms(word) for word in words]
         recorder = _Recorder()
         self._run(images, messages, 1, logits_processor=LogitsProcessorList([recorder]))
-        logs_BV = recorder.scores.double().log_softmax(-1)
+        logs_BV = widened(recorder.scores, recorder.scores.device).log_softmax(-1)
         scores: list[list[float]] = torch.stack([logs_BV[:, ids].logsumexp(-1) for ids in tokens], dim=1).tolist()
         return scores
 
