@@ -187,7 +187,8 @@ class TransformersEngine:
         with torch.inference_mode(), self._threads.restored():
             self._threads.use(inputs["input_ids"].numel())
             logits_CV = self.loaded.model(**inputs, logits_to_keep=len(ids) + 1, use_cache=False).logits[0, :-1]
-        logs_C = (logits_CV.double() / temperature).log_softmax(-1).gather(-1, new_1C[0, :, None])[:, 0]
+        logits_CV = widened(logits_CV, logits_CV.device) / temperature
+        logs_C = logits_CV.log_softmax(-1).gather(-1, new_1C[0, :, None].to(logits_CV.device))[:, 0]
         features = prompt_T.count(processor.tokenizer.convert_tokens_to_ids(str(processor.image_token)))
         return Ran(tuple(prompt_T), features, size, logs_C.cpu().numpy())
 

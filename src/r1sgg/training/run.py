@@ -211,10 +211,8 @@ _WRITTEN = ("config.yaml", "metrics.jsonl", "completions.jsonl", "warnings.jsonl
 def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder: Path) -> Run:
     assert options.data is not None  # `prepared` has seen to it
     resumed = _check_folder(folder, options, first=args.process_index == 0)
-    checkpoint = load_checkpoint(options.model, max_pixels=options.max_pixels)
+    checkpoint = asked_checkpoint(options)
     check_weights(checkpoint.base or checkpoint.path)  # TRL would train random weights in place of missing ones
-    path = os.path.abspath(checkpoint.path) if is_local(checkpoint.path) else checkpoint.path  # an adapter names it
-    checkpoint = dataclasses.replace(checkpoint, path=path, settings=_settings(options, checkpoint.settings))
     source = open_source(options.data)
     taught = next((more for more in recipe.options if isinstance(more, TargetOptions)), None)
     if isinstance(source, Instructions) and stage != "sft":
@@ -329,6 +327,17 @@ def _start(folder: Path, *, resumed: bool) -> None:
     (folder / STATE_FILE).unlink(missing_ok=True)
     if not resumed and (folder / BEST).is_dir():
         shutil.rmtree(folder / BEST)
+
+
+def asked_checkpoint(options: RunOptions) -> Checkpoint:
+    """Return the model that a recipe names, without its weights, with the recipe's prompt and answer layout.
+
+    Raises:
+        ModelError, InputError: the checkpoint, or a file of the prompt, is missing or damaged.
+    """
+    checkpoint = load_checkpoint(options.model, max_pixels=options.max_pixels)
+    path = os.path.abspath(checkpoint.path) if is_local(checkpoint.path) else checkpoint.path  # an adapter names it
+    return dataclasses.replace(checkpoint, path=path, settings=_settings(options, checkpoint.settings))
 
 
 def _settings(options: RunOptions, own: AnswerSettings) -> AnswerSettings:
