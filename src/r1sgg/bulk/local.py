@@ -114,6 +114,7 @@ def _results(work: Work, shards: Sequence[Shard], workers: Sequence[str | None])
                 except (EOFError, ConnectionResetError):  # it died
                     deaths[one.shard] += 1
                     if deaths[one.shard] >= TRIES:
+                        work.tries(one.shard).unlink(missing_ok=True)  # so that the next run tries the shard again
                         last = one.shard.start + one.shard.images - 1
                         raise ModelError(
                             f"images {one.shard.start} to {last}: {TRIES} processes died while they processed them"

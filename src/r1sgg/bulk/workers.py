@@ -205,6 +205,11 @@ class Work:
     def path(self, shard: Shard) -> Path:
         return Path(self.folder) / f"{parts.PREFIX}{shard.start:09}{self.ending}"
 
+    def tries(self, shard: Shard) -> Path:
+        """The file that counts how often a shard was begun."""
+        path = self.path(shard)
+        return path.with_name(path.name + ".tries")
+
     def places(self, shard: Shard) -> list[Place]:
         with (Path(self.folder) / _PLACES).open("rb") as handle:
             handle.seek(shard.offset)
@@ -231,7 +236,7 @@ class Worker:
         path = self._work.path(shard)
         if path.is_file():  # written by a worker that died before it returned
             return parts.count_failed(path), 0.0
-        tries = path.with_name(path.name + ".tries")
+        tries = self._work.tries(shard)
         with tries.open("ab") as handle:
             handle.write(b".")
         if tries.stat().st_size > TRIES:
