@@ -106,7 +106,8 @@ def full_width_7b(tiny: Path, out: Path) -> Path:
     config = json.loads((tiny / "config.json").read_text())
     sizes = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28}
     config |= {**sizes, "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False}
-    config.pop("head_dim", None)
+    for derived in ("head_dim", "layer_types", "max_window_layers"):
+        config.pop(derived, None)
     config["rope_scaling"] = {"type": "mrope", "mrope_section": [16, 24, 24]}
     vision = {"embed_dim": 1280, "depth": 32, "num_heads": 16, "mlp_ratio": 4, "hidden_size": 3584}
     config["vision_config"] = {**vision, "in_chans": 3, "patch_size": 14, "spatial_merge_size": 2}

@@ -28,7 +28,10 @@ from r1sgg.training.shape import Shape, shape_of
 
 from ..models.tiny_families import BUILDERS
 
-pytestmark = pytest.mark.matrix(name=4)
+pytestmark = [
+    pytest.mark.matrix(name=4),
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),  # peft 0.21 reads it
+]
 ONE = Setup(1, "ddp", 0, None, 4, False, False, "adamw_torch", True, 2, 100, 16)
 
 

@@ -240,4 +240,5 @@ def _print(table: Any) -> None:
 
     from rich.console import Console
 
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table)
+    # markup would take r1sgg[train] for a style
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, markup=False).print(table)

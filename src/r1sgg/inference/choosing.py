@@ -36,9 +36,13 @@ class Draw(Protocol):
         ...
 
 
+WITHOUT_FLOAT64 = frozenset(("mps",))
+"""Types of devices without float64: Apple's GPUs."""
+
+
 def widened(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return values as float64 on a device, or on the CPU where the device has no float64 (Apple's GPUs)."""
-    return values.cpu().double() if device.type == "mps" else values.to(device).double()
+    """Return values as float64 on a device, or on the CPU where the device has no float64."""
+    return values.cpu().double() if device.type in WITHOUT_FLOAT64 else values.to(device).double()
 
 
 class Streams:
