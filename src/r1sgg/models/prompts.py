@@ -189,7 +189,9 @@ def recipe_prompt(text: str) -> dict[str, str]:
         return {"prompt": text, "own": "", "system": "", "column": ""}
     if text.startswith(COLUMN):
         return {"column": text.removeprefix(COLUMN)}
-    own = read_prompt(Path(text))
+    if not Path(text).expanduser().is_file():
+        raise InputError("the recipe: prompt", expected="paper, short, a text file or column:NAME", found=repr(text))
+    own = read_prompt(Path(text).expanduser())
     return {"prompt": "own", "own": own.text, "system": own.system, "column": ""}
 
 

@@ -116,8 +116,12 @@ def bytes_on_a_card(shape: Shape, setup: Setup) -> list[Item]:
     items.append(_activations(shape, setup))
     tile = min(_TILE, setup.sequences * setup.tokens * shape.vocabulary * 8)
     items.append(Item("logits", tile, "estimated: one tile of TRL's projection and its gradient"))
-    if setup.rollouts.sequences and not setup.asleep:
-        items.append(vllm_bytes(shape, setup.rollouts))
+    if setup.rollouts.sequences:
+        vllm = vllm_bytes(shape, setup.rollouts)
+        if setup.asleep:  # then there are no activations and no logits
+            more = max(0, vllm.bytes - sum(item.bytes for item in items[-2:]))
+            vllm = Item("vLLM, asleep in the update", more, f"{vllm.how}, less activations and logits")
+        items.append(vllm)
     return items
 
 

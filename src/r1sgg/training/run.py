@@ -342,7 +342,7 @@ def asked_checkpoint(options: RunOptions) -> Checkpoint:
 
 def _settings(options: RunOptions, own: AnswerSettings) -> AnswerSettings:
     """Apply the recipe's changes to the checkpoint's own answer settings."""
-    names = [field.name for field in dataclasses.fields(AnswerSettings)]
+    names = [field.name for field in dataclasses.fields(AnswerSettings) if field.name != "prompt"]
     changed = {name: value for name in names if (value := getattr(options, name, None)) is not None}
     if options.prompt is not None:
         changed |= recipe_prompt(options.prompt)
