@@ -10,7 +10,7 @@ help:
 	@echo "make demo       the paper's experiment on a laptop -> demo/report.html"
 	@echo "make test       the test suite"
 	@echo "make test-all   the test suite with all slow tests and every member of each sampled matrix"
-	@echo "make test-vllm  tests of the vLLM engine and server, in their own environment (Linux)"
+	@echo "make test-vllm  tests of vLLM: engine, server, GRPO's rollouts, in an environment of their own (Linux)"
 	@echo "make lint       ruff, mypy and the import contracts"
 	@echo "make docs       the documentation -> site/, with a check of all links"
 
@@ -39,7 +39,7 @@ test: setup
 test-all: setup
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -m ''
 
-# vLLM needs an older version of transformers. Packages that both environments have come from uv's cache.
+# Training and vLLM together, with an older version of transformers. Packages of both environments come from uv's cache.
 .venv-vllm/.installed: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
@@ -47,7 +47,7 @@ test-all: setup
 	@touch $@
 
 test-vllm: .venv-vllm/.installed
-	.venv-vllm/bin/python -m pytest tests/vllm
+	OMP_NUM_THREADS=1 .venv-vllm/bin/python -m pytest tests/vllm
 
 lint: setup
 	$(BIN)/ruff check .

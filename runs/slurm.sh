@@ -15,8 +15,8 @@
 #
 # A vLLM server on a separate machine (then train with --vllm_mode server --vllm_server_host ITS_NAME):
 #
-#   VLLM_SERVER_DEV_MODE=1 vllm serve runs/vg150/sft --weight-transfer-config '{"backend": "nccl"}' \
-#       --logprobs-mode processed_logprobs --max-logprobs -1 --max-model-len 4096
+#   python -m r1sgg.inference.vllm_server runs/vg150/sft --rollouts --dtype bfloat16 --max-pixels 401408 \
+#       --host 0.0.0.0 --max-model-len 4096
 #
 # Hardware, time and result: not yet run.
 #SBATCH --job-name=r1sgg

@@ -47,7 +47,8 @@ from r1sgg.miniature.tiny import CHAT_TEMPLATE, build_tiny, vision_token_ids
 from r1sgg.miniature.tokenizer import build_tokenizer
 
 SIDE, PATCH = 56, 14
-LAYERS = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+# heads of 32 numbers: vLLM's attention on CPUs takes no smaller ones
+LAYERS = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 LLAVA_TEMPLATE = (
     "{% for message in messages %}{{ message['role'].upper() }}: "
     "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
@@ -63,20 +64,20 @@ SMOLVLM_TEMPLATE = (
 
 # ---------------------------------------------------------------- Qwen
 
-_ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+_ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]}
 _QWEN_SIZE = {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280}
-_QWEN_VISION = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32}
+_QWEN_VISION = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64}
 
 
 def _qwen_text(tokenizer: PreTrainedTokenizerFast) -> dict[str, object]:
     ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    shape = {**LAYERS, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": len(tokenizer)}
+    shape = {**LAYERS, "num_key_value_heads": 1, "head_dim": 32, "vocab_size": len(tokenizer)}
     return {**shape, **ends, "rope_parameters": _ROPE}
 
 
 def build_qwen2_vl(folder: Path) -> Path:
     """Smaller than the embedded one; coordinates from 0 to 1000."""
-    shape = {"hidden": 32, "layers": 2, "heads": 2, "kv_heads": 1, "intermediate": 64}
+    shape = {"hidden": 64, "layers": 2, "heads": 2, "kv_heads": 1, "intermediate": 64}
     return build_tiny(folder, max_pixels=56 * 56, **shape, vision_dim=32, vision_layers=2, vision_heads=2)
 
 
@@ -193,7 +194,7 @@ def build_instructblip(folder: Path, *, encoder_decoder: bool = False) -> Path:
     bert = BertTokenizerFast(str(folder / "vocab.txt"))
     config = InstructBlipConfig(
         vision_config={**LAYERS, "image_size": SIDE, "patch_size": PATCH, "initializer_range": 0.02},
-        qformer_config={**LAYERS, "vocab_size": len(words), "encoder_hidden_size": 32, "max_position_embeddings": 1024},
+        qformer_config={**LAYERS, "vocab_size": len(words), "encoder_hidden_size": 64, "max_position_embeddings": 1024},
         text_config=_t5(tokenizer) if encoder_decoder else _llama(tokenizer).to_dict(),
         num_query_tokens=4,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),

@@ -28,50 +28,85 @@ Command = Callable[..., Result]
 LENGTH = 24
 
 
-class Sampler:
-    """Stands in for TRL's vLLM: samples from the model that is trained, and returns log-probabilities as vLLM does."""
+class Engine:
+    """The part of vLLM's LLMEngine that the gate reads: where requests enter, and its precision."""
 
-    keeps = 1.0
-    """top_p; TRL's own stays 1, so that its GRPOConfig is the recipe's."""
+    def __init__(self) -> None:
+        self.vllm_config = types.SimpleNamespace(model_config=types.SimpleNamespace(dtype=torch.float32))
+
+    def add_request(self, request_id: str, prompt: Any, params: Any) -> None: ...
+
+
+class Sampler:
+    """Stands in for TRL's vLLM: samples from the model that is trained, and returns log-probabilities as vLLM does.
+
+    Like vLLM it expands image placeholders itself; it refuses prompts in which that was done, which vLLM would expand
+    once more without a message (tests/vllm/test_colocate.py runs the real one).
+    """
+
+    keeps: float | None = None
+    """top_p that TRL's GRPOConfig does not know of."""
 
     def __init__(self, model: Any, processing_class: Any, **settings: Any) -> None:
-        self.model, self.processor, self.settings = model, processing_class, settings
+        self.model, self.processor = model, processing_class
+        self.llm = types.SimpleNamespace(llm_engine=Engine())
+        vars(self).update(settings)
 
     def sync_weights(self) -> None: ...
 
+    def expanded(self, prompts: list[list[int]], grids: torch.Tensor) -> list[list[int]]:
+        token, ids = self.model.config.image_token_id, []
+        for prompt, grid in zip(prompts, grids.prod(1).tolist(), strict=True):
+            assert prompt.count(token) == 1, f"vLLM would expand one of {prompt.count(token)} placeholders once more"
+            count, place = grid // self.processor.image_processor.merge_size**2, prompt.index(token)
+            ids.append([*prompt[:place], *[token] * count, *prompt[place + 1 :]])
+            self.llm.llm_engine.add_request(
+                "0",
+                {
+                    "prompt_token_ids": ids[-1],
+                    "mm_placeholders": {"image": [types.SimpleNamespace(get_num_embeds=lambda count=count: count)]},
+                    "mm_hashes": {"image": ["0"]},
+                    "mm_kwargs": {"image": [None]},
+                },
+                None,
+            )
+        return ids
+
     @torch.no_grad()
-    def generate(self, prompts: list[list[int]], images: Any, num_generations: int, profiler: Any) -> Any:
+    def generate(self, prompts: list[list[int]], images: Any, num_generations: int, profiler: Any = None) -> Any:
         pixels = self.processor.image_processor([one for some in images for one in some], return_tensors="pt")
-        ids = torch.tensor(prompts)  # one length: the images have one size
+        ids = torch.tensor(self.expanded(prompts, pixels["image_grid_thw"]))  # one length: the images have one size
         image = (ids == self.model.config.image_token_id).long()
+        top_p = self.keeps or self.top_p
         out = self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             mm_token_type_ids=image,
             **pixels,
             do_sample=True,
-            top_p=self.keeps,
+            top_p=top_p,
             top_k=0,
-            temperature=self.settings["temperature"],
+            temperature=self.temperature,
             max_new_tokens=LENGTH,
             min_new_tokens=LENGTH,
-            suppress_tokens=list(self.settings["generation_kwargs"]["logit_bias"]),
+            suppress_tokens=list(self.generation_kwargs.get("logit_bias", [])) or None,
             output_scores=True,
             output_logits=True,
             return_dict_in_generate=True,
         )
         new = out.sequences[:, ids.shape[1] :, None]
-        logits = torch.stack(out.logits, 1) / self.settings["temperature"]
-        if self.keeps < 1:
+        logits = torch.stack(out.logits, 1) / self.temperature
+        if top_p < 1:
             logits = logits.masked_fill(torch.stack(out.scores, 1).isneginf(), -torch.inf)
-        return prompts, new[..., 0].tolist(), logits.log_softmax(-1).gather(2, new).tolist(), None
+        return ids.tolist(), new[..., 0].tolist(), logits.log_softmax(-1).gather(2, new).tolist(), None
 
 
 @pytest.fixture
 def vllm(monkeypatch: pytest.MonkeyPatch) -> type[Sampler]:
     monkeypatch.setitem(sys.modules, "vllm", types.ModuleType("vllm"))
     monkeypatch.setattr(grpo_trainer, "VLLMGeneration", Sampler)
-    monkeypatch.setattr(Sampler, "keeps", 1.0)
+    monkeypatch.setattr("trl.generation.vllm_generation.LLM", None, raising=False)
+    monkeypatch.setattr(Sampler, "keeps", None)
     use("vowels", monkeypatch)
     return Sampler
 
@@ -108,10 +143,11 @@ def test_a_narrowed_distribution_takes_the_gradient_away_by_sequence_and_settlin
     plain = train(r1sgg, tmp_path / "whole")
     assert outputs[0]["importance_sampling_ratio"] == pytest.approx(torch.ones(4, 1), abs=1e-3)
     vllm.keeps = 0.7
-    lost = train(r1sgg, tmp_path / "narrowed")  # the recipe does not know of it
+    lost = train(r1sgg, tmp_path / "narrowed", parity="off")  # the recipe does not know of it
     kept = outputs[1]["importance_sampling_ratio"]
     assert kept.max() < 0.75**LENGTH
     assert lost["grad_norm"] < 0.01 * plain["grad_norm"]
+    vllm.keeps = None
     settled = train(r1sgg, tmp_path / "settled", top_p=0.7)
     assert "importance_sampling_ratio" not in outputs[2]
     assert settled["grad_norm"] > 0.3 * plain["grad_norm"]

@@ -21,7 +21,8 @@ from trl.models import utils as trl_utils
 import r1sgg
 from r1sgg.errors import MissingDependencyError
 from r1sgg.training import upstream
-from r1sgg.training.upstream import INTERNALS, missing_internals, require_internals
+from r1sgg.training.internals import INTERNALS, Internal
+from r1sgg.training.upstream import missing_internals, require_internals
 
 SOURCE = Path(r1sgg.__file__).parent
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +95,7 @@ def test_every_import_from_inside_trl_is_listed() -> None:
 
 
 @pytest.mark.parametrize("entry", INTERNALS, ids=lambda entry: f"{entry.owner}.{entry.name}")
-def test_the_user_of_an_internal_exists(entry: upstream.Internal) -> None:
+def test_the_user_of_an_internal_exists(entry: Internal) -> None:
     module, _, name = entry.used_by.rpartition(".")
     if not name[0].isupper():
         module = entry.used_by
@@ -121,8 +122,8 @@ def no_longer(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, value: Any
 def test_a_method_that_is_gone_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     assert no_longer(monkeypatch, trl.GRPOTrainer, "_generate_single_turn") == (
         f"trl {version('trl')} no longer has GRPOTrainer._generate_single_turn, which r1sgg.training.grpo.GraphTrainer "
-        "overrides (the guides of a batch are in force during this call only); install the tested versions: "
-        "pip install 'r1sgg[train]'"
+        "overrides (the guides of a batch are in force during this call only, and vLLM is sent one placeholder per "
+        "image); install the tested versions: pip install 'r1sgg[train]'"
     )
 
 
@@ -149,7 +150,7 @@ def test_an_attribute_that_is_no_longer_set_is_one_sentence(monkeypatch: pytest.
 
 
 def test_a_class_that_is_gone_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream, "INTERNALS", (upstream.Internal("trl.NoTrainer", "x", "r1sgg", "reads", "a test"),))
+    monkeypatch.setattr(upstream, "INTERNALS", (Internal("trl.NoTrainer", "x", "r1sgg", "reads", "a test"),))
     assert missing_internals() == [f"trl {version('trl')} no longer has NoTrainer.x, which r1sgg reads (a test)"]
 
 

@@ -30,7 +30,16 @@ SURROUNDINGS = {
 }
 OPTIONS = {"max_model_len": 512, "max_num_seqs": 32, "kv_cache_memory_bytes": 1 << 27}
 MAX_PIXELS = 7056  # of the server's images: 84 x 84, 9 tokens for the 16 of the checkpoint's own limit
+SHOWN = "shown"
+"""Property of a test (`record_property`) that the end of a run prints."""
 _HERE = Path(__file__).parent
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [one for kind in ("passed", "failed") for one in terminalreporter.stats.get(kind, [])]
+    for name, value in (pair for report in reports for pair in report.user_properties):
+        if name == SHOWN:
+            terminalreporter.write_line(str(value))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -105,7 +114,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         )
     running = Server(process, f"http://127.0.0.1:{port}/v1", log)
     try:
-        _wait(running, port)
+        wait_for(running, port)
         yield running
     finally:
         if process.poll() is None:
@@ -117,7 +126,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process.wait()
 
 
-def _wait(server: Server, port: int) -> None:
+def wait_for(server: Server, port: int) -> None:
     import httpx
 
     until = time.monotonic() + 240

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,8 @@ def grpo(
     Add --resume to continue from the last checkpoint. The output folder holds the trained checkpoint, metrics.jsonl,
     completions.jsonl and config.yaml.
     """
+    # TRL 1.16 declares vLLM to 0.31; this version was run with it (constraints-vllm.txt)
+    warnings.filterwarnings("ignore", message=r"TRL currently supports vLLM .* You have version 0\.32\.")
     require("trl", "train")
     from r1sgg.training.grpo import train_grpo
 

@@ -118,7 +118,7 @@ class Parity:
 
     def fault(self) -> str | None:
         """Say what differs beyond `LIMITS`, as the beginning of a sentence; None if nothing does."""
-        inputs = (_inputs(one, other) for one, other in zip(self.engine, self.trainer, strict=True))
+        inputs = (input_fault(one, other) for one, other in zip(self.engine, self.trainer, strict=True))
         return next((said for said in inputs if said), None) or self._numbers()
 
     def rows(self) -> list[tuple[str, str, str, bool]]:
@@ -178,8 +178,8 @@ class Parity:
         return None
 
 
-def _inputs(engine: Ran, trainer: Ran) -> str | None:
-    """Say how the inputs of one completion differ; None if they do not."""
+def input_fault(engine: Ran, trainer: Ran) -> str | None:
+    """Say how the inputs of one completion differ, as the beginning of a sentence; None if they do not."""
     mine, theirs = engine.image_features, trainer.image_features
     if mine is not None and theirs is not None and mine != theirs:
         return f"the engine put {mine} image features into a prompt for which the trainer has {theirs}"

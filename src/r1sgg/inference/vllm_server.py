@@ -1,8 +1,12 @@
 """vLLM's OpenAI server for a checkpoint, with r1sgg's guide in it (docs/vllm.md).
 
     python -m r1sgg.inference.vllm_server MODEL [--dtype D] [--max-pixels N] [options of vLLM's server]
+    python -m r1sgg.inference.vllm_server MODEL --rollouts --dtype bfloat16 --max-pixels N --host 0.0.0.0
 
-It listens on 127.0.0.1 unless --host says otherwise, and ends with its process (Ctrl-C, SIGTERM). Ask it with
+The second serves `r1sgg grpo --vllm_mode server`: it takes image features and weights from a trainer, and has no guide.
+Precision and pixel limit must be those of the training run, which compares them.
+
+A server listens on 127.0.0.1 unless --host says otherwise, and ends with its process (Ctrl-C, SIGTERM). Ask it with
 `--engine openai:http://127.0.0.1:8000/v1,server=r1sgg`.
 """
 
@@ -20,11 +24,26 @@ import orjson
 from r1sgg.errors import R1SGGError, require
 from r1sgg.inference.vllm import SURROUNDINGS, engine_arguments
 
+_ROLLOUTS = (
+    "--enable-scale-out",
+    "--weight-transfer-config",
+    '{"backend": "nccl"}',
+    "--logprobs-mode",
+    "processed_logprobs",
+    "--max-logprobs",
+    "-1",
+)
+"""What TRL 1.16 asks of a server with vLLM 0.30 and later."""
 _QUIET = ("VLLM_LOGGING_LEVEL", "VLLM_LOGGING_STREAM")  # a server may speak
 
 
 def command(
-    model: str, *, dtype: str | None = None, max_pixels: int | None = None, options: Sequence[str] = ()
+    model: str,
+    *,
+    dtype: str | None = None,
+    max_pixels: int | None = None,
+    options: Sequence[str] = (),
+    rollouts: bool = False,
 ) -> list[str]:
     """The command that starts the server.
 
@@ -33,6 +52,7 @@ def command(
         dtype: see `r1sgg.inference.vllm.VLLMEngine.load`.
         max_pixels: see `r1sgg.models.families.load_processor`.
         options: further options of vLLM's server; they come last, so they win.
+        rollouts: serve a trainer instead of clients.
 
     Raises:
         MissingDependencyError: vLLM is not installed.
@@ -44,6 +64,9 @@ def command(
         require("vllm", "vllm")
     given = engine_arguments(load_checkpoint(model, max_pixels=max_pixels), dtype)
     words = ["--served-model-name", model, "--host", "127.0.0.1"]
+    if rollouts:
+        del given["logits_processors"]
+        words += _ROLLOUTS
     for name, value in given.items():
         option = f"--{name.replace('_', '-')}"
         if isinstance(value, dict):
@@ -58,9 +81,10 @@ def command(
     return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words, *options]
 
 
-def environment() -> dict[str, str]:
+def environment(*, rollouts: bool = False) -> dict[str, str]:
     """The surroundings in which the server is started: this process's, and `SURROUNDINGS` where nothing is set."""
-    return {name: value for name, value in SURROUNDINGS.items() if name not in _QUIET} | dict(os.environ)
+    more = {"VLLM_SERVER_DEV_MODE": "1"} if rollouts else {}  # for the addresses that take weights
+    return {name: value for name, value in SURROUNDINGS.items() if name not in _QUIET} | more | dict(os.environ)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -69,12 +93,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("model")
     parser.add_argument("--dtype")
     parser.add_argument("--max-pixels", type=int)
+    parser.add_argument("--rollouts", action="store_true")
     known, options = parser.parse_known_args(arguments)
     try:
-        words = command(known.model, dtype=known.dtype, max_pixels=known.max_pixels, options=options)
+        words = command(
+            known.model, dtype=known.dtype, max_pixels=known.max_pixels, options=options, rollouts=known.rollouts
+        )
     except R1SGGError as error:
         parser.exit(2, f"r1sgg: {error}\n")
-    os.execve(words[0], words, environment())
+    os.execve(words[0], words, environment(rollouts=known.rollouts))
 
 
 if __name__ == "__main__":

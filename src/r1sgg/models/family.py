@@ -46,6 +46,11 @@ class ModelFamily:
     rollouts: bool = True
 
     @property
+    def writes_pixels(self) -> bool:
+        """Whether the boxes of scene graphs are in pixels of the resized image."""
+        return (self.answers or self.coordinates) == "resized_pixels"
+
+    @property
     def vision(self) -> str:
         """Regular expression for the names of the vision tower's modules.
 

@@ -50,6 +50,8 @@ def made_for(checkpoint: Checkpoint, precision: str) -> Iterator[None]:
     """
     module = importlib.import_module("trl.generation.vllm_generation")
     ours = {k: v for k, v in engine_arguments(checkpoint, precision).items() if k not in _OURS}
+    if _short_names(checkpoint):
+        ours["load_format"] = "dummy"  # TRL writes all weights before the first rollout
     with replaced(module, "LLM", partial(_make, module.LLM, ours)):
         yield
 
@@ -67,6 +69,29 @@ def _unpacked(layer: torch.nn.Module, remove_weight: bool) -> None:
     import torch
 
     layer.cpu_linear = torch.nn.functional.linear
+
+
+def _short_names(checkpoint: Checkpoint) -> bool:
+    """Whether transformers leaves a part of the names out that vLLM 0.32 expects, as published checkpoints have it."""
+    return checkpoint.family.tower == "vision_tower"  # LLaVA's: vision_tower.encoder, vision_tower.vision_model.encoder
+
+
+def name_weights(generation: Any, checkpoint: Checkpoint) -> None:
+    """Let a weight sync name LLaVA's weights as vLLM does; nothing changes for the other families.
+
+    Args:
+        generation: TRL's `VLLMGeneration`.
+        checkpoint: the model that is trained.
+    """
+    if not _short_names(checkpoint):
+        return
+    plain = generation._fix_param_name_to_vllm
+
+    def named(*args: Any, **kwargs: Any) -> str:
+        name: str = plain(*args, **kwargs)
+        return name if "vision_model." in name else name.replace("vision_tower.", "vision_tower.vision_model.")
+
+    generation._fix_param_name_to_vllm = named
 
 
 def unexpanded(processor: Any, texts: Sequence[str]) -> list[list[int]]:

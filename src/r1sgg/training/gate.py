@@ -19,7 +19,7 @@ import torch
 from accelerate.utils import gather_object
 
 from r1sgg.errors import ConfigError, TrainingError
-from r1sgg.inference.parity import Parity, Ran
+from r1sgg.inference.parity import Parity, Ran, input_fault
 from r1sgg.inference.vllm_inputs import patch_of
 from r1sgg.training.diagnosis import image_token_of
 from r1sgg.training.engine import RolloutEngine
@@ -36,8 +36,8 @@ MEANS = (
     "model does not write"
 )
 DO = (
-    "train with the versions of constraints-vllm.txt, with the checkpoint's own chat template and with a server that "
-    "has the same max_pixels and dtype; look for an older engine that was not stopped; --parity off trains all the same"
+    "install the versions of constraints-vllm.txt, use the checkpoint's own chat template, and start a server with the "
+    "run's max_pixels and dtype; --parity off trains all the same"
 )
 
 
@@ -96,10 +96,9 @@ class ParityGate:
         """
         with self._engine.noted(prompt_ids, group) as ran:
             yield
-        trained = [Ran(tuple(ids), self._features(ids)) for ids in prompt_ids[: len(ran)]]
-        same = self._engine.precision
-        if fault := Parity(tuple(ran), tuple(trained), (same, same)).fault():
-            raise TrainingError(self._message(fault))
+        for one, ids in zip(ran, prompt_ids, strict=False):
+            if fault := input_fault(one, Ran(tuple(ids), self._features(ids))):
+                raise TrainingError(self._message(fault))
 
     @property
     def due(self) -> bool:
@@ -162,10 +161,14 @@ class ParityGate:
             if name in more:
                 more[name] = torch.nn.functional.pad(more[name], (0, len(ids)))
         both_1T = torch.tensor([[*prompt_ids, *ids]], device=trainer.args.device)
-        with torch.no_grad():
-            logs_1C = trainer._get_per_token_logps_and_entropies(
-                trainer.model, both_1T, torch.ones_like(both_1T), len(ids), num_images=[len(images)], **more
-            )[0]
+        trainer.model.eval()  # an adapter's dropout would draw from the run's random state
+        try:
+            with torch.no_grad():
+                logs_1C = trainer._get_per_token_logps_and_entropies(
+                    trainer.model, both_1T, torch.ones_like(both_1T), len(ids), num_images=[len(images)], **more
+                )[0]
+        finally:
+            trainer.model.train()
         side, grid = patch_of(processor), more.get("image_grid_thw")
         size = None if side is None or grid is None else (int(grid[0, 2]) * side, int(grid[0, 1]) * side)
         return logs_1C[0].double().cpu().numpy(), size

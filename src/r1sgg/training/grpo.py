@@ -3,7 +3,8 @@
     r1sgg grpo --config configs/tiny-grpo.yaml --model runs/sft --output_dir runs/grpo
 
 Each term is logged under its own name and weighted by the rubric. Image tokens are never sampled: at temperature 1 they
-come up by chance, and the next pass over such a completion fails because it has more image tokens than images.
+come up by chance, and the next pass over such a completion fails because it has more image tokens than images. With
+vLLM the trainer and its engine are compared (`r1sgg.training.gate`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from r1sgg.judging.labels import load_similarity
 from r1sgg.rewards.adapters import trl_rewards
 from r1sgg.rewards.rubric import Rubric
 from r1sgg.training.checkpoints import ResumableTrainer
-from r1sgg.training.engine import RolloutEngine, made_for, set_surroundings, unexpanded
+from r1sgg.training.engine import RolloutEngine, made_for, name_weights, set_surroundings, unexpanded
 from r1sgg.training.gate import ParityGate, precision_of, steps_between
 from r1sgg.training.logs import CompletionsLog
 from r1sgg.training.memory import sampled_at_once, vllm_bytes, vllm_share
@@ -147,6 +148,10 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
         raise ConfigError("cut_loops: expected false with use_vllm, found true; vLLM's answers can't be cut")
     every = steps_between(run.recipe.option(RolloutOptions).parity)
     if run.arguments.use_vllm:
+        if run.arguments.vllm_mode == "server" and run.checkpoint.family.name == "SmolVLM":
+            raise ConfigError(
+                "vllm_mode: expected colocate for SmolVLM, found server; TRL takes one run of image tokens per image"
+            )
         set_surroundings()
         require("vllm", "vllm")
         _share_the_card(run)
@@ -186,10 +191,15 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
         )
     parts.freeze(trainer.model)
     trainer.cut_loops = cut_loops
-    if run.arguments.use_vllm and every is not None:
-        pixels = (run.checkpoint.family.answers or run.checkpoint.family.coordinates) == "resized_pixels"
-        engine = RolloutEngine(trainer.vllm_generation, run.checkpoint.processor)
-        trainer.gate = ParityGate(trainer, engine, every, suppressed, pixel_frames=pixels, say=say)
+    if run.arguments.use_vllm:
+        name_weights(trainer.vllm_generation, run.checkpoint)
+        if every is not None:
+            engine = RolloutEngine(trainer.vllm_generation, run.checkpoint.processor)
+            trainer.gate = ParityGate(
+                trainer, engine, every, suppressed, pixel_frames=run.checkpoint.family.writes_pixels, say=say
+            )
+    else:
+        _log.info("parity: not checked, because the model that is trained samples the completions itself")
     if guide and not run.arguments.use_vllm:
         tokens = run.arguments.max_completion_length
         trainer.guided = GuidedRollouts(run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed)

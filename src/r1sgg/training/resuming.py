@@ -36,7 +36,7 @@ FREE = frozenset(
     (*("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio", "max_steps"),
      *("num_train_epochs", "max_grad_norm", "bf16", "fp16", "tf32", "use_cpu", "samples", "early_stop", "report_to"),
      *("validate_steps", "validate_batch_size", "per_device_eval_batch_size", "disable_tqdm", "push_to_hub"),
-     *("log_completions", "num_completions_to_print", "torch_compile", "include_tokens_per_second"),
+     *("parity", "log_completions", "num_completions_to_print", "torch_compile", "include_tokens_per_second"),
      *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor"),
      *("dataloader_persistent_workers", "vllm_gpu_memory_utilization", "vllm_enable_sleep_mode"))
 )  # fmt: skip
