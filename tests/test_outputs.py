@@ -32,11 +32,12 @@ TABLE = {
     "data stats": Writes(("--out", "--json"), ("--data", "--data coco:", "--vocabulary")),
     "data vg": Writes(("--out",), ("--objects", "--relationships", "--image-data", "--vocabulary")),
     "data view": Writes(("--out",), ("--data", "--data psg:")),
+    "doctor": Writes(("--json",), ("--config", "--model", "--image", "--prompt", "--vocabulary")),
     "draw": Writes(("--out",), ("", "--ground-truth"), folders=("--out",)),
     "evaluate": Writes(("--json",), ("", "--ground-truth", "--train", "--vocabulary")),
     "export": Writes(("--out",), ("", "--ground-truth"), "--format csv"),
-    "generate": Writes(("--out",), ("--images", "--images webdataset:", "--vocabulary"), "--overwrite"),
-    "predict": Writes(("--out",), ("--model", "--vocabulary"), "photo.jpg", folders=("--out",)),
+    "generate": Writes(("--out",), ("--images", "--images webdataset:", "--vocabulary", "--prompt"), "--overwrite"),
+    "predict": Writes(("--out",), ("--model", "--vocabulary", "--prompt"), "photo.jpg", folders=("--out",)),
     "probe": Writes(("--out",), ("--model", "--ground-truth", "--train"), "--overwrite", folders=("--out",)),
     "publish": Writes(("--out",), ("", "--results"), folders=("--out",)),
     "report": Writes(("--out", "--json"), ("", "--ground-truth", "--runs", "--vocabulary")),
@@ -66,12 +67,12 @@ NOTHING = {"serve", "web"}
 
 PATHS = {
     *("predictions", "train", "file", "cases", "images", "image_data", "objects", "relationships", "results", "runs"),
-    *("folders", "config", "ground_truth"),
+    *("folders", "config", "ground_truth", "image"),
 }
 """Options and arguments that are paths to read."""
 PLAIN = {
     *("answer_format", "answering", "annotation", "api_key", "allow_host", "boxes", "claims", "device", "distractors"),
-    *("dtype", "engine", "format", "host", "id", "ignore", "mapping", "name", "preset", "prompt", "protocol", "push"),
+    *("dtype", "engine", "format", "host", "id", "ignore", "launch", "mapping", "name", "preset", "protocol", "push"),
     *("ray", "repair", "scores", "settings", "similarity", "split", "task", "title"),
 }
 """Options that are texts and name no file."""
@@ -194,6 +195,7 @@ def test_two_outputs_need_two_names(tmp_path: Path, capsys: pytest.CaptureFixtur
 JSON = {
     "data check": "data check --data gt.jsonl --images none",
     "data stats": "data stats --data gt.jsonl --out stats.html",
+    "doctor": "doctor",
     "evaluate": "evaluate p.jsonl p.jsonl --ground-truth gt.jsonl --compare --train gt.jsonl",
     "report": "report p.jsonl --ground-truth gt.jsonl --out report.html",
 }

@@ -10,7 +10,7 @@ import typer
 from r1sgg.cli import loading
 from r1sgg.cli.root import PARTLY_FAILED, app
 from r1sgg.cli.sft import OPEN
-from r1sgg.files import write_json
+from r1sgg.files import protect, refuse_inputs, write_json
 
 if TYPE_CHECKING:
     from r1sgg.doctor.machine import Machine
@@ -70,6 +70,9 @@ def doctor(
     if engine is not None and (model is None or config is not None):
         raise ConfigError("--engine: expected --model, and no --config")
     if config is not None:
+        if json is not None:
+            protect([config])  # of other commands a recipe may be the record of the run that they continue
+            refuse_inputs([json])
         arguments = [*(["--model", model] if model else []), *context.args]
         arguments += ["--max_pixels", str(max_pixels)] if max_pixels else []
         failed = _run(config, arguments, gpus, launch, gpu_memory, json)

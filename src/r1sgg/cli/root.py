@@ -21,7 +21,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 OUTPUTS = frozenset(("out", "json", "fix", "log"))
 """Names of the options that name what a command writes."""
-SOURCES = frozenset(("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards"))
+SOURCES = frozenset(("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards", "prompt"))
 """Names of the options that are texts and may name files to read; every other path is an input too."""
 
 
@@ -80,7 +80,7 @@ def _named(option: str, text: str) -> Iterator[str]:
 
 
 _PATHS = frozenset(("images", "panoptic", "splits", "names"))  # options of data that name a file or folder
-_OURS = frozenset(("tiny", "tiny-sft", "tiny-base", "open", "vg150", "psg"))  # models and vocabularies
+_OURS = frozenset(("tiny", "tiny-sft", "tiny-base", "open", "closed", "vg150", "psg"))  # models, vocabularies, prompts
 
 
 class Application(typer.Typer):
