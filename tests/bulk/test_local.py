@@ -9,10 +9,12 @@ from typing import Any
 import orjson
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from r1sgg.bulk.inputs import open_inputs
 from r1sgg.bulk.local import cards_of_workers, run_on_cards
 from r1sgg.bulk.run import Job, run
+from r1sgg.cli import app
 from r1sgg.errors import ConfigError, ModelError
 from r1sgg.inference.engine import Sampling
 
@@ -91,3 +93,24 @@ def test_cards_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     for workers, each in ((5, 1), (3, 2), (0, 8)):
         with pytest.raises(ConfigError, match="--workers: expected at most"):
             cards_of_workers(workers, each)
+
+
+def test_workers_are_for_models_of_this_machine() -> None:
+    for arguments, says in (
+        (
+            ["--workers", "2", "--engine", "openai:http://127.0.0.1:9/v1"],
+            "expected --engine hf or vllm, found a server",
+        ),
+        (["--shard-size", "4"], "--shard-size: expected --ray ADDRESS or --workers too"),
+    ):
+        result = CliRunner().invoke(app, ["generate", "--images", "scenes:2", "--out", "x.jsonl", *arguments])
+        assert says in str(result.exception)
+
+
+@pytest.mark.slow
+def test_two_processes_with_a_real_model_write_what_one_writes(tmp_path: Path) -> None:
+    asked = ["generate", "--images", "scenes:6,seed=1,preset=small", "--model", "tiny", "--batch-size", "1"]
+    for name, more in (("one", []), ("two", ["--workers", "2", "--device", "cpu", "--shard-size", "4"])):
+        done = CliRunner().invoke(app, [*asked, *more, "--out", str(tmp_path / f"{name}.jsonl")])
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()

@@ -126,6 +126,15 @@ def test_the_paper_s_recipes_take_the_steps_that_their_headers_name(
     assert found.images == AUTHORS[name.partition("-")[0]]
 
 
+def test_a_recipe_without_a_global_batch_has_one_that_grows_with_the_cards() -> None:
+    steps = [
+        make_plan(CONFIGS / "tiny-grpo.yaml", [], gpus=gpus, launch="ddp", card=80 * GIB, card_source="test").steps
+        for gpus in (0, 1, 4)
+    ]
+    assert [(found.batch, found.prompts, found.accumulation) for found in steps] == [(128, 16, 1)] * 2 + [(512, 64, 1)]
+    assert {found.total for found in steps} == {60}
+
+
 def test_steps_are_those_of_a_real_run(published: Path, tmp_path: Path) -> None:
     """Of transformers' own count, with a last batch that is smaller."""
     from r1sgg.training.sft import train_sft

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from r1sgg.errors import MissingDependencyError
+
 GIB = 1 << 30
 PYTHONS = ("3.11", "3.12", "3.13")
 """Versions of Python on which the test suite was run."""
@@ -149,10 +151,15 @@ def packages(extra: str) -> list[Package]:
     """List what an extra installs, with the installed versions.
 
     Raises:
-        PackageNotFoundError: r1sgg itself is not installed (it was only put on the path).
+        MissingDependencyError: r1sgg itself is not installed (it was only put on the path).
     """
+    try:
+        lines = importlib.metadata.requires("r1sgg") or ()
+    except importlib.metadata.PackageNotFoundError as error:
+        said = "r1sgg: expected an installed package, found a folder on the path; install it: pip install ."
+        raise MissingDependencyError(said) from error
     found = []
-    for text in importlib.metadata.requires("r1sgg") or ():
+    for text in lines:
         wanted = Requirement(text)
         asked = wanted.marker is None or wanted.marker.evaluate({"extra": extra})
         if asked and (not extra or not _in_base(wanted)):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +174,7 @@ def make_plan(
     parts = recipe.option(PartOptions)
     rank = parts.lora_r if parts.use_peft else None
     processes = max(gpus, 1)
-    steps = _steps(stage, trainer, processes, *_images(options))
+    steps = _steps(stage, trainer, options.global_batch_size, processes, *_images(options))
     image_tokens, prompt_tokens = _prompt_tokens(checkpoint)
     completion = trainer.max_completion_length if stage == "grpo" else completion_tokens(checkpoint)
     chosen = str((trainer.model_init_kwargs or {}).get("dtype", "float32")).removeprefix("torch.")
@@ -339,9 +338,10 @@ def _checkpointing(trainer: Any) -> bool:
     return any(bool(getattr(trainer, name, False)) for name in names)
 
 
-def _steps(stage: str, trainer: Any, processes: int, images: int, source: str) -> Steps:
+def _steps(stage: str, trainer: Any, wanted: int | None, processes: int, images: int, source: str) -> Steps:
+    """Count the steps; `wanted` is the recipe's global batch, None where it follows from the other options."""
     each = trainer.per_device_train_batch_size
-    batch = each * trainer.gradient_accumulation_steps * _processes_read()
+    batch = wanted or each * trainer.gradient_accumulation_steps * processes
     if batch % (each * processes):
         raise ConfigError(
             f"global batch: expected a multiple of per_device_train_batch_size x cards = {each} x {processes}, found "
@@ -357,11 +357,6 @@ def _steps(stage: str, trainer: Any, processes: int, images: int, source: str) -
         last, left_out = images % batch, 0
     total = trainer.max_steps if trainer.max_steps > 0 else math.ceil(trainer.num_train_epochs * epoch)
     return Steps(images, source, batch, prompts, accumulation, epoch, total, last, left_out)
-
-
-def _processes_read() -> int:
-    """The number of processes that `read_recipe` has divided a global batch by."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _images(options: Any) -> tuple[int, str]:
