@@ -15,7 +15,8 @@ from typer.testing import CliRunner, Result
 from r1sgg.cli import app
 from r1sgg.doctor import machine
 from r1sgg.doctor.machine import Package, missing_for
-from r1sgg.doctor.plan import AUTHORS, make_plan, read_stage
+from r1sgg.doctor.plan import AUTHORS, make_plan
+from r1sgg.doctor.recipe import read_stage
 from r1sgg.errors import ConfigError
 from r1sgg.training.memory import GIB
 

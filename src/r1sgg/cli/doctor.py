@@ -127,7 +127,9 @@ def _run(
     config: Path, arguments: list[str], gpus: int | None, launch: str, gpu_memory: float | None, json: Path | None
 ) -> bool:
     from r1sgg.doctor.machine import cards, missing_for
-    from r1sgg.doctor.plan import command_of, fitting, launch_of, make_plan, needs_of, refusal
+    from r1sgg.doctor.plan import make_plan
+    from r1sgg.doctor.recipe import needs_of
+    from r1sgg.doctor.starting import command_of, fitting, launch_of, refusal
     from r1sgg.errors import ConfigError, require
 
     require("trl", "train")

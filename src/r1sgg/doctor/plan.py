@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from r1sgg.data.spec import parse_spec
+from r1sgg.doctor.recipe import read_stage
 from r1sgg.errors import ConfigError
 from r1sgg.training.memory import (
-    GIB,
-    LAUNCHES,
     RESERVED,
     Item,
     Launch,
@@ -32,7 +31,6 @@ from r1sgg.training.shape import Shape, shape_of
 
 AUTHORS = {"vg150": 56_224, "psg": 46_563}
 """Training images of the paper's sets, by the vocabulary of a recipe; for recipes whose data is not there yet."""
-_OVERLAYS = ("configs/lora-{stage}.yaml", "configs/lora-{stage}.yaml configs/qlora.yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,119 +216,11 @@ def make_plan(
     )
 
 
-def read_stage(config: Path, arguments: Sequence[str]) -> tuple[str, Any]:
-    """Read a recipe as one of SFT or of GRPO, by the options that it has.
-
-    Raises:
-        ConfigError: the recipe is wrong, or has options of both.
-    """
-    from trl import GRPOConfig, SFTConfig
-
-    from r1sgg.training.options import RewardOptions, RunOptions, TargetOptions
-    from r1sgg.training.parts import PartOptions
-    from r1sgg.training.recipe import read_keys, read_recipe
-    from r1sgg.training.rollouts import RolloutOptions
-    from r1sgg.training.run import machine_defaults
-    from r1sgg.training.sft import DEFAULTS
-
-    classes = {
-        "sft": (SFTConfig, TargetOptions, PartOptions),
-        "grpo": (GRPOConfig, RewardOptions, PartOptions, RolloutOptions),
-    }
-    names = {stage: {f.name for kind in kinds for f in dataclasses.fields(kind)} for stage, kinds in classes.items()}
-    keys = read_keys(config, arguments)
-    only = {stage: sorted(keys & (names[stage] - names[other])) for stage, other in (("sft", "grpo"), ("grpo", "sft"))}
-    if only["sft"] and only["grpo"]:
-        raise ConfigError(f"{config}: expected options of SFT or of GRPO, found {only['sft'][0]} and {only['grpo'][0]}")
-    stage = "grpo" if only["grpo"] else "sft"
-    defaults = {**machine_defaults(), **(DEFAULTS if stage == "sft" else {}), "output_dir": "doctor"}
-    if "activation_checkpointing" not in keys and "gradient_checkpointing" not in keys:
-        defaults["activation_checkpointing"] = True  # what `machine_defaults` chooses on a GPU
-    return stage, read_recipe([RunOptions, *classes[stage]], config, list(arguments), defaults)
-
-
-def needs_of(config: Path, arguments: Sequence[str]) -> list[str]:
-    """Return the extras of r1sgg that a recipe needs.
-
-    Raises:
-        ConfigError: the recipe is wrong.
-    """
-    from r1sgg.training.parts import PartOptions, needs_bitsandbytes
-
-    stage, recipe = read_stage(config, arguments)
-    trainer, parts = recipe.options[1], recipe.option(PartOptions)
-    optimizer = str(getattr(trainer.optim, "value", trainer.optim))
-    needs = ["train"]
-    needs += ["vllm"] if stage == "grpo" and trainer.use_vllm else []
-    needs += ["qlora"] if parts.load_in_4bit or needs_bitsandbytes(optimizer) else []
-    return needs
-
-
 def launcher_of(launch: Launch, gpus: int) -> str:
     """Return what is written before `r1sgg` to start a run in this way."""
     if launch != "ddp":
         return f"accelerate launch --config_file configs/accelerate/{launch}.yaml --num_processes {gpus} --no_python"
     return f"torchrun --nproc_per_node {gpus} --no-python" if gpus > 1 else ""
-
-
-def command_of(plan: Plan, config: Path, arguments: Sequence[str], overlay: str = "") -> str:
-    """Return the command that starts a run, with further recipes to include."""
-    words = ["r1sgg", plan.stage, "--config", str(config), *(["--include", overlay] if overlay else [])]
-    return " ".join([*launcher_of(plan.setup.launch, plan.setup.gpus).split(), *words, *arguments, *plan.changed])
-
-
-def fitting(plan: Plan) -> Plan | None:
-    """Return the same run in a way that fits, None if there is none.
-
-    Tried are, on several cards, the whole model on each and then FSDP2, each with smaller passes; the global batch and
-    so the result stay the same.
-    """
-    for launch in ("ddp", "fsdp2") if plan.setup.gpus > 1 else ("ddp",):
-        sequences = plan.setup.sequences
-        while sequences:
-            other = plan.started(launch, sequences)
-            if other.fits:
-                return other
-            sequences = 0 if sequences % 2 else sequences // 2
-    return None
-
-
-def refusal(plan: Plan, config: Path, arguments: Sequence[str]) -> str:
-    """Say that a run does not fit, and what does: the same run started in another way, or an adapter."""
-    per = "the whole model on each of" if plan.setup.launch == "ddp" else f"{plan.setup.launch} over"
-    cards = f"{per} {plan.setup.gpus} cards" if plan.setup.gpus > 1 else "one card"
-    room = plan.card * (1 - RESERVED) / GIB
-    head = (
-        f"{config}: {plan.model}: expected at most {room:.0f} GiB a card ({plan.card / GIB:.0f} less {RESERVED:.0%} "
-        f"reserve), found {plan.bytes / GIB:.0f} GiB with {cards}"
-    )
-    if (other := fitting(plan)) is not None:
-        way = "FSDP2" if other.setup.launch == "fsdp2" else "smaller passes"
-        return f"{head}; start it with {way} ({other.bytes / GIB:.0f} GiB): {command_of(other, config, arguments)}"
-    for overlay in _OVERLAYS:
-        places = overlay.format(stage=plan.stage)
-        try:
-            more = [*arguments, "--include", *places.split()]
-            gpus, card = plan.setup.gpus, plan.card
-            adapted = make_plan(config, more, gpus=gpus, launch="ddp", card=card, card_source=plan.card_source)
-        except ConfigError:  # no such file from here, or the batch does not come out
-            continue
-        if (other := fitting(adapted)) is not None:
-            command = command_of(other, config, arguments, places)
-            return f"{head}; an adapter fits ({other.bytes / GIB:.0f} GiB): {command}"
-    return f"{head}; take more cards, a smaller --max_pixels, or a smaller model"
-
-
-def launch_of(text: str) -> Launch:
-    """Return a launch by its name; of "auto" the first that is tried.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    for launch in LAUNCHES:
-        if text in (launch, "auto"):
-            return launch
-    raise ConfigError(f"--launch: expected auto or one of {', '.join(LAUNCHES)}, found {text!r}")
 
 
 def _checkpointing(trainer: Any) -> bool:
