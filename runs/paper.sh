@@ -4,20 +4,21 @@
 # stages are skipped, and an interrupted one is resumed.
 #
 #   MODEL      the instruct model: a Hub name or a folder             Qwen/Qwen2-VL-2B-Instruct
-#   LAUNCH     launcher of training; default: a single process        torchrun --nproc_per_node 8 --no-python
+#   CARDS      GPUs of this machine; default: all that torch sees     8
+#   LAUNCH     launcher of training; default: what fits on CARDS, the whole model on each or FSDP2 (`r1sgg doctor`)
 #   SFT, GRPO  additional options of these stages                     --include configs/lora-sft.yaml
-#   GENERATE, PROBE  additional options of `r1sgg generate` and `r1sgg probe`
+#   GENERATE, PROBE  additional options of `r1sgg generate`, which uses all CARDS, and `r1sgg probe`
 #   STAGES     stages to run                                          data baseline sft grpo zero report probe
 #   DATA, OUT  folders                                                data/$SET, runs/$SET/<the model's name>
 #
-# Hardware, time and result: not yet run at the paper's size; for the paper's numbers see the headers of the recipes.
+# First `r1sgg doctor` computes the memory of each stage, and stops here if one cannot fit or needs a package that is
+# missing. Hardware, time and result: not yet run at the paper's size; for the paper's numbers see the recipes' headers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${SET:?start runs/vg150.sh or runs/psg.sh}" "${TRAIN:?}" "${VALIDATION:?}"
 model=${MODEL:-Qwen/Qwen2-VL-2B-Instruct}
 data=${DATA:-data/$SET} out=${OUT:-runs/$SET/$(basename "$model")}
 stages=" ${STAGES:-data baseline sft grpo zero report probe} "
-read -ra launch <<< "${LAUNCH:-}"
 read -ra sft <<< "${SFT:-}"
 read -ra grpo <<< "${GRPO:-}"
 read -ra generate <<< "${GENERATE:-}"
@@ -31,11 +32,25 @@ tolerate() { # exit code 1 means: done, except for images that cannot be used, w
   [ $code -le 1 ] || return $code
 }
 
+# plan NAME CONFIG OPTIONS...: see that a stage fits on the cards, and write down how it is started, unless it is finished
+plan() {
+  [ -f "$out/$1/trainer_state.json" ] && return
+  mkdir -p "$out/doctor"
+  r1sgg doctor --config "configs/$2" --gpus "$cards" --launch "$way" --json "$out/doctor/$1.json" --model "$model" \
+    --data "hub:$data/train" "${@:3}"
+}
+
+# told KEY NAME: what doctor has written down for a stage
+told() { sed -n 's/^ *"'"$1"'": "\(.*\)",*$/\1/p' "$out/doctor/$2.json"; }
+
 # train NAME KIND CONFIG OPTIONS...: train $out/NAME, unless it is finished
 train() {
   [ -f "$out/$1/trainer_state.json" ] && return
+  local launch options
+  read -ra launch <<< "${LAUNCH-$(told launcher "$1")}"
+  read -ra options <<< "$(told options "$1")"
   tolerate ${launch[@]+"${launch[@]}"} r1sgg "$2" --config "configs/$3" --data "hub:$data/train" --validation "$truth" \
-    --output_dir "$out/$1" --requeue "${@:4}"
+    --output_dir "$out/$1" --requeue "${@:4}" ${options[@]+"${options[@]}"}
 }
 
 # whole NAME: print the folder of the run's model; an adapter is first merged into its base model
@@ -54,8 +69,8 @@ whole() {
 # measure NAME MODEL: predictions for the validation images, evaluation and probe, unless they are finished
 measure() {
   if [ ! -f "$out/results/$1.json" ]; then
-    tolerate r1sgg generate --images "$truth" --model "$2" --vocabulary "$SET" --out "$out/predictions/$1.jsonl" \
-      ${generate[@]+"${generate[@]}"}
+    tolerate r1sgg generate --images "$truth" --model "$2" --vocabulary "$SET" --workers "$workers" \
+      --out "$out/predictions/$1.jsonl" ${generate[@]+"${generate[@]}"}
     r1sgg evaluate "$out/predictions/$1.jsonl" --ground-truth "$truth" --vocabulary "$SET" --json "$out/results/$1.json"
   fi
   if wanted probe && [ ! -f "$out/probe/$1/summary.json" ]; then
@@ -65,6 +80,19 @@ measure() {
 }
 
 mkdir -p "$out/predictions" "$out/results"
+cards=${CARDS:-$(python -c 'import torch; print(torch.cuda.device_count())')}
+workers=${CARDS:-0} # 0: one model on each card
+case ${LAUNCH-auto} in
+  auto) way=auto ;;
+  *fsdp2*) way=fsdp2 ;;
+  *zero2*) way=zero2 ;;
+  *zero3*) way=zero3 ;;
+  *) way=ddp ;;
+esac
+say "doctor: $cards cards"
+if wanted sft; then plan sft "$SET-sft.yaml" ${sft[@]+"${sft[@]}"}; fi
+if wanted grpo; then plan sft-grpo "$SET-grpo.yaml" ${grpo[@]+"${grpo[@]}"}; fi
+if wanted zero; then plan zero "$SET-zero.yaml" ${grpo[@]+"${grpo[@]}"}; fi
 if wanted data; then
   say "data: $TRAIN, $VALIDATION"
   [ -f "$data/train/dataset.json" ] || tolerate r1sgg data build --data "$TRAIN" --out "$data/train"

@@ -2,7 +2,7 @@
 # The paper's experiment on PSG, with the authors' data sets on the Hub; for all options see runs/paper.sh.
 #
 #   bash runs/psg.sh
-#   MODEL=Qwen/Qwen2.5-VL-7B-Instruct LAUNCH="torchrun --nproc_per_node 8 --no-python" bash runs/psg.sh
+#   MODEL=Qwen/Qwen2.5-VL-7B-Instruct GENERATE="--engine vllm" bash runs/psg.sh
 #   TRAIN=psg:DIR,split=train VALIDATION=psg:DIR,split=test bash runs/psg.sh    # from psg.json
 #
 # Hardware, time and result: not yet run.

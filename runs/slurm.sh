@@ -28,6 +28,9 @@
 #SBATCH --output=%x-%j.out
 set -euo pipefail
 export HEAD PORT=$((20000 + SLURM_JOB_ID % 20000)) CARDS=${SLURM_GPUS_PER_NODE:-4} OMP_NUM_THREADS=8
+way=ddp
+case ${ACCELERATE:-} in *fsdp2*) way=fsdp2 ;; *zero2*) way=zero2 ;; *zero3*) way=zero3 ;; esac
+r1sgg doctor --gpus $((SLURM_NNODES * CARDS)) --launch $way "${@:2}" # stops here if the run cannot fit
 HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 
 # SLURM_NODEID differs between machines, so it is expanded there

@@ -17,6 +17,7 @@ sft_steps=${SFT_STEPS:-1600} more_steps=${MORE_STEPS:-3000} closed_steps=${CLOSE
 zero_steps=${ZERO_STEPS:-80} rl_steps=${RL_STEPS:-60} control_steps=${CONTROL_STEPS:-640}
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 mkdir -p "$out/predictions"
+r1sgg doctor --config configs/tiny-grpo.yaml --gpus 0
 
 # train NAME sft|grpo|zero OPTIONS...: train $out/NAME with that recipe, unless it is finished
 train() {

@@ -17,8 +17,9 @@ import pytest
 
 from r1sgg.bulk.inputs import open_inputs
 from r1sgg.bulk.parts import write_places
-from r1sgg.bulk.ray_data import SURROUNDINGS, TRIES, Cluster, Worker, _Work, run_on_ray
+from r1sgg.bulk.ray_data import SURROUNDINGS, Cluster, RayWorker, run_on_ray
 from r1sgg.bulk.run import run
+from r1sgg.bulk.workers import TRIES, Work
 from r1sgg.data.base import read_predictions
 from r1sgg.errors import InputError
 
@@ -115,22 +116,24 @@ def test_a_start_that_fails_on_the_workers_leaves_no_folder(folder: Path, said: 
 
 def test_an_image_that_kills_its_workers_ends_the_run(folder: Path, tmp_path: Path) -> None:
     spec = str(folder / "gt.jsonl")
-    work = _Work(spec, str(tmp_path), ".jsonl", Opened(), JOB, str(tmp_path))
+    work = Work(spec, str(tmp_path), ".jsonl", Opened(), JOB, str(tmp_path))
     (shard,) = write_places(open_inputs(spec), tmp_path / "_places.jsonl", 4, 8, 4)
     batch = {name: np.array([value]) for name, value in shard._asdict().items()}
     tries = tmp_path / "part-000000004.jsonl.tries"
     tries.write_bytes(b"." * TRIES)  # one for each worker that began and did not end
-    (stopped,) = Worker(work)(batch)["stopped"]
+    (stopped,) = RayWorker(work)(batch)["stopped"]
     assert stopped == "images 4 to 7: 3 workers died while they processed them"
-    assert Worker(work)(batch) == {"images": [4], "failed": [1], "seconds": [1.5], "stopped": [""]}, "a new run may try"
+    assert RayWorker(work)(batch) == {"images": [4], "failed": [1], "seconds": [1.5], "stopped": [""]}, (
+        "a new run may try"
+    )
     assert not tries.exists()
     part = (tmp_path / "part-000000004.jsonl").read_bytes()
     assert part == b"".join((folder / "whole.jsonl").read_bytes().splitlines(keepends=True)[4:8])
-    faulty = Worker(replace(work, opener=Opened(fault="no such model"), folder=str(tmp_path / "faulty")))
+    faulty = RayWorker(replace(work, opener=Opened(fault="no such model"), folder=str(tmp_path / "faulty")))
     (tmp_path / "faulty").mkdir()
     for _ in range(TRIES + 1):
         assert faulty(batch)["stopped"] == ["no such model"], "an error that is said is no worker that died"
-    silent = Worker(replace(work, opener=Opened(fault="a part that is there is not made again")))
+    silent = RayWorker(replace(work, opener=Opened(fault="a part that is there is not made again")))
     assert silent(batch) == {"images": [4], "failed": [1], "seconds": [0.0], "stopped": [""]}
 
 

@@ -69,8 +69,53 @@ def test_numbered_columns_with_names_in_the_description(names: str, ends: str) -
 
 
 def test_numbers_without_names_are_refused_with_a_way_out(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="numbers without names; use coco: on its JSON files"):
+    with pytest.raises(InputError, match="numbers without names; add names=FILE to hub:NAME"):
         open_data(f"hub:{write_parquet(tmp_path, numbered_rows(examples(2)))}")
+
+
+@pytest.mark.parametrize("layout", ["coco", "dicts"])
+def test_numbered_columns_with_names_in_a_file(layout: str, tmp_path: Path) -> None:
+    items = examples(4)
+    dicts = {
+        "idx_to_label": {str(row["id"]): row["name"] for row in NAMES["categories"]},
+        "idx_to_predicate": {str(row["id"]): row["name"] for row in NAMES["rel_categories"]},
+    }
+    (tmp_path / "names.json").write_text(json.dumps({"images": [], **NAMES} if layout == "coco" else dicts))
+    set_of = write_parquet(tmp_path / "set", numbered_rows(items))
+    for options in ("", ",stream=yes"):
+        data = open_data(f"hub:{set_of},split=train,names={tmp_path / 'names.json'}{options}")
+        assert [read.graph for read in data] == [item.graph for item in items]
+
+
+def test_a_file_without_names_is_one_sentence(tmp_path: Path) -> None:
+    set_of = write_parquet(tmp_path / "set", numbered_rows(examples(2)))
+    (tmp_path / "names.json").write_text('{"labels": {"1": "man"}}')
+    for name, says in (("names.json", 'expected JSON with "categories"'), ("nowhere.json", "nowhere.json")):
+        with pytest.raises(InputError, match=says):
+            open_data(f"hub:{set_of},names={tmp_path / name}")
+
+
+def test_other_text_columns_are_kept_where_prompts_are_looked_for(tmp_path: Path) -> None:
+    rows = hub_rows(examples(2))
+    rows[0] |= {"prompt_open": "Open.", "prompt_close": "Closed.", "number": 3}
+    rows[1] |= {"number": 4}
+    read = open_data(f"hub:{write_parquet(tmp_path, rows)}")[0]
+    assert read.meta == {"prompt_open": "Open.", "prompt_close": "Closed."}
+
+
+def test_a_set_in_the_hub_s_cache_is_found_without_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = examples(3)
+    folder = tmp_path / "hub" / "datasets--JosephZ--vg150_val_sgg_prompt"
+    write_parquet(folder / "snapshots" / "0123", hub_rows(items))
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0123")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    data = open_data("hub:JosephZ/vg150_val_sgg_prompt")
+    assert ([read.graph for read in data], data.split) == ([item.graph for item in items], "val")
+    with pytest.raises(InputError, match="hub:JosephZ/psg_test_sg: expected a set with an image column"):
+        open_data("hub:JosephZ/psg_test_sg")
 
 
 def test_a_folder_with_several_splits_asks_which(tmp_path: Path) -> None:

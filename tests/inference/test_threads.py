@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from transformers import Qwen2VLConfig
 
-from r1sgg.bulk.ray_data import _cpus, _Work
+from r1sgg.bulk.ray_data import _cpus
 from r1sgg.bulk.run import Job
+from r1sgg.bulk.workers import Work
 from r1sgg.errors import ConfigError
 from r1sgg.inference import threads
 from r1sgg.inference.engine import Sampling
@@ -101,7 +102,7 @@ def test_a_ray_worker_reserves_what_its_model_can_use_and_all_find(monkeypatch: 
     tiny, eight, other = Opening("tiny"), Opening("tiny", threads=8), Opened()
 
     def cpus(opener: Opening | Opened, workers: int, nodes: list[int]) -> int:
-        return _cpus(_Work("", "", "", opener, job, ""), workers, nodes)
+        return _cpus(Work("", "", "", opener, job, ""), workers, nodes)
 
     assert cpus(tiny, 1, [64]) == 1
     assert cpus(eight, 1, [64]) == 8

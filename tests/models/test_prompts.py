@@ -96,8 +96,10 @@ def test_a_folder_without_settings_gets_the_paper_s_prompt(tmp_path: Path) -> No
     [
         ({"thinking": True}, "'thinking'"),
         ({"think": 1}, "think: expected a value like False, found 1"),
-        ({"prompt": "long"}, "prompt: expected paper or short, found 'long'"),
+        ({"prompt": "long"}, "prompt: expected paper or short or own, found 'long'"),
         ({"answer_format": "xml"}, "answer_format: expected json or compact, found 'xml'"),
+        ({"prompt": "own"}, "own: expected a text where prompt is own"),
+        ({"own": "Go."}, "own: expected a text where prompt is own"),
         ([1], "expected a JSON object, found list"),
     ],
 )

@@ -221,7 +221,7 @@ def test_two_steps_on_photos(command: str, r1sgg: Command, tmp_path: Path, share
         ),
         (
             ["--data", "scenes:4", "--output_dir", "out", "--prompt", "long"],
-            "the recipe: prompt: expected paper or short",
+            "the recipe: prompt: expected paper, short, a text file or column:NAME, found 'long'",
         ),
         (["--data", "scenes:4", "--output_dir", "out", "--max_objects", "0"], "max_objects: expected 1 or more"),
         (["--data", "scenes:4", "--output_dir", "out", "--object_order", "random"], "object_order"),

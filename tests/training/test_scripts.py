@@ -34,6 +34,8 @@ for ((k = 1; k < $#; k++)); do
   case ${!k} in --out | --output_dir | --json) mkdir -p "$(dirname "${!next}")"; folder=${!next} ;; esac
 done
 case $1 in
+  doctor) [ -z "$folder" ] ||
+    printf '  "launcher": "%s",\n  "options": "%s"\n' "${FOUND:-}" "${CHANGED:-}" > "$folder" ;;
   data) mkdir -p "$folder" && touch "$folder"/{dataset.json,gt.jsonl,full.jsonl}; [ -z "${LOST:-}" ] || exit 1 ;;
   sft | grpo) mkdir -p "$folder" && touch "$folder/trainer_state.json" "$folder/metrics.jsonl"
     [[ "$*" != *lora* ]] || touch "$folder/adapter_config.json" ;;
@@ -57,7 +59,7 @@ def start(folder: Path, name: str = "vg150", *arguments: str, **more: str) -> tu
     """Run a script with the stub; returns its exit code and what it started since the last time."""
     log = folder / "log"
     log.write_text("")
-    paths = {"DATA": folder / "data", "OUT": folder / "out", "LOG": log}
+    paths = {"DATA": folder / "data", "OUT": folder / "out", "LOG": log, "CARDS": "8"}
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, **{k: str(v) for k, v in paths.items()}, **more}
     command = ["bash", str(ROOT / "runs" / f"{name}.sh"), *arguments]
@@ -66,7 +68,7 @@ def start(folder: Path, name: str = "vg150", *arguments: str, **more: str) -> tu
 
 
 def kinds(lines: list[str]) -> str:
-    return " ".join(line.split()[0] for line in lines)
+    return " ".join(line.split()[0] for line in lines if not line.startswith("doctor"))
 
 
 MEASURE = "generate evaluate probe"
@@ -75,6 +77,13 @@ MEASURE = "generate evaluate probe"
 def test_the_whole_experiment_in_order(stub: Path) -> None:
     code, lines = start(stub)
     assert code == 0
+    assert [line.split()[0] for line in lines[:3]] == ["doctor"] * 3, "before anything else"
+    assert "doctor" not in kinds(lines[3:])
+    for line, stage in zip(lines, ("sft", "grpo", "zero"), strict=False):
+        assert line.startswith(f"doctor --config configs/vg150-{stage}.yaml --gpus 8 --launch auto --json")
+        assert line.endswith("--model Qwen/Qwen2-VL-2B-Instruct --data hub:/data/train")
+    assert all("--workers 8" in line for line in lines if line.startswith("generate")), "on all cards"
+    lines = lines[3:]
     assert kinds(lines) == f"data data {MEASURE} sft {MEASURE} grpo {MEASURE} grpo {MEASURE} report probe"
     sft, grpo, zero = (line for line in lines if line.split()[0] in ("sft", "grpo"))
     shared = "--data hub:/data/train --validation /data/validation/gt.jsonl"
@@ -91,6 +100,7 @@ def test_the_whole_experiment_in_order(stub: Path) -> None:
 
 def test_psg_has_its_own_data_vocabulary_and_recipes(stub: Path) -> None:
     _, lines = start(stub, "psg")
+    lines = [line for line in lines if not line.startswith("doctor")]
     assert "JosephZ/psg_train_sg" in lines[0]
     assert "JosephZ/psg_test_sg" in lines[1]
     assert all("--vocabulary psg" in line for line in lines if line.split()[0] in ("generate", "evaluate"))
@@ -120,6 +130,8 @@ def test_an_adapter_is_merged_before_it_is_used(stub: Path) -> None:
     options = {"SFT": "--include configs/lora-sft.yaml", "STAGES": "data sft grpo"}
     code, lines = start(stub, **options)
     assert code == 0
+    assert ["--include configs/lora-sft.yaml" in line for line in lines[:2]] == [True, False]
+    lines = lines[2:]
     assert kinds(lines) == "data data sft publish generate evaluate grpo generate evaluate"
     assert lines[3] == "publish /out/sft --out /out/sft-whole"
     assert "--include configs/lora-sft.yaml" in lines[2]
@@ -138,6 +150,29 @@ def test_training_is_started_as_asked_and_the_rest_is_not(stub: Path) -> None:
     shutil.rmtree(stub / "out")
     launched = [line for line in start(stub, LAUNCH="env LAUNCHED=1")[1] if line.startswith("launched")]
     assert [line.split()[3] for line in launched] == ["sft", "grpo", "grpo"]
+
+
+def test_training_is_started_as_doctor_says_what_fits(stub: Path) -> None:
+    (stub / "bin" / "env").write_text('#!/bin/bash\necho "launched $*" >> "$LOG"\nexec /usr/bin/env "$@"\n')
+    (stub / "bin" / "env").chmod(0o755)
+    changed = "--per_device_train_batch_size 8"
+    _, lines = start(stub, FOUND="env FOUND=1", CHANGED=changed, MODEL="x/7b")
+    launched = [line for line in lines if line.startswith("launched")]
+    assert [line.split()[3] for line in launched] == ["sft", "grpo", "grpo"]
+    assert all(line.endswith(changed) for line in launched)
+
+
+@pytest.mark.parametrize("launch", ["fsdp2", "zero2", "zero3", "torchrun"])
+def test_doctor_is_asked_about_the_launcher_that_is_given(stub: Path, launch: str) -> None:
+    given = "torchrun" if launch == "torchrun" else f"accelerate launch --config_file configs/accelerate/{launch}.yaml"
+    lines = start(stub, LAUNCH=given, STAGES="sft")[1]
+    assert f"--launch {launch.replace('torchrun', 'ddp')}" in lines[0]
+
+
+def test_a_stage_that_cannot_fit_stops_it_before_the_first(stub: Path) -> None:
+    code, lines = start(stub, FAIL="vg150-zero.yaml")
+    assert code == 2
+    assert [line.split()[0] for line in lines] == ["doctor"] * 3
 
 
 def tiny(stub: Path, *arguments: str, **more: str) -> tuple[int, list[str]]:
@@ -215,6 +250,7 @@ def test_slurm_starts_one_torchrun_a_machine(tmp_path: Path) -> None:
         "srun": 'for SLURM_NODEID in 0 1; do export SLURM_NODEID; "$@"; done',
         "torchrun": 'echo "torchrun $*" >> "$LOG"',
         "accelerate": 'echo "accelerate $*" >> "$LOG"',
+        "r1sgg": 'echo "r1sgg $*" >> "$LOG"',
     }
     for name, text in programs.items():
         (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
@@ -224,14 +260,16 @@ def test_slurm_starts_one_torchrun_a_machine(tmp_path: Path) -> None:
     environment = {**os.environ, **slurm, "PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(log)}
     command = ["bash", str(ROOT / "runs" / "slurm.sh"), "sft", "--config", "a b.yaml"]
     subprocess.run(command, env=environment, check=True)
-    lines = log.read_text().splitlines()
+    asked, *lines = log.read_text().splitlines()
+    assert asked == "r1sgg doctor --gpus 8 --launch ddp --config a b.yaml"
     assert [line.split("--node_rank ")[1][0] for line in lines] == ["0", "1"]
     assert all(line.endswith("first:20007 --no-python r1sgg sft --config a b.yaml --requeue") for line in lines)
     assert all("--nnodes 2" in line and "--nproc_per_node 4" in line for line in lines)
     log.unlink()
     config = "configs/accelerate/fsdp2.yaml"
     subprocess.run(command, env={**environment, "ACCELERATE": config}, check=True)
-    lines = log.read_text().splitlines()
+    asked, *lines = log.read_text().splitlines()
+    assert "--launch fsdp2" in asked
     assert [line.split("--machine_rank ")[1][0] for line in lines] == ["0", "1"]
     assert all(f"--config_file {config} --num_machines 2 --num_processes 8" in line for line in lines)
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from r1sgg.bulk.stored import IMAGE_ENDINGS, Place, StoredImages
+from r1sgg.bulk.stored import IMAGE_ENDINGS, Place, StoredImages, text_or_none
 from r1sgg.data.jsonl import image_id_of
 from r1sgg.errors import ConfigError, ImageError, InputError, require
 from r1sgg.files import user_path
@@ -124,16 +124,20 @@ class ParquetImages(StoredImages):
 
     def __iter__(self) -> Iterator[Place]:
         for number, path in enumerate(self.paths):
-            if self._numbered[number]:
-                rows = self._ends[number][-1] if self._ends[number] else 0
-                yield from (Place(f"{path.stem}/{row}", (number, row)) for row in range(rows))
-                continue
-            row = 0
             with self._open(path) as file:
-                for batch in file.iter_batches(4096, columns=[self.id_column]):
-                    for value in batch.column(0).to_pylist():
-                        image_id = image_id_of({"image_id": value}, f"{path}: row {row}")
-                        yield Place(image_id, (number, row))
+                prompts = self.column if self.column in file.schema_arrow.names else None
+                if self._numbered[number] and prompts is None:
+                    rows = self._ends[number][-1] if self._ends[number] else 0
+                    yield from (Place(f"{path.stem}/{row}", (number, row)) for row in range(rows))
+                    continue
+                named = [] if self._numbered[number] else [self.id_column]
+                row = 0
+                for batch in file.iter_batches(4096, columns=named if prompts is None else [*named, prompts]):
+                    for values in batch.to_pylist():
+                        where = f"{path}: row {row}"
+                        value = values.get(self.id_column)
+                        image_id = image_id_of({"image_id": value}, where) if named else f"{path.stem}/{row}"
+                        yield Place(image_id, (number, row), None, text_or_none(values.get(prompts)))
                         row += 1
 
     def source(self, place: Place) -> Path | bytes:

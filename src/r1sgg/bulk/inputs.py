@@ -14,13 +14,14 @@ the names in one folder at a time. Ground-truth graphs are not read.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from r1sgg.bulk.archives import ParquetImages, ShardImages
-from r1sgg.bulk.stored import IMAGE_ENDINGS, Inputs, Place, Size, StoredImages
+from r1sgg.bulk.stored import IMAGE_ENDINGS, Inputs, Place, Size, StoredImages, text_or_none
 from r1sgg.data.dataset import DataSet
 from r1sgg.data.jsonl import image_id_of, read_jsonl
 from r1sgg.data.sources import open_data
@@ -29,13 +30,24 @@ from r1sgg.errors import ImageError, InputError, short
 from r1sgg.files import user_path
 
 
-def open_inputs(spec: str) -> Inputs:
+def open_inputs(spec: str, column: str = "") -> Inputs:
     """Open the images that a command line names, in the syntax above.
+
+    Args:
+        spec: the images.
+        column: the column of their prompts: a text column of a `hub:` set or a parquet file, or a text in a line of
+            JSON Lines or in its `meta`; "": none. Places without such a text have no prompt.
 
     Raises:
         ConfigError: an unknown kind, option or value.
         InputError: nothing is found, or a file cannot be read at all.
     """
+    inputs = _open(spec)
+    inputs.column = column
+    return inputs
+
+
+def _open(spec: str) -> Inputs:
     kind, _, rest = spec.partition(":")
     path = user_path(spec)
     ending = path.suffix.lower()
@@ -122,7 +134,13 @@ class JsonlImages(StoredImages):
             if type(width) is int and type(height) is int and width > 0 and height > 0:
                 size = width, height
             image_id = image_id_of(row, where) if "image_id" in row else str(image)
-            yield Place(image_id, () if image is None else (image,), size)
+            yield Place(image_id, () if image is None else (image,), size, self._prompt(row))
+
+    def _prompt(self, row: Mapping[str, Any]) -> str | None:
+        if not self.column:
+            return None
+        meta = row.get("meta")
+        return text_or_none(row.get(self.column) or (meta.get(self.column) if isinstance(meta, dict) else None))
 
     def source(self, place: Place) -> Path:
         if not place.where:
@@ -142,7 +160,9 @@ class DataImages(Inputs):
         self.notes = [note.text for note in data.notes]
 
     def __iter__(self) -> Iterator[Place]:
-        return (Place(image_id, (k,)) for k, image_id in enumerate(self.data.image_ids()))
+        for k, image_id in enumerate(self.data.image_ids()):
+            prompt = text_or_none(self.data.read(k)[0].meta.get(self.column)) if self.column else None
+            yield Place(image_id, (k,), None, prompt)
 
     def image(self, place: Place) -> Image.Image:
         return self.data.draw(int(place.where[0]))[0]

@@ -94,8 +94,8 @@ def line_of_place(place: Place) -> bytes:
 
 def place_of_line(line: bytes) -> Place:
     """Decode what `line_of_place` wrote."""
-    image_id, where, size = json.loads(line)
-    return Place(image_id, tuple(where), None if size is None else tuple(size))
+    image_id, where, size, prompt = json.loads(line)
+    return Place(image_id, tuple(where), None if size is None else tuple(size), prompt)
 
 
 def write_part(path: Path, rows: Sequence[dict[str, Any]], start: int) -> None:

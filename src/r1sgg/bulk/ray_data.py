@@ -1,41 +1,28 @@
 """Run on a Ray cluster: Ray Data distributes shards of images to workers, each of which holds the model.
 
-    OUT.jsonl                    the same file as from `r1sgg.bulk.run`, byte for byte; joined at the end from
-    OUT.jsonl.parts/             part-000000000.jsonl, ..., named by the number of their first image
-    OUT/ (any other name)        part-000000000.parquet, ...: the fields as columns, and `index`, the image's number
-
-A worker writes a shard atomically, under a name that depends only on its images. If a worker dies, Ray restarts it and
-the shard is processed again; no image is lost or duplicated. A run that is killed keeps its finished shards. Workers
-open the images and the model themselves, so paths must be valid on all machines. Memory holds one window per worker.
+The files are those of `r1sgg.bulk.workers`. If a worker dies, Ray restarts it. Paths must be valid on all machines.
+Memory holds one window per worker.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from r1sgg.bulk import parts
-from r1sgg.bulk.inputs import open_inputs
-from r1sgg.bulk.resume import RunLog
-from r1sgg.bulk.run import Job, Summary, generate_windows, settings_of
-from r1sgg.bulk.stored import Inputs, Place
-from r1sgg.errors import ConfigError, ModelError, R1SGGError, require
-from r1sgg.files import locked
+from r1sgg.bulk.parts import Shard
+from r1sgg.bulk.run import Job, Summary
+from r1sgg.bulk.stored import Inputs
+from r1sgg.bulk.workers import Done, Opener, Work, Worker, run_in_shards
+from r1sgg.errors import ConfigError, ModelError, require
 
 if TYPE_CHECKING:
-    from r1sgg.inference.reader import Reader
     from r1sgg.models.families import Checkpoint
 
-TRIES = 3
-"""Number of workers that may die on one shard; then an image in it is taken to be the cause, and the run stops."""
 SURROUNDINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -43,33 +30,6 @@ SURROUNDINGS = {
 }
 """Defaults of environment variables: Ray sends no usage statistics, leaves GPUs visible, and logs no noise."""
 _STORE_BYTES = 128 << 20  # only shard numbers and counts pass through Ray, no images
-
-
-class Opener(Protocol):
-    """Opens the model on each worker; implemented by `r1sgg.inference.engines.Opening`."""
-
-    @property
-    def guide_vocabulary(self) -> str | None:
-        """See `Opening`."""
-        ...
-
-    @property
-    def engine(self) -> str:
-        """See `Opening`."""
-        ...
-
-    @property
-    def threads(self) -> int | None:
-        """See `Opening`."""
-        ...
-
-    def checkpoint(self) -> Checkpoint:
-        """Return the checkpoint without its weights."""
-        ...
-
-    def open(self) -> Reader:
-        """Load the model."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,138 +78,33 @@ def run_on_ray(
         ModelError: a worker cannot continue; finished shards are kept.
         MissingDependencyError: Ray is not installed.
     """
-    with locked(out):
-        return _run(inputs, out, opener, job, cluster, limit, overwrite, progress)
-
-
-def _run(
-    inputs: Inputs,
-    out: Path,
-    opener: Opener,
-    job: Job,
-    cluster: Cluster,
-    limit: int | None,
-    overwrite: bool,
-    progress: Callable[[int, int], None],
-) -> Summary:
     for name, value in SURROUNDINGS.items():
         os.environ.setdefault(name, value)
     require("ray.data", "ray")
-    total = len(inputs) if limit is None else min(limit, len(inputs))
-    size = -(-cluster.shard_size // job.images) * job.images
-    settings = settings_of(opener.checkpoint(), opener.guide_vocabulary, f"ray {opener.engine}", job, inputs)
-    joined = out.suffix == ".jsonl"
-    log = RunLog(out, settings, overwrite) if joined else None
-    resumed, failed = log.resume((place.image_id for place in inputs), total, size) if log else (0, 0)
-    folder = out.with_name(out.name + ".parts") if joined else out
-    if resumed == total:
-        shutil.rmtree(folder, ignore_errors=True)  # left over if the earlier run was killed after joining the parts
-        progress(total, total)
-        return Summary(total, failed, resumed)
-    with ExitStack() as begun:
-        begun.callback(parts.forget, folder, set(folder.iterdir()) if folder.is_dir() else None)
-        side = parts.folder_of_parts(folder, {**settings, "shard_size": size, "count": total}, overwrite)
-        shards = list(parts.write_places(inputs, folder / parts.PLACES, resumed, total, size))
-        work = _Work(inputs.name, str(folder.absolute()), ".jsonl" if joined else ".parquet", opener, job, os.getcwd())
-        missing = []
-        for shard in shards:
-            if work.path(shard).is_file():
-                failed, resumed = failed + parts.count_failed(work.path(shard)), resumed + shard.images
-            else:
-                missing.append(shard)
-        done = resumed
-        progress(done, total)
-        for images, wrong, seconds in _results(work, missing, cluster):
-            done, failed = done + images, failed + wrong
-            side.add(seconds)
-            progress(done, total)
-        begun.pop_all()
-    for left in (folder / parts.PLACES, *folder.glob(f".{parts.PREFIX}*{parts.UNFINISHED}")):
-        left.unlink()
-    if log is not None:
-        for shard in shards:
-            log.append_lines(work.path(shard).read_bytes())
-        log.add(side.seconds)
-        shutil.rmtree(folder)
-    return Summary(total, failed, resumed)
+
+    def results(work: Work, shards: Sequence[Shard]) -> Iterator[Done]:
+        return _results(work, shards, cluster)
+
+    size = cluster.shard_size
+    return run_in_shards(
+        inputs, out, opener, job, size, "ray", results, limit=limit, overwrite=overwrite, progress=progress
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """The arguments of every worker."""
+class RayWorker:
+    """Ray calls it with a batch of one shard."""
 
-    spec: str
-    folder: str
-    ending: str
-    opener: Opener
-    job: Job
-    cwd: str
-
-    def path(self, shard: parts.Shard) -> Path:
-        return Path(self.folder) / f"{parts.PREFIX}{shard.start:09}{self.ending}"
-
-    def places(self, shard: parts.Shard) -> list[Place]:
-        with (Path(self.folder) / parts.PLACES).open("rb") as handle:
-            handle.seek(shard.offset)
-            return [parts.place_of_line(line) for line in islice(handle, shard.images)]
-
-
-class Worker:
-    """Holds the model; Ray calls it with a batch of one shard."""
-
-    def __init__(self, work: _Work) -> None:
-        self._work = work
-        self._reader: Reader | None = None
-        self._inputs: Inputs | None = None
+    def __init__(self, work: Work) -> None:
+        self._worker = Worker(work)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Return counts of a shard; an error that stops the run is a sentence in `stopped`."""
-        shard = parts.Shard(*(int(batch[key][0]) for key in parts.Shard._fields))
-        failed, seconds, stopped = 0, 0.0, ""
-        try:
-            failed, seconds = self._make(shard)
-        except R1SGGError as error:  # Ray could not unpickle it in the driver: InputError takes keywords
-            stopped = str(error)
-        return {"images": [shard.images], "failed": [failed], "seconds": [seconds], "stopped": [stopped]}
-
-    def _make(self, shard: parts.Shard) -> tuple[int, float]:
-        path = self._work.path(shard)
-        if path.is_file():  # written by a worker that died before it returned
-            return parts.count_failed(path), 0.0
-        tries = path.with_name(path.name + ".tries")
-        with tries.open("ab") as handle:
-            handle.write(b".")
-        if tries.stat().st_size > TRIES:
-            tries.unlink(missing_ok=True)  # so that the next run tries the shard again
-            last = shard.start + shard.images - 1
-            raise ModelError(f"images {shard.start} to {last}: {TRIES} workers died while they processed them")
-        try:
-            return self._write(shard, path)
-        finally:  # this worker did not die
-            tries.unlink(missing_ok=True)
-
-    def _write(self, shard: parts.Shard, path: Path) -> tuple[int, float]:
-        """Write the part of a shard; return its failed images and the seconds of generation."""
-        if self._reader is None or self._inputs is None:
-            os.chdir(self._work.cwd)
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see `r1sgg.cli.main`; torch is not imported yet
-            self._reader, self._inputs = self._work.opener.open(), open_inputs(self._work.spec)
-        rows: list[dict[str, Any]] = []
-        seconds = 0.0
-        places = iter(self._work.places(shard))
-        for made, spent in generate_windows(places, self._inputs, self._reader, self._work.job):
-            rows += made
-            seconds += spent
-        if not path.parent.is_dir():  # see `parts.forget`; writing would make it again
-            raise ModelError(f"{path.parent}: expected the folder of a run, found that it was stopped")
-        parts.write_part(path, rows, shard.start)
-        return sum("error" in row for row in rows), seconds
+        (images, failed, seconds), stopped = self._worker.make(Shard(*(int(batch[key][0]) for key in Shard._fields)))
+        return {"images": [images], "failed": [failed], "seconds": [seconds], "stopped": [stopped]}
 
 
-def _results(work: _Work, shards: Sequence[parts.Shard], cluster: Cluster) -> Iterator[tuple[int, int, float]]:
+def _results(work: Work, shards: Sequence[Shard], cluster: Cluster) -> Iterator[Done]:
     """Yield images, failed images and seconds of each shard, as they finish."""
-    if not shards:
-        return
     ray, data = require("ray", "ray"), require("ray.data", "ray")
     ours = not ray.is_initialized()
     if ours:
@@ -265,7 +120,7 @@ def _results(work: _Work, shards: Sequence[parts.Shard], cluster: Cluster) -> It
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         results = data.from_items([shard._asdict() for shard in shards], override_num_blocks=len(shards)).map_batches(
-            Worker,
+            RayWorker,
             fn_constructor_args=(work,),
             batch_size=1,
             compute=data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
@@ -283,7 +138,7 @@ def _results(work: _Work, shards: Sequence[parts.Shard], cluster: Cluster) -> It
             ray.shutdown()
 
 
-def _cpus(work: _Work, workers: int, nodes: Sequence[int]) -> int:
+def _cpus(work: Work, workers: int, nodes: Sequence[int]) -> int:
     """CPUs of one worker: as many as its model can use and as all workers find; Ray lets it have as many threads.
 
     Args:

@@ -10,7 +10,6 @@ two batches. Times are in PREDICTIONS.run.json, with the settings that a resumed
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -169,7 +168,7 @@ def settings_of(
         "weights": fingerprint(checkpoint.path),
         "images": inputs.digest,
         "trained_on": read_trained_on(Path(checkpoint.path)),
-        "answer": dataclasses.asdict(checkpoint.settings),
+        "answer": checkpoint.settings.to_record(),
         "image_pixels": checkpoint.image_pixels,
         "sampling": describe(job.sampling),
         "guide": (guide_vocabulary or checkpoint.settings.vocabulary) if job.guide else None,
@@ -187,12 +186,14 @@ class Batch(NamedTuple):
     Attributes:
         rows: one line per image; with `error` if it could not be opened.
         images: the images that could be opened.
+        columns: their own prompts, see `Place.prompt`.
         places: the positions of the rows in their window.
         window: number of rows of the window.
     """
 
     rows: list[dict[str, Any]]
     images: list[Image.Image]
+    columns: list[str | None]
     places: list[int]
     window: int
 
@@ -242,7 +243,7 @@ def _batches(places: Iterator[Place], inputs: Inputs, checkpoint: Checkpoint, jo
     while window := list(itertools.islice(places, job.images)):
         for chosen in batches_by_size([inputs.size(place) for place in window], job.batch_size):
             rows: list[dict[str, Any]] = [{"image_id": window[k].image_id} for k in chosen]
-            images = []
+            images, columns = [], []
             for k, row in zip(chosen, rows, strict=True):
                 try:
                     image = inputs.image(window[k])
@@ -251,7 +252,8 @@ def _batches(places: Iterator[Place], inputs: Inputs, checkpoint: Checkpoint, jo
                     row["error"] = spoken(str(error))
                 else:
                     images.append(image)
-            yield Batch(rows, images, chosen, len(window))
+                    columns.append(window[k].prompt)
+            yield Batch(rows, images, columns, chosen, len(window))
 
 
 def _generate(batch: Batch, reader: Reader, job: Job) -> float:
@@ -264,6 +266,7 @@ def _generate(batch: Batch, reader: Reader, job: Job) -> float:
         guide=job.guide,
         samples=job.samples,
         scores=job.scores,
+        columns=batch.columns,
     )
     for row, reading in zip(pending, readings, strict=True):
         row |= prediction_line(reading, reader.checkpoint.name, logprobs=job.logprobs)

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -26,11 +26,12 @@ Size = tuple[int, int]
 
 
 class Place(NamedTuple):
-    """An image of some `Inputs`: its id, the plain values that locate it, and its size if known."""
+    """An image of some `Inputs`: its id, the plain values that locate it, its size if known, and its own prompt."""
 
     image_id: str
     where: tuple[str | int, ...]
     size: Size | None = None
+    prompt: str | None = None
 
 
 class Inputs(ABC):
@@ -40,10 +41,11 @@ class Inputs(ABC):
         name: the name under which the images were opened.
         digest: 16 hex digits that hash ids and places in order.
         notes: what was left out so far, one sentence each.
+        column: the name of the images' prompts in the data; "": they have none. Set before the places are read.
     """
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name, self.column = name, ""
         self.notes: list[str] = []
 
     def __len__(self) -> int:
@@ -52,6 +54,11 @@ class Inputs(ABC):
     @property
     def digest(self) -> str:
         return self._scanned[1]
+
+    @property
+    def without_prompt(self) -> int:
+        """How many images have no text in `column`."""
+        return self._scanned[2]
 
     @abstractmethod
     def __iter__(self) -> Iterator[Place]:
@@ -70,21 +77,23 @@ class Inputs(ABC):
         """Return width and height from the header or the record; (0, 0) if there is no image."""
 
     @functools.cached_property
-    def _scanned(self) -> tuple[int, str]:
-        """Count the images and compute the digest, in one pass over all places.
+    def _scanned(self) -> tuple[int, str, int]:
+        """Count the images and those without a prompt, and compute the digest, in one pass over all places.
 
         Raises:
             InputError: there are no images, or an id occurs twice.
         """
-        hashes, digest = array("Q"), hashlib.sha256()
+        hashes, digest, without = array("Q"), hashlib.sha256(), 0
         for place in self:
-            digest.update(repr(place[:2]).encode("utf-8", "backslashreplace"))
+            without += place.prompt is None
+            told = place[:2] if place.prompt is None else (*place[:2], place.prompt)
+            digest.update(repr(told).encode("utf-8", "backslashreplace"))
             hashes.append(_hash(place.image_id))
         if not hashes:
             left_out = f" ({self.notes[0]})" if self.notes else ""
             raise InputError(self.name, expected="at least one image", found=f"none{left_out}")
         self._refuse_repeated(np.frombuffer(hashes, dtype=np.uint64))
-        return len(hashes), digest.hexdigest()[:16]
+        return len(hashes), digest.hexdigest()[:16], without
 
     def _refuse_repeated(self, hashes: np.ndarray) -> None:
         ordered = np.sort(hashes)
@@ -99,6 +108,11 @@ class Inputs(ABC):
 
 def _hash(image_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(image_id.encode("utf-8", "backslashreplace"), digest_size=8).digest())
+
+
+def text_or_none(value: Any) -> str | None:
+    """Return a text that is not empty, or None."""
+    return value if isinstance(value, str) and value.strip() else None
 
 
 class StoredImages(Inputs):

@@ -19,6 +19,7 @@ from r1sgg.cli import (  # each registers its commands when it is imported
     data_stats,  # noqa: F401
     data_vg,  # noqa: F401
     data_view,  # noqa: F401
+    doctor,  # noqa: F401
     evaluate,  # noqa: F401
     export,  # noqa: F401
     generate,  # noqa: F401

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from r1sgg.cli.root import app
-from r1sgg.files import write_json
+from r1sgg.files import STANDARD_OUTPUT, write_json
 
 if TYPE_CHECKING:
     from r1sgg.data.base import Example
@@ -35,7 +35,7 @@ def evaluate(
             "(strict), all, none (reference)."
         ),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="File for all figures as JSON.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File for all figures as JSON; - is standard output.")] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also show the other protocol, and this one with claims switched.")
     ] = False,
@@ -131,7 +131,8 @@ def evaluate(
     show(columns, result.get("against", ()))
     if json is not None:
         write_json(json, result)
-        typer.echo(f"wrote {json}")
+        if json != STANDARD_OUTPUT:
+            typer.echo(f"wrote {json}")
 
 
 class GroundTruth:

@@ -35,6 +35,7 @@ def generate(
     seed: loading.Seed = 0,
     max_new_tokens: loading.MaxNewTokens = 1024,
     prompt: loading.Prompt = None,
+    think: loading.Think = None,
     vocabulary: loading.Vocabulary = None,
     answer_format: loading.Format = None,
     guide: loading.Guide = False,
@@ -54,9 +55,15 @@ def generate(
         str | None, typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: its address, auto or local.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Models on the cluster; default: one per GPU, or one.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Models, each in its own process; 0: one per GPU. Default: with --ray one per GPU, else one.",
+        ),
     ] = None,
-    shard_size: Annotated[int, typer.Option(min=1, help="Images per shard of work on the cluster.")] = 1024,
+    shard_size: Annotated[
+        int | None, typer.Option(min=1, help="Images per shard of work; default: 1024 with --ray, 128 with --workers.")
+    ] = None,
 ) -> None:
     """Generate predictions for many images.
 
@@ -66,17 +73,18 @@ def generate(
 
     Example: `r1sgg generate --images val/gt.jsonl --model runs/sft --out runs/sft/val.jsonl --batch-size 32`
     """
-    from r1sgg.bulk.inputs import open_inputs
     from r1sgg.bulk.run import Job, run
     from r1sgg.errors import ConfigError
     from r1sgg.inference.engine import Sampling
     from r1sgg.inference.engines import Opening
 
-    if ray is None and workers is not None:
-        raise ConfigError("--workers: expected --ray ADDRESS too, because without Ray there is one model")
+    if shard_size is not None and ray is None and workers is None:
+        raise ConfigError("--shard-size: expected --ray ADDRESS or --workers too, because one model has no shards")
+    if workers is not None and ray is None and engine.startswith("openai"):
+        raise ConfigError("--workers: expected --engine hf or vllm, found a server; concurrency= is its own option")
     if cut_loops and not engine.startswith("hf"):
         raise ConfigError(f"--cut-loops: this option is for --engine hf, not {engine}")
-    options = loading.prompt_options(prompt, vocabulary, answer_format, guide=guide)
+    options = loading.prompt_options(prompt, vocabulary, answer_format, think, guide=guide, columns=True)
     opening = Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, threads=threads, **options)
     habits = opening.spec.habits
     job = Job(
@@ -88,17 +96,25 @@ def generate(
         batch_size=batch_size or habits.batch_size,
         window=habits.window,
     )
-    inputs = open_inputs(images)
+    inputs = loading.open_with_prompts(images, opening)
     _print_notes(inputs)
     files: dict[str, Any] = {"limit": limit, "overwrite": overwrite}
     if ray is not None:
         from r1sgg.bulk.ray_data import Cluster, run_on_ray
 
-        cluster = Cluster(ray, workers, shard_size, on_gpu=device is None or device.startswith("cuda"))
+        on_gpu = device is None or device.startswith("cuda")
+        cluster = Cluster(ray, workers or None, shard_size or 1024, on_gpu=on_gpu)
         with loading.progress_bar("generate") as progress:
             summary = run_on_ray(inputs, out, opening, job, cluster, **files, progress=progress)
+    elif workers is not None:
+        from r1sgg.bulk.local import SHARD, cards_of_workers, run_on_cards
+
+        each = int(opening.spec.options.get("tensor_parallel_size", 1))
+        places = [None] * max(workers, 1) if device == "cpu" else cards_of_workers(workers, each)
+        with loading.progress_bar("generate") as progress:
+            summary = run_on_cards(inputs, out, opening, job, places, shard_size or SHARD, **files, progress=progress)
     else:
-        reader = loading.open_quietly(opening)
+        reader = loading.open_quietly(opening, columns=True)
         with contextlib.closing(reader), loading.progress_bar("generate") as progress:
             summary = run(inputs, out, reader, job, **files, progress=progress)
         if (used := loading.describe_usage(reader)) is not None:

@@ -9,6 +9,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict, cast, get_args
 
 import typer
@@ -16,9 +17,11 @@ import typer
 from r1sgg.errors import ConfigError, require
 
 if TYPE_CHECKING:
+    from r1sgg.bulk.stored import Inputs
     from r1sgg.guiding.spec import AnswerFormat
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.reader import Reader
+    from r1sgg.models.prompts import OwnPrompt
 
 Model = Annotated[
     str, typer.Option(help="Checkpoint folder, Hub name (owner/name), or tiny; for a server the name of its model.")
@@ -36,7 +39,15 @@ TopK = Annotated[int, typer.Option(min=0, help="Sample among the K most likely t
 Seed = Annotated[int, typer.Option(help="Random seed; each image has its own, derived from it.")]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Maximum length of a completion.")]
 Prompt = Annotated[
-    str | None, typer.Option(help="open or closed (lists the vocabulary's names); default: the checkpoint's.")
+    str | None,
+    typer.Option(
+        metavar="PROMPT",
+        help="open; closed (lists the vocabulary's names); FILE; column:NAME of the data; default: the checkpoint's.",
+    ),
+]
+Think = Annotated[
+    bool | None,
+    typer.Option("--think/--no-think", help="Ask for <think> and <answer> tags; default: as the checkpoint says."),
 ]
 Vocabulary = Annotated[
     str | None,
@@ -53,7 +64,7 @@ Scores = Annotated[bool, typer.Option("--scores", help="Add a confidence to each
 MaxPixels = Annotated[int | None, typer.Option(min=1024, help="Resize larger images to at most this many pixels.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")]
 Dtype = Annotated[
-    str | None, typer.Option(help="Type of the weights; default: float32 on a CPU, else the checkpoint's.")
+    str | None, typer.Option(help="Type of the weights; default: float32 on a CPU, else bfloat16; auto: as they are.")
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of --engine hf on a CPU; default: as many as the model can use.")
@@ -66,40 +77,101 @@ class PromptOptions(TypedDict):
     prompt_vocabulary: str | None
     guide_vocabulary: str | None
     answer_format: AnswerFormat | None
+    think: bool | None
+    prompt: OwnPrompt | None
+    column: str | None
 
 
 def prompt_options(
-    prompt: str | None, vocabulary: str | None, answer_format: str | None = None, *, guide: bool
+    prompt: str | None,
+    vocabulary: str | None,
+    answer_format: str | None = None,
+    think: bool | None = None,
+    *,
+    guide: bool,
+    columns: bool = False,
 ) -> PromptOptions:
     """Return the options of prompt and guide; None means that the checkpoint's setting is used.
 
+    Args:
+        prompt: "open", "closed", a file or "column:NAME".
+        vocabulary: see `Vocabulary`.
+        answer_format: see `Format`.
+        think: see `Think`.
+        guide: whether the command has a guide.
+        columns: whether the command's images are rows of data, which may have prompts.
+
     Raises:
         ConfigError: an unknown value, or options that contradict each other.
-        InputError: there is no such vocabulary.
+        InputError: there is no such vocabulary or prompt file.
     """
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.guiding.spec import AnswerFormat
+    from r1sgg.models.prompts import COLUMN, OwnPrompt, read_prompt
 
-    if prompt not in (None, "open", "closed"):
-        raise ConfigError(f"--prompt: expected open or closed, found {prompt!r}")
+    own, column = None, None
+    if prompt in ("open", "closed"):
+        own, column = OwnPrompt(""), ""
+    elif prompt is not None and prompt.startswith(COLUMN):
+        column = prompt.removeprefix(COLUMN)
+        if not column or not columns:
+            instead = "the name of a column" if columns else "open, closed or a file, because photos have no columns"
+            raise ConfigError(f"--prompt {prompt}: expected {instead}; r1sgg generate takes data sets with columns")
+    elif prompt is not None:
+        if not Path(prompt).expanduser().is_file():
+            raise ConfigError(f"--prompt: expected open, closed, a file or column:NAME, found {prompt!r}")
+        own, column = read_prompt(Path(prompt).expanduser()), ""
     if answer_format is not None and answer_format not in get_args(AnswerFormat):
         raise ConfigError(f"--answer-format: expected json or compact, found {answer_format!r}")
-    if prompt == "open" and vocabulary not in (None, "open") and not guide:
-        raise ConfigError(f"--vocabulary {vocabulary}: an open prompt lists no names; add --prompt closed or --guide")
+    if prompt not in (None, "closed") and vocabulary not in (None, "open") and not guide:
+        raise ConfigError(
+            f"--vocabulary {vocabulary}: the prompt {prompt} lists no names of its own; add --prompt closed or --guide"
+        )
     if prompt == "closed" and vocabulary == "open":
         raise ConfigError("--vocabulary open: a closed prompt needs names; pass vg150, psg or a file")
     if vocabulary is not None:
         load_vocabulary(vocabulary)
-    listed = {"open": "open", "closed": vocabulary or "vg150", None: vocabulary}[prompt]
+    listed = {"closed": vocabulary or "vg150", None: vocabulary, "open": "open"}.get(prompt)
     return {
         "prompt_vocabulary": listed,
         "guide_vocabulary": vocabulary if guide else None,
         "answer_format": cast("AnswerFormat | None", answer_format),
+        "think": think,
+        "prompt": own,
+        "column": column,
     }
 
 
-def open_quietly(opening: Opening) -> Reader:
+def open_with_prompts(images: str, opening: Opening) -> Inputs:
+    """Open the images of a command, with their prompts if the model is asked by a column of the data.
+
+    Raises:
+        ConfigError: --prompt names a column that is not there, or not with every image.
+        InputError, ModelError: the images cannot be opened, or there is no such model.
+    """
+    from r1sgg.bulk.inputs import open_inputs
+
+    inputs = open_inputs(images, opening.column_asked())
+    if not inputs.column or not (without := inputs.without_prompt):
+        return inputs
+    found = f"none in {images}" if without == len(inputs) else f"none with {without:,} of {len(inputs):,} images"
+    if opening.column:
+        raise ConfigError(
+            f"--prompt column:{inputs.column}: expected a text of that name with each image, found {found}"
+        )
+    typer.echo(_OTHER_WORDS.format(opening.model, inputs.column, found), err=True)
+    return inputs
+
+
+_OTHER_WORDS = "{}: trained with the prompts of the column {}, found {}: asked with r1sgg's own wording there"
+
+
+def open_quietly(opening: Opening, *, columns: bool = False) -> Reader:
     """Open a model for a command, without the progress bars of transformers.
+
+    Args:
+        opening: the model.
+        columns: whether the command has read the prompts of its images (`open_with_prompts`).
 
     Raises:
         ConfigError, ModelError: see `Opening.open`.
@@ -111,7 +183,10 @@ def open_quietly(opening: Opening) -> Reader:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-    return opening.open()
+    reader = opening.open()
+    if not columns and (column := reader.checkpoint.settings.column):
+        typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
+    return reader
 
 
 def describe_usage(reader: Reader) -> str | None:

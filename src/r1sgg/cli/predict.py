@@ -27,6 +27,7 @@ def predict(
     seed: loading.Seed = 0,
     max_new_tokens: loading.MaxNewTokens = 1024,
     prompt: loading.Prompt = None,
+    think: loading.Think = None,
     vocabulary: loading.Vocabulary = None,
     answer_format: loading.Format = None,
     guide: loading.Guide = False,
@@ -61,7 +62,7 @@ def predict(
 
     sampling = Sampling(temperature, top_p, top_k, max_new_tokens, seed, cut_loops)
     check_samples(samples, sampling)
-    options = loading.prompt_options(prompt, vocabulary, answer_format, guide=guide)
+    options = loading.prompt_options(prompt, vocabulary, answer_format, think, guide=guide)
     scores = scores or threshold is not None
     reader = loading.open_quietly(
         Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, threads=threads, **options)

@@ -50,7 +50,8 @@ def probe(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="Type of the weights; default: float32 on a CPU, else the checkpoint's.")
+        str | None,
+        typer.Option(help="Type of the weights; default: float32 on a CPU, else bfloat16; auto: as they are."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over if the folder holds answers.")] = False,
 ) -> None:

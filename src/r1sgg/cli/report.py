@@ -36,7 +36,8 @@ def report(
         bool | None, typer.Option(help="Embed images in the page, or put them into the folder; default: by size.")
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(help="File for the results as JSON, by the name of the predictions file.")
+        Path | None,
+        typer.Option(help="File for the results as JSON, by the name of the predictions file; - is standard output."),
     ] = None,
 ) -> None:
     """Write a page with results, training curves, and a browser of errors: ground truth and prediction of every image.

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli.loading import Device, Dtype, Engine, Format, MaxNewTokens, MaxPixels, Model, Prompt, Threads, Vocabulary
+from r1sgg.cli.loading import (
+    Device,
+    Dtype,
+    Engine,
+    Format,
+    MaxNewTokens,
+    MaxPixels,
+    Model,
+    Prompt,
+    Think,
+    Threads,
+    Vocabulary,
+)
 from r1sgg.cli.root import app
 
 
@@ -36,6 +48,7 @@ def serve(
         str | None, typer.Option(help="Name of the environment variable that holds the API key.", metavar="VARIABLE")
     ] = None,
     prompt: Prompt = None,
+    think: Think = None,
     vocabulary: Vocabulary = None,
     answer_format: Format = None,
     max_pixels: MaxPixels = None,
@@ -75,7 +88,7 @@ def serve(
         hosts=tuple(allow_host or ()),
         max_new_tokens=max_new_tokens,
     )
-    options = prompt_options(prompt, vocabulary, answer_format, guide=True)
+    options = prompt_options(prompt, vocabulary, answer_format, think, guide=True)
     reader = open_quietly(Opening(model, engine, device, dtype, max_pixels, threads=threads, **options))
     application = build_app(reader, settings, model)
     listening = _listen(host, port)

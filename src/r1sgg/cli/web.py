@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli.loading import Device, Dtype, Engine, MaxNewTokens, MaxPixels, Model, Threads
+from r1sgg.cli.loading import Device, Dtype, Engine, MaxNewTokens, MaxPixels, Model, Think, Threads
 from r1sgg.cli.root import app
 
 _EXAMPLES = 4  # drawn scenes on the page
@@ -22,6 +22,7 @@ def web(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
     browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
     max_new_tokens: MaxNewTokens = 1024,
+    think: Think = None,
     max_pixels: MaxPixels = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -39,7 +40,8 @@ def web(
     from r1sgg.pages.web import build_demo, launch
 
     examples = [scene(seed, SMALL).image for seed in split_seeds("test", 9, _EXAMPLES)]
-    demo = build_demo(Opening(model, engine, device, dtype, max_pixels, threads=threads), max_new_tokens, examples)
+    opening = Opening(model, engine, device, dtype, max_pixels, threads=threads, think=think)
+    demo = build_demo(opening, max_new_tokens, examples)
     typer.echo(f"r1sgg shows {model} on http://{host}:{port}", err=True)
     signal.signal(signal.SIGTERM, _end)
     try:

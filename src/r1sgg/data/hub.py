@@ -1,18 +1,23 @@
 """Sets of the Hugging Face Hub, or a folder of parquet files, with scene graphs in their columns.
 
-    hub:NAME[,split=S][,stream=yes]      fetched from the Hub; `datasets` keeps it in its cache
+    hub:NAME[,split=S][,stream=yes]      fetched from the Hub; `datasets` keeps it in its cache. Without a network, or
+                                         with HF_HUB_OFFLINE=1: from that cache, or from the one of `hf download`
     hub:DIR[,split=S]                    a folder that `r1sgg data build` wrote, or other parquet files; no network
 
 The layout of the paper's authors (JosephZ/vg150_train_sgg_prompt, vg150_val_sgg_prompt, psg_train_sg, psg_test_sg;
-their only split is named "train") has boxes as corners in pixels; prompt_open and prompt_close are not read:
+their only split is named "train") has boxes as corners in pixels:
 
     {"image_id": "2", "image": {"bytes": ...}, "prompt_open": "Generate a ...", "prompt_close": "Generate a ...",
      "objects": '[{"id": "man.1", "bbox": [119, 70, 197, 330]}, {"id": "street.2", "bbox": [2, 280, 798, 598]}]',
      "relationships": '[{"subject": "man.1", "predicate": "walking on", "object": "street.2"}]'}
 
+Further text columns, such as prompt_open and prompt_close, are kept in `Example.meta`, where `--prompt column:NAME`
+finds them.
+
 The layout of SGG-Benchmark (maelic/VG150-coco-format, PSG-coco-format) has boxes [x, y, width, height]; a relation
 names an object by its `id` or, if objects have none, by its place in the row. Names are under "categories" and
-"rel_categories" in the JSON of the set's description:
+"rel_categories" in the JSON of the set's description, or in a file, names=FILE: such JSON (_annotations.coco.json has
+it), or VG-SGG-dicts.json:
 
     {"image": ..., "image_id": 2, "objects": [{"category_id": 77, "bbox": [119, 70, 78, 260]}, ...],
      "relations": [{"subject_id": 0, "predicate_id": 46, "object_id": 1}]}
@@ -24,6 +29,7 @@ opened, images when they are read. A stream is for a set that does not fit on th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -37,13 +43,17 @@ from r1sgg.data.base import Example
 from r1sgg.data.columns import corners_of_xywh, four_numbers, whole_field
 from r1sgg.data.dataset import DataSet, Fault, fault, size_fault
 from r1sgg.data.images import image_size, open_image
+from r1sgg.data.jsonl import read_json
 from r1sgg.data.spec import Spec
 from r1sgg.errors import ConfigError, ImageError, InputError, require, short
 from r1sgg.graph.records import json_value
 from r1sgg.graph.scene import label_of_id
 
+_log = logging.getLogger(__name__)
+
 _SPLITS = {"JosephZ/vg150_val_sgg_prompt": "val", "JosephZ/psg_test_sg": "test"}
 """The real split of sets whose only split is named "train"."""
+_OWN_COLUMNS = frozenset(("image_id", "file_name", "objects", "relationships", "relations", "split", "meta"))
 _ANNOTATIONS = ("image_id", "file_name", "objects", "relationships", "relations")
 
 
@@ -59,9 +69,9 @@ class HubData(DataSet):
 
     images_are_files = False
 
-    def __init__(self, name: str, split: str | None, table: Any) -> None:
+    def __init__(self, name: str, split: str | None, table: Any, names: ClassNames | None = None) -> None:
         super().__init__(name, split)
-        self.table, self.names = table, _names(table)
+        self.table, self.names = table, names or _names(table)
         self.places: dict[str, int] = {}  # image id -> row
         for k, row in enumerate(table.select_columns([c for c in _ANNOTATIONS if c in table.column_names])):
             try:
@@ -101,9 +111,9 @@ class HubData(DataSet):
 class HubStream(DataSet):
     """The same without a length, read in order; rows that cannot be read are added to `notes` when they come."""
 
-    def __init__(self, name: str, split: str | None, stream: Any) -> None:
+    def __init__(self, name: str, split: str | None, stream: Any, names: ClassNames | None = None) -> None:
         super().__init__(name, split)
-        self.stream, self.names = stream, _names(stream)
+        self.stream, self.names = stream, names or _names(stream)
         self._last: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -135,7 +145,7 @@ class HubStream(DataSet):
 
     def shard(self, count: int, index: int) -> HubStream:
         """Return part `index` of `count` parts without a common row: one for each machine, process or Ray worker."""
-        return HubStream(self.name, self.split, self.stream.shard(num_shards=count, index=index))
+        return HubStream(self.name, self.split, self.stream.shard(num_shards=count, index=index), self.names)
 
 
 def open_hub(spec: Spec) -> DataSet:
@@ -149,9 +159,13 @@ def open_hub(spec: Spec) -> DataSet:
     datasets = require("datasets", "train")
     streaming, local = spec.yes("stream"), spec.path.is_dir()
     split = spec.options.get("split")
-    name = str(spec.path) if local else spec.place
+    named_in = spec.options.get("names")
+    names = None if named_in is None else read_names(Path(named_in).expanduser())
     try:
-        table = datasets.load_dataset(name, split=split if local else split or "train", streaming=streaming)
+        if local:
+            table = datasets.load_dataset(str(spec.path), split=split, streaming=streaming)
+        else:
+            table = _load(datasets, spec.place, split=split or "train", streaming=streaming)
         if isinstance(table, Mapping):
             if len(table) != 1:
                 raise InputError(spec.text, expected=f"split= one of {', '.join(table)}", found="no split=")
@@ -165,7 +179,25 @@ def open_hub(spec: Spec) -> DataSet:
         expected = "a set with an image column that can be loaded"
         raise InputError(spec.text, expected=expected, found=reason[:200], hint=hint) from error
     named = _SPLITS.get(spec.place, split or "train")
-    return HubStream(spec.text, named, table) if streaming else HubData(spec.text, named, table)
+    return HubStream(spec.text, named, table, names) if streaming else HubData(spec.text, named, table, names)
+
+
+def _load(datasets: Any, name: str, **how: Any) -> Any:
+    """Load a set by its name; without the Hub, what `hf download` or `snapshot_download` has left in its cache.
+
+    `datasets` itself looks offline for sets that it has converted before, and not for files that were only fetched.
+    """
+    hub = require("huggingface_hub", "train")
+    errors = require("huggingface_hub.errors", "train")
+    try:
+        return datasets.load_dataset(name, **how)
+    except (OSError, ValueError) as error:
+        try:
+            folder = hub.snapshot_download(name, repo_type="dataset", local_files_only=True)
+        except (errors.LocalEntryNotFoundError, errors.HFValidationError):
+            raise error from None
+        _log.warning("hub:%s: the Hub gives no answer; used is the copy in its cache, %s", name, Path(folder).name)
+        return datasets.load_dataset(folder, **how)
 
 
 # ---------------------------------------------------------------- rows
@@ -189,7 +221,16 @@ def example_of_row(
         width, height = image_size(source, where=image_name)
     graph = assemble(labels, np.array(boxes).reshape(-1, 4), triplets, (width, height), where, faults)
     path = source if isinstance(source, Path) else None
-    return Example(image_id, width, height, graph, path, row.get("split") or split), faults
+    return Example(image_id, width, height, graph, path, row.get("split") or split, _meta(row, where)), faults
+
+
+def _meta(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the text columns that are not the annotation, and what `r1sgg data build` has kept of a set's `meta`."""
+    further = {key: value for key, value in row.items() if isinstance(value, str) and key not in _OWN_COLUMNS}
+    kept = row.get("meta")
+    if isinstance(kept, str):
+        kept = json_value(kept, f"{where}: meta")
+    return {**(kept if isinstance(kept, dict) else {}), **further}
 
 
 _Rows = tuple[list[str | None], list[list[float]], list[tuple[int, int, str | None]], list[Fault]]
@@ -234,7 +275,7 @@ def _numbered_rows(row: Mapping[str, Any], names: ClassNames | None, where: str)
     """SGG-Benchmark's layout."""
     if names is None:
         expected = 'a description with "categories" and "rel_categories" as JSON'
-        raise InputError(where, expected=expected, found="numbers without names", hint="use coco: on its JSON files")
+        raise InputError(where, expected=expected, found="numbers without names", hint="add names=FILE to hub:NAME")
     objects = _list(row["objects"], f"{where}: objects")
     place = {item["id"]: k for k, item in enumerate(objects) if item.get("id") is not None}
     corners = [corners_of_xywh(item.get("bbox")) for item in objects]
@@ -268,6 +309,29 @@ def _image_id(row: Mapping[str, Any], k: int) -> str:
     if isinstance(file_name, str) and file_name:
         return PurePosixPath(file_name).stem
     raise InputError(f"row {k}: image_id", expected="a string", found=short(value))
+
+
+def read_names(path: Path) -> ClassNames:
+    """Read the names of classes and predicates from a file.
+
+    Args:
+        path: JSON with "categories" and "rel_categories" (COCO's), or "idx_to_label" and "idx_to_predicate"
+            (VG-SGG-dicts.json).
+
+    Raises:
+        InputError: it has neither.
+    """
+    document = read_json(path)
+    document = document if isinstance(document, dict) else {}
+    for keys in (("categories", "rel_categories"), ("idx_to_label", "idx_to_predicate")):
+        names = [_by_number(document.get(key)) for key in keys]
+        if all(names):
+            return ClassNames(*names)
+    raise InputError(
+        str(path),
+        expected='JSON with "categories" and "rel_categories", or "idx_to_label" and "idx_to_predicate"',
+        found=", ".join(map(str, document)) or "no such keys",
+    )
 
 
 def _names(table: Any) -> ClassNames | None:

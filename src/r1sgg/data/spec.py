@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     ),
     "psg": ("split", "images", "panoptic", "empty"),
     "coco": ("split", "images", "empty", "open", "part"),
-    "hub": ("split", "stream", "open", "part"),
+    "hub": ("split", "stream", "names", "open", "part"),
 }
 """The kinds of data in this package, and the options that each takes."""
 

@@ -20,6 +20,7 @@ from r1sgg.models.coordinates import pad_to_square
 from r1sgg.models.families import Checkpoint, family_of, resolve
 from r1sgg.models.family import FAMILIES, ModelFamily
 from r1sgg.models.finding import shipped
+from r1sgg.models.known import known_checkpoint
 from r1sgg.models.prompts import AnswerSettings
 
 UNKNOWN = ModelFamily("0-1000", (), "thousandths", max_pixels=None)
@@ -85,6 +86,9 @@ def remote(model: str, family: str | None = None, max_pixels: int | None = None)
     elif family is not None and family.lower() not in known:
         names = ", ".join(f.name for f in known.values())
         raise ConfigError(f"family: expected one of {names}, found {family!r}")
+    elif family is None and (published := known_checkpoint(model)) is not None:
+        chosen, settings = known[published.family.lower()], published.settings
+        max_pixels = max_pixels or published.max_pixels
     else:
         chosen = known[family.lower()] if family else next((f for n, f in known.items() if n in model.lower()), UNKNOWN)
     limit = max_pixels or chosen.max_pixels

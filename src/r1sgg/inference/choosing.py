@@ -36,6 +36,15 @@ class Draw(Protocol):
         ...
 
 
+WITHOUT_FLOAT64 = frozenset(("mps",))
+"""Types of devices without float64: Apple's GPUs."""
+
+
+def widened(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return values as float64 on a device, or on the CPU where the device has no float64."""
+    return values.cpu().double() if device.type in WITHOUT_FLOAT64 else values.to(device).double()
+
+
 class Streams:
     """Draws of the engine: the most probable token, or one by the image's own stream of numbers.
 
@@ -58,7 +67,7 @@ class Streams:
             )
             for key in keys
         ]
-        self._uniforms_BN = torch.stack(draws).to(device)
+        self._uniforms_BN = widened(torch.stack(draws), device)
         if sampling.temperature != 1:
             self._warpers.append(TemperatureLogitsWarper(sampling.temperature))
         if sampling.top_k:
@@ -72,10 +81,10 @@ class Streams:
             return scores_bK.argmax(-1)
         for warp in self._warpers:
             scores_bK = warp(None, scores_bK)
-        cumulative = scores_bK.double().softmax(-1).cumsum(-1)
+        cumulative = widened(scores_bK, scores_bK.device).softmax(-1).cumsum(-1)
         # scaled by the last entry, which rounding leaves next to 1; the first entry above is never an impossible one
         draw_b1 = self._uniforms_BN[rows, places, None] * cumulative[:, -1:]
-        return torch.searchsorted(cumulative, draw_b1, right=True)[:, 0]
+        return torch.searchsorted(cumulative, draw_b1, right=True)[:, 0].to(scores_bK.device)
 
 
 class Multinomial:

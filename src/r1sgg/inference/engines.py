@@ -26,6 +26,7 @@ from r1sgg.errors import ConfigError, ModelError
 from r1sgg.guiding.spec import AnswerFormat
 from r1sgg.inference.engine import Engine
 from r1sgg.inference.reader import Reader
+from r1sgg.models.prompts import OwnPrompt
 
 if TYPE_CHECKING:
     from r1sgg.models.families import Checkpoint
@@ -77,6 +78,8 @@ _OWN = {
     "vllm": "r1sgg.inference.engines:VLLM",
     "openai": "r1sgg.endpoint.opening:OPENAI",  # by name, because r1sgg.endpoint is built on r1sgg.inference
 }
+
+_LOADS = ("hf", "vllm")  # the engines that load the checkpoint themselves
 
 
 @functools.cache
@@ -162,6 +165,9 @@ class Opening:
         guide_vocabulary: what a guided answer may name; None: what the prompt lists.
         answer_format: "json" or "compact"; None: as the checkpoint says.
         threads: so many threads on a CPU; None chooses (`r1sgg.inference.threads`). For "hf" only.
+        think: ask for <think> and <answer> tags; None: as the checkpoint says.
+        prompt: ask with this text; one without text: with our prompt. None: as the checkpoint says.
+        column: the column of the data that has the prompts; "": none. None: as the checkpoint says.
     """
 
     model: str = "tiny"
@@ -173,6 +179,9 @@ class Opening:
     guide_vocabulary: str | None = None
     answer_format: AnswerFormat | None = None
     threads: int | None = None
+    think: bool | None = None
+    prompt: OwnPrompt | None = None
+    column: str | None = None
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -185,6 +194,25 @@ class Opening:
     def spec(self) -> EngineSpec:
         """The engine, taken apart."""
         return parse_engine(self.engine)
+
+    def column_asked(self) -> str:
+        """Return the column of the data that has the prompts, "" if none has; nothing is loaded.
+
+        Raises:
+            ModelError: there is no such checkpoint.
+            InputError: its r1sgg.json is damaged.
+        """
+        if self.column is not None:
+            return self.column
+        if self.prompt is not None:
+            return ""
+        from r1sgg.models.families import answer_settings, resolve
+        from r1sgg.models.known import known_checkpoint
+
+        if self.spec.kind in _LOADS or Path(self.model).expanduser().is_dir():
+            return answer_settings(resolve(self.model)).column
+        known = known_checkpoint(self.model)  # a server's model: nothing is fetched for its name
+        return "" if known is None else known.settings.column
 
     def checkpoint(self) -> Checkpoint:
         """Return the model without its weights.
@@ -208,8 +236,17 @@ class Opening:
 
     def _asked(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint with this prompt and answer format."""
-        changes = {"vocabulary": self.prompt_vocabulary, "answer_format": self.answer_format}
+        changes = {
+            "vocabulary": self.prompt_vocabulary,
+            "answer_format": self.answer_format,
+            "think": self.think,
+            "column": self.column,
+        }
         given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
+        if self.prompt is not None:
+            ours = "paper" if checkpoint.settings.prompt == "own" else checkpoint.settings.prompt
+            given |= {"prompt": "own" if self.prompt.text else ours, "own": self.prompt.text}
+            given["system"] = self.prompt.system
         return dataclasses.replace(checkpoint, settings=dataclasses.replace(checkpoint.settings, **given))
 
 

@@ -22,7 +22,7 @@ from r1sgg.errors import ModelError
 from r1sgg.guiding.guide import Guide
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.guiding.table import TokenTable, suppressed_token_ids
-from r1sgg.inference.choosing import Streams
+from r1sgg.inference.choosing import Streams, widened
 from r1sgg.inference.decoding import Decoding, Ended, StepByStep
 from r1sgg.inference.engine import Completion, LogProbs, Sampling
 from r1sgg.inference.layers import suits
@@ -144,7 +144,7 @@ class TransformersEngine:
         tokens = [self._forms(word) for word in words]
         recorder = _Recorder()
         self._run(images, messages, 1, logits_processor=LogitsProcessorList([recorder]))
-        logs_BV = recorder.scores.double().log_softmax(-1)
+        logs_BV = widened(recorder.scores, recorder.scores.device).log_softmax(-1)
         scores: list[list[float]] = torch.stack([logs_BV[:, ids].logsumexp(-1) for ids in tokens], dim=1).tolist()
         return scores
 
@@ -187,7 +187,8 @@ class TransformersEngine:
         with torch.inference_mode(), self._threads.restored():
             self._threads.use(inputs["input_ids"].numel())
             logits_CV = self.loaded.model(**inputs, logits_to_keep=len(ids) + 1, use_cache=False).logits[0, :-1]
-        logs_C = (logits_CV.double() / temperature).log_softmax(-1).gather(-1, new_1C[0, :, None])[:, 0]
+        logits_CV = widened(logits_CV, logits_CV.device) / temperature
+        logs_C = logits_CV.log_softmax(-1).gather(-1, new_1C[0, :, None].to(logits_CV.device))[:, 0]
         features = prompt_T.count(processor.tokenizer.convert_tokens_to_ids(str(processor.image_token)))
         return Ran(tuple(prompt_T), features, size, logs_C.cpu().numpy())
 

@@ -160,6 +160,7 @@ class Reader:
         guide: bool = False,
         samples: int = 1,
         scores: bool = False,
+        columns: Sequence[str | None] | None = None,
     ) -> list[Reading]:
         """Read several images together; one that the engine has no answer for has `completion.error`.
 
@@ -171,6 +172,7 @@ class Reader:
                 of its names; implies `scores`.
             samples: answers for each image, merged into one graph (`r1sgg.inference.merge`).
             scores: give objects and relationships a confidence (`r1sgg.inference.confidence`).
+            columns: each image's prompt in its data (`AnswerSettings.column`); None where there is none.
 
         Raises:
             ConfigError: several samples at temperature 0.
@@ -182,7 +184,8 @@ class Reader:
         keys = [str(k) for k in range(len(images))] if keys is None else keys
         pictures = [_opened(image) for image in images]
         frames = [self.checkpoint.frame(picture.size) for picture in pictures]
-        chats = [self.checkpoint.messages(picture.size) for picture in pictures]
+        texts = [None] * len(pictures) if columns is None else columns
+        chats = [self.checkpoint.messages(p.size, text) for p, text in zip(pictures, texts, strict=True)]
         seen = [self.checkpoint.view(picture) for picture in pictures]
         guides = [self.guide_spec(frame, sampling) for frame in frames] if guide else None
         scores = scores or guide or samples > 1

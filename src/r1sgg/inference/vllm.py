@@ -83,8 +83,8 @@ class VLLMEngine:
 
         Args:
             model: a checkpoint folder, a name on the Hub (owner/name), or a shipped one ("tiny").
-            dtype: "float32", "bfloat16", "float16" or "auto" (the checkpoint's own); None takes float32 on a CPU and
-                "auto" elsewhere.
+            dtype: "float32", "bfloat16", "float16" or "auto" (the checkpoint's own; of float32 vLLM makes float16);
+                None takes float32 on a CPU and bfloat16 elsewhere.
             max_pixels: see `r1sgg.models.families.load_processor`.
             options: vLLM's own engine arguments, such as max_model_len or tensor_parallel_size.
 
@@ -297,10 +297,12 @@ def engine_arguments(checkpoint: Checkpoint, dtype: str | None = None) -> dict[s
             f"{checkpoint.name}: expected a whole model, found an adapter of {checkpoint.base}; "
             "merge it first (r1sgg publish)"
         )
+    from r1sgg.models.families import default_dtype
+
     cpu = is_cpu_build()
     arguments: dict[str, Any] = {
         "model": checkpoint.path,
-        "dtype": dtype or ("float32" if cpu else "auto"),
+        "dtype": dtype or default_dtype("cpu" if cpu else "cuda"),
         "load_format": "safetensors",
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         "logits_processors": [PROCESSOR],

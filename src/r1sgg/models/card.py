@@ -5,7 +5,6 @@ Nothing in it is written by hand, and it contains no paths or secrets of the mac
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,12 +117,16 @@ def card(
         "A vision-language model that writes the scene graph of an image: objects with boxes, and relationships. "
         f"Trained with r1sgg {__version__} after R1-SGG (arXiv 2504.13617).",
         f'```python\nimport r1sgg\n\nread = r1sgg.load("{name}")\nprint(read("photo.jpg").triplets)\n```',
-        "## Prompt\n\n" + _table(("setting", "value"), dataclasses.asdict(settings).items()),
+        "## Prompt\n\n" + _table(("setting", "value"), _settings(settings)),
         "## Training\n\n" + _stages(trained_on),
         _recipe(run),
         "## Results\n\n" + (_measured(results) if results else "Not measured."),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _settings(settings: AnswerSettings) -> list[tuple[str, str]]:
+    return [(key, " ".join(str(value).split())) for key, value in settings.to_record().items()]
 
 
 def _stages(trained_on: Sequence[Stage]) -> str:

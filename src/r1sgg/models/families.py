@@ -19,7 +19,8 @@ from r1sgg.graph.text import Frame
 from r1sgg.models.damage import Naming, check_files, check_image_processor, check_parts, check_template, load_weights
 from r1sgg.models.family import FAMILIES, ModelFamily
 from r1sgg.models.finding import adapter_base, config_of, first_line, is_local, resolve
-from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, Message, build_messages
+from r1sgg.models.known import known_checkpoint
+from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, Message, ask_of_column, build_messages
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,8 @@ __all__ = [
     "Checkpoint",
     "LoadedModel",
     "ModelFamily",
+    "answer_settings",
+    "default_dtype",
     "family_of",
     "load_checkpoint",
     "load_model",
@@ -74,9 +77,15 @@ class Checkpoint:
         size = self.processor.image_processor.size
         return [size["shortest_edge"], size["longest_edge"]] if self.family.max_pixels else None
 
-    def messages(self, image_size: tuple[int, int]) -> list[Message]:
-        """Return the chat that asks for the graph of an image of that size (width, height), without the image."""
-        return build_messages(self.settings, self.frame(image_size))
+    def messages(self, image_size: tuple[int, int], column: str | None = None) -> list[Message]:
+        """Return the chat that asks for the graph of an image, without the image.
+
+        Args:
+            image_size: width and height in pixels.
+            column: the image's text in the column `settings.column`; None where its data has none.
+        """
+        asked = None if column is None else ask_of_column(self.settings, column, image_size)
+        return build_messages(self.settings, self.frame(image_size), asked)
 
     def with_model(self, model: PreTrainedModel) -> LoadedModel:
         """Return this checkpoint together with weights."""
@@ -170,8 +179,9 @@ def load_checkpoint(path_or_id: str | Path, *, max_pixels: int | None = None) ->
         ModelError: see `family_of` and `load_processor`.
     """
     path = resolve(path_or_id)
-    processor = load_processor(path, max_pixels=max_pixels)
-    settings = _settings(path)
+    known = known_checkpoint(path)
+    processor = load_processor(path, max_pixels=max_pixels or (known.max_pixels if known else None))
+    settings = answer_settings(path)
     return Checkpoint(str(path_or_id), path, family_of(path), processor, settings, base=adapter_base(path))
 
 
@@ -188,7 +198,8 @@ def load_model(
         path_or_id: a checkpoint folder, a name on the Hub (owner/name), or "tiny".
         device: "cpu", "cuda", "cuda:1", ...; None: the GPU if there is one.
         dtype: "float32", "bfloat16", "float16" or "auto" (the checkpoint's own); None: float32 on a CPU (where bfloat16
-            is slow, and results would depend on the batch size) and "auto" elsewhere.
+            is slow, and results would depend on the batch size) and bfloat16 elsewhere, whatever the checkpoint has:
+            a trained model is saved in float32, and is compared with its base in one precision.
         max_pixels: see `load_processor`.
 
     Raises:
@@ -207,13 +218,18 @@ def load_model(
         raise ModelError(f"device {device!r}: {first_line(error)}") from error
     if target.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"device {device!r}: no CUDA device is visible on this machine")
-    precision = dtype or ("float32" if target.type == "cpu" else "auto")
+    precision = dtype or default_dtype(target.type)
     model = load_weights(checkpoint.base or checkpoint.path, dtype=precision)
     if model.config.get_text_config().is_encoder_decoder:
         raise ModelError(f"{path_or_id}: expected a decoder as language model (Vicuna), found an encoder-decoder (T5)")
     if checkpoint.base is not None:
         model = _merge(model, checkpoint.path)
     return checkpoint.with_model(model.to(target).eval())
+
+
+def default_dtype(device: str) -> str:
+    """Return the type that weights are loaded in on a type of device, unless the user chooses one."""
+    return "float32" if device == "cpu" else "bfloat16"
 
 
 def _merge(model: PreTrainedModel, folder: str) -> PreTrainedModel:
@@ -244,15 +260,21 @@ def _merge(model: PreTrainedModel, folder: str) -> PreTrainedModel:
     return merged
 
 
-def _settings(path: str) -> AnswerSettings:
-    """Read r1sgg.json of a resolved checkpoint; the defaults if it has none."""
-    if is_local(path):
-        return AnswerSettings.read(Path(path))
+def answer_settings(path: str) -> AnswerSettings:
+    """Read r1sgg.json of a resolved checkpoint; without it, return those of a known checkpoint, or the defaults."""
+    folder = Path(path) if is_local(path) else _fetched(path)
+    if folder is not None and (folder / SETTINGS_FILE).is_file():
+        return AnswerSettings.read(folder)
+    known = known_checkpoint(path)
+    return AnswerSettings() if known is None else known.settings
+
+
+def _fetched(name: str) -> Path | None:
+    """Return the folder of a Hub checkpoint's r1sgg.json, None if it has none."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        file = hf_hub_download(path, SETTINGS_FILE)
+        return Path(hf_hub_download(name, SETTINGS_FILE)).parent
     except EntryNotFoundError:  # the checkpoint has none; or it is not in the cache, and there is no network
-        return AnswerSettings()
-    return AnswerSettings.read(Path(file).parent)
+        return None

@@ -75,7 +75,10 @@ def adapter_base(path: str) -> str | None:
     try:
         return resolve(base)
     except ModelError as error:
-        raise ModelError(f"{path}: the base model of this adapter is missing: {error}") from error
+        hint = "; copy it there, or write its place into base_model_name_or_path"
+        if not base.startswith(("/", "~")):
+            hint = f"; a relative path counts from the current folder: start in another one, or{hint.removeprefix(';')}"
+        raise ModelError(f"{path}: the base model of this adapter is missing: {error}{hint}") from error
 
 
 def config_of(path: str) -> dict[str, Any]:

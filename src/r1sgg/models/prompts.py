@@ -1,7 +1,8 @@
 """The prompt and the layout of the completion: one definition for training, generation and prediction.
 
 `AnswerSettings` is stored in a checkpoint folder as r1sgg.json, so a model always gets the prompt it was trained with.
-The prompts follow Table 1 of arXiv 2504.13617 in content, not in wording.
+The prompts follow Table 1 of arXiv 2504.13617 in content, not in wording. A prompt of your own is a file
+(`read_prompt`), or a column of the data set: the authors' sets have `prompt_open` and `prompt_close` (`ask_of_column`).
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 
 from r1sgg.data.jsonl import read_json
-from r1sgg.errors import InputError
+from r1sgg.errors import InputError, os_errors, short
 from r1sgg.files import write_json
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import AnswerFormat, Frame, number_ids, render
 from r1sgg.graph.vocabulary import load_vocabulary
 
 SETTINGS_FILE = "r1sgg.json"
-Prompt = Literal["paper", "short"]
+Prompt = Literal["paper", "short", "own"]
+COLUMN = "column:"
+"""Before the name of a column whose texts are the prompts."""
 Message = dict[str, Any]
 """{"role": ..., "content": text}, as in chat templates."""
 
@@ -31,12 +34,15 @@ class AnswerSettings:
     """The prompt and answer layout of a checkpoint; the defaults suit an instruct model not trained with r1sgg.
 
     Attributes:
-        prompt: "paper" (task, JSON shape, guidelines, worked example) or "short" (one line, for small models).
+        prompt: "paper" (task, JSON shape, guidelines, worked example), "short" (one line, for small models) or "own".
         think: ask for <think> and <answer> tags, and write them into training targets.
         minify: training targets in JSON without spaces after commas and colons.
         vocabulary: "open", or the vocabulary that the prompt lists ("vg150", "psg", a file).
         image_size: state the size that coordinates are relative to (the original code removes it).
         answer_format: ask for the paper's "json" or for "compact" lines (`r1sgg.graph.compact`), and teach them.
+        own: the text of an "own" prompt, in which {width} and {height} are the size that coordinates are relative to.
+        system: an own system message; "": the one that asks for <think> tags if `think`, else none.
+        column: an image that has a text of this name in its data is asked by it; "": none is.
     """
 
     prompt: Prompt = "paper"
@@ -45,6 +51,9 @@ class AnswerSettings:
     vocabulary: str = "open"
     image_size: bool = False
     answer_format: AnswerFormat = "json"
+    own: str = ""
+    system: str = ""
+    column: str = ""
 
     @classmethod
     def from_record(cls, record: Any, where: str) -> Self:
@@ -68,7 +77,13 @@ class AnswerSettings:
         for key, known in (("prompt", get_args(Prompt)), ("answer_format", get_args(AnswerFormat))):
             if record.get(key, fields[key]) not in known:
                 raise InputError(f"{where}: {key}", expected=" or ".join(known), found=repr(record[key]))
+        if (record.get("prompt") == "own") != bool(record.get("own")):
+            raise InputError(f"{where}: own", expected="a text where prompt is own, and only there", found="otherwise")
         return cls(**record)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the settings as JSON has them; what is empty is left out."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if value != ""}
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -84,7 +99,7 @@ class AnswerSettings:
 
     def write(self, folder: Path) -> None:
         """Write the settings into a checkpoint folder."""
-        write_json(folder / SETTINGS_FILE, dataclasses.asdict(self))
+        write_json(folder / SETTINGS_FILE, self.to_record())
 
 
 SHORT_PROMPT = "Scene graph of the image as JSON."
@@ -108,19 +123,31 @@ _EXAMPLE = SceneGraph(
 )
 
 
-def build_messages(settings: AnswerSettings, frame: Frame = (1000.0, 1000.0)) -> list[Message]:
+def build_messages(
+    settings: AnswerSettings, frame: Frame = (1000.0, 1000.0), asked: str | None = None
+) -> list[Message]:
     """Build the chat that asks for a scene graph, without the image (it goes before the text of the last message).
 
     Args:
-        settings: which prompt; it lists the names of `settings.vocabulary`, none if that is open.
+        settings: which prompt; "paper" and "short" list the names of `settings.vocabulary`, none if that is open.
         frame: width and height that coordinates are relative to; the worked example is written in it.
+        asked: the text of the user's message instead of the settings' prompt, see `ask_of_column`.
 
     Returns:
-        A system message if `settings.think`, and one user message.
+        A system message if `settings.system` or `settings.think`, and one user message.
 
     Raises:
         InputError: there is no such vocabulary.
     """
+    first = settings.system or (THINK_SYSTEM_PROMPT if settings.think else "")
+    system = [{"role": "system", "content": first}] if first else []
+    return [*system, {"role": "user", "content": _user_text(settings, frame) if asked is None else asked}]
+
+
+def _user_text(settings: AnswerSettings, frame: Frame) -> str:
+    if settings.prompt == "own":  # it lists names itself, if it does
+        width, height = (str(int(side)) for side in frame)
+        return settings.own.replace("{width}", width).replace("{height}", height)
     compact = settings.answer_format == "compact"
     if settings.prompt == "short":
         text = SHORT_COMPACT_PROMPT if compact else SHORT_PROMPT
@@ -131,8 +158,70 @@ def build_messages(settings: AnswerSettings, frame: Frame = (1000.0, 1000.0)) ->
         text += f"\n\nUse only these object names: {', '.join(vocabulary.written_objects)}."
     if vocabulary.predicates:
         text += f"\n\nUse only these predicates: {', '.join(vocabulary.predicates)}."
-    system = [{"role": "system", "content": THINK_SYSTEM_PROMPT}] if settings.think else []
-    return [*system, {"role": "user", "content": text}]
+    return text
+
+
+def ask_of_column(settings: AnswerSettings, text: str, image_size: tuple[int, int]) -> str:
+    """Return a column's prompt for an image as the authors of R1-SGG ask it.
+
+    They leave out the image's size, and where the answer has tags of its own they write its place as a block of JSON
+    (github.com/gpt4vision/R1-SGG, src/sgg_inference_vllm.py).
+
+    Args:
+        settings: `image_size` keeps the size; without `think` the prompt's own tags stay.
+        text: of the column.
+        image_size: width and height in pixels.
+    """
+    if not settings.image_size:
+        text = text.replace("of size ({} x {}) ".format(*image_size), "")
+    if settings.think:
+        text = text.replace("<answer>", "```json").replace("</answer>", "```")
+    return text
+
+
+def recipe_prompt(text: str) -> dict[str, str]:
+    """Return the settings that a recipe's `prompt` names: "paper", "short", a prompt file, or "column:NAME".
+
+    Raises:
+        InputError: see `read_prompt`.
+    """
+    if text in ("paper", "short"):
+        return {"prompt": text, "own": "", "system": "", "column": ""}
+    if text.startswith(COLUMN):
+        return {"column": text.removeprefix(COLUMN)}
+    if not Path(text).expanduser().is_file():
+        raise InputError("the recipe: prompt", expected="paper, short, a text file or column:NAME", found=repr(text))
+    own = read_prompt(Path(text).expanduser())
+    return {"prompt": "own", "own": own.text, "system": own.system, "column": ""}
+
+
+class OwnPrompt(NamedTuple):
+    """A prompt of the user's: the text of the message, and of a system message ("": none of its own)."""
+
+    text: str
+    system: str = ""
+
+
+def read_prompt(path: Path) -> OwnPrompt:
+    """Read a prompt file: plain text, or NAME.json with {"user": TEXT, "system": TEXT}.
+
+    Raises:
+        InputError: it cannot be read, is empty, or has other keys.
+    """
+    if path.suffix == ".json":
+        record = read_json(path)
+        if not isinstance(record, dict) or not {"user"} <= record.keys() <= {"user", "system"}:
+            raise InputError(str(path), expected='{"user": TEXT, "system": TEXT}', found=short(record))
+        own = OwnPrompt(record["user"], record.get("system", ""))
+    else:
+        with os_errors(path, "a text file with a prompt", "or one of open, closed, column:NAME"):
+            try:
+                own = OwnPrompt(path.read_text(encoding="utf-8").strip())
+            except UnicodeDecodeError as error:
+                raise InputError(str(path), expected="a prompt in UTF-8", found="another encoding") from error
+    if not all(isinstance(part, str) for part in own) or not own.text.strip():
+        raise InputError(str(path), expected="a prompt", found="an empty file" if own.text == "" else short(own.text))
+    return own
 
 
 def with_image(messages: list[Message]) -> list[Message]:

@@ -73,6 +73,8 @@ class Models:
             reader = self._reader
         listed = {"open": "open", "closed": vocabulary or "vg150"}.get(prompt, reader.checkpoint.settings.vocabulary)
         settings = replace(reader.checkpoint.settings, vocabulary=listed)
+        if prompt in ("open", "closed") and settings.prompt == "own":
+            settings = replace(settings, prompt="paper", own="", system="")
         return replace(reader, checkpoint=replace(reader.checkpoint, settings=settings), guide_vocabulary=vocabulary)
 
 

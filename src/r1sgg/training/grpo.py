@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.utils import send_to_device
 from transformers import AutoConfig
 from trl import GRPOConfig, GRPOTrainer
@@ -29,10 +30,12 @@ from r1sgg.training.checkpoints import ResumableTrainer
 from r1sgg.training.engine import RolloutEngine, made_for, name_weights, set_surroundings, unexpanded
 from r1sgg.training.gate import ParityGate, precision_of, steps_between
 from r1sgg.training.logs import CompletionsLog
+from r1sgg.training.memory import sampled_at_once, vllm_bytes, vllm_share
 from r1sgg.training.options import RewardOptions
 from r1sgg.training.parts import PartOptions, prepare_parts
 from r1sgg.training.rollouts import GuidedRollouts, RolloutOptions, add_schema, cutting_loops, settle_correction
 from r1sgg.training.run import Run, prepared
+from r1sgg.training.shape import shape_of
 
 _log = logging.getLogger(__name__)
 
@@ -151,6 +154,7 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
             )
         set_surroundings()
         require("vllm", "vllm")
+        _share_the_card(run)
     if guide and run.arguments.use_vllm:
         add_schema(run.arguments, run.checkpoint)
     settle_correction(run.arguments, run.recipe.chosen)
@@ -200,6 +204,20 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
         tokens = run.arguments.max_completion_length
         trainer.guided = GuidedRollouts(run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed)
     return run.train(trainer)
+
+
+def _share_the_card(run: Run) -> None:
+    """Give colocated vLLM as much of the card as it needs, unless the recipe says how much (`training.memory`)."""
+    arguments = run.arguments
+    if arguments.vllm_mode != "colocate" or "vllm_gpu_memory_utilization" in run.recipe.chosen:
+        return
+    if not torch.cuda.is_available():
+        return
+    rollouts = sampled_at_once(arguments, arguments.generation_batch_size // arguments.world_size)
+    card = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    shape = shape_of(run.checkpoint)
+    arguments.vllm_gpu_memory_utilization = vllm_share(shape, rollouts, card)
+    _log.info("vLLM gets %.2f of the card: %s", arguments.vllm_gpu_memory_utilization, vllm_bytes(shape, rollouts).how)
 
 
 def without_tokens(kwargs: Mapping[str, Any] | None, tokens: Sequence[int], *, vllm: bool) -> dict[str, Any]:

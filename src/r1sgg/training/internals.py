@@ -278,6 +278,14 @@ INTERNALS = (
         "gathers the weights of ZeRO-3 for generation",
         ("model", "accelerator"),
     ),
+    # ---- the arithmetic of memory
+    Internal(
+        "transformers.PreTrainedModel",
+        "_no_split_modules",
+        "r1sgg.training.shape",
+        "reads",
+        "the classes of the layers that accelerate shards and gathers one by one",
+    ),
     # ---- r1sgg.models
     Internal(
         "transformers.models.qwen2_vl.image_processing_qwen2_vl",

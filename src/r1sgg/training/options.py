@@ -33,7 +33,9 @@ class RunOptions:
     validate_images: int = field(default=200, metadata={"help": "Evaluate at most this many images."})
     validate_batch_size: int = field(default=32, metadata={"help": "Images per generation batch of the evaluation."})
     validate_tokens: int = field(default=1024, metadata={"help": "Longest completion in the evaluation, in tokens."})
-    prompt: str | None = field(default=None, metadata={"help": "Prompt: paper or short."})
+    prompt: str | None = field(
+        default=None, metadata={"help": "Prompt: paper, short, a text file, or column:NAME (texts in the data)."}
+    )
     vocabulary: str | None = field(
         default=None, metadata={"help": "Names listed in the prompt: open (none), vg150, psg, or a file."}
     )

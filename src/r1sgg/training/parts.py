@@ -68,6 +68,11 @@ class Parts:
             parameter.requires_grad_(False)
 
 
+def needs_bitsandbytes(optimizer: str) -> bool:
+    """Return whether an optimizer of transformers is bitsandbytes'."""
+    return _BITSANDBYTES.search(optimizer) is not None
+
+
 def prepare_parts(options: PartOptions, checkpoint: Checkpoint, optimizer: str) -> Parts:
     """Translate the options for a checkpoint.
 
@@ -92,7 +97,7 @@ def prepare_parts(options: PartOptions, checkpoint: Checkpoint, optimizer: str) 
         )
     if options.lora_r < 1:
         raise ConfigError(f"lora_r: expected 1 or more, found {options.lora_r}")
-    if _BITSANDBYTES.search(optimizer):
+    if needs_bitsandbytes(optimizer):
         require("bitsandbytes", "qlora")
     tower = checkpoint.family.vision if options.freeze_vision else None
     if not options.use_peft:

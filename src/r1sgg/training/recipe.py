@@ -88,6 +88,26 @@ def read_recipe(
     return Recipe(tuple(parsed[: len(dataclasses)]), chosen)
 
 
+def read_keys(config: Path, arguments: Sequence[str]) -> set[str]:
+    """Return the options that a recipe, the recipes that it includes, and the command line set.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+    keys, paths, including = set(), [config], False
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if argument.startswith("--"):
+            including = name == "--include"
+            keys.add(name.removeprefix("--").replace("-", "_"))
+            paths += [Path(value)] if including and equals else []
+        elif including:
+            paths.append(Path(argument))
+    for path in paths:
+        keys |= _load(path).keys()
+    return keys - {"include"}
+
+
 def versions() -> dict[str, str]:
     """Return the versions of everything that a result may depend on."""
     found = {"r1sgg": __version__}

@@ -86,6 +86,8 @@ def record_of(recipe: Recipe, data: Mapping[str, Any], validation: Mapping[str, 
     for name in ("model", "vocabulary"):  # a path means the same from wherever it is written
         if isinstance(options.get(name), str) and os.path.exists(options[name]):
             options[name] = os.path.realpath(options[name])
+    if isinstance(prompt := options.get("prompt"), str) and os.path.isfile(prompt):  # its text counts, not its name
+        options["prompt"] = hashlib.sha256(Path(prompt).read_bytes()).hexdigest()[:16]
     chosen = sorted(recipe.chosen.keys() - _NO_OPTION)
     named = orjson.dumps({name: options.get(name) for name in chosen}, option=orjson.OPT_SORT_KEYS)
     recipe_hash = hashlib.sha256(named).hexdigest()[:16]

@@ -85,12 +85,18 @@ def training_row(
     )
     return {
         "image": checkpoint.view(image),
-        "prompt": checkpoint.messages(image.size),
+        "prompt": checkpoint.messages(image.size, prompt_of(checkpoint, example)),
         "completion": [{"role": "assistant", "content": answer}],
         "ground_truth": orjson.dumps(example.to_record()).decode(),
         "frame": list(frame),
         "image_id": example.image_id,
     }
+
+
+def prompt_of(checkpoint: Checkpoint, example: Example) -> str | None:
+    """Return an example's own prompt, None where it has none in the column that the settings name."""
+    value = example.meta.get(checkpoint.settings.column) if checkpoint.settings.column else None
+    return value if isinstance(value, str) and value.strip() else None
 
 
 class TrainingRows(datasets.Dataset):  # type: ignore[misc]
@@ -107,6 +113,8 @@ class TrainingRows(datasets.Dataset):  # type: ignore[misc]
         super().__init__(datasets.Dataset.from_dict({"row": range(len(source))}).data)
         self.source, self.checkpoint, self.completion, self.target = source, checkpoint, completion, target
         self.unreadable: set[int] = set()
+        # whether the examples have prompts of their own; the first one decides, and the others must agree
+        self._own_prompts = bool(checkpoint.settings.column) and prompt_of(checkpoint, source[0]) is not None
         # in shared memory, because worker processes of a loader may outlive an epoch (persistent_workers)
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -136,6 +144,7 @@ class TrainingRows(datasets.Dataset):  # type: ignore[misc]
                 continue
             try:
                 image, example = self.source.draw(place)
+                self._check_prompt(example)
                 taught = self.target(example.graph, epoch=self.epoch) if self.target and self.completion else None
                 made = training_row(self.checkpoint, image, example, taught)
             except ImageError as error:
@@ -149,4 +158,22 @@ class TrainingRows(datasets.Dataset):  # type: ignore[misc]
             if not self.completion:
                 del made["completion"]
             return made
-        raise InputError(self.source.name, expected="an image that can be read", found=f"none in {len(self.source)}")
+        raise self._none_readable()
+
+    @property
+    def own_prompts(self) -> bool:
+        """Whether the examples are asked by prompts of their own (`AnswerSettings.column`)."""
+        return self._own_prompts
+
+    def _check_prompt(self, example: Example) -> None:
+        if self._own_prompts and prompt_of(self.checkpoint, example) is None:
+            column = self.checkpoint.settings.column
+            raise InputError(
+                f"{self.source.name}: image_id {example.image_id!r}: {column}",
+                expected="a prompt, as the first image has",
+                found="none",
+                hint="leave the image out, or choose another prompt",
+            )
+
+    def _none_readable(self) -> InputError:
+        return InputError(self.source.name, expected="an image that can be read", found=f"none in {len(self.source)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import logging
 import os
 import shutil
 import sys
@@ -31,8 +32,8 @@ from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.inference.threads import Threads
 from r1sgg.models.damage import check_weights
 from r1sgg.models.families import Checkpoint, load_checkpoint
-from r1sgg.models.finding import shipped
-from r1sgg.models.prompts import AnswerSettings
+from r1sgg.models.finding import is_local, shipped
+from r1sgg.models.prompts import AnswerSettings, recipe_prompt
 from r1sgg.training.best import FOLDER as BEST
 from r1sgg.training.best import KeepBest
 from r1sgg.training.checkpoints import (
@@ -54,6 +55,8 @@ from r1sgg.training.stopping import StopOnSignal, Stopped
 from r1sgg.training.trackers import close_trackers, continue_trackers
 from r1sgg.training.upstream import require_internals
 from r1sgg.training.validation import Validation
+
+_log = logging.getLogger(__name__)
 
 _TOKENS = 64  # of an image, its prompt and its graph, at least
 
@@ -195,6 +198,7 @@ def _guarded(folder: Path, options: RunOptions, config: Path | None) -> Iterator
     """
     read = [user_path(options.model)] if options.model not in shipped() else []
     read += [parse_spec(text).path for text in (options.data, options.validation) if text]
+    read += [Path(options.prompt).expanduser()] if options.prompt else []
     if config is not None and RECORDED not in yaml.safe_load(config.read_text(encoding="utf-8")):
         read.append(config)
     with protected(read):
@@ -211,9 +215,8 @@ def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder:
     resumed = _check_folder(folder, options, first=args.process_index == 0)
     if resumed is not None:
         check_checkpoint(resumed)
-    checkpoint = load_checkpoint(options.model, max_pixels=options.max_pixels)
+    checkpoint = asked_checkpoint(options)
     check_weights(checkpoint.base or checkpoint.path)  # TRL would train random weights in place of missing ones
-    checkpoint = dataclasses.replace(checkpoint, settings=_settings(options, checkpoint.settings))
     source = open_source(options.data)
     taught = next((more for more in recipe.options if isinstance(more, TargetOptions)), None)
     if isinstance(source, Instructions) and stage != "sft":
@@ -223,6 +226,7 @@ def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder:
     target = None if taught is None else taught.bind(args.seed)
     log = MetricsLog(folder, stage)
     rows = TrainingRows(source, checkpoint, completion=stage == "sft", target=target)
+    _check_column(rows, options)
     checked = open_source(options.validation) if options.validation else None
     trained_on: list[Stage] = []
     record: dict[str, Any] = {}
@@ -240,7 +244,7 @@ def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder:
             "command": stage,
             "data": dict(described),
             "validation": watched,
-            "answer_settings": dataclasses.asdict(checkpoint.settings),
+            "answer_settings": checkpoint.settings.to_record(),
             "targets": None if taught is None else dataclasses.asdict(taught),
             "versions": versions(),
             "parts": record["parts"],
@@ -260,6 +264,21 @@ def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder:
     stopping = StopOnSignal()
     callbacks += [guards, stopping]
     return Run(recipe, options, args, checkpoint, rows, validation_rows, callbacks, guards, stopping)
+
+
+def _check_column(rows: TrainingRows, options: RunOptions) -> None:
+    """See that the data have the prompts that the recipe names; a checkpoint's own column may be missing.
+
+    Raises:
+        ConfigError: the recipe asks for a column that the first image does not have.
+    """
+    column = rows.checkpoint.settings.column
+    if not column or rows.own_prompts:
+        return
+    found = f"no text {column!r} with the images of {rows.source.name}"
+    if options.prompt is not None:
+        raise ConfigError(f"prompt: expected a column of the data, or meta of a ground-truth file, found {found}")
+    _log.warning("%s was trained with such prompts; found %s: trained with r1sgg's own", options.model, found)
 
 
 def machine_defaults() -> dict[str, Any]:
@@ -316,8 +335,21 @@ def _start(folder: Path, *, resumed: bool) -> None:
         shutil.rmtree(folder / BEST)
 
 
+def asked_checkpoint(options: RunOptions) -> Checkpoint:
+    """Return the model that a recipe names, without its weights, with the recipe's prompt and answer layout.
+
+    Raises:
+        ModelError, InputError: the checkpoint, or a file of the prompt, is missing or damaged.
+    """
+    checkpoint = load_checkpoint(options.model, max_pixels=options.max_pixels)
+    path = os.path.abspath(checkpoint.path) if is_local(checkpoint.path) else checkpoint.path  # an adapter names it
+    return dataclasses.replace(checkpoint, path=path, settings=_settings(options, checkpoint.settings))
+
+
 def _settings(options: RunOptions, own: AnswerSettings) -> AnswerSettings:
     """Apply the recipe's changes to the checkpoint's own answer settings."""
-    names = [field.name for field in dataclasses.fields(AnswerSettings)]
-    changed = {name: value for name in names if (value := getattr(options, name)) is not None}
+    names = [field.name for field in dataclasses.fields(AnswerSettings) if field.name != "prompt"]
+    changed = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    if options.prompt is not None:
+        changed |= recipe_prompt(options.prompt)
     return AnswerSettings.from_record({**dataclasses.asdict(own), **changed}, "the recipe")

@@ -29,6 +29,7 @@ from r1sgg.metrics.report import evaluate
 from r1sgg.models.families import Checkpoint
 from r1sgg.training.logs import MetricsLog
 from r1sgg.training.options import RunOptions
+from r1sgg.training.rows import prompt_of
 
 _log = logging.getLogger(__name__)
 
@@ -148,7 +149,10 @@ class Validation(TrainerCallback):  # type: ignore[misc]
                 _log.warning("%s; left out of the evaluation", error)
                 drawn.append((_BLANK, None))
         sizes = [image.size for image, _ in drawn]
-        chats = [self.checkpoint.messages(size) for size in sizes]
+        chats = [
+            self.checkpoint.messages(size, None if example is None else prompt_of(self.checkpoint, example))
+            for size, (_, example) in zip(sizes, drawn, strict=True)
+        ]
         completions = engine.generate([image for image, _ in drawn], chats, self.sampling)
         return [
             Answer(row, example, size, self.checkpoint.frame(size), done.text, done.finish_reason == "length")

@@ -1,0 +1,61 @@
+"""Published checkpoints without an r1sgg.json, and how they were trained to be asked.
+
+A checkpoint is recognised by its name on the Hub, given as --model or as the folder of the Hub's cache. A copy in
+another folder is asked by the same settings if they are given: `--think --prompt column:prompt_close`, or an r1sgg.json
+in the folder. Coordinates are those of the family, which config.json says.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from r1sgg.models.prompts import AnswerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCheckpoint:
+    """How a published checkpoint is asked.
+
+    Attributes:
+        family: the name of its family.
+        frame: what its boxes are relative to.
+        settings: prompt, tags and column; where the data has no such column, our prompt with its classes is used.
+        max_pixels: of images, as its authors evaluate it.
+        source: where that is said.
+    """
+
+    family: str
+    frame: str
+    settings: AnswerSettings
+    max_pixels: int
+    source: str
+
+
+_TAGS = "github.com/gpt4vision/R1-SGG: open_r1/grpo.py, src/sgg_inference_vllm.py"
+_CLOSED = AnswerSettings(think=True, vocabulary="vg150", column="prompt_close")
+
+KNOWN = {
+    "JosephZ/R1-SGG-7B": KnownCheckpoint(
+        "Qwen2-VL", "0..1000", _CLOSED, 1024 * 28 * 28, f"{_TAGS}; classes in the prompt: arXiv 2504.13617v4, Table 1"
+    ),
+    "JosephZ/R1-SGG-Zero-7B": KnownCheckpoint(
+        "Qwen2-VL", "0..1000", _CLOSED, 1024 * 28 * 28, f"{_TAGS}; classes in the prompt: arXiv 2504.13617v4, Table 1"
+    ),
+}
+"""By name on the Hub."""
+
+_CACHED = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/[^/]+")
+
+
+def known_checkpoint(path: str) -> KnownCheckpoint | None:
+    """Return what is known of a checkpoint, None if it is none of `KNOWN`.
+
+    Args:
+        path: a resolved checkpoint: a name on the Hub, or a folder.
+    """
+    if path in KNOWN:
+        return KNOWN[path]
+    cached = _CACHED.search(Path(path).as_posix())
+    return None if cached is None else KNOWN.get(f"{cached[1]}/{cached[2]}")
