@@ -7,16 +7,18 @@ are a model's output like the text, so both are read by the tolerant parser: wha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from r1sgg.data.jsonl import add_image_id, frame_of, image_id_of, read_jsonl
+from r1sgg.data.jsonl import add_image_id, image_id_of, read_jsonl
 from r1sgg.errors import InputError, short
+from r1sgg.graph.dialects.registry import AUTO, OURS, Choice, check_dialect, choose_dialect
+from r1sgg.graph.frames import AnyFrame, frame_of_value
 from r1sgg.graph.records import check_keys
 from r1sgg.graph.scene import EMPTY, Boxes, score_column
-from r1sgg.graph.text import Frame, Parsed, parse, parse_document
+from r1sgg.graph.text import Frame, Parsed, parse, parse_rows
 
 PREDICTION_KEYS = frozenset(
     (
@@ -28,24 +30,42 @@ PREDICTION_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's output for one image: a completion to parse, rows with boxes and relationships, or both."""
+    """A model's output for one image: a completion to parse, rows with boxes and relationships, or both.
+
+    Attributes:
+        frame: what the boxes are relative to; None for pixels of the image, whose size `read` is then told.
+        dialect: how the completion is written.
+    """
 
     image_id: str
-    frame: Frame
+    frame: AnyFrame | None
     completion: str | None = None
     document: Mapping[str, Any] | None = None
     error: str | None = None
     model: str | None = None
+    dialect: str = OURS
 
-    def read(self, *, repair: bool = False) -> Parsed:
+    def read(self, *, repair: bool = False, image: Frame | None = None) -> Parsed:
         """Return the graph and its issues.
 
         Rows keep their scores if all objects (or all relationships) have one. If the line has a completion beside its
         rows, failure and issues are those of the completion.
+
+        Args:
+            repair: see `parse`.
+            image: width and height of the image, for frames that depend on it.
+
+        Raises:
+            InputError: the frame is that of the image, and `image` is None.
         """
+        frame = image if self.frame is None else self.frame
+        if frame is None:
+            where = f"image_id {self.image_id!r}: frame"
+            raise InputError(where, expected="a frame, or the size of the image", found="neither")
+        reading: dict[str, Any] = {"repair": repair, "dialect": self.dialect, "image": image}
         if self.document is None:
-            return parse(self.completion or "", self.frame, repair=repair)
-        rows = parse_document(dict(self.document), self.frame)
+            return parse(self.completion or "", frame, **reading)
+        rows = parse_rows(dict(self.document), frame)
         graph = replace(
             rows.graph,
             object_scores=_scores(self.document["objects"], rows.object_rows),
@@ -53,7 +73,7 @@ class Prediction:
         )
         issues = rows.issues
         if self.completion is not None:
-            text = parse(self.completion, self.frame, repair=repair)
+            text = parse(self.completion, frame, **reading)
             graph, issues = (EMPTY if text.failure else graph), text.issues
         return Parsed(graph, issues, rows.object_rows, rows.relationship_rows)
 
@@ -73,18 +93,62 @@ def _check_scores(rows: Sequence[Any], where: str) -> None:
             raise InputError(f"{where}[{k}].score", expected="a number from 0 to 1", found=short(score), hint=hint)
 
 
-def read_predictions(path: Path | str) -> Iterator[Prediction]:
-    """Yield the predictions of a file in its order.
+class Predictions(Iterable[Prediction]):
+    """Predictions in the order of their file; they can be read several times.
+
+    Attributes:
+        where: the file, for messages.
+        choice: which dialect their completions are read in, and why.
+    """
+
+    def __init__(self, records: Callable[[], Iterable[Prediction]], where: str, dialect: str = AUTO) -> None:
+        """Decide the dialect; for "auto" all completions are read once.
+
+        Args:
+            records: yields the predictions anew at each call.
+            where: the file, for messages.
+            dialect: "auto", or the name of a dialect.
+
+        Raises:
+            ConfigError: there is no such dialect.
+            InputError: as `records` raises.
+        """
+        self.where, self._records = where, records
+        self.choice = Choice(dialect, dialect)
+        check_dialect(dialect)
+        if dialect == AUTO:
+            self.choice = choose_dialect(p.completion for p in records() if p.completion)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        if self.choice.dialect == OURS:
+            yield from self._records()
+        else:
+            for prediction in self._records():
+                yield replace(prediction, dialect=self.choice.dialect)
+
+
+def read_predictions(path: Path | str, dialect: str = AUTO) -> Predictions:
+    """Return the predictions of a file in its order.
+
+    Args:
+        path: JSON Lines.
+        dialect: how completions are written: a name of `r1sgg.graph.dialects.registry.DIALECTS`, or "auto", which
+            decides from all completions of the file.
 
     Raises:
         InputError: an unknown or missing key, a frame that is not two positive numbers, or a repeated image_id.
+        ConfigError: there is no such dialect.
     """
     path = Path(path)
-    seen: set[str] = set()
-    for number, row in read_jsonl(path):
-        prediction = prediction_of_record(row, f"{path}:{number}")
-        add_image_id(prediction.image_id, seen, f"{path}:{number}")
-        yield prediction
+
+    def records() -> Iterator[Prediction]:
+        seen: set[str] = set()
+        for number, row in read_jsonl(path):
+            prediction = prediction_of_record(row, f"{path}:{number}")
+            add_image_id(prediction.image_id, seen, f"{path}:{number}")
+            yield prediction
+
+    return Predictions(records, str(path), dialect)
 
 
 def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
@@ -101,7 +165,7 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
     model = row.get("model")
     if model is not None and not isinstance(model, str):
         raise InputError(f"{where}: model", expected="a name", found=short(model))
-    frame = frame_of(row.get("frame"), f"{where}: frame")
+    frame = frame_of_value(row.get("frame"), f"{where}: frame")
     completion, objects, relationships = (row.get(key) for key in ("completion", "objects", "relationships"))
     for key, rows in (("objects", objects), ("relationships", relationships)):
         if rows is not None and not isinstance(rows, list):
