@@ -113,7 +113,8 @@ def evaluate(
         done = run(truth, read_predictions(path, dialect), evaluator(chosen), str(path))
         row = record(done, bootstrap=bootstrap, seed=seed)
         stages, described = trained_on_of(path), at_source(truth.described(row))
-        row |= {"trained_on": stages, "remarks": remarks(stages, described, names.name)}
+        said = [finding["said"] for finding in row["ledger"]["findings"]]
+        row |= {"trained_on": stages, "remarks": [*said, *remarks(stages, described, names.name)]}
         row["ground_truth"] = {"name": described["name"], "split": described["split"]}
         for remark in row["remarks"]:
             typer.echo(f"{path}: {remark}", err=True)

@@ -74,8 +74,10 @@ class Prediction:
         issues = rows.issues
         if self.completion is not None:
             text = parse(self.completion, frame, **reading)
-            graph, issues = (EMPTY if text.failure else graph), text.issues
-        return Parsed(graph, issues, rows.object_rows, rows.relationship_rows)
+            issues = text.issues
+            if text.failure:
+                return Parsed(EMPTY, issues, rows.object_rows, rows.relationship_rows)
+        return Parsed(graph, issues, rows.object_rows, rows.relationship_rows, rows.columns)
 
 
 def _scores(rows: Any, kept: Sequence[int]) -> Boxes | None:

@@ -191,6 +191,8 @@ def _last(graphs: list[_Graph], failure: str, body: str, issues: list[Issue]) ->
         own = [graph for graph in graphs if not is_prompt_example(graph.document)]  # what follows is the answer
         if not own:
             return None, "prompt_echo"
+        if len(own) < len(graphs):
+            issues.append(Issue("prompt_text", "the example of a prompt stands before the graph"))
     whole = [graph for graph in own if "objects" in graph.document]
     document, start, end, joined = (whole or own)[-1]
     if len(own) > 1:

@@ -35,6 +35,11 @@ class GraphColumns(NamedTuple):
     predicates: Sequence[str]
     frame: Frame
 
+    def triplets(self) -> tuple[tuple[str, str, str], ...]:
+        """The relationships as names: (subject label, predicate, object label)."""
+        rows = zip(self.subjects, self.predicates, self.objects, strict=True)
+        return tuple((self.labels[s], p, self.labels[o]) for s, p, o in rows)
+
     def graph(self) -> SceneGraph:
         """Convert to a `SceneGraph`, with boxes as fractions of the frame."""
         boxes = np.array(self.boxes, dtype=np.float64).reshape(-1, 4)
@@ -59,9 +64,11 @@ class Parsed:
         issues: Sequence[Issue] = (),
         object_rows: Sequence[int] = (),
         relationship_rows: Sequence[int] = (),
+        written: GraphColumns | None = None,
     ) -> None:
+        """Hold a graph and its issues; `written`: the columns of a `SceneGraph`, if it was made of columns."""
         self._graph = graph if isinstance(graph, SceneGraph) else None
-        self._columns = None if isinstance(graph, SceneGraph) else graph
+        self._columns = written if isinstance(graph, SceneGraph) else graph
         self.issues = tuple(issues)
         self._rows = (object_rows, relationship_rows)
 

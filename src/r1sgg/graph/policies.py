@@ -28,6 +28,7 @@ POLICIES: dict[str, str] = {
     "no_relationships": '"relationships" is missing or not a list, or a compact graph has no such line: the graph has '
     "objects only",
     "several_graphs": "several graphs: the last one counts",
+    "prompt_text": "the completion holds the prompt: its worked example is skipped",
     "split_graph": "objects and relationships in two JSON objects, one after the other: read as one graph",
     "closed_early": 'the JSON object ends before its "relationships", which follow it: they are read',
     "duplicate_key": "a key that stands twice in one JSON object: the last value counts, the others are lost",
