@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from r1sgg.data.jsonl import add_image_id, image_id_of, read_jsonl
 from r1sgg.errors import InputError, short
 from r1sgg.graph.dialects.registry import AUTO, OURS, Choice, check_dialect, choose_dialect
 from r1sgg.graph.frames import AnyFrame, frame_of_value
+from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.records import check_keys
 from r1sgg.graph.scene import EMPTY, Boxes, score_column
 from r1sgg.graph.text import Frame, Parsed, parse, parse_rows
@@ -23,7 +24,7 @@ from r1sgg.graph.text import Frame, Parsed, parse, parse_rows
 PREDICTION_KEYS = frozenset(
     (
         *("image_id", "frame", "completion", "completions", "objects", "relationships", "error", "model", "meta"),
-        *("logprobs", "finish_reason", "seconds", "tokens", "passes"),
+        *("logprobs", "finish_reason", "seconds", "tokens", "passes", "replies", "left_out", "written_in"),
     )
 )
 
@@ -35,6 +36,7 @@ class Prediction:
     Attributes:
         frame: what the boxes are relative to; None for pixels of the image, whose size `read` is then told.
         dialect: how the completion is written.
+        left_out: how many objects and relationships of the model's reply are not in the completion.
     """
 
     image_id: str
@@ -44,6 +46,7 @@ class Prediction:
     error: str | None = None
     model: str | None = None
     dialect: str = OURS
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def read(self, *, repair: bool = False, image: Frame | None = None) -> Parsed:
         """Return the graph and its issues.
@@ -153,6 +156,15 @@ def read_predictions(path: Path | str, dialect: str = AUTO) -> Predictions:
     return Predictions(records, str(path), dialect)
 
 
+def ledger_of(predictions: Predictions) -> Ledger:
+    """Read all predictions and return what the reading dropped; lines with an error do not count."""
+    ledger = Ledger(dialect=predictions.choice)
+    for prediction in predictions:
+        if prediction.error is None and prediction.frame is not None:
+            ledger.add(prediction.read(), prediction.image_id, prediction.left_out)
+    return ledger
+
+
 def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
     """Check one line of predictions and return it.
 
@@ -173,9 +185,12 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
         if rows is not None and not isinstance(rows, list):
             raise InputError(f"{where}: {key}", expected="a list", found=short(rows))
         _check_scores(rows or (), f"{where}: {key}")
+    left_out = row.get("left_out") or {}
+    if not isinstance(left_out, dict) or not all(type(n) is int for n in left_out.values()):
+        raise InputError(f"{where}: left_out", expected='{"objects": number, ...}', found=short(left_out))
     if objects is not None:
         document = {"objects": objects, "relationships": relationships or []}
-        return Prediction(image_id, frame, completion, document, model=model)
+        return Prediction(image_id, frame, completion, document, model=model, left_out=left_out)
     if not isinstance(completion, str):
         raise InputError(f"{where}: completion", expected='a string (or "objects")', found=short(completion))
-    return Prediction(image_id, frame, completion, model=model)
+    return Prediction(image_id, frame, completion, model=model, left_out=left_out)

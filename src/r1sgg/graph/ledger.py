@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,7 @@ class Ledger:
         examples: completions whose graph is the worked example of a known prompt.
         outside: names that are not in the vocabulary and were dropped, with the completions that have them.
         outside_texts: completions with such a name.
+        left_out, left_out_texts: items of replies that guided completions do not have, and how many such there are.
         first: the first issue of each kind, with the image.
         dialect: how the dialect was chosen.
     """
@@ -53,12 +54,23 @@ class Ledger:
     examples: int = 0
     outside: Counter[tuple[str, str]] = field(default_factory=Counter)
     outside_texts: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    left_out_texts: int = 0
     first: dict[str, tuple[str, str]] = field(default_factory=dict)
     dialect: Choice | None = None
     _graphs: Counter[int] = field(default_factory=Counter)
 
-    def add(self, parsed: Parsed, image_id: str = "") -> None:
-        """Count one completion."""
+    def add(self, parsed: Parsed, image_id: str = "", left_out: Mapping[str, int] | None = None) -> None:
+        """Count one completion.
+
+        Args:
+            parsed: what was read.
+            image_id: of its image, for messages.
+            left_out: numbers of objects and relationships that were left out before it was written.
+        """
+        if left_out:
+            self.left_out.update(left_out)
+            self.left_out_texts += any(left_out.values())
         self.texts += 1
         columns = parsed.columns
         objects, relations = len(columns.labels), len(columns.predicates)
@@ -124,6 +136,7 @@ class Ledger:
                 "lost_share": self.lost_relations / written if written else None,
             },
             "without_relations": self.without_relations,
+            "left_out_by_guide": {"texts": self.left_out_texts, **self.left_out},
             "same_graph": self.same_graph,
             "prompt_examples": self.examples,
             "corner": {"texts": self.corner_texts, "boxes": self.corner_boxes},

@@ -25,7 +25,7 @@ class SystematicFinding(NamedTuple):
 
     Attributes:
         kind: a kind of issue, or "frame", "same_graph", "prompt_example", "lost_relations", "no_relations_written",
-            "outside_vocabulary", "dialect".
+            "left_out", "outside_vocabulary", "dialect".
         share: of the images (of the relationships for "lost_relations").
         found: what was seen.
         do: what to do about it.
@@ -188,6 +188,11 @@ def _relations(ledger: Ledger) -> list[SystematicFinding]:
                 'write ends as ids of the "objects" (docs/answers.md, Relationships)',
             )
         )
+    if ledger.left_out_texts >= max(1, SYSTEMATIC * ledger.texts):
+        listed = ", ".join(f"{count:,} {name}" for name, count in ledger.left_out.items())
+        said = f"{_share(ledger.left_out_texts, ledger.texts)} of the guided completions leave out {listed}"
+        do = 'look at "replies" in the file: the server may ignore the schema'
+        found.append(SystematicFinding("left_out", ledger.left_out_texts / ledger.texts, said, do))
     missing = ledger.texts_with["no_relationships"]
     if missing >= max(1, SYSTEMATIC * ledger.texts):
         dialect = None if ledger.dialect is None else dialect_of_name(ledger.dialect.dialect)

@@ -101,10 +101,12 @@ class FrameEvidence:
 
     Attributes:
         objects: true objects of the images that were looked at.
+        named: those of them whose class was predicted.
         declared: the frame of the last image.
     """
 
     objects: int = 0
+    named: int = 0
     declared: Frame = (1.0, 1.0)
     _images: list[_Image] = field(default_factory=list)
     _seen: int = 0
@@ -132,6 +134,7 @@ class FrameEvidence:
         if not rows:
             return
         true, predicted = np.array(rows, dtype=np.intp).T
+        self.named += len({n for n, _ in rows})
         boxes = np.array(columns.boxes, dtype=np.float64).reshape(-1, 4)
         frames = {"": columns.frame, **UNITS, PIXELS: size, **(units or {})}
         self._images.append(_Image(boxes[predicted], truth.boxes[true], true, frames))

@@ -319,7 +319,7 @@ class Evaluator:
             return EMPTY, "error"
         size = (example.width, example.height)
         parsed = prediction.read(repair=self.repair, image=size)
-        self.ledger.add(parsed, example.image_id)
+        self.ledger.add(parsed, example.image_id, prediction.left_out)
         self.evidence.add(parsed.columns, example.graph, size)
         if parsed.failure is not None:
             return EMPTY, parsed.failure
