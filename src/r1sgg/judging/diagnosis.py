@@ -54,6 +54,7 @@ _DO: dict[str, str] = {
     "closed_early": "they were read (docs/answers.md)",
     "duplicate_key": "of a repeated key only the last value could be read: the other items are lost",
     "other_key": "it was read (docs/answers.md)",
+    "wrong_count": "the rows were read; the model counts wrongly",
     "much_broken": "look at a few completions: most of their text is broken JSON",
     "bad_object": "they were dropped",
     "bad_id": 'they were dropped: give objects an "id" like "man.1", or a "label"',
