@@ -128,8 +128,7 @@ def _search(body: str, issues: list[Issue]) -> tuple[Found | None, str, int]:
             candidate = _START.search(body, position)
             if broken == MOST_BROKEN:  # the rest is not searched, but for the beginning of the last graph
                 candidate = _last_start(body, position)
-                if candidate is None:
-                    issues.append(Issue("much_broken", f"after {MOST_BROKEN} broken JSON objects"))
+                issues.append(Issue("much_broken", f"after {MOST_BROKEN} broken JSON objects"))
             elif broken > MOST_BROKEN:
                 break
             continue
