@@ -66,6 +66,8 @@ def in_a_dialect(rng: random.Random) -> str:
     for old in ("man", "horse", "tree", "riding", "near"):
         if rng.random() < 0.3:
             text = text.replace(old, rng.choice((*NAMES, *PREDICATES)))
+    if rng.random() < 0.05:
+        return PROMPT
     return rng.choice(("", "\n", PROMPT, text, "<thinking>" + text + "</thinking>")) + text
 
 

@@ -21,11 +21,12 @@ import re
 from typing import Any
 
 from r1sgg.graph.dialects.dialect import Dialect, Document
+from r1sgg.graph.dialects.tagged import parts
 from r1sgg.graph.jsontext import json_values
 from r1sgg.graph.policies import POLICIES, Issue
 from r1sgg.graph.tags import answer_of
 
-_TAGS = re.compile(r"<(OBJECT|RELATION)S?>")
+_TAGS = re.compile(r"<(?P<closing>/?)(?P<name>OBJECT|RELATION)S?>")
 _KEYS = {"OBJECT": ("objects",), "RELATION": ("relations", "relationships")}
 
 
@@ -53,14 +54,13 @@ def _read(text: str, issues: list[Issue]) -> Document | None:
 
 
 def _parts(text: str) -> dict[str, str]:
-    """Return the last <OBJECT> and the <RELATION> after it, each up to its end tag or to the end of the text."""
-    parts: dict[str, str] = {}
-    for m in _TAGS.finditer(text):
-        if m[1] == "OBJECT":
-            parts.clear()  # what stood before is a prompt's example, or a draft
-        end = text.find(f"</{m[1]}", m.end())
-        parts[m[1]] = text[m.end() : end if end >= 0 else len(text)]
-    return parts
+    """Return the last <OBJECT> and the <RELATION> after it, each up to the next tag or to the end of the text."""
+    found: dict[str, str] = {}
+    for part in parts(text, _TAGS):
+        if part.name == "OBJECT":
+            found.clear()  # what stood before is a prompt's example, or a draft
+        found[part.name] = part.content
+    return found
 
 
 def _rows(value: Any, keys: tuple[str, ...]) -> list[Any] | None:
