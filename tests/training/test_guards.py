@@ -349,7 +349,7 @@ def test_overlap_is_that_of_the_best_box_of_the_class(mini: Path) -> None:
     truths = examples(6)
     units = resized_units((112, 112), load_checkpoint(mini).processor)
     for truth, text in zip(truths, written_in((1000.0, 1000.0), truths), strict=True):
-        check.add(parse(text, (1000.0, 1000.0)).columns, truth.graph, (112, 112), units)
+        check.add(parse(text, (1000.0, 1000.0)), truth.graph, (112, 112), units)
     assert check.objects == check.named == sum(len(e.graph) for e in truths)
     verdict = check.verdict()
     assert verdict is not None

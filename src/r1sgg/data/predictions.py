@@ -80,7 +80,7 @@ class Prediction:
             issues = text.issues
             if text.failure:
                 return Parsed(EMPTY, issues, rows.object_rows, rows.relationship_rows)
-        return Parsed(graph, issues, rows.object_rows, rows.relationship_rows, rows.columns)
+        return Parsed(graph, issues, rows.object_rows, rows.relationship_rows, rows.columns, rows.inverted)
 
 
 def _scores(rows: Any, kept: Sequence[int]) -> Boxes | None:

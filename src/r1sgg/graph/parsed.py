@@ -54,9 +54,11 @@ class Parsed:
     Attributes:
         issues: the faults of the text.
         object_rows, relationship_rows: the row of the completion (from 0, dropped rows included) of each item.
+        inverted: class and box, as written, of the objects that were dropped because their box is inverted.
+        declared: the frame that boxes were taken to be relative to.
     """
 
-    __slots__ = ("_columns", "_graph", "_rows", "issues")
+    __slots__ = ("_columns", "_graph", "_rows", "declared", "inverted", "issues")
 
     def __init__(
         self,
@@ -65,10 +67,13 @@ class Parsed:
         object_rows: Sequence[int] = (),
         relationship_rows: Sequence[int] = (),
         written: GraphColumns | None = None,
+        inverted: Sequence[tuple[str, Sequence[float]]] = (),
     ) -> None:
         """Hold a graph and its issues; `written`: the columns of a `SceneGraph`, if it was made of columns."""
+        self.inverted = inverted
         self._graph = graph if isinstance(graph, SceneGraph) else None
         self._columns = written if isinstance(graph, SceneGraph) else graph
+        self.declared: Frame = (1.0, 1.0) if self._columns is None else self._columns.frame
         self.issues = tuple(issues)
         self._rows = (object_rows, relationship_rows)
 

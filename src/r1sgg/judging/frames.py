@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from r1sgg.graph.frames import Axes, BoxFrame, Frame, Shape
-from r1sgg.graph.parsed import GraphColumns
+from r1sgg.graph.parsed import Parsed
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.judging.boxes import Array, BoxPairs
 
@@ -112,22 +112,21 @@ class FrameEvidence:
     _seen: int = 0
     _step: int = 1
 
-    def add(
-        self, columns: GraphColumns, truth: SceneGraph, size: Frame, units: Mapping[str, Frame] | None = None
-    ) -> None:
+    def add(self, parsed: Parsed, truth: SceneGraph, size: Frame, units: Mapping[str, Frame] | None = None) -> None:
         """Take one completion into account.
 
         Args:
-            columns: what was read.
+            parsed: what was read; its inverted boxes count, too, because in another reading they are not.
             truth: the annotated graph, in the same names.
             size: width and height of the image in pixels.
             units: further units that the boxes may be written in, by name.
         """
         number, self._seen = self._seen, self._seen + 1
-        if number % self._step or not columns.labels:
+        columns, inverted = parsed.columns, parsed.inverted
+        if number % self._step or not (columns.labels or inverted):
             return
         places: dict[str, list[int]] = {}
-        for k, label in enumerate(columns.labels):
+        for k, label in enumerate((*columns.labels, *(label for label, _ in inverted))):
             places.setdefault(label, []).append(k)
         self.objects += len(truth)
         rows = [(n, k) for n, label in enumerate(truth.labels) for k in places.get(label, ())[:16]]
@@ -135,10 +134,12 @@ class FrameEvidence:
             return
         true, predicted = np.array(rows, dtype=np.intp).T
         self.named += len({n for n, _ in rows})
-        boxes = np.array(columns.boxes, dtype=np.float64).reshape(-1, 4)
-        frames = {"": columns.frame, **UNITS, PIXELS: size, **(units or {})}
+        flat = [*columns.boxes, *(value for _, box in inverted for value in box)]
+        boxes = np.array(flat, dtype=np.float64).reshape(-1, 4)
+        declared = parsed.declared
+        frames = {"": declared, **UNITS, PIXELS: size, **(units or {})}
         self._images.append(_Image(boxes[predicted], truth.boxes[true], true, frames))
-        self.declared = columns.frame
+        self.declared = declared
         if len(self._images) >= 2 * MOST_IMAGES:
             del self._images[1::2]
             self._step *= 2
@@ -163,18 +164,23 @@ class FrameEvidence:
         units = [unit for unit in self._images[0].units if all(unit in i.units for i in self._images)]
         readings = [Reading(unit, axes, shape) for unit in units for axes in _AXES for shape in _SHAPES]
         own = best_overlaps(readings[0])
-        found = [(float((values := best_overlaps(reading)).mean()), reading, values) for reading in readings[1:]]
-        better, best, values = max(found, key=lambda row: row[0])
-        gain = values - own
-        per_image = np.bincount(owners, weights=gain) / np.maximum(np.bincount(owners), 1)
-        return Verdict(
-            named=len(starts),
-            overlap=float(own.mean()),
-            best=best,
-            better=better,
-            votes=float((per_image > 0.4).sum() / len(self._images)),
-            error=float(gain.std() / np.sqrt(len(gain))),
-        )
+
+        def compared(reading: Reading) -> Verdict:
+            values = best_overlaps(reading)
+            gain = values - own
+            per_image = np.bincount(owners, weights=gain) / np.maximum(np.bincount(owners), 1)
+            return Verdict(
+                named=len(starts),
+                overlap=float(own.mean()),
+                best=reading,
+                better=float(values.mean()),
+                votes=float((per_image > 0.4).sum() / len(self._images)),
+                error=float(gain.std() / np.sqrt(len(gain))),
+            )
+
+        verdicts = [compared(reading) for reading in readings[1:]]
+        best = max(verdicts, key=lambda verdict: verdict.better)
+        return best if best.wrong else max(verdicts, key=lambda verdict: (verdict.votes, verdict.better))
 
     def as_json(self) -> dict[str, Any] | None:
         """Return the verdict as JSON values."""

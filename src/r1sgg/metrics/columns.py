@@ -320,7 +320,7 @@ class Evaluator:
         size = (example.width, example.height)
         parsed = prediction.read(repair=self.repair, image=size)
         self.ledger.add(parsed, example.image_id, prediction.left_out)
-        self.evidence.add(parsed.columns, example.graph, size)
+        self.evidence.add(parsed, example.graph, size)
         if parsed.failure is not None:
             return EMPTY, parsed.failure
         if self.protocol.one_bad_item_fails:

@@ -183,7 +183,7 @@ class Guards(TrainerCallback):  # type: ignore[misc]
                 example = batch.examples[k]
                 size = (example.width, example.height)
                 units = resized_units(size, self.processor)
-                self.boxes.add(batch.parsed[k].columns, example.graph, size, units)
+                self.boxes.add(batch.parsed[k], example.graph, size, units)
         self._judge_boxes("sampled completions")
 
     def _judge_boxes(self, where: str) -> None:
@@ -233,7 +233,7 @@ class Guards(TrainerCallback):  # type: ignore[misc]
             ledger.add(parsed, answer.example.image_id)
             if parsed.failure is None:
                 units = resized_units(answer.size, self.processor)
-                self.boxes.add(parsed.columns, answer.example.graph, answer.size, units)
+                self.boxes.add(parsed, answer.example.graph, answer.size, units)
         self._judge_boxes("evaluated completions")
         self.boxes = kept
         if len(answers) >= _COMPLETIONS:
