@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from r1sgg.graph.compact import id_of_name, name_of_id, predicate_of, word_of
 from r1sgg.graph.scene import SceneGraph, label_of_id, normalize_name
 from r1sgg.graph.text import POLICIES, Frame, parse, render
-from r1sgg.models.prompts import AnswerSettings, build_messages
 from r1sgg.judging.labels import load_similarity
+from r1sgg.models.prompts import AnswerSettings, build_messages
 from r1sgg.rewards.rubric import Rubric
 from r1sgg.rewards.terms import TERMS
 
