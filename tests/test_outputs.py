@@ -33,7 +33,7 @@ TABLE = {
     "data vg": Writes(("--out",), ("--objects", "--relationships", "--image-data", "--vocabulary")),
     "data view": Writes(("--out",), ("--data", "--data psg:")),
     "draw": Writes(("--out",), ("", "--ground-truth"), folders=("--out",)),
-    "evaluate": Writes(("--json",), ("", "--ground-truth", "--train", "--vocabulary")),
+    "evaluate": Writes(("--json", "--out"), ("", "--ground-truth", "--train", "--vocabulary")),
     "export": Writes(("--out",), ("", "--ground-truth"), "--format csv"),
     "generate": Writes(("--out",), ("--images", "--images webdataset:", "--vocabulary"), "--overwrite"),
     "predict": Writes(("--out",), ("--model", "--vocabulary"), "photo.jpg", folders=("--out",)),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from r1sgg.cli.root import app
-from r1sgg.files import STANDARD_OUTPUT, write_json
+from r1sgg.files import STANDARD_OUTPUT, write_file, write_json
 
 if TYPE_CHECKING:
     from r1sgg.data.base import Example
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def evaluate(
     predictions: Annotated[
         list[Path],
-        typer.Argument(metavar="PREDICTIONS.jsonl...", help="Predictions for the same images; one column per file."),
+        typer.Argument(metavar="PREDICTIONS.jsonl...", help="Predictions for the same images; one row per file."),
     ],
     ground_truth: Annotated[
         str, typer.Option(metavar="DATA", help="Ground truth: JSON Lines, or any data set (vg150:DIR,split=test, ...).")
@@ -36,6 +36,15 @@ def evaluate(
         ),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="File for all figures as JSON; - is standard output.")] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.md|.tex|.csv", help="File for the paper's table, one row per model; may be repeated."
+        ),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Print every figure, and write them to the files of --out.")
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also show the other protocol, and this one with claims switched.")
     ] = False,
@@ -77,6 +86,7 @@ def evaluate(
     from r1sgg.metrics.frequency import collect
     from r1sgg.metrics.intervals import compare as compare_figures
     from r1sgg.metrics.report import record, run, run_baseline
+    from r1sgg.metrics.table import EVERY, FORMATS, PAPER, distinct_names
     from r1sgg.metrics.tasks import TASKS
 
     for option, value, known in (
@@ -87,6 +97,9 @@ def evaluate(
     ):
         if value not in known:
             raise ConfigError(f"{option}: expected one of {', '.join(filter(None, known))}, found {value!r}")
+    for path in out or ():
+        if path.suffix.lower() not in FORMATS:
+            raise ConfigError(f"--out: expected a file that ends in {', '.join(FORMATS)}, found {str(path)!r}")
     chosen = PROTOCOLS[protocol] if claims is None else replace(PROTOCOLS[protocol], claims=cast("Claims", claims))
     settings: dict[str, Any] = {"mapping": mapping, "repair": repair, "task": task}
     if mapping == "full":
@@ -103,7 +116,7 @@ def evaluate(
     first = None
     columns: list[tuple[str, dict[str, Any]]] = []
     result: dict[str, Any] = {}
-    for path in predictions:
+    for path, name in zip(predictions, distinct_names(predictions), strict=True):
         done = run(truth, read_predictions(path), evaluator(chosen), str(path))
         row = record(done, bootstrap=bootstrap, seed=seed)
         stages, described = trained_on_of(path), at_source(truth.described(row))
@@ -111,7 +124,7 @@ def evaluate(
         row["ground_truth"] = {"name": described["name"], "split": described["split"]}
         for remark in row["remarks"]:
             typer.echo(f"{path}: {remark}", err=True)
-        columns.append((path.stem, row))
+        columns.append((name, row))
         if first is None:
             first, result = done, {**row, "file": path.name}
         else:
@@ -122,13 +135,17 @@ def evaluate(
             other = next(p for name, p in PROTOCOLS.items() if name != protocol)
             for label, conventions in ((f"claims {switched.claims}", switched), (other.name, other)):
                 again = run(truth, read_predictions(path), evaluator(conventions), str(path))
-                columns.append((f"{path.stem} ({label})", record(again)))
+                columns.append((f"{name} ({label})", record(again)))
                 result.setdefault("compare", []).append({"file": path.name, **columns[-1][1]})
     if statistics is not None:
         baseline = run_baseline(truth, statistics, evaluator(chosen, task="sgdet"))
         columns.append(("frequency baseline", record(baseline)))
         result["frequency_baseline"] = columns[-1][1]
-    show(columns, result.get("against", ()))
+    show(columns, result.get("against", ()), every=every)
+    names_shown, results = [name for name, _ in columns], [row for _, row in columns]
+    for path in out or ():
+        write_file(path, FORMATS[path.suffix.lower()](names_shown, results, EVERY if every else PAPER))
+        typer.echo(f"wrote {path}")
     if json is not None:
         write_json(json, result)
         if json != STANDARD_OUTPUT:
