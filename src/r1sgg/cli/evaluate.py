@@ -63,6 +63,12 @@ def evaluate(
     repair: Annotated[
         bool, typer.Option("--repair", help="Keep the complete items of broken or truncated completions.")
     ] = (False),
+    dialect: Annotated[
+        str,
+        typer.Option(
+            help="How completions are written: auto (decided from the whole file), or a name (docs/answers.md)."
+        ),
+    ] = "auto",
     task: Annotated[
         str, typer.Option(help="sgdet; sgcls (boxes were given); predcls (boxes and classes were given).")
     ] = "sgdet",
@@ -117,7 +123,7 @@ def evaluate(
     columns: list[tuple[str, dict[str, Any]]] = []
     result: dict[str, Any] = {}
     for path, name in zip(predictions, distinct_names(predictions), strict=True):
-        done = run(truth, read_predictions(path), evaluator(chosen), str(path))
+        done = run(truth, read_predictions(path, dialect), evaluator(chosen), str(path))
         row = record(done, bootstrap=bootstrap, seed=seed)
         stages, described = trained_on_of(path), at_source(truth.described(row))
         row |= {"trained_on": stages, "remarks": remarks(stages, described, names.name)}
@@ -134,7 +140,7 @@ def evaluate(
             switched = replace(chosen, claims="completions" if chosen.claims == "none" else "none")
             other = next(p for name, p in PROTOCOLS.items() if name != protocol)
             for label, conventions in ((f"claims {switched.claims}", switched), (other.name, other)):
-                again = run(truth, read_predictions(path), evaluator(conventions), str(path))
+                again = run(truth, read_predictions(path, dialect), evaluator(conventions), str(path))
                 columns.append((f"{name} ({label})", record(again)))
                 result.setdefault("compare", []).append({"file": path.name, **columns[-1][1]})
     if statistics is not None:

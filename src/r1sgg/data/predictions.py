@@ -6,17 +6,19 @@ read by the tolerant parser; rows are checked first (`r1sgg.data.detections`), b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from r1sgg.data.detections import BY_INDEX, Detections, detections_of
-from r1sgg.data.jsonl import add_image_id, frame_of, image_id_of, read_jsonl
+from r1sgg.data.jsonl import add_image_id, image_id_of, read_jsonl
 from r1sgg.errors import InputError, short
+from r1sgg.graph.dialects.registry import AUTO, OURS, Choice, check_dialect, choose_dialect
+from r1sgg.graph.frames import AnyFrame, frame_of_value
 from r1sgg.graph.records import check_keys
 from r1sgg.graph.scene import EMPTY, Boxes, score_column
-from r1sgg.graph.text import Frame, Parsed, parse, parse_document
+from r1sgg.graph.text import Frame, Parsed, parse, parse_rows
 
 PREDICTION_KEYS = frozenset(
     (
@@ -30,44 +32,50 @@ PREDICTION_KEYS = frozenset(
 class Prediction:
     """A model's output for one image: a completion to parse, rows with boxes and relationships, or both.
 
-    `frame` is None for rows whose boxes are pixels of an image that the line does not describe (see `of_size`).
+    Attributes:
+        frame: what the boxes are relative to; None for pixels of the image, whose size `read` is then told.
+        dialect: how the completion is written.
     """
 
     image_id: str
-    frame: Frame | None
+    frame: AnyFrame | None
     completion: str | None = None
     rows: Detections | None = None
     error: str | None = None
     model: str | None = None
+    dialect: str = OURS
 
-    def of_size(self, width: float, height: float) -> Prediction:
-        """Return the prediction with a frame: its own, or the size of its image."""
-        return self if self.frame is not None else replace(self, frame=(width, height))
-
-    def read(self, *, repair: bool = False) -> Parsed:
+    def read(self, *, repair: bool = False, image: Frame | None = None) -> Parsed:
         """Return the graph and its issues.
 
         If the line has a completion beside its rows, failure and issues are those of the completion.
 
+        Args:
+            repair: see `parse`.
+            image: width and height of the image, for frames that depend on it.
+
         Raises:
-            InputError: there is no frame.
+            InputError: the frame is that of the image, and `image` is None.
         """
-        if self.frame is None:
+        frame = image if self.frame is None else self.frame
+        if frame is None:
+            where = f"image_id {self.image_id!r}: frame"
             expected, hint = "[width, height], the size that boxes are relative to", "add it, or give the ground truth"
-            raise InputError(f"image {self.image_id!r}: frame", expected=expected, found="nothing", hint=hint)
+            raise InputError(where, expected=expected, found="nothing", hint=hint)
+        reading: dict[str, Any] = {"repair": repair, "dialect": self.dialect, "image": image}
         if self.rows is None:
-            return parse(self.completion or "", self.frame, repair=repair)
-        parsed = _parse_rows(self.rows, self.frame)
+            return parse(self.completion or "", frame, **reading)
+        parsed = _parse_rows(self.rows, frame)
         if self.completion is None:
             return parsed
-        text = parse(self.completion, self.frame, repair=repair)
+        text = parse(self.completion, frame, **reading)
         graph = EMPTY if text.failure else parsed.graph
         return Parsed(graph, text.issues, parsed.object_rows, parsed.relationship_rows)
 
 
-def _parse_rows(rows: Detections, frame: Frame) -> Parsed:
+def _parse_rows(rows: Detections, frame: AnyFrame) -> Parsed:
     """Return the graph of rows, with the labels and scores of those that were kept."""
-    parsed = parse_document(rows.document, frame)
+    parsed = parse_rows(rows.document, frame)
     kept, related = parsed.object_rows, parsed.relationship_rows
     graph = replace(
         parsed.graph,
@@ -82,19 +90,63 @@ def _taken(scores: Sequence[float] | None, kept: Sequence[int]) -> Boxes | None:
     return None if scores is None else score_column([scores[k] for k in kept])
 
 
-def read_predictions(path: Path | str) -> Iterator[Prediction]:
-    """Yield the predictions of a file in its order.
+class Predictions(Iterable[Prediction]):
+    """Predictions in the order of their file; they can be read several times.
+
+    Attributes:
+        where: the file, for messages.
+        choice: which dialect their completions are read in, and why.
+    """
+
+    def __init__(self, records: Callable[[], Iterable[Prediction]], where: str, dialect: str = AUTO) -> None:
+        """Decide the dialect; for "auto" all completions are read once.
+
+        Args:
+            records: yields the predictions anew at each call.
+            where: the file, for messages.
+            dialect: "auto", or the name of a dialect.
+
+        Raises:
+            ConfigError: there is no such dialect.
+            InputError: as `records` raises.
+        """
+        self.where, self._records = where, records
+        self.choice = Choice(dialect, dialect)
+        check_dialect(dialect)
+        if dialect == AUTO:
+            self.choice = choose_dialect(p.completion for p in records() if p.completion)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        if self.choice.dialect == OURS:
+            yield from self._records()
+        else:
+            for prediction in self._records():
+                yield replace(prediction, dialect=self.choice.dialect)
+
+
+def read_predictions(path: Path | str, dialect: str = AUTO) -> Predictions:
+    """Return the predictions of a file in its order.
+
+    Args:
+        path: JSON Lines.
+        dialect: how completions are written: a name of `r1sgg.graph.dialects.registry.DIALECTS`, or "auto", which
+            decides from all completions of the file.
 
     Raises:
-        InputError: an unknown or missing key, a frame that is not two positive numbers, wrong rows (see
-            `r1sgg.data.detections`), or a repeated image_id.
+        InputError: an unknown or missing key, a wrong frame, wrong rows (see `r1sgg.data.detections`), or a repeated
+            image_id.
+        ConfigError: there is no such dialect.
     """
     path = Path(path)
-    seen: set[str] = set()
-    for number, row in read_jsonl(path):
-        prediction = prediction_of_record(row, f"{path}:{number}")
-        add_image_id(prediction.image_id, seen, f"{path}:{number}")
-        yield prediction
+
+    def records() -> Iterator[Prediction]:
+        seen: set[str] = set()
+        for number, row in read_jsonl(path):
+            prediction = prediction_of_record(row, f"{path}:{number}")
+            add_image_id(prediction.image_id, seen, f"{path}:{number}")
+            yield prediction
+
+    return Predictions(records, str(path), dialect)
 
 
 def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
@@ -111,13 +163,11 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
     model = row.get("model")
     if model is not None and not isinstance(model, str):
         raise InputError(f"{where}: model", expected="a name", found=short(model))
-    completion = row.get("completion")
+    completion, frame = row.get("completion"), None
+    if row.get("objects") is None or completion is not None or row.get("frame") is not None:
+        frame = frame_of_value(row.get("frame"), f"{where}: frame")
     if row.get("objects") is not None:
-        frame = (
-            None if row.get("frame") is None and completion is None else frame_of(row.get("frame"), f"{where}: frame")
-        )
         return Prediction(image_id, frame, completion, detections_of(row, where), model=model)
-    frame = frame_of(row.get("frame"), f"{where}: frame")
     if not isinstance(completion, str):
         raise InputError(f"{where}: completion", expected='a string (or "objects")', found=short(completion))
     return Prediction(image_id, frame, completion, model=model)

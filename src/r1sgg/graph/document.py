@@ -23,7 +23,7 @@ _READER = json.JSONDecoder(parse_int=float)  # float: a run of 5,000 digits is i
 
 def find_document(text: str, issues: list[Issue], *, repair: bool = False) -> dict[str, Any] | None:
     """Return the graph as a JSON object (compact lines converted), or None after adding the failure to `issues`."""
-    body = _answer(text, issues).strip()
+    body = answer_of(text, issues).strip()
     if (document := _whole(body)) is not None:
         return document
     found = _find(body, issues, repair)
@@ -42,7 +42,7 @@ class Found(NamedTuple):
 
 def find_answer(text: str, issues: list[Issue], *, repair: bool = False) -> Found | None:
     """Return the document with its position, or None after adding the failure to `issues`."""
-    body = _answer(text, issues).strip()
+    body = answer_of(text, issues).strip()
     if (document := _whole(body)) is not None:
         return Found(document, body, (0, len(body)))
     return _find(body, issues, repair)
@@ -86,7 +86,7 @@ _PROMPTED_LAYOUT = re.compile(r"<think>[^<]*+</think>\s*+<answer>")  # needs no 
 _TAGS = re.compile(r"<(/?)(think|answer)>", re.IGNORECASE)
 
 
-def _answer(text: str, issues: list[Issue]) -> str:
+def answer_of(text: str, issues: list[Issue]) -> str:
     """Return the part that should hold the graph: the last <answer> outside <think>, else all text outside <think>.
 
     A </think> without <think> ends a block that began in the prompt. A <think> that is never closed is treated as text,

@@ -11,11 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from r1sgg.graph.frames import Frame as Frame
 from r1sgg.graph.policies import FAILURES, Issue
 from r1sgg.graph.scene import EMPTY, SceneGraph
-
-Frame = tuple[float, float]
-"""Width and height that coordinates are relative to: (1000, 1000) for Qwen2-VL, pixels for Qwen2.5-VL."""
 
 
 class GraphColumns(NamedTuple):

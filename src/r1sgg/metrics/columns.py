@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from r1sgg.data.base import Example, example_digest, hash_of_digests
 from r1sgg.data.predictions import Prediction
+from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.mapping import Change, Level, Similarity, map_graph
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import FAILURES
@@ -165,6 +166,7 @@ class Evaluator:
         self._outside = 0
         self._digests: list[bytes] = []
         self._models: set[str] = set()
+        self.ledger = Ledger()
 
     def add(self, images: Iterable[Numbered]) -> None:
         """Judge images: positions in the ground truth, annotations and predictions (None if missing)."""
@@ -191,7 +193,7 @@ class Evaluator:
                 pass
 
     def _read(self, number: int, example: Example, prediction: Prediction | None) -> _Image:
-        graph, failure = self._parse(prediction)
+        graph, failure = self._parse(prediction, example)
         truth = self.restrict(example.graph)
         if failure is None and self.task != "sgdet":
             graph = apply_task(graph, truth, self.task)
@@ -309,12 +311,13 @@ class Evaluator:
                 return int(boxes[0])
         return None
 
-    def _parse(self, prediction: Prediction | None) -> tuple[SceneGraph, str | None]:
+    def _parse(self, prediction: Prediction | None, example: Example) -> tuple[SceneGraph, str | None]:
         if prediction is None:
             return EMPTY, "missing"
         if prediction.error is not None:
             return EMPTY, "error"
-        parsed = prediction.read(repair=self.repair)
+        parsed = prediction.read(repair=self.repair, image=(example.width, example.height))
+        self.ledger.add(parsed)
         if parsed.failure is not None:
             return EMPTY, parsed.failure
         if self.protocol.one_bad_item_fails:

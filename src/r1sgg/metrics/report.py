@@ -48,6 +48,7 @@ def run(
     Raises:
         InputError: a prediction for an image that is not in the ground truth.
     """
+    evaluator.ledger.dialect = getattr(predictions, "choice", None)
     evaluator.add(join(examples, predictions, where))
     return finish(evaluator)
 
@@ -176,6 +177,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         "image_hash": hash_of_ids(columns.image_ids),
         "model": ", ".join(columns.models) or None,
         "switches": asdict(evaluator.protocol),
+        "ledger": evaluator.ledger.as_json(),
     }
 
 

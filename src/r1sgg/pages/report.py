@@ -154,12 +154,13 @@ class _Watched:
         prediction, vocabulary = result.prediction, self.evaluator.vocabulary
         judgement = Judgement.of_match(result.truth, result.graph, result.match, result.failure)
         changes: tuple[Change, ...] = ()
-        if prediction is not None and not vocabulary.covers(raw := prediction.read().graph):
+        size = (result.example.width, result.example.height)
+        if prediction is not None and not vocabulary.covers(raw := prediction.read(image=size).graph):
             changes = map_graph(raw, vocabulary, self.evaluator.mapping).changes
         self._shown.setdefault(number, (result.example, judgement.truth))
         self.rows[number] = self._columns.row_of(judgement)
         # As JSON, which is smaller than the objects: this is kept for every image until all runs have been read.
-        self.details[number] = orjson.Fragment(orjson.dumps(run_detail(judgement, prediction, changes)))
+        self.details[number] = orjson.Fragment(orjson.dumps(run_detail(judgement, prediction, changes, size)))
 
 
 def _write_details(
