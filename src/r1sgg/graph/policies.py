@@ -33,6 +33,7 @@ POLICIES: dict[str, str] = {
     "duplicate_key": "a key that stands twice in one JSON object: the last value counts, the others are lost",
     "other_key": '"relations", "triplets" or "edges" in place of "relationships" (also as lists by kind), or another '
     "key for subject, predicate or object: read",
+    "much_broken": "over 256 broken JSON objects: between them and the beginning of the last graph nothing is read",
     "many_issues": "more than 1,000 issues: the others are handled the same way but not listed",
     # objects
     "bad_object": "an entry of objects that is not a JSON object, or a line of fewer than five words: dropped",

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from r1sgg.graph import compact
-from r1sgg.graph.dialects.registry import OURS, dialect_of_name
+from r1sgg.graph.dialects.registry import OURS, dialect_of, dialect_of_name
 from r1sgg.graph.document import find_document
 from r1sgg.graph.frames import AnyFrame, BoxFrame, Frame, size_of
 from r1sgg.graph.items import parse_document, read_relations
@@ -82,6 +82,12 @@ def parse(
         document = spoken.read(text, issues)
         if not isinstance(frame, BoxFrame):
             frame = spoken.frame(frame, image)
+    if document is None or not _has_relations(document):
+        other = dialect_of(text)
+        if other not in (None, dialect):
+            detail = f"it looks like {other!r}: pass that dialect, or auto"
+            issues = [Issue("other_dialect", detail), *(i for i in issues if i.kind not in FAILURES)]
+            document = None
     if document is None:
         return Parsed(EMPTY, issues)
     size = size_of(frame)
@@ -96,6 +102,12 @@ def parse(
             issues.append(Issue("empty", "no valid object"))
         return Parsed(graph, issues, (), rows)
     return parse_document(document, size, issues)
+
+
+def _has_relations(document: dict[str, Any]) -> bool:
+    """Return whether a document has a relationship that can be read, or a list of none."""
+    rows = document.get("relationships", document.get("relations"))
+    return isinstance(rows, list) and (not rows or any(isinstance(row, dict) for row in rows))
 
 
 def parse_rows(document: dict[str, Any], frame: AnyFrame) -> Parsed:

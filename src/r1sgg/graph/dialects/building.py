@@ -36,7 +36,7 @@ class Draft:
             self._numbers[name] = number = self._numbers.get(name, 0) + 1
             name = f"{name}.{number}"
         self._objects.append({"id": name, "bbox": box})
-        if reference is not None:
+        if isinstance(reference, str | int | tuple):
             self._ids.setdefault(reference, name)
         return name
 
@@ -52,12 +52,18 @@ class Draft:
         """Add a relationship; an end that is no reference is taken as it is written."""
         self._relationships.append({"subject": self._end(subject), "predicate": predicate, "object": self._end(target)})
 
+    def add_relationship_row(self, row: dict[str, Any]) -> None:
+        """Add a relationship as it is written, but for ends that are references."""
+        self._relationships.append({key: self._end(value) for key, value in row.items()})
+
     def add_broken_relationship(self, row: Any) -> None:
         """Add something that should be a relationship and is none: it becomes an issue."""
         self._relationships.append(row if not isinstance(row, dict) else str(row))
 
     def _end(self, reference: Any) -> Any:
-        known = self._ids.get(reference) if isinstance(reference, Hashable) else None
+        known = self._ids.get(reference) if isinstance(reference, str | int | tuple) else None
+        if known is None and isinstance(reference, tuple):
+            return str(list(reference))
         return reference if known is None else known
 
     def document(self, *, relations: bool = True) -> Document:

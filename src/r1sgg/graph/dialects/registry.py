@@ -7,12 +7,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from r1sgg.errors import ConfigError
-from r1sgg.graph.dialects import ours, sgg_r3, toon
+from r1sgg.graph.dialects import (
+    arrows,
+    asmv2,
+    det_tags,
+    florence,
+    gemini,
+    internvl,
+    ours,
+    paligemma,
+    pix2grp,
+    qwen_json,
+    qwen_tags,
+    sgg_r3,
+    spatialthinker,
+    toon,
+)
 from r1sgg.graph.dialects.dialect import Dialect
 
 OURS, AUTO = "ours", "auto"
 
-DIALECTS: dict[str, Dialect] = {module.DIALECT.name: module.DIALECT for module in (sgg_r3, toon, ours)}
+DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect
+    for dialect in (
+        *(toon.DIALECT, sgg_r3.DIALECT, spatialthinker.DIALECT, asmv2.DIALECT, pix2grp.DIALECT, det_tags.DIALECT),
+        *(qwen_tags.DIALECT, internvl.DIALECT, florence.DIALECT, paligemma.DIALECT, gemini.DIALECT, arrows.DIALECT),
+        *(qwen_json.DIALECT, ours.DIALECT),
+    )
+}
 """Every dialect by name. A text is in the first one that it looks like: what is most particular comes first."""
 
 
