@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from r1sgg.data.detections import BY_INDEX, Detections, detections_of
 from r1sgg.data.jsonl import add_image_id, image_id_of, read_jsonl
@@ -28,17 +28,22 @@ PREDICTION_KEYS = frozenset(
 )
 
 
+AskedFrame = AnyFrame | Callable[[Frame], AnyFrame]
+"""A frame, or a function that returns it for the width and height of an image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """A model's output for one image: a completion to parse, rows with boxes and relationships, or both.
 
     Attributes:
-        frame: what the boxes are relative to; None for pixels of the image, whose size `read` is then told.
+        frame: what the boxes are relative to; None for pixels of the image. If it depends on the size of the image,
+            `read` is told that.
         dialect: how the completion is written.
     """
 
     image_id: str
-    frame: AnyFrame | None
+    frame: AskedFrame | None
     completion: str | None = None
     rows: Detections | None = None
     error: str | None = None
@@ -55,9 +60,11 @@ class Prediction:
             image: width and height of the image, for frames that depend on it.
 
         Raises:
-            InputError: the frame is that of the image, and `image` is None.
+            InputError: the frame depends on the size of the image, and `image` is None.
         """
-        frame = image if self.frame is None else self.frame
+        frame: AnyFrame | None = image
+        if self.frame is not None and (image is not None or not callable(self.frame)):
+            frame = self.frame(cast("Frame", image)) if callable(self.frame) else self.frame
         if frame is None:
             where = f"image_id {self.image_id!r}: frame"
             expected, hint = "[width, height], the size that boxes are relative to", "add it, or give the ground truth"
@@ -96,21 +103,34 @@ class Predictions(Iterable[Prediction]):
     Attributes:
         where: the file, for messages.
         choice: which dialect their completions are read in, and why.
+        layout: which tool's files they are from (`r1sgg.data.importers.registry`); "jsonl" is ours.
+        notes: sentences about the whole file, such as what was assumed; complete once it was read.
     """
 
-    def __init__(self, records: Callable[[], Iterable[Prediction]], where: str, dialect: str = AUTO) -> None:
+    def __init__(
+        self,
+        records: Callable[[], Iterable[Prediction]],
+        where: str,
+        dialect: str = AUTO,
+        *,
+        layout: str = "jsonl",
+        notes: Sequence[str] = (),
+    ) -> None:
         """Decide the dialect; for "auto" all completions are read once.
 
         Args:
             records: yields the predictions anew at each call.
             where: the file, for messages.
             dialect: "auto", or the name of a dialect.
+            layout: see the class.
+            notes: see the class.
 
         Raises:
             ConfigError: there is no such dialect.
             InputError: as `records` raises.
         """
         self.where, self._records = where, records
+        self.layout, self.notes = layout, notes
         self.choice = Choice(dialect, dialect)
         check_dialect(dialect)
         if dialect == AUTO:
