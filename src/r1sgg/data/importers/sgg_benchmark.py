@@ -63,10 +63,10 @@ def _frame(spec: Spec, say: Say) -> AskedFrame | None:
     if found is None:
         raise ConfigError(f"{spec.text!r}: expected resized=SHORTESTxLONGEST, such as 600x1000, found {text!r}")
     shortest, longest = int(found[1]), int(found[2])
-    return lambda image: test_size(image, shortest, longest)
+    return lambda image: size_in_test(image, shortest, longest)
 
 
-def test_size(image: Frame, shortest: int, longest: int) -> Frame:
+def size_in_test(image: Frame, shortest: int, longest: int) -> Frame:
     """Return width and height of an image resized to a shortest side, or less if its longest side would exceed its own.
 
     The sides are rounded as in Detectron's `Resize`.
