@@ -33,13 +33,13 @@ TABLE = {
     "data vg": Writes(("--out",), ("--objects", "--relationships", "--image-data", "--vocabulary")),
     "data view": Writes(("--out",), ("--data", "--data psg:")),
     "draw": Writes(("--out",), ("", "--ground-truth"), folders=("--out",)),
-    "evaluate": Writes(("--json", "--out"), ("", "--ground-truth", "--train", "--vocabulary")),
+    "evaluate": Writes(("--json", "--out"), ("", " swift:", "--ground-truth", "--train", "--vocabulary")),
     "export": Writes(("--out",), ("", "--ground-truth"), "--format csv"),
     "generate": Writes(("--out",), ("--images", "--images webdataset:", "--vocabulary"), "--overwrite"),
     "predict": Writes(("--out",), ("--model", "--vocabulary"), "photo.jpg", folders=("--out",)),
     "probe": Writes(("--out",), ("--model", "--ground-truth", "--train"), "--overwrite", folders=("--out",)),
     "publish": Writes(("--out",), ("", "--results"), folders=("--out",)),
-    "report": Writes(("--out", "--json"), ("", "--ground-truth", "--runs", "--vocabulary")),
+    "report": Writes(("--out", "--json"), ("", " r1sgg:", "--ground-truth", "--runs", "--vocabulary")),
     "score": Writes(("--out",), ("", "--rewards")),
     "tiny": Writes(("--out",), (), folders=("--out",)),
 }
@@ -71,7 +71,21 @@ PATHS = {
 """Options and arguments that are paths to read."""
 PLAIN = {
     *("answer_format", "answering", "annotation", "api_key", "allow_host", "boxes", "claims", "device", "distractors"),
-    *("dtype", "engine", "format", "host", "id", "ignore", "mapping", "name", "preset", "prompt", "protocol", "push"),
+    *(
+        "dialect",
+        "dtype",
+        "engine",
+        "format",
+        "host",
+        "id",
+        "ignore",
+        "mapping",
+        "name",
+        "preset",
+        "prompt",
+        "protocol",
+        "push",
+    ),
     *("ray", "repair", "scores", "settings", "similarity", "split", "task", "title"),
 }
 """Options that are texts and name no file."""

@@ -26,6 +26,8 @@ from r1sgg.errors import ConfigError, InputError
 from r1sgg.graph.text import render
 from r1sgg.metrics.harness import answer_of, figures_of, frame_of_size
 
+from . import pretend_vlmeval
+
 ROOT = Path(__file__).parents[2]
 LMMS_EVAL, VLMEVALKIT = ROOT / "configs" / "lmms_eval", ROOT / "configs" / "vlmevalkit"
 
@@ -152,3 +154,65 @@ def test_lmms_eval_runs_the_tasks(prepared: Path, tmp_path: Path) -> None:
     resized = {key.partition(",")[0]: value for key, value in found[pairs[2]]["results"].items()}
     assert resized["R50"] == 0  # thousandths are not pixels of the resized image
     assert len(found[pairs[0]]["samples"]) == 4
+
+
+# ---------------------------------------------------------------- VLMEvalKit
+
+
+@pytest.fixture
+def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of configs/vlmevalkit, with the stand-in for vlmeval."""
+    for name, module in pretend_vlmeval.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setenv("LMUData", str(tmp_path / "LMUData"))
+    return loaded(VLMEVALKIT / "scene_graph.py")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ground-truth file with images."""
+    out = tmp_path_factory.mktemp("scenes")
+    arguments = ["data", "scenes", "--count", "3", "--preset", "small", "--out", str(out)]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    return out / "gt.jsonl"
+
+
+@pytest.mark.parametrize("ending", ["", "_pixels", "_resized"])
+def test_the_data_set_of_vlmevalkit_in_its_call_shapes(
+    ending: str, kit: Any, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit.main(["data", str(scenes), "r1sgg_vg150"])
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'LMUData' / 'r1sgg_vg150.tsv'}\n"
+    run = tmp_path / "run.py"
+    run.write_text("import sys, vlmeval.dataset as d\nassert sys.argv[1:] == ['--data', 'x'], sys.argv\nd.ran = True\n")
+    kit.main(["run", str(run), "--data", "x"])
+    assert sys.modules["vlmeval.dataset"].ran
+    found = pretend_vlmeval.build_dataset(f"r1sgg_vg150{ending}")
+    assert (found.TYPE, len(found.data)) == ("SceneGraph", 3)
+
+    predictions = []
+    for k, example in enumerate(read_ground_truth(scenes)):
+        image, text = found.build_prompt(k if k else found.data.iloc[k])
+        assert image["type"] == "image"
+        assert example.image is not None
+        assert Path(image["value"]).read_bytes() == example.image.read_bytes()
+        size = example.width, example.height
+        side = frame_of_size(kit.FRAMES[ending], size, kit.PIXELS)
+        assert f"x runs from 0 to {side[0]:.0f}" in text["value"]
+        predictions.append(render(example.graph, side) if k else None)  # an empty cell
+    table = found.data.drop(columns="image").assign(prediction=predictions)
+    table.to_json(tmp_path / "out.json", orient="records")
+    figures = found.evaluate(str(tmp_path / "out.json"), model="exact_matching")
+    assert figures["failure_rate"] == pytest.approx(100 / 3)
+    assert figures["R@50"] == pytest.approx(200 / 3)
+
+
+def test_a_data_set_that_was_not_written_is_one_sentence(kit: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"r1sgg_psg\.tsv: expected the questions, found no such file; write it: python"
+    ):
+        kit.SceneGraphDataset("r1sgg_psg_pixels")
+    with pytest.raises(ConfigError, match="expected one of r1sgg_vg150, r1sgg_vg150_pixels"):
+        kit.main(["data", "gt.jsonl", "r1sgg_coco"])
+    with pytest.raises(SystemExit, match="expected: data"):
+        kit.main([])
