@@ -131,7 +131,8 @@ def evaluate(
         done = run(truth, opened, evaluator(chosen), opened.where)
         row = record(done, bootstrap=bootstrap, seed=seed)
         stages, described = trained_on_of(path), at_source(truth.described(row))
-        row |= {"trained_on": stages, "remarks": remarks(stages, described, names.name)}
+        said = [finding["said"] for finding in row["ledger"]["findings"]]
+        row |= {"trained_on": stages, "remarks": [*said, *remarks(stages, described, names.name)]}
         row["source"] = {"layout": opened.layout, "notes": [*opened.notes]}
         row["ground_truth"] = {"name": described["name"], "split": described["split"]}
         for remark in (*opened.notes, *row["remarks"]):

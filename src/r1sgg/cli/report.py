@@ -35,6 +35,9 @@ def report(
     embed: Annotated[
         bool | None, typer.Option(help="Embed images in the page, or put them into the folder; default: by size.")
     ] = None,
+    dialect: Annotated[
+        str, typer.Option(help="How completions are written: auto (decided from the whole file), or a name.")
+    ] = "auto",
     json: Annotated[
         Path | None,
         typer.Option(help="File for the results as JSON, by the name of the predictions file; - is standard output."),
@@ -74,7 +77,11 @@ def report(
             limit=limit,
             bootstrap=bootstrap,
             embed=embed,
+            dialect=dialect,
         )
+    for name, results in built.results.items():
+        for finding in results["ledger"]["findings"]:
+            typer.echo(f"{name}: {finding['said']}", err=True)
     if json:
         write_json(json, built.results)
     if built.table:

@@ -7,7 +7,7 @@ read by the tolerant parser; rows are checked first (`r1sgg.data.detections`), b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from r1sgg.data.jsonl import add_image_id, image_id_of, read_jsonl
 from r1sgg.errors import InputError, short
 from r1sgg.graph.dialects.registry import AUTO, OURS, Choice, check_dialect, choose_dialect
 from r1sgg.graph.frames import AnyFrame, frame_of_value
+from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.records import check_keys
 from r1sgg.graph.scene import EMPTY, Boxes, score_column
 from r1sgg.graph.text import Frame, Parsed, parse, parse_rows
@@ -23,7 +24,7 @@ from r1sgg.graph.text import Frame, Parsed, parse, parse_rows
 PREDICTION_KEYS = frozenset(
     (
         *("image_id", "frame", "completion", "completions", "objects", "relationships", "error", "model", "meta"),
-        *("logprobs", "finish_reason", "seconds", "tokens", "passes", BY_INDEX),
+        *("logprobs", "finish_reason", "seconds", "tokens", "passes", "replies", "left_out", "written_in", BY_INDEX),
     )
 )
 
@@ -40,6 +41,7 @@ class Prediction:
         frame: what the boxes are relative to; None for pixels of the image. If it depends on the size of the image,
             `read` is told that.
         dialect: how the completion is written.
+        left_out: how many objects and relationships of the model's reply are not in the completion.
     """
 
     image_id: str
@@ -49,6 +51,7 @@ class Prediction:
     error: str | None = None
     model: str | None = None
     dialect: str = OURS
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def read(self, *, repair: bool = False, image: Frame | None = None) -> Parsed:
         """Return the graph and its issues.
@@ -76,21 +79,25 @@ class Prediction:
         if self.completion is None:
             return parsed
         text = parse(self.completion, frame, **reading)
-        graph = EMPTY if text.failure else parsed.graph
-        return Parsed(graph, text.issues, parsed.object_rows, parsed.relationship_rows)
+        rows = parsed.object_rows, parsed.relationship_rows
+        if text.failure:
+            return Parsed(EMPTY, text.issues, *rows)
+        return Parsed(parsed.graph, text.issues, *rows, parsed.columns, parsed.inverted)
 
 
 def _parse_rows(rows: Detections, frame: AnyFrame) -> Parsed:
     """Return the graph of rows, with the labels and scores of those that were kept."""
     parsed = parse_rows(rows.document, frame)
     kept, related = parsed.object_rows, parsed.relationship_rows
+    labels = tuple(rows.labels[k] or label for k, label in zip(kept, parsed.graph.labels, strict=True))
     graph = replace(
         parsed.graph,
-        labels=tuple(rows.labels[k] or label for k, label in zip(kept, parsed.graph.labels, strict=True)),
+        labels=labels,
         object_scores=_taken(rows.object_scores, kept),
         relationship_scores=_taken(rows.relationship_scores, related),
     )
-    return parsed.with_graph(graph)
+    columns = parsed.columns._replace(labels=labels)
+    return Parsed(graph, parsed.issues, kept, related, columns, parsed.inverted)
 
 
 def _taken(scores: Sequence[float] | None, kept: Sequence[int]) -> Boxes | None:
@@ -169,6 +176,15 @@ def read_predictions(path: Path | str, dialect: str = AUTO) -> Predictions:
     return Predictions(records, str(path), dialect)
 
 
+def ledger_of(predictions: Predictions) -> Ledger:
+    """Read all predictions and return what the reading dropped; lines with an error do not count."""
+    ledger = Ledger(dialect=predictions.choice)
+    for prediction in predictions:
+        if prediction.error is None and prediction.frame is not None:
+            ledger.add(prediction.read(), prediction.image_id, prediction.left_out)
+    return ledger
+
+
 def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
     """Check one line of predictions and return it.
 
@@ -183,11 +199,14 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
     model = row.get("model")
     if model is not None and not isinstance(model, str):
         raise InputError(f"{where}: model", expected="a name", found=short(model))
-    completion, frame = row.get("completion"), None
+    completion, frame, left_out = row.get("completion"), None, row.get("left_out") or {}
     if row.get("objects") is None or completion is not None or row.get("frame") is not None:
         frame = frame_of_value(row.get("frame"), f"{where}: frame")
+    if not isinstance(left_out, dict) or not all(type(n) is int for n in left_out.values()):
+        raise InputError(f"{where}: left_out", expected='{"objects": number, ...}', found=short(left_out))
     if row.get("objects") is not None:
-        return Prediction(image_id, frame, completion, detections_of(row, where), model=model)
+        rows = detections_of(row, where)
+        return Prediction(image_id, frame, completion, rows, model=model, left_out=left_out)
     if not isinstance(completion, str):
         raise InputError(f"{where}: completion", expected='a string (or "objects")', found=short(completion))
-    return Prediction(image_id, frame, completion, model=model)
+    return Prediction(image_id, frame, completion, model=model, left_out=left_out)

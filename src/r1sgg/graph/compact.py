@@ -138,6 +138,8 @@ def find_block(text: str, issues: list[Issue] | None = None) -> Block | None:
         own = [block for block in blocks if not (block.whole and is_prompt_example(document_of(text, block)))]
         if blocks and not own:
             return blocks[-1]._replace(echo=True)
+        if len(own) < len(blocks) and issues is not None:
+            issues.append(Issue("prompt_text", "the example of a prompt stands before the graph"))
     if len(own) > 1 and issues is not None:
         issues.append(Issue("several_graphs", f"{len(own)} blocks of compact lines"))
     return own[-1] if own else None

@@ -128,8 +128,7 @@ def _search(body: str, issues: list[Issue]) -> tuple[Found | None, str, int]:
             candidate = _START.search(body, position)
             if broken == MOST_BROKEN:  # the rest is not searched, but for the beginning of the last graph
                 candidate = _last_start(body, position)
-                if candidate is None:
-                    issues.append(Issue("much_broken", f"after {MOST_BROKEN} broken JSON objects"))
+                issues.append(Issue("much_broken", f"after {MOST_BROKEN} broken JSON objects"))
             elif broken > MOST_BROKEN:
                 break
             continue
@@ -191,6 +190,8 @@ def _last(graphs: list[_Graph], failure: str, body: str, issues: list[Issue]) ->
         own = [graph for graph in graphs if not is_prompt_example(graph.document)]  # what follows is the answer
         if not own:
             return None, "prompt_echo"
+        if len(own) < len(graphs):
+            issues.append(Issue("prompt_text", "the example of a prompt stands before the graph"))
     whole = [graph for graph in own if "objects" in graph.document]
     document, start, end, joined = (whole or own)[-1]
     if len(own) > 1:

@@ -19,6 +19,9 @@ STREET = (
 )
 """Classes and first triplets of the example in SGG-R3's prompt."""
 
+EXAMPLE_SIZES = (len(PERSON_ON_BIKE[0]), len(STREET[0]))
+"""Numbers of objects in them."""
+
 PLACEHOLDERS = ("object name", "object_name")
 """The class of ids in the shape that prompts show."""
 

@@ -26,7 +26,8 @@ def parse_document(document: dict[str, Any], frame: Frame, issues: Sequence[Issu
     parsed = _read_items(document, frame, notes)
     if not len(parsed.ids) and not any(i.kind in FAILURES for i in notes):
         notes.append(Issue("empty", "no valid object"))
-    return Parsed(parsed.columns(frame), notes, parsed.object_rows, parsed.relationship_rows)
+    rows = (parsed.object_rows, parsed.relationship_rows)
+    return Parsed(parsed.columns(frame), notes, *rows, inverted=parsed.inverted)
 
 
 # ---------------------------------------------------------------- items without a fault
@@ -91,6 +92,7 @@ def _clean_columns(document: dict[str, Any], frame: Frame) -> GraphColumns | Non
 # ---------------------------------------------------------------- item by item
 
 _FARTHEST = 1e6  # frames; a coordinate beyond it is noise, and areas would overflow
+_MOST_INVERTED = 100  # that are kept for the evidence on frames
 _KEPT_BOXES = ("empty_box", "box_out_of_frame")
 
 
@@ -103,6 +105,7 @@ class _Items(NamedTuple):
     object_rows: list[int]
     relations: tuple[list[int], list[int], list[str]]
     relationship_rows: list[int]
+    inverted: list[tuple[str, list[float]]]
 
     def columns(self, frame: Frame) -> GraphColumns:
         return GraphColumns(self.ids, self.labels, self.boxes, *self.relations, frame)
@@ -113,13 +116,14 @@ def _read_items(document: dict[str, Any], frame: Frame, issues: list[Issue]) -> 
     rows = document.get("objects")
     if not isinstance(rows, list):
         issues.append(Issue("wrong_schema", f'"objects" is {kind_of(rows)}, expected a list'))
-        return _Items([], [], [], [], ([], [], []), [])
+        return _Items([], [], [], [], ([], [], []), [], [])
     kept: list[int] = []
     ids: list[str] = []
     labels: list[str] = []
     flat: list[float] = []
     index: dict[Reference, int] = {}
     again: dict[tuple[Any, ...], int] = {}  # (id, box) of later objects with the id of an earlier one
+    inverted: list[tuple[str, list[float]]] = []
     unnamed: list[int] = []  # places of objects that get an id of their class
     width, height = frame
     for k, row in enumerate(rows):
@@ -139,6 +143,8 @@ def _read_items(document: dict[str, Any], frame: Frame, issues: list[Issue]) -> 
             continue
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height) and (fault := _box_fault(box, frame)):
             note(issues, fault, f"objects[{k}].bbox")
+            if fault == "inverted_box" and len(inverted) < _MOST_INVERTED:
+                inverted.append((named.label, box))
             if fault not in _KEPT_BOXES:
                 continue
         reference, label = named.reference, named.label
@@ -162,7 +168,7 @@ def _read_items(document: dict[str, Any], frame: Frame, issues: list[Issue]) -> 
         _rename(ids, sorted({*unnamed, *again.values()}), index)
     ends = Ends(index, labels, ids)
     subjects, objects, predicates, relationship_rows = read_relations(relations_of(document, issues), ends, issues)
-    return _Items(ids, labels, flat, kept, (subjects, objects, predicates), relationship_rows)
+    return _Items(ids, labels, flat, kept, (subjects, objects, predicates), relationship_rows, inverted)
 
 
 def _rename(ids: list[str], positions: Sequence[int], declared: Iterable[Reference]) -> None:

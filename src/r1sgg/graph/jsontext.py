@@ -33,13 +33,17 @@ class JsonValue(NamedTuple):
 
 
 class JsonScan(NamedTuple):
-    """What `json_values` found: the values in their order, and the failure where something broken follows the last.
+    """What `json_values` found.
 
-    `failure` is "no_json", "invalid_json", "truncated" or None.
+    Attributes:
+        values: in their order. What follows something broken may be a part of it.
+        failure: "no_json" if there is nothing; "invalid_json" or "truncated" if something is broken; else None.
+        broken: where the first broken value begins, -1 if none is.
     """
 
     values: list[JsonValue]
     failure: str | None
+    broken: int = -1
 
 
 def json_values(text: str, position: int = 0) -> JsonScan:
@@ -48,10 +52,10 @@ def json_values(text: str, position: int = 0) -> JsonScan:
     After a broken value the search continues at its error, so every character is read about once.
     """
     values: list[JsonValue] = []
-    failure: str | None = "no_json"
+    failure: str | None = None
     if is_deep(text):
-        return JsonScan([], "invalid_json")
-    broken = 0
+        return JsonScan([], "invalid_json", 0)
+    broken, first = 0, -1
     candidate = _START.search(text, position)
     while candidate is not None and broken < MOST_BROKEN:
         start = candidate.start()
@@ -59,15 +63,15 @@ def json_values(text: str, position: int = 0) -> JsonScan:
             value, end = READER.raw_decode(text, start)
         except json.JSONDecodeError as error:
             broken += 1
-            failure = "truncated" if is_cut(text, error) else "invalid_json"
+            first = start if first < 0 else first
+            failure = "truncated" if failure == "truncated" or is_cut(text, error) else "invalid_json"
             candidate = _START.search(text, max(start + 1, error.pos))
             continue
         except RecursionError:  # a stray quote hid the nesting from `is_deep`
-            return JsonScan(values, "invalid_json")
+            return JsonScan(values, "invalid_json", start)
         values.append(JsonValue(value, start, end))
-        failure = None
         candidate = _START.search(text, end)
-    return JsonScan(values, failure)
+    return JsonScan(values, failure if values or failure else "no_json", first)
 
 
 def is_cut(text: str, error: json.JSONDecodeError) -> bool:

@@ -28,11 +28,13 @@ POLICIES: dict[str, str] = {
     "no_relationships": '"relationships" is missing or not a list, or a compact graph has no such line: the graph has '
     "objects only",
     "several_graphs": "several graphs: the last one counts",
+    "prompt_text": "the completion holds the prompt: its worked example is skipped",
     "split_graph": "objects and relationships in two JSON objects, one after the other: read as one graph",
     "closed_early": 'the JSON object ends before its "relationships", which follow it: they are read',
     "duplicate_key": "a key that stands twice in one JSON object: the last value counts, the others are lost",
     "other_key": '"relations", "triplets" or "edges" in place of "relationships" (also as lists by kind), or another '
     "key for subject, predicate or object: read",
+    "wrong_count": "a table of rows whose heading gives another number: the rows count",
     "much_broken": "over 256 broken JSON objects: between them and the beginning of the last graph nothing is read",
     "many_issues": "more than 1,000 issues: the others are handled the same way but not listed",
     # objects

@@ -24,6 +24,7 @@ from r1sgg.graph.mapping import Change, Level, Similarity, map_graph
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import FAILURES
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
+from r1sgg.judging.frames import FrameEvidence
 from r1sgg.judging.protocol import STRICT, Protocol
 from r1sgg.judging.triplets import Judged, TripletMatch, blocks, judge
 from r1sgg.metrics.frequency import TrainingStatistics
@@ -166,7 +167,7 @@ class Evaluator:
         self._outside = 0
         self._digests: list[bytes] = []
         self._models: set[str] = set()
-        self.ledger = Ledger()
+        self.ledger, self.evidence = Ledger(), FrameEvidence()
 
     def add(self, images: Iterable[Numbered]) -> None:
         """Judge images: positions in the ground truth, annotations and predictions (None if missing)."""
@@ -316,8 +317,10 @@ class Evaluator:
             return EMPTY, "missing"
         if prediction.error is not None:
             return EMPTY, "error"
-        parsed = prediction.read(repair=self.repair, image=(example.width, example.height))
-        self.ledger.add(parsed)
+        size = (example.width, example.height)
+        parsed = prediction.read(repair=self.repair, image=size)
+        self.ledger.add(parsed, example.image_id, prediction.left_out)
+        self.evidence.add(parsed, example.graph, size)
         if parsed.failure is not None:
             return EMPTY, parsed.failure
         if self.protocol.one_bad_item_fails:
@@ -332,6 +335,7 @@ class Evaluator:
             return graph
         mapped = map_graph(graph, self.vocabulary, self.mapping, self.similarity)
         self._changes.update(mapped.changes)
+        self.ledger.add_outside((change.kind, change.name) for change in mapped.changes if change.to is None)
         return mapped.graph
 
     def restrict(self, truth: SceneGraph) -> SceneGraph:

@@ -21,6 +21,7 @@ from r1sgg.data.base import Example, read_ground_truth
 from r1sgg.data.images import open_image
 from r1sgg.data.importers.registry import open_predictions
 from r1sgg.errors import ConfigError, ImageError
+from r1sgg.graph.dialects.registry import AUTO
 from r1sgg.graph.mapping import Change, map_graph
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
@@ -67,6 +68,7 @@ def build_report(
     limit: int | None = None,
     bootstrap: int = BOOTSTRAP,
     embed: bool | None = None,
+    dialect: str = AUTO,
 ) -> Built:
     """Evaluate predictions files and write the report.
 
@@ -80,6 +82,7 @@ def build_report(
         protocol: how predictions are counted.
         limit: how many images can be opened at most, bad ones first; None for all.
         bootstrap: resamples for the 95 % intervals; 0: none.
+        dialect: how completions are written, see `r1sgg.data.predictions.read_predictions`.
         embed: everything in the page (True) or in the folder (False); None lets the size decide.
 
     Raises:
@@ -102,7 +105,8 @@ def build_report(
         for name, file in runs:
             evaluator = Evaluator(vocabulary, protocol)
             watched.append(_Watched(evaluator, columns, images))
-            predictions = open_predictions(file)
+            predictions = open_predictions(file, dialect)
+            evaluator.ledger.dialect = predictions.choice
             for number, result in evaluator.results(join(read_ground_truth(truth), predictions, predictions.where)):
                 watched[-1].keep(number, result)
             notes += [f"{name}: {note}" for note in predictions.notes]
@@ -129,6 +133,11 @@ def build_report(
         differences=differences_table(run_names[1:], paired) if paired else (),
         base=run_names[0] if runs else "",
         failures=[(name, kinds) for name, r in zip(run_names, results, strict=True) if (kinds := failure_kinds(r))],
+        readings=[
+            (name, finding["said"])
+            for name, r in zip(run_names, results, strict=True)
+            for finding in r["ledger"]["findings"]
+        ],
         bootstrap=bootstrap,
         diagrams=diagrams(run_names, results),
         charts=charts(series),

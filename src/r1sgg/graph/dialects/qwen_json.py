@@ -22,6 +22,7 @@ from r1sgg.graph.tags import answer_of
 _BOXES = ("bbox_2d", "bbox", "box", "bounding_box")
 _LABELS = ("label", "class", "name", "category")
 _LISTS = ("relationships", "relations", "triplets", "edges")
+_FRESH = re.compile(r"```\w+|<\|im_start\|>assistant|^assistant\b", re.MULTILINE)
 _PLAIN = re.compile(r'"(?:label|name|category|class)"\s*:')
 
 
@@ -43,9 +44,16 @@ def read_detections(text: str, issues: list[Issue], boxes: Sequence[str]) -> Doc
         issues: gets what is wrong.
         boxes: the keys that a box may have.
     """
-    scan = json_values(answer_of(text, issues))
-    documents = [d for found in scan.values if (d := _document(found.value, boxes)) is not None]
-    if not documents or scan.failure in ("truncated", "invalid_json"):
+    body = answer_of(text, issues)
+    scan = json_values(body)
+    # what follows something broken is a piece of it, unless a new fence or turn begins between
+    begins = scan.broken if scan.broken < 0 else _fresh(body, scan.broken)
+    values = [found.value for found in scan.values if found.start >= begins >= 0 or scan.broken < 0]
+    rows = [value for value in values if _box(value, boxes) is not None]  # one object a line
+    documents = [d for value in values if not _is_row(value) and (d := _document(value, boxes)) is not None]
+    if rows and not documents:
+        documents = [d] if (d := _document(rows, boxes)) is not None else []
+    if not documents:
         failure = scan.failure or "wrong_schema"
         issues.append(Issue(failure, f'no list of objects with "{boxes[0]}": {POLICIES[failure].partition(";")[0]}'))
         return None
@@ -54,10 +62,20 @@ def read_detections(text: str, issues: list[Issue], boxes: Sequence[str]) -> Doc
     return documents[-1]
 
 
+def _fresh(body: str, start: int) -> int:
+    """Return where the last code fence or turn after `start` begins, -1 if there is none."""
+    opened = [m.start() for m in _FRESH.finditer(body, start)]
+    return opened[-1] if opened else -1
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, dict) and "objects" not in value
+
+
 def _document(value: Any, boxes: Sequence[str]) -> Document | None:
     rows, relations = value, None
     if isinstance(value, dict):
-        rows = value.get("objects", [value])
+        rows = value.get("objects")
         relations = next((value[key] for key in _LISTS if isinstance(value.get(key), list)), None)
     if not isinstance(rows, list) or not any(_box(row, boxes) is not None for row in rows):
         return None

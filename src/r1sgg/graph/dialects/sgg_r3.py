@@ -21,10 +21,12 @@ import re
 from typing import Any
 
 from r1sgg.graph.dialects.dialect import Dialect, Document
+from r1sgg.graph.dialects.tagged import parts
 from r1sgg.graph.jsontext import json_values
 from r1sgg.graph.policies import POLICIES, Issue
+from r1sgg.graph.tags import answer_of
 
-_TAGS = re.compile(r"<(OBJECT|RELATION)S?>")
+_TAGS = re.compile(r"<(?P<closing>/?)(?P<name>OBJECT|RELATION)S?>")
 _KEYS = {"OBJECT": ("objects",), "RELATION": ("relations", "relationships")}
 
 
@@ -34,30 +36,31 @@ def _looks(text: str) -> bool:
 
 def _read(text: str, issues: list[Issue]) -> Document | None:
     document: Document = {}
-    failure = "wrong_schema"
-    for tag, part in _parts(text).items():
+    for tag, part in _parts(answer_of(text, issues)).items():
         scan = json_values(part)
-        if scan.failure is not None:
-            failure = scan.failure
+        if scan.failure is not None:  # what follows something broken may be a part of it
+            issues.append(Issue(scan.failure, f"<{tag}>: {POLICIES[scan.failure].partition(';')[0]}"))
+            return None
         for found in scan.values:
             if (rows := _rows(found.value, _KEYS[tag])) is not None:
                 document["objects" if tag == "OBJECT" else "relationships"] = rows
     if "objects" not in document:
-        issues.append(Issue(failure, f"<OBJECT>: {POLICIES[failure].removeprefix('failure: ')}"))
+        issues.append(Issue("wrong_schema", "no list of objects in <OBJECT>"))
         return None
-    if "relationships" not in document and failure in ("truncated", "invalid_json"):
-        issues.append(Issue(failure, "<RELATION> is broken"))
+    if "relationships" not in document:
+        issues.append(Issue("truncated", "no list of relationships in a <RELATION> after the last <OBJECT>"))
         return None
     return document
 
 
 def _parts(text: str) -> dict[str, str]:
-    """Return the last <OBJECT> and <RELATION>, each up to its end tag or to the end of the text."""
-    parts: dict[str, str] = {}
-    for m in _TAGS.finditer(text):
-        end = text.find(f"</{m[1]}", m.end())
-        parts[m[1]] = text[m.end() : end if end >= 0 else len(text)]
-    return parts
+    """Return the last <OBJECT> and the <RELATION> after it, each up to the next tag or to the end of the text."""
+    found: dict[str, str] = {}
+    for part in parts(text, _TAGS):
+        if part.name == "OBJECT":
+            found.clear()  # what stood before is a prompt's example, or a draft
+        found[part.name] = part.content
+    return found
 
 
 def _rows(value: Any, keys: tuple[str, ...]) -> list[Any] | None:
