@@ -347,12 +347,12 @@ def test_thousandths_beyond_a_frame_of_pixels_are_brought_into_it(site: Site) ->
     assert answer.unit == (1000, 1000)
 
 
-def test_the_frame_itself_is_left_alone(site: Site) -> None:
-    for rows in ([MAN, DOG], [{"id": "man.1", "bbox": [0, 0, 1, 1]}]):
-        site.in_turn(objects(*rows), relationships())
-        answer = ask(site.engine(), CLOSED)
-        assert json.loads(answer.text)["objects"] == rows
-        assert (answer.unit, answer.replies, answer.left_out) == (None, (), {})
+@pytest.mark.parametrize("rows", [[MAN, DOG], [{"id": "man.1", "bbox": [0, 0, 1, 1]}]], ids=["usual", "one unit"])
+def test_the_frame_itself_is_left_alone(site: Site, rows: list[Any]) -> None:
+    site.in_turn(objects(*rows), relationships())
+    answer = ask(site.engine(), CLOSED)
+    assert json.loads(answer.text)["objects"] == rows
+    assert (answer.unit, answer.replies, answer.left_out) == (None, (), {})
 
 
 def test_ends_that_name_the_only_object_of_a_class(site: Site) -> None:

@@ -18,7 +18,7 @@ _ON_TERMINAL = ("failure_rate", "AP50", "R@50", "mR@50", "precision", "relations
 def report(
     out: Annotated[Path, typer.Option(help="HTML file to write; large data goes into a folder beside it.")],
     predictions: Annotated[
-        list[Path] | None, typer.Argument(help="Predictions files (JSON Lines), one row each.")
+        list[str] | None, typer.Argument(help="Predictions, one row each: JSON Lines, or another tool's (swift:FILE).")
     ] = None,
     ground_truth: Annotated[Path | None, typer.Option(help="Ground truth (JSON Lines) of the same images.")] = None,
     vocabulary: Annotated[str, typer.Option(help="Vocabulary: vg150, psg, open, or a JSON file.")] = "open",
@@ -39,7 +39,8 @@ def report(
         str, typer.Option(help="How completions are written: auto (decided from the whole file), or a name.")
     ] = "auto",
     json: Annotated[
-        Path | None, typer.Option(help="File for the results as JSON, by the name of the predictions file.")
+        Path | None,
+        typer.Option(help="File for the results as JSON, by the name of the predictions file; - is standard output."),
     ] = None,
 ) -> None:
     """Write a page with results, training curves, and a browser of errors: ground truth and prediction of every image.
@@ -52,20 +53,23 @@ def report(
     from rich.console import Console
     from rich.table import Table
 
+    from r1sgg.data.importers.registry import predictions_spec
     from r1sgg.errors import ConfigError
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import PROTOCOLS
+    from r1sgg.metrics.table import distinct_names
     from r1sgg.pages.report import build_report
     from r1sgg.pages.tables import COLUMNS
 
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}")
     files = predictions or []
+    names = distinct_names([predictions_spec(text).path for text in files])
     with locked(out):
         built = build_report(
             out,
             ground_truth,
-            list(zip(_names(files), files, strict=True)),
+            list(zip(names, files, strict=True)),
             runs or [],
             title=title,
             vocabulary=load_vocabulary(vocabulary),
@@ -91,9 +95,3 @@ def report(
         Console().print(shown)
     count = f"{len(files)} predictions file{'' if len(files) == 1 else 's'}"
     typer.echo(f"{out}: {count}, {built.images:,} images, {built.size / 1e6:.1f} MB")
-
-
-def _names(paths: list[Path]) -> list[str]:
-    """Return the file names without suffix; with their folders if the names alone are not unique."""
-    stems = [p.stem for p in paths]
-    return stems if len(set(stems)) == len(stems) else [str(p.with_suffix("")) for p in paths]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -14,13 +15,13 @@ from typer.core import TyperCommand
 
 from r1sgg import __version__
 from r1sgg.errors import InputError
-from r1sgg.files import protected, refuse_inputs
+from r1sgg.files import STANDARD_OUTPUT, protected, refuse_inputs, standard_output
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 OUTPUTS = frozenset(("out", "json", "fix", "log"))
 """Names of the options that name what a command writes."""
-SOURCES = frozenset(("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards"))
+SOURCES = frozenset(("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards", "predictions"))
 """Names of the options that are texts and may name files to read; every other path is an input too."""
 
 
@@ -34,7 +35,11 @@ class Command(TyperCommand):
             InputError: an output is an input, or another output.
         """
         outputs = [path for name in sorted(OUTPUTS & ctx.params.keys()) for path in _paths(ctx.params[name])]
-        with protected(inputs_of(ctx.params)):
+        with contextlib.ExitStack() as stack:
+            if ctx.params.get("json") == STANDARD_OUTPUT:  # nothing else is printed there then
+                stack.enter_context(standard_output())
+                outputs.remove(STANDARD_OUTPUT)
+            stack.enter_context(protected(inputs_of(ctx.params)))
             refuse_inputs(outputs)
             if len({os.path.realpath(path) for path in outputs}) < len(outputs):
                 raise InputError(str(outputs[-1]), expected="a file for each output", found="one name for two of them")
@@ -46,8 +51,9 @@ def inputs_of(values: dict[str, Any]) -> Iterator[Path]:
     for name, value in values.items():
         if name not in OUTPUTS and name != "config":  # a recipe may be the record of the run that it continues
             yield from _paths(value)
-        if name in SOURCES and isinstance(value, str):
-            yield from (Path(text).expanduser() for text in _named(name, value) if text)
+        texts = value if isinstance(value, list | tuple) else [value]
+        for text in (text for text in texts if name in SOURCES and isinstance(text, str)):
+            yield from (Path(found).expanduser() for found in _named(name, text) if found)
 
 
 def _paths(value: Any) -> list[Path]:
@@ -57,6 +63,7 @@ def _paths(value: Any) -> list[Path]:
 
 def _named(option: str, text: str) -> Iterator[str]:
     """What may be a path in a text like val.jsonl, vg150:DIR,images=DIR, "shards/{00..99}.tar" or FILE.py:NAME."""
+    from r1sgg.data.importers.registry import is_layout
     from r1sgg.data.spec import is_kind
 
     kind, _, rest = text.partition(":")
@@ -65,7 +72,7 @@ def _named(option: str, text: str) -> Iterator[str]:
         from r1sgg.bulk.archives import expand
 
         yield from expand(rest if packed else text)
-    elif packed or is_kind(kind):
+    elif packed or is_kind(kind) or (option == "predictions" and is_layout(kind)):
         options = (part.partition("=") for part in rest.split(","))
         yield from (value if equals else key for key, equals, value in options if not equals or key in _PATHS)
     elif option == "rewards":
@@ -74,7 +81,7 @@ def _named(option: str, text: str) -> Iterator[str]:
         yield text
 
 
-_PATHS = frozenset(("images", "panoptic", "splits"))  # options of data that name a file or folder
+_PATHS = frozenset(("images", "names", "panoptic", "splits"))  # options of data that name a file or folder
 _OURS = frozenset(("tiny", "tiny-sft", "tiny-base", "open", "vg150", "psg"))  # models and vocabularies
 
 

@@ -19,7 +19,7 @@ import orjson
 
 from r1sgg.data.base import Example, read_ground_truth
 from r1sgg.data.images import open_image
-from r1sgg.data.predictions import read_predictions
+from r1sgg.data.importers.registry import open_predictions
 from r1sgg.errors import ConfigError, ImageError
 from r1sgg.graph.dialects.registry import AUTO
 from r1sgg.graph.mapping import Change, map_graph
@@ -59,7 +59,7 @@ class Built:
 def build_report(
     out: Path,
     truth: Path | None = None,
-    runs: Sequence[tuple[str, Path]] = (),
+    runs: Sequence[tuple[str, str | Path]] = (),
     training: Sequence[Path] = (),
     *,
     title: str = "Scene graphs",
@@ -75,7 +75,7 @@ def build_report(
     Args:
         out: the HTML file; what is large goes into a folder beside it, named after it.
         truth: ground-truth file; the images that it names are shown, or a note that one is missing.
-        runs: names and predictions files of the same images, in the order of the table.
+        runs: names and predictions (see `open_predictions`) of the same images, in the order of the table.
         training: run folders with a `metrics.jsonl`, and `completions.jsonl` where there is one.
         title: its heading.
         vocabulary: names that count.
@@ -101,15 +101,17 @@ def build_report(
     if runs:
         if truth is None:
             raise ConfigError("report: expected the ground truth of the predictions, found none; use --ground-truth")
-        for _, file in runs:
+        notes: list[str] = []
+        for name, file in runs:
             evaluator = Evaluator(vocabulary, protocol)
             watched.append(_Watched(evaluator, columns, images))
-            predictions = read_predictions(file, dialect)
+            predictions = open_predictions(file, dialect)
             evaluator.ledger.dialect = predictions.choice
-            for number, result in evaluator.results(join(read_ground_truth(truth), predictions, str(file))):
+            for number, result in evaluator.results(join(read_ground_truth(truth), predictions, predictions.where)):
                 watched[-1].keep(number, result)
+            notes += [f"{name}: {note}" for note in predictions.notes]
             evaluations.append(finish(evaluator))
-        facts = [f"ground truth {truth.name}", f"vocabulary {vocabulary.name}", f"{protocol.name} protocol"]
+        facts = [f"ground truth {truth.name}", f"vocabulary {vocabulary.name}", f"{protocol.name} protocol", *notes]
     results = [record(found, bootstrap=bootstrap) for found in evaluations]
     facts += [f"data {found['data_hash']}" for found in results[:1] if found.get("data_hash")]
     table = results_table(run_names, results)
@@ -170,7 +172,7 @@ class _Watched:
         self._shown.setdefault(number, (result.example, judgement.truth))
         self.rows[number] = self._columns.row_of(judgement)
         # As JSON, which is smaller than the objects: this is kept for every image until all runs have been read.
-        self.details[number] = orjson.Fragment(orjson.dumps(run_detail(judgement, prediction, changes)))
+        self.details[number] = orjson.Fragment(orjson.dumps(run_detail(judgement, prediction, changes, size)))
 
 
 def _write_details(
