@@ -34,13 +34,13 @@ TABLE = {
     "data view": Writes(("--out",), ("--data", "--data psg:")),
     "doctor": Writes(("--json",), ("--config", "--model", "--image", "--prompt", "--vocabulary")),
     "draw": Writes(("--out",), ("", "--ground-truth"), folders=("--out",)),
-    "evaluate": Writes(("--json",), ("", "--ground-truth", "--train", "--vocabulary")),
+    "evaluate": Writes(("--json", "--out"), ("", " swift:", "--ground-truth", "--train", "--vocabulary")),
     "export": Writes(("--out",), ("", "--ground-truth"), "--format csv"),
     "generate": Writes(("--out",), ("--images", "--images webdataset:", "--vocabulary", "--prompt"), "--overwrite"),
     "predict": Writes(("--out",), ("--model", "--vocabulary", "--prompt"), "photo.jpg", folders=("--out",)),
     "probe": Writes(("--out",), ("--model", "--ground-truth", "--train"), "--overwrite", folders=("--out",)),
     "publish": Writes(("--out",), ("", "--results"), folders=("--out",)),
-    "report": Writes(("--out", "--json"), ("", "--ground-truth", "--runs", "--vocabulary")),
+    "report": Writes(("--out", "--json"), ("", " r1sgg:", "--ground-truth", "--runs", "--vocabulary")),
     "score": Writes(("--out",), ("", "--rewards")),
     "tiny": Writes(("--out",), (), folders=("--out",)),
 }
@@ -72,7 +72,21 @@ PATHS = {
 """Options and arguments that are paths to read."""
 PLAIN = {
     *("answer_format", "answering", "annotation", "api_key", "allow_host", "boxes", "claims", "device", "distractors"),
-    *("dtype", "engine", "format", "host", "id", "ignore", "launch", "mapping", "name", "preset", "protocol", "push"),
+    *(
+        "dialect",
+        "dtype",
+        "engine",
+        "format",
+        "host",
+        "id",
+        "ignore",
+        "launch",
+        "mapping",
+        "name",
+        "preset",
+        "protocol",
+    ),
+    *("push",),
     *("ray", "repair", "scores", "settings", "similarity", "split", "task", "title"),
 }
 """Options that are texts and name no file."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from r1sgg.cli.root import app
-from r1sgg.files import STANDARD_OUTPUT, write_json
+from r1sgg.files import STANDARD_OUTPUT, write_file, write_json
 
 if TYPE_CHECKING:
     from r1sgg.data.base import Example
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 @app.command()
 def evaluate(
     predictions: Annotated[
-        list[Path],
-        typer.Argument(metavar="PREDICTIONS.jsonl...", help="Predictions for the same images; one column per file."),
+        list[str],
+        typer.Argument(
+            metavar="PREDICTIONS...",
+            help="Predictions for the same images, one row per file: JSON Lines, or another tool's (swift:FILE, ...).",
+        ),
     ],
     ground_truth: Annotated[
         str, typer.Option(metavar="DATA", help="Ground truth: JSON Lines, or any data set (vg150:DIR,split=test, ...).")
@@ -36,6 +39,15 @@ def evaluate(
         ),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="File for all figures as JSON; - is standard output.")] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.md|.tex|.csv", help="File for the paper's table, one row per model; may be repeated."
+        ),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Print every figure, and write them to the files of --out.")
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also show the other protocol, and this one with claims switched.")
     ] = False,
@@ -54,6 +66,12 @@ def evaluate(
     repair: Annotated[
         bool, typer.Option("--repair", help="Keep the complete items of broken or truncated completions.")
     ] = (False),
+    dialect: Annotated[
+        str,
+        typer.Option(
+            help="How completions are written: auto (decided from the whole file), or a name (docs/answers.md)."
+        ),
+    ] = "auto",
     task: Annotated[
         str, typer.Option(help="sgdet; sgcls (boxes were given); predcls (boxes and classes were given).")
     ] = "sgdet",
@@ -67,7 +85,7 @@ def evaluate(
     """
     from r1sgg.cli.evaluate_table import show
     from r1sgg.data.base import read_ground_truth
-    from r1sgg.data.predictions import read_predictions
+    from r1sgg.data.importers.registry import open_predictions, predictions_spec
     from r1sgg.data.provenance import at_source, remarks, trained_on_of
     from r1sgg.errors import ConfigError
     from r1sgg.graph.mapping import LEVELS
@@ -77,6 +95,7 @@ def evaluate(
     from r1sgg.metrics.frequency import collect
     from r1sgg.metrics.intervals import compare as compare_figures
     from r1sgg.metrics.report import record, run, run_baseline
+    from r1sgg.metrics.table import EVERY, FORMATS, PAPER, distinct_names
     from r1sgg.metrics.tasks import TASKS
 
     for option, value, known in (
@@ -87,6 +106,9 @@ def evaluate(
     ):
         if value not in known:
             raise ConfigError(f"{option}: expected one of {', '.join(filter(None, known))}, found {value!r}")
+    for path in out or ():
+        if path.suffix.lower() not in FORMATS:
+            raise ConfigError(f"--out: expected a file that ends in {', '.join(FORMATS)}, found {str(path)!r}")
     chosen = PROTOCOLS[protocol] if claims is None else replace(PROTOCOLS[protocol], claims=cast("Claims", claims))
     settings: dict[str, Any] = {"mapping": mapping, "repair": repair, "task": task}
     if mapping == "full":
@@ -103,15 +125,19 @@ def evaluate(
     first = None
     columns: list[tuple[str, dict[str, Any]]] = []
     result: dict[str, Any] = {}
-    for path in predictions:
-        done = run(truth, read_predictions(path), evaluator(chosen), str(path))
+    paths = [predictions_spec(text).path for text in predictions]
+    for source, path, name in zip(predictions, paths, distinct_names(paths), strict=True):
+        opened = open_predictions(source, dialect)
+        done = run(truth, opened, evaluator(chosen), opened.where)
         row = record(done, bootstrap=bootstrap, seed=seed)
         stages, described = trained_on_of(path), at_source(truth.described(row))
-        row |= {"trained_on": stages, "remarks": remarks(stages, described, names.name)}
+        said = [finding["said"] for finding in row["ledger"]["findings"]]
+        row |= {"trained_on": stages, "remarks": [*said, *remarks(stages, described, names.name)]}
+        row["source"] = {"layout": opened.layout, "notes": [*opened.notes]}
         row["ground_truth"] = {"name": described["name"], "split": described["split"]}
-        for remark in row["remarks"]:
+        for remark in (*opened.notes, *row["remarks"]):
             typer.echo(f"{path}: {remark}", err=True)
-        columns.append((path.stem, row))
+        columns.append((name, row))
         if first is None:
             first, result = done, {**row, "file": path.name}
         else:
@@ -121,14 +147,18 @@ def evaluate(
             switched = replace(chosen, claims="completions" if chosen.claims == "none" else "none")
             other = next(p for name, p in PROTOCOLS.items() if name != protocol)
             for label, conventions in ((f"claims {switched.claims}", switched), (other.name, other)):
-                again = run(truth, read_predictions(path), evaluator(conventions), str(path))
-                columns.append((f"{path.stem} ({label})", record(again)))
+                again = run(truth, opened, evaluator(conventions), opened.where)
+                columns.append((f"{name} ({label})", record(again)))
                 result.setdefault("compare", []).append({"file": path.name, **columns[-1][1]})
     if statistics is not None:
         baseline = run_baseline(truth, statistics, evaluator(chosen, task="sgdet"))
         columns.append(("frequency baseline", record(baseline)))
         result["frequency_baseline"] = columns[-1][1]
-    show(columns, result.get("against", ()))
+    show(columns, result.get("against", ()), every=every)
+    names_shown, results = [name for name, _ in columns], [row for _, row in columns]
+    for path in out or ():
+        write_file(path, FORMATS[path.suffix.lower()](names_shown, results, EVERY if every else PAPER))
+        typer.echo(f"wrote {path}")
     if json is not None:
         write_json(json, result)
         if json != STANDARD_OUTPUT:

@@ -18,7 +18,7 @@ _ON_TERMINAL = ("failure_rate", "AP50", "R@50", "mR@50", "precision", "relations
 def report(
     out: Annotated[Path, typer.Option(help="HTML file to write; large data goes into a folder beside it.")],
     predictions: Annotated[
-        list[Path] | None, typer.Argument(help="Predictions files (JSON Lines), one row each.")
+        list[str] | None, typer.Argument(help="Predictions, one row each: JSON Lines, or another tool's (swift:FILE).")
     ] = None,
     ground_truth: Annotated[Path | None, typer.Option(help="Ground truth (JSON Lines) of the same images.")] = None,
     vocabulary: Annotated[str, typer.Option(help="Vocabulary: vg150, psg, open, or a JSON file.")] = "open",
@@ -35,6 +35,9 @@ def report(
     embed: Annotated[
         bool | None, typer.Option(help="Embed images in the page, or put them into the folder; default: by size.")
     ] = None,
+    dialect: Annotated[
+        str, typer.Option(help="How completions are written: auto (decided from the whole file), or a name.")
+    ] = "auto",
     json: Annotated[
         Path | None,
         typer.Option(help="File for the results as JSON, by the name of the predictions file; - is standard output."),
@@ -50,9 +53,11 @@ def report(
     from rich.console import Console
     from rich.table import Table
 
+    from r1sgg.data.importers.registry import predictions_spec
     from r1sgg.errors import ConfigError, InputError
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import PROTOCOLS
+    from r1sgg.metrics.table import distinct_names
     from r1sgg.pages.report import build_report
     from r1sgg.pages.shards import data_folder
     from r1sgg.pages.tables import COLUMNS
@@ -64,11 +69,12 @@ def report(
         raise InputError(
             str(json), expected="a folder of its own", found="that of the page's data", hint="choose another"
         )
+    names = distinct_names([predictions_spec(text).path for text in files])
     with locked(out):
         built = build_report(
             out,
             ground_truth,
-            list(zip(_names(files), files, strict=True)),
+            list(zip(names, files, strict=True)),
             runs or [],
             title=title,
             vocabulary=load_vocabulary(vocabulary),
@@ -76,7 +82,11 @@ def report(
             limit=limit,
             bootstrap=bootstrap,
             embed=embed,
+            dialect=dialect,
         )
+    for name, results in built.results.items():
+        for finding in results["ledger"]["findings"]:
+            typer.echo(f"{name}: {finding['said']}", err=True)
     if json:
         write_json(json, built.results)
     if built.table:
@@ -90,19 +100,3 @@ def report(
         Console().print(shown)
     count = f"{len(files)} predictions file{'' if len(files) == 1 else 's'}"
     typer.echo(f"{out}: {count}, {built.images:,} images, {built.size / 1e6:.1f} MB")
-
-
-def _names(paths: list[Path]) -> list[str]:
-    """Return the file names without suffix; if these alone are not unique with their folders, or whole.
-
-    Raises:
-        ConfigError: a file is named twice.
-    """
-    from r1sgg.errors import ConfigError
-
-    names: list[str] = []
-    for names in ([p.stem for p in paths], [str(p.with_suffix("")) for p in paths], [str(p) for p in paths]):
-        if len(set(names)) == len(names):
-            return names
-    twice = next(name for name in names if names.count(name) > 1)
-    raise ConfigError(f"report: expected different predictions files, found {twice} again")

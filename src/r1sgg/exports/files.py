@@ -95,7 +95,7 @@ def _graphs(path: Path, truth: Path | None) -> Iterator[FoundGraph]:
         yield _predicted(path)
         return
     _, first = next(read_jsonl(path))
-    if "frame" not in first and "error" not in first:
+    if "width" in first:
         for example in read_ground_truth(path):
             yield FoundGraph(_record(example))
     elif truth is None:
@@ -114,7 +114,7 @@ def _record(example: Example) -> GraphRecord:
 
 def _found(prediction: Prediction, known: GraphRecord, truth: Example | None = None) -> FoundGraph:
     """A prediction, with what is known of its image."""
-    parsed = prediction.read()
+    parsed = prediction.read(image=known.size)
     failure = "error" if prediction.error is not None else parsed.failure
     return FoundGraph(replace(known, graph=parsed.graph), truth, failure)
 

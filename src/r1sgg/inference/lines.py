@@ -34,6 +34,11 @@ def prediction_line(reading: Reading, model: str, *, logprobs: bool = False) -> 
     if reading.parsed.graph.object_scores is not None:
         fractions = min(reading.frame) < 100  # of 1, as LLaVA's: 1/100 of them would be a coarse grid
         line |= graph_to_rows(reading.parsed.graph, reading.frame, digits=6 if fractions else 2)
+    if completion.replies:
+        line["replies"] = [spoken(reply) for reply in completion.replies]
+        line["left_out"] = dict(completion.left_out)
+    if completion.unit is not None:
+        line["written_in"] = list(completion.unit)
     if reading.samples:
         line["completions"] = [spoken(sample.text) for sample in reading.samples]
     return line

@@ -19,10 +19,12 @@ import numpy.typing as npt
 
 from r1sgg.data.base import Example, example_digest, hash_of_digests
 from r1sgg.data.predictions import Prediction
+from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.mapping import Change, Level, Similarity, map_graph
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import FAILURES
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
+from r1sgg.judging.frames import FrameEvidence
 from r1sgg.judging.protocol import STRICT, Protocol
 from r1sgg.judging.triplets import Judged, TripletMatch, blocks, judge
 from r1sgg.metrics.frequency import TrainingStatistics
@@ -165,6 +167,7 @@ class Evaluator:
         self._outside = 0
         self._digests: list[bytes] = []
         self._models: set[str] = set()
+        self.ledger, self.evidence = Ledger(), FrameEvidence()
 
     def add(self, images: Iterable[Numbered]) -> None:
         """Judge images: positions in the ground truth, annotations and predictions (None if missing)."""
@@ -191,7 +194,7 @@ class Evaluator:
                 pass
 
     def _read(self, number: int, example: Example, prediction: Prediction | None) -> _Image:
-        graph, failure = self._parse(prediction)
+        graph, failure = self._parse(prediction, example)
         truth = self.restrict(example.graph)
         if failure is None and self.task != "sgdet":
             graph = apply_task(graph, truth, self.task)
@@ -309,12 +312,16 @@ class Evaluator:
                 return int(boxes[0])
         return None
 
-    def _parse(self, prediction: Prediction | None) -> tuple[SceneGraph, str | None]:
+    def _parse(self, prediction: Prediction | None, example: Example) -> tuple[SceneGraph, str | None]:
         if prediction is None:
             return EMPTY, "missing"
         if prediction.error is not None:
             return EMPTY, "error"
-        parsed = prediction.read(repair=self.repair)
+        size = (example.width, example.height)
+        parsed = prediction.read(repair=self.repair, image=size)
+        self.ledger.add(parsed, example.image_id, prediction.left_out)
+        self.ledger.add_truth(example.graph, size)
+        self.evidence.add(parsed, example.graph, size)
         if parsed.failure is not None:
             return EMPTY, parsed.failure
         if self.protocol.one_bad_item_fails:
@@ -329,6 +336,7 @@ class Evaluator:
             return graph
         mapped = map_graph(graph, self.vocabulary, self.mapping, self.similarity)
         self._changes.update(mapped.changes)
+        self.ledger.add_outside((change.kind, change.name) for change in mapped.changes if change.to is None)
         return mapped.graph
 
     def restrict(self, truth: SceneGraph) -> SceneGraph:

@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from r1sgg import __version__
 from r1sgg.data.base import Example
 from r1sgg.data.dataset import hash_of_ids
 from r1sgg.data.predictions import Prediction
 from r1sgg.errors import ConfigError
 from r1sgg.graph.mapping import Level, Similarity
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
+from r1sgg.judging.diagnosis import diagnosis
 from r1sgg.judging.protocol import CUTOFFS, PROTOCOLS, STRICT, Protocol
 from r1sgg.metrics.calibration import summary
 from r1sgg.metrics.columns import Columns, Evaluator
@@ -47,6 +49,7 @@ def run(
     Raises:
         InputError: a prediction for an image that is not in the ground truth.
     """
+    evaluator.ledger.dialect = getattr(predictions, "choice", None)
     evaluator.add(join(examples, predictions, where))
     return finish(evaluator)
 
@@ -134,6 +137,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
     changes = sorted(columns.changes.items(), key=lambda item: (-item[1], item[0].kind, item[0].name))
     mean_names = [n for n in RECALLS if "mR@" in n]
     return {
+        "version": __version__,
         "images": figures.count,
         "protocol": evaluator.protocol.name,
         "failures": columns.failures,
@@ -148,6 +152,8 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         "per_predicate": figures.per_predicate(),
         "calibration": calibration(columns),
         "intervals": intervals(figures, bootstrap, seed) if bootstrap else None,
+        "resamples": bootstrap,
+        "seed": seed,
         "counts": {
             "images_with_relations": int((columns.counts()["true_relations"] > 0).sum()),
             "images_skipped": totals["skipped"],
@@ -172,6 +178,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         "image_hash": hash_of_ids(columns.image_ids),
         "model": ", ".join(columns.models) or None,
         "switches": asdict(evaluator.protocol),
+        "ledger": diagnosis(evaluator.ledger, evaluator.evidence, evaluator.vocabulary),
     }
 
 
