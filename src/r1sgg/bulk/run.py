@@ -45,7 +45,8 @@ class Job:
         sampling: how tokens are chosen.
         guide: see `r1sgg.inference.reader.Reader.read_batch`, also for `samples` and `scores`.
         samples: completions per image, merged.
-        scores: add `objects` and `relationships` with scores; a guide or several samples imply it.
+        scores: add `objects` and `relationships` with scores; a guide, several samples or a threshold imply it.
+        threshold: leave out rows with lower scores; the completion stays whole.
         logprobs: add {"sum", "mean"} of the tokens' log-probabilities.
         batch_size: images per batch.
         window: batches that are sorted by image size together and written together.
@@ -58,6 +59,7 @@ class Job:
     logprobs: bool = False
     batch_size: int = 8
     window: int = WINDOW
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -178,6 +180,8 @@ def settings_of(
         "batch_size": job.batch_size,
         "logprobs": job.logprobs,
         "engine": engine,
+        **({} if job.threshold is None else {"threshold": job.threshold}),
+        **({} if checkpoint.calibration is None else {"calibration": dict(checkpoint.calibration.fitted)}),
     }
 
 
@@ -263,8 +267,10 @@ def _generate(batch: Batch, reader: Reader, job: Job) -> float:
         keys=[row["image_id"] for row in pending],
         guide=job.guide,
         samples=job.samples,
-        scores=job.scores,
+        scores=job.scores or job.threshold is not None,
     )
     for row, reading in zip(pending, readings, strict=True):
+        if job.threshold is not None and reading.completion.error is None:
+            reading = reading.above(job.threshold)
         row |= prediction_line(reading, reader.checkpoint.name, logprobs=job.logprobs)
     return sum(reading.completion.seconds for reading in readings)

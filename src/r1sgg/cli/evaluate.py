@@ -54,6 +54,10 @@ def evaluate(
     repair: Annotated[
         bool, typer.Option("--repair", help="Keep the complete items of broken or truncated completions.")
     ] = (False),
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Leave out predicted objects and relationships with lower scores."),
+    ] = None,
     task: Annotated[
         str, typer.Option(help="sgdet; sgcls (boxes were given); predcls (boxes and classes were given).")
     ] = "sgdet",
@@ -88,7 +92,7 @@ def evaluate(
         if value not in known:
             raise ConfigError(f"{option}: expected one of {', '.join(filter(None, known))}, found {value!r}")
     chosen = PROTOCOLS[protocol] if claims is None else replace(PROTOCOLS[protocol], claims=cast("Claims", claims))
-    settings: dict[str, Any] = {"mapping": mapping, "repair": repair, "task": task}
+    settings: dict[str, Any] = {"mapping": mapping, "repair": repair, "task": task, "threshold": threshold}
     if mapping == "full":
         from r1sgg.judging.labels import load_similarity
 

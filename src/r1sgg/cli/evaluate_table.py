@@ -61,10 +61,16 @@ def show(columns: Sequence[tuple[str, Mapping[str, Any]]], against: Iterable[Map
 def _calibration(found: Mapping[str, Any]) -> str:
     return "; ".join(
         f"{kind} ECE {100 * of['ECE']:.2f} %, Brier {of['brier']:.3f}, mean score {of['mean_score']:.2f}, "
-        f"accuracy {of['accuracy']:.2f} of {of['count']}"
+        f"accuracy {of['accuracy']:.2f} of {of['count']}{_best(of['thresholds'])}"
         for kind, of in found.items()
         if of
     )
+
+
+def _best(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say at which threshold F1 is best."""
+    best = max(rows, key=lambda row: row["f1"] or 0.0)
+    return f", best F1 {100 * best['f1']:.1f} % from {best['threshold']:.2f} on" if best["f1"] else ""
 
 
 def _show_differences(console: Console, other: Mapping[str, Any], base: str) -> None:

@@ -41,6 +41,7 @@ def generate(
     cut_loops: loading.CutLoops = False,
     samples: loading.Samples = 1,
     scores: loading.Scores = False,
+    threshold: loading.Threshold = None,
     max_pixels: loading.MaxPixels = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images.")] = None,
     logprobs: Annotated[
@@ -62,7 +63,7 @@ def generate(
 
     The lines are in the order of the images. The same command resumes a killed run and gives the same file as an
     uninterrupted run. An image that cannot be opened gets a line with `error`; the exit code is then 1. With --guide,
-    --samples or --scores the lines also have objects and relationships with scores.
+    --samples, --scores or --threshold the lines also have objects and relationships with scores.
 
     Example: `r1sgg generate --images val/gt.jsonl --model runs/sft --out runs/sft/val.jsonl --batch-size 32`
     """
@@ -84,6 +85,7 @@ def generate(
         guide=guide,
         samples=samples,
         scores=scores,
+        threshold=threshold,
         logprobs=logprobs,
         batch_size=batch_size or habits.batch_size,
         window=habits.window,
@@ -99,6 +101,7 @@ def generate(
             summary = run_on_ray(inputs, out, opening, job, cluster, **files, progress=progress)
     else:
         reader = loading.open_quietly(opening)
+        loading.remark_calibration(reader, guide=guide, temperature=temperature, samples=samples)
         with contextlib.closing(reader), loading.progress_bar("generate") as progress:
             summary = run(inputs, out, reader, job, **files, progress=progress)
         if (used := loading.describe_usage(reader)) is not None:

@@ -50,6 +50,10 @@ CutLoops = Annotated[
 Guide = Annotated[bool, typer.Option("--guide", help="Constrain decoding to valid graphs; adds scores.")]
 Samples = Annotated[int, typer.Option(min=1, help="Completions per image, merged into one graph with scores.")]
 Scores = Annotated[bool, typer.Option("--scores", help="Add a confidence to each object and relationship.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.0, help="Leave out objects and relationships with lower scores; implies --scores."),
+]
 MaxPixels = Annotated[int | None, typer.Option(min=1024, help="Resize larger images to at most this many pixels.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")]
 Dtype = Annotated[
@@ -111,6 +115,14 @@ def open_quietly(opening: Opening) -> Reader:
 
         logging.disable_progress_bar()
     return opening.open()
+
+
+def remark_calibration(reader: Reader, *, guide: bool, temperature: float, samples: int) -> None:
+    """Say on standard error if the checkpoint's calibration was fitted on answers of another kind."""
+    calibration = reader.checkpoint.calibration
+    remark = calibration and calibration.remark(guide=guide, temperature=temperature, samples=samples)
+    if remark:
+        typer.echo(f"{reader.checkpoint.name}: {remark}", err=True)
 
 
 def describe_usage(reader: Reader) -> str | None:

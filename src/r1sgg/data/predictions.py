@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from r1sgg.data.jsonl import add_image_id, frame_of, image_id_of, read_jsonl
 from r1sgg.errors import InputError, short
 from r1sgg.graph.records import check_keys
@@ -21,7 +23,7 @@ from r1sgg.graph.text import Frame, Parsed, parse, parse_document
 PREDICTION_KEYS = frozenset(
     (
         *("image_id", "frame", "completion", "completions", "objects", "relationships", "error", "model", "meta"),
-        *("logprobs", "finish_reason", "seconds", "tokens", "passes"),
+        *("logprobs", "finish_reason", "seconds", "tokens", "passes", "scores"),
     )
 )
 
@@ -36,6 +38,9 @@ class Prediction:
     document: Mapping[str, Any] | None = None
     error: str | None = None
     model: str | None = None
+    whole: bool = False
+    """Whether the score of a relationship is that of its triplet (`"scores": "triplet"`); else it is multiplied by those
+    of its two objects when it is read, as detectors' are."""
 
     def read(self, *, repair: bool = False) -> Parsed:
         """Return the graph and its issues.
@@ -51,6 +56,9 @@ class Prediction:
             object_scores=_scores(self.document["objects"], rows.object_rows),
             relationship_scores=_scores(self.document.get("relationships"), rows.relationship_rows),
         )
+        if not self.whole and graph.pairs and graph.relationship_scores is not None and graph.object_scores is not None:
+            ends = graph.object_scores[np.array(graph.pairs)].prod(1)
+            graph = replace(graph, relationship_scores=graph.relationship_scores * ends)
         issues = rows.issues
         if self.completion is not None:
             text = parse(self.completion, self.frame, repair=repair)
@@ -107,9 +115,13 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
         if rows is not None and not isinstance(rows, list):
             raise InputError(f"{where}: {key}", expected="a list", found=short(rows))
         _check_scores(rows or (), f"{where}: {key}")
+    scores = row.get("scores")
+    if scores not in (None, "triplet", "relationship"):
+        expected = '"triplet" or "relationship": what the score of a relationship is about'
+        raise InputError(f"{where}: scores", expected=expected, found=short(scores))
     if objects is not None:
         document = {"objects": objects, "relationships": relationships or []}
-        return Prediction(image_id, frame, completion, document, model=model)
+        return Prediction(image_id, frame, completion, document, model=model, whole=scores == "triplet")
     if not isinstance(completion, str):
         raise InputError(f"{where}: completion", expected='a string (or "objects")', found=short(completion))
     return Prediction(image_id, frame, completion, model=model)

@@ -50,13 +50,20 @@ def trained_on_of(predictions: Path) -> list[Stage]:
     Raises:
         InputError: the file beside it is broken.
     """
+    stages = settings_beside(predictions).get("trained_on")
+    return _stages(stages or [], f"{predictions}.run.json: trained_on")
+
+
+def settings_beside(predictions: Path) -> dict[str, Any]:
+    """Return the settings of the run that wrote a predictions file; empty if they are not recorded beside it.
+
+    Raises:
+        InputError: the file beside it is broken.
+    """
     path = predictions.with_name(predictions.name + ".run.json")
-    if not path.is_file():
-        return []
-    record = read_json(path)
+    record = read_json(path) if path.is_file() else None
     settings = record.get("settings") if isinstance(record, dict) else None
-    stages = settings.get("trained_on") if isinstance(settings, dict) else None
-    return _stages(stages or [], f"{path}: trained_on")
+    return settings if isinstance(settings, dict) else {}
 
 
 def write_description(folder: Path, described: Mapping[str, Any]) -> None:

@@ -31,9 +31,11 @@ def prediction_line(reading: Reading, model: str, *, logprobs: bool = False) -> 
         line["passes"] = completion.passes
     if logprobs and completion.logprobs is not None:
         line["logprobs"] = {key: round(value, 6) for key, value in dataclasses.asdict(completion.logprobs).items()}
-    if reading.parsed.graph.object_scores is not None:
+    if (graph := reading.parsed.graph).object_scores is not None:
         fractions = min(reading.frame) < 100  # of 1, as LLaVA's: 1/100 of them would be a coarse grid
-        line |= graph_to_rows(reading.parsed.graph, reading.frame, digits=6 if fractions else 2)
+        kept = graph.above(reading.threshold) if reading.threshold else graph
+        line |= graph_to_rows(kept, reading.frame, digits=6 if fractions else 2)
+        line["scores"] = "triplet"  # what a relationship's score is about (`r1sgg.data.base`)
     if reading.samples:
         line["completions"] = [spoken(sample.text) for sample in reading.samples]
     return line

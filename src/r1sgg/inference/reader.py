@@ -234,6 +234,8 @@ class Reader:
         parsed = [_parsed(answer, frame) for answer in given]
         if len(answers) == 1 or not given:
             first = parsed[0] if parsed else Parsed(EMPTY)
+            if self.checkpoint.calibration is not None:
+                first = first.with_graph(self.checkpoint.calibration.apply(first.graph))
             return Reading(picture, frame, answers[0], first)
         graph = merge([p.graph for p in parsed])
         settings = self.checkpoint.settings

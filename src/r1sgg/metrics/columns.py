@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from r1sgg.data.base import Example, example_digest, hash_of_digests
 from r1sgg.data.predictions import Prediction
+from r1sgg.errors import InputError
 from r1sgg.graph.mapping import Change, Level, Similarity, map_graph
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import FAILURES
@@ -32,12 +33,24 @@ from r1sgg.metrics.tasks import Task, apply_task
 
 Ints = npt.NDArray[np.int64]
 
-FAILURE_KINDS = (*FAILURES, "nothing_tied", "nothing_in_vocabulary", "missing", "error")
-"""Why an image has no usable prediction: the failures of `parse`, no object linked to a true one (SGCLS, PREDCLS), no
-class in the vocabulary, no line in the file, a line with an error of the model."""
+FAILURE_KINDS = (*FAILURES, "below_threshold", "nothing_tied", "nothing_in_vocabulary", "missing", "error")
+"""Why an image has no usable prediction: the failures of `parse`, no score at the threshold, no object linked to a true
+one (SGCLS, PREDCLS), no class in the vocabulary, no line in the file, a line with an error of the model."""
 
 _MALFORMED = ("bad_object", "bad_id", "bad_box", "bad_relationship")
-_EMPTY = ("empty", "nothing_tied", "nothing_in_vocabulary")
+_EMPTY = ("empty", "below_threshold", "nothing_tied", "nothing_in_vocabulary")
+
+
+def _above(graph: SceneGraph, threshold: float, image_id: str) -> SceneGraph:
+    """Return what is scored at the threshold or higher.
+
+    Raises:
+        InputError: the graph has no scores.
+    """
+    if len(graph) and graph.triplet_scores is None:
+        hint = "generate with --scores, --guide or --samples, or leave --threshold away"
+        raise InputError(f"image_id {image_id!r}", expected="scores to compare", found="none", hint=hint)
+    return graph.above(threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +150,7 @@ class Evaluator:
         repair: bool = False,
         task: Task = "sgdet",
         statistics: TrainingStatistics | None = None,
+        threshold: float | None = None,
     ) -> None:
         """Create an evaluator without images.
 
@@ -148,9 +162,11 @@ class Evaluator:
             repair: keep the complete items of broken or truncated completions.
             task: what the model was given (see `r1sgg.metrics.tasks`).
             statistics: of the training set, for zero-shot recall.
+            threshold: leave out objects and relationships with lower scores.
         """
         self.vocabulary, self.protocol, self.task = vocabulary, protocol, task
         self.mapping, self.similarity, self.repair, self.statistics = mapping, similarity, repair, statistics
+        self.threshold = threshold
         self._count_names = image_columns()
         self._names: list[str] = []
         self._numbers = array("q")
@@ -193,6 +209,9 @@ class Evaluator:
     def _read(self, number: int, example: Example, prediction: Prediction | None) -> _Image:
         graph, failure = self._parse(prediction)
         truth = self.restrict(example.graph)
+        if failure is None and self.threshold is not None:
+            graph = _above(graph, self.threshold, example.image_id)
+            failure = None if len(graph) else "below_threshold"
         if failure is None and self.task != "sgdet":
             graph = apply_task(graph, truth, self.task)
             failure = None if len(graph) else "nothing_tied"

@@ -164,6 +164,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         },
         "task": evaluator.task,
         "repair": evaluator.repair,
+        "threshold": evaluator.threshold,
         "vocabulary": evaluator.vocabulary.name,
         "mapping": evaluator.mapping,
         "mappings": [{**change._asdict(), "images": n} for change, n in changes],

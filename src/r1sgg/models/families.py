@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from r1sgg.errors import ModelError, require
 from r1sgg.graph.text import Frame
+from r1sgg.data.calibration import Calibration, read_calibration
 from r1sgg.models.damage import Naming, check_files, check_image_processor, check_parts, check_template, load_weights
 from r1sgg.models.family import FAMILIES, ModelFamily
 from r1sgg.models.finding import adapter_base, config_of, first_line, is_local, resolve
@@ -59,6 +60,8 @@ class Checkpoint:
     settings: AnswerSettings
     base: str | None = field(default=None, kw_only=True)
     """The base model of an adapter; None for a whole model."""
+    calibration: Calibration | None = field(default=None, kw_only=True)
+    """What its single answers' scores are mapped by; None leaves them as they are."""
 
     def frame(self, image_size: tuple[int, int]) -> Frame:
         """Return the frame of an image's scene graph, see `ModelFamily.frame`."""
@@ -172,7 +175,11 @@ def load_checkpoint(path_or_id: str | Path, *, max_pixels: int | None = None) ->
     path = resolve(path_or_id)
     processor = load_processor(path, max_pixels=max_pixels)
     settings = _settings(path)
-    return Checkpoint(str(path_or_id), path, family_of(path), processor, settings, base=adapter_base(path))
+    calibration = read_calibration(Path(path)) if is_local(path) else None
+    base = adapter_base(path)
+    return Checkpoint(
+        str(path_or_id), path, family_of(path), processor, settings, base=base, calibration=calibration
+    )
 
 
 def load_model(
