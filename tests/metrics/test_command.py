@@ -139,9 +139,29 @@ def test_two_files_are_compared_in_pairs(files):
 
 def test_training_graphs_add_the_baseline(files):
     got, shown = call(files, "--train", str(files / "gt.jsonl"))
+    assert [(b["name"], b["objects"]) for b in got["baselines"]] == [("FREQ", "good.jsonl"), ("FREQ+OVERLAP", "good.jsonl")]
+    assert got["frequency_baseline"] == got["baselines"][0]["result"]
     assert got["frequency_baseline"]["R@50"] == 1
+    assert got["frequency_baseline"]["precision"] is None
+    assert got["baselines"][1]["result"]["R@50"] == 0, "no two boxes of these overlap"
     assert got["zero_shot"]["zR@50"] is None
-    assert "frequency baseline" in shown
+    assert "FREQ, objects" in shown
+    told, shown = call(files, "--train", f"jsonl:{files / 'gt.jsonl'}", "--task", "predcls")
+    assert [(b["name"], b["objects"]) for b in told["baselines"]] == [("FREQ", "true"), ("FREQ+OVERLAP", "true")]
+    assert "true objects" in shown
+
+
+def test_groups_have_a_name(files):
+    got, shown = call(files)
+    assert got["grouping"] == "bgnn"
+    assert [len(got["groups"][g]["predicates"]) for g in ("head", "body", "tail")] == [7, 21, 22]
+    assert "(bgnn)" in shown
+    assert call(files, "--groups", "thirds")[0]["grouping"] == "thirds"
+    (files / "mine.json").write_text(json.dumps({"riding": ["riding"], "rest": ["near", "on"]}))
+    got, shown = call(files, "--groups", str(files / "mine.json"))
+    assert (got["grouping"], list(got["groups"])) == ("mine", ["riding", "rest"])
+    assert got["groups"]["riding"]["mR@50"] == pytest.approx(2 / 3)
+    assert "riding mR@50 (mine)" in shown
 
 
 @pytest.mark.parametrize(

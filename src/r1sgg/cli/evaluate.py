@@ -46,8 +46,12 @@ def evaluate(
         "glove"
     ),
     train: Annotated[
-        Path | None,
-        typer.Option(help="Training ground truth, for zero-shot recall, head/body/tail and the frequency baseline."),
+        str | None,
+        typer.Option(metavar="DATA", help="Training data, for zero-shot recall and the frequency baselines."),
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(help="Groups of predicates: bgnn (VG150's default), thirds (by --train), or a JSON file."),
     ] = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for 95 % intervals; 0: no intervals.")] = 0,
     seed: Annotated[int, typer.Option(help="Random seed of the resamples.")] = 0,
@@ -70,7 +74,6 @@ def evaluate(
     Example: `r1sgg evaluate predictions.jsonl --ground-truth gt.jsonl --vocabulary vg150 --json results.json`
     """
     from r1sgg.cli.evaluate_table import show
-    from r1sgg.data.base import read_ground_truth
     from r1sgg.data.predictions import read_predictions
     from r1sgg.data.provenance import at_source, remarks, trained_on_of
     from r1sgg.errors import ConfigError
@@ -78,9 +81,11 @@ def evaluate(
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import CLAIMS, PROTOCOLS, Protocol
     from r1sgg.metrics.columns import Evaluator
+    from r1sgg.metrics.baselines import FrequencyBaseline
     from r1sgg.metrics.frequency import collect
+    from r1sgg.metrics.groups import named_groups
     from r1sgg.metrics.intervals import compare as compare_figures
-    from r1sgg.metrics.report import record, run, run_baseline
+    from r1sgg.metrics.report import baseline_record, record, run, run_baseline
     from r1sgg.metrics.tasks import TASKS
 
     for option, value, known in (
@@ -92,13 +97,15 @@ def evaluate(
         if value not in known:
             raise ConfigError(f"{option}: expected one of {', '.join(filter(None, known))}, found {value!r}")
     chosen = PROTOCOLS[protocol] if claims is None else replace(PROTOCOLS[protocol], claims=cast("Claims", claims))
-    settings: dict[str, Any] = {"mapping": mapping, "repair": repair, "task": task, "threshold": threshold}
+    settings: dict[str, Any] = {"mapping": mapping, "repair": repair, "task": task, "threshold": threshold, "groups": groups}
     if mapping == "full":
         from r1sgg.judging.labels import load_similarity
 
         settings["similarity"] = load_similarity(similarity)
     names = load_vocabulary(vocabulary)
-    statistics = None if train is None else collect(read_ground_truth(train))
+    statistics = None if train is None else collect(GroundTruth(train))
+    named_groups(groups, names, statistics)
+    baselines = [] if statistics is None else [FrequencyBaseline(statistics, names.predicates, overlap=o) for o in (False, True)]
 
     def evaluator(conventions: Protocol, **changes: Any) -> Evaluator:
         return Evaluator(names, conventions, **{**settings, **changes}, statistics=statistics)
@@ -112,6 +119,8 @@ def evaluate(
         row = record(done, bootstrap=bootstrap, seed=seed)
         stages, described = trained_on_of(path), at_source(truth.described(row))
         row |= {"trained_on": stages, "remarks": remarks(stages, described, names.name)}
+        if bootstrap and (rare := done.figures.rare_predicates()) is not None:
+            row["remarks"].append(rare)
         row["ground_truth"] = {"name": described["name"], "split": described["split"]}
         for remark in row["remarks"]:
             typer.echo(f"{path}: {remark}", err=True)
@@ -128,10 +137,18 @@ def evaluate(
                 again = run(truth, read_predictions(path), evaluator(conventions), str(path))
                 columns.append((f"{path.stem} ({label})", record(again)))
                 result.setdefault("compare", []).append({"file": path.name, **columns[-1][1]})
-    if statistics is not None:
-        baseline = run_baseline(truth, statistics, evaluator(chosen, task="sgdet"))
-        columns.append(("frequency baseline", record(baseline)))
-        result["frequency_baseline"] = columns[-1][1]
+        for baseline in baselines if task != "predcls" else ():
+            own = run(truth, read_predictions(path), evaluator(chosen, rewrite=baseline), str(path))
+            columns.append((f"{baseline.name}, objects of {path.stem}", baseline_record(own)))
+            result.setdefault("baselines", []).append(
+                {"name": baseline.name, "objects": path.name, "result": columns[-1][1]}
+            )
+    for baseline in baselines if task == "predcls" else ():
+        told = run_baseline(truth, baseline, evaluator(chosen, task="sgdet"))
+        columns.append((f"{baseline.name}, true objects", baseline_record(told)))
+        result.setdefault("baselines", []).append({"name": baseline.name, "objects": "true", "result": columns[-1][1]})
+    if "baselines" in result:
+        result["frequency_baseline"] = result["baselines"][0]["result"]  # its name up to version 0.1
     show(columns, result.get("against", ()))
     if json is not None:
         write_json(json, result)

@@ -37,7 +37,7 @@ def show(columns: Sequence[tuple[str, Mapping[str, Any]]], against: Iterable[Map
         if any(row["zero_shot"] for _, row in columns):
             table.add_row(f"zR@{k}", *(_number((row["zero_shot"] or {}).get(f"zR@{k}"), 100) for _, row in columns))
     for group in one["groups"] or ():
-        table.add_row(f"{group} mR@50", *(_number(row["groups"][group]["mR@50"], 100) for _, row in columns))
+        table.add_row(f"{group} mR@50 ({one['grouping']})", *(_number(row["groups"][group]["mR@50"], 100) for _, row in columns))
     console.print(table)
     for name, row in columns:
         if row["failures"]:

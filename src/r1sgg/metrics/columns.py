@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -150,7 +150,9 @@ class Evaluator:
         repair: bool = False,
         task: Task = "sgdet",
         statistics: TrainingStatistics | None = None,
+        groups: str | None = None,
         threshold: float | None = None,
+        rewrite: Callable[[SceneGraph], SceneGraph] | None = None,
     ) -> None:
         """Create an evaluator without images.
 
@@ -162,11 +164,13 @@ class Evaluator:
             repair: keep the complete items of broken or truncated completions.
             task: what the model was given (see `r1sgg.metrics.tasks`).
             statistics: of the training set, for zero-shot recall.
+            groups: name of the grouping of predicates (see `r1sgg.metrics.groups`).
             threshold: leave out objects and relationships with lower scores.
+            rewrite: what is judged instead of each predicted graph, made of it; a baseline on its objects.
         """
         self.vocabulary, self.protocol, self.task = vocabulary, protocol, task
         self.mapping, self.similarity, self.repair, self.statistics = mapping, similarity, repair, statistics
-        self.threshold = threshold
+        self.groups, self.threshold, self.rewrite = groups, threshold, rewrite
         self._count_names = image_columns()
         self._names: list[str] = []
         self._numbers = array("q")
@@ -218,6 +222,8 @@ class Evaluator:
         if failure is None:
             graph = self._map(graph)
             failure = None if len(graph) else "nothing_in_vocabulary"
+        if failure is None and self.rewrite is not None:
+            graph = self.rewrite(graph)
         if prediction is not None and prediction.model is not None:
             self._models.add(prediction.model)
         if failure in _EMPTY and not self.protocol.empty_is_failure:
