@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from r1sgg.data.base import Example
-from r1sgg.data.predictions import Prediction
+from r1sgg.data.predictions import prediction_of_record
 from r1sgg.data.sources import open_data, with_images
 from r1sgg.graph.places import places_of
 from r1sgg.graph.scene import SceneGraph
@@ -206,7 +206,9 @@ def evaluated(examples: Sequence[Example], graphs: Sequence[SceneGraph]) -> tupl
     """The evaluator's figures of graphs, AP and ECE apart; one without objects is a failure."""
     evaluator = Evaluator(protocol=replace(STRICT, claims="all"))
     rows = [
-        Prediction(e.image_id, (1.0, 1.0), None, _document(g), whole=True)
+        prediction_of_record(
+            {"image_id": e.image_id, "frame": [1, 1], "scores": "triplet", **_document(g)}, e.image_id
+        )
         for e, g in zip(examples, graphs, strict=True)
     ]
     evaluator.add(zip(range(len(rows)), examples, rows, strict=True))

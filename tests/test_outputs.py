@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,10 @@ TABLE = {
     "data vg": Writes(("--out",), ("--objects", "--relationships", "--image-data", "--vocabulary")),
     "data view": Writes(("--out",), ("--data", "--data psg:")),
     "draw": Writes(("--out",), ("", "--ground-truth"), folders=("--out",)),
-    "evaluate": Writes(("--json",), ("", "--ground-truth", "--train", "--vocabulary")),
+    "evaluate": Writes(
+        ("--json", "--out"),
+        ("", "--ground-truth", "--train", "--train jsonl:", "--vocabulary", "--groups", "--zero-shot"),
+    ),
     "export": Writes(("--out",), ("", "--ground-truth"), "--format csv"),
     "generate": Writes(("--out",), ("--images", "--images webdataset:", "--vocabulary"), "--overwrite"),
     "predict": Writes(("--out",), ("--model", "--vocabulary"), "photo.jpg", folders=("--out",)),
@@ -60,17 +64,17 @@ NEEDED = {
 }
 RECIPES = {"sft", "grpo"}
 """Their options are a recipe's: tests/training/test_resume.py does the same for them."""
-NOTHING = {"serve", "web"}
-"""They write no file that an option names."""
+NOTHING = {"calibrate", "serve", "web"}
+"""They write no file that an option names (calibrate: into the folder of its checkpoint)."""
 
 PATHS = {
     *("predictions", "train", "file", "cases", "images", "image_data", "objects", "relationships", "results", "runs"),
-    *("folders", "config", "ground_truth"),
+    *("folders", "config", "ground_truth", "model", "zero_shot"),
 }
 """Options and arguments that are paths to read."""
 PLAIN = {
     *("answer_format", "answering", "annotation", "api_key", "allow_host", "boxes", "claims", "device", "distractors"),
-    *("dtype", "engine", "format", "host", "id", "ignore", "mapping", "name", "preset", "prompt", "protocol", "push"),
+    *("dtype", "engine", "format", "host", "id", "ignore", "mapping", "method", "name", "preset", "prompt", "protocol", "push"),
     *("ray", "repair", "scores", "settings", "similarity", "split", "task", "title"),
 }
 """Options that are texts and name no file."""
@@ -188,6 +192,38 @@ def test_two_outputs_need_two_names(tmp_path: Path, capsys: pytest.CaptureFixtur
         main(["data", "stats", "--data", "scenes:1", "--out", str(out), "--json", f"{tmp_path}/./x"])
     assert "expected a file for each output, found one name for two of them" in capsys.readouterr().err
     assert not out.exists()
+
+
+JSON = {
+    "data check": "data check --data gt.jsonl --images none",
+    "data stats": "data stats --data gt.jsonl --out stats.html",
+    "evaluate": "evaluate p.jsonl p.jsonl --ground-truth gt.jsonl --compare --train gt.jsonl",
+    "report": "report p.jsonl --ground-truth gt.jsonl --out report.html",
+}
+"""A run of every command that has --json; each also prints a table."""
+
+
+def test_every_command_with_json_writes_it_and_nothing_else_to_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    truth = {"image_id": "1", "width": 100, "height": 100, "objects": []}
+    rows = {"objects": [{"id": f"{name}.1", "bbox": [1, 1, 50, 50]} for name in ("man", "horse")]}
+    rows["relationships"] = [{"subject": "man.1", "predicate": "on", "object": "horse.1"}]
+    Path("gt.jsonl").write_text(json.dumps(truth | rows) + "\n")
+    Path("p.jsonl").write_text(json.dumps({"image_id": "1", "frame": [100, 100], "completion": json.dumps(rows)}))
+    found = dict(commands(typer.main.get_command(app)))
+    assert set(JSON) == {
+        name for name, command in found.items() if "--json" in {o for p in command.params for o in p.opts}
+    }
+    for name, line in JSON.items():
+        done([*line.split(), "--json", "file.json"])
+        capfd.readouterr()
+        done([*line.split(), "--json", "-"])
+        printed, said = capfd.readouterr()
+        assert json.loads(printed).keys() == json.loads(Path("file.json").read_text()).keys(), name
+        assert said, name  # the table
+    assert not Path("-").exists()
 
 
 def done(arguments: list[str]) -> None:

@@ -7,7 +7,8 @@
 
 A file that exists is replaced in one step when its successor is complete and on the disk, so a full disk or a kill
 leaves the old one. A symbolic link keeps its place: the file that it points to is replaced. What is no ordinary file
-(/dev/stdout, a pipe) is written to directly. It does not decide where files go, and it reads none.
+(/dev/stdout, a pipe) is written to directly, and inside a `standard_output` block the name `-` is standard output. It
+does not decide where files go, and it reads none.
 """
 
 from __future__ import annotations
@@ -51,6 +52,23 @@ _READ_NAMES = frozenset(
 _Identity = tuple[int, int]  # device and inode: the same through every name of a file
 
 _inputs: dict[_Identity, str] = {}
+
+STANDARD_OUTPUT = Path("-")
+"""The name of standard output, for outputs that can go there."""
+
+_standard_output: BinaryIO | None = None  # what `-` is inside a `standard_output` block
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[None]:
+    """Give standard output to the file named `-`, and send what is printed inside the block to standard error."""
+    global _standard_output
+    before, _standard_output = _standard_output, sys.stdout.buffer
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _standard_output = before
 
 
 @contextlib.contextmanager
@@ -112,6 +130,10 @@ def writing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     Raises:
         InputError: `path` is an input of the command (`protected`), cannot be written, or the disk is full.
     """
+    if _standard_output is not None and path == STANDARD_OUTPUT:
+        yield _standard_output
+        _standard_output.flush()
+        return
     refuse_inputs([path])
     real = Path(os.path.realpath(path))
     try:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r1sgg.data.predictions import Prediction
+from r1sgg.data.predictions import prediction_of_record
 from r1sgg.data.sources import open_data
 from r1sgg.errors import ConfigError, InputError
 from r1sgg.graph.vocabulary import OPEN, VG150, Vocabulary
@@ -104,7 +104,7 @@ def test_every_column_equals_a_loop(overlap, train, truth, said, scored, seed):
     rows = [{"id": i, "bbox": b.tolist()} for i, b in zip(said.ids, said.boxes, strict=True)]
     if scored:
         rows = [{**row, "score": s} for row, s in zip(rows, said.object_scores.tolist(), strict=True)]
-    prediction = Prediction("1", (1.0, 1.0), None, {"objects": rows, "relationships": []})
+    prediction = prediction_of_record({"image_id": "1", "frame": [1, 1], "objects": rows}, "here")
     got = baseline_record(run([example(truth)], [prediction], evaluator))
     assert got["precision"] is None
     if not truth.pairs:

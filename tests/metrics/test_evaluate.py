@@ -152,7 +152,8 @@ def detector(scores, object_scores=(1, 1, 1, 1)):
         {"id": i, "bbox": b} | ({"score": s} if s is not None else {})
         for i, b, s in zip(ids, boxes, object_scores, strict=True)
     ]
-    rows.insert(1, {"id": "dog.7", "bbox": [1, 2, 3], "score": 0.3})  # dropped; the scores stay with their rows
+    dropped = {"id": "dog.7", "bbox": [1, 2, 3]}  # the scores stay with their rows
+    rows.insert(1, dropped | ({} if None in object_scores else {"score": 0.3}))
     relations = [
         {"subject": "man.1", "predicate": "near", "object": "horse.2"},
         {"subject": "nobody.5", "predicate": "near", "object": "horse.2"},
@@ -172,7 +173,8 @@ def test_detector_scores_rank_triplets_and_boxes():
     assert good["AP50"] == pytest.approx(1)  # the wrong horse ranks below the right one
     worse = evaluate([example(RIDING)], [detector([0.1, 0.9, 0.8, 0.7], (1, 0.2, 0.9, 1))], VG150)
     assert worse["AP50"] < 1
-    assert evaluate([example(RIDING)], [detector([0.1, 0.9, None, 0.7])], VG150)["R@50"] == 0.5  # a mixture: no rank
+    with pytest.raises(InputError, match=r"relationships\[2\]\.score: expected a score for every row or for none"):
+        detector([0.1, 0.9, None, 0.7])
     ignored = replace(STRICT, use_scores=False)
     assert evaluate([example(RIDING)], [detector([0.1, 0.9, 0.8, 0.7])], VG150, ignored)["R@50"] == 0.5
 

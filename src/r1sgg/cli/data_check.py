@@ -24,7 +24,7 @@ def check(
     log: Annotated[
         Path | None, typer.Option(help="File for one line per finding; default: beside the file of --fix.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="File for the counts as JSON.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File for the counts as JSON; - is standard output.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode images.")] = 4,
 ) -> None:
     """List faults of a data set: images, sizes, boxes, names, ids, relationships. The exit code is 1 if there are any.

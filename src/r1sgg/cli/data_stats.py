@@ -27,7 +27,7 @@ def stats(
         str, typer.Option(help="Vocabulary to compare with: vg150, psg, open, or a JSON file.")
     ] = "open",
     top: Annotated[int, typer.Option(min=1, help="Rows per table.")] = 20,
-    json: Annotated[Path | None, typer.Option(help="File for all statistics as JSON.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File for all statistics as JSON; - is standard output.")] = None,
     out: Annotated[Path | None, typer.Option(help="File for a page with charts (HTML).")] = None,
 ) -> None:
     """Count classes, predicates, triplets, and the sizes of graphs, boxes and images.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from r1sgg.cli.root import app
-from r1sgg.files import write_json
+from r1sgg.files import STANDARD_OUTPUT, write_file, write_json
 
 if TYPE_CHECKING:
     from r1sgg.data.base import Example
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def evaluate(
     predictions: Annotated[
         list[Path],
-        typer.Argument(metavar="PREDICTIONS.jsonl...", help="Predictions for the same images; one column per file."),
+        typer.Argument(metavar="PREDICTIONS.jsonl...", help="Predictions for the same images; one row per file."),
     ],
     ground_truth: Annotated[
         str, typer.Option(metavar="DATA", help="Ground truth: JSON Lines, or any data set (vg150:DIR,split=test, ...).")
@@ -35,7 +35,16 @@ def evaluate(
             "(strict), all, none (reference)."
         ),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="File for all figures as JSON.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File for all figures as JSON; - is standard output.")] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.md|.tex|.csv", help="File for the paper's table, one row per model; may be repeated."
+        ),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Print every figure, and write them to the files of --out.")
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also show the other protocol, and this one with claims switched.")
     ] = False,
@@ -48,6 +57,10 @@ def evaluate(
     train: Annotated[
         str | None,
         typer.Option(metavar="DATA", help="Training data, for zero-shot recall and the frequency baselines."),
+    ] = None,
+    zero_shot: Annotated[
+        Path | None,
+        typer.Option(help="Published list of unseen triplets, JSON; without it those that --train lacks."),
     ] = None,
     groups: Annotated[
         str | None,
@@ -80,13 +93,15 @@ def evaluate(
     from r1sgg.graph.mapping import LEVELS
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import CLAIMS, PROTOCOLS, Protocol
-    from r1sgg.metrics.columns import Evaluator
     from r1sgg.metrics.baselines import FrequencyBaseline
+    from r1sgg.metrics.columns import Evaluator
     from r1sgg.metrics.frequency import collect
     from r1sgg.metrics.groups import named_groups
     from r1sgg.metrics.intervals import compare as compare_figures
     from r1sgg.metrics.report import baseline_record, record, run, run_baseline
+    from r1sgg.metrics.table import EVERY, FORMATS, PAPER, distinct_names
     from r1sgg.metrics.tasks import TASKS
+    from r1sgg.metrics.zero_shot import read_zero_shot
 
     for option, value, known in (
         ("--protocol", protocol, tuple(PROTOCOLS)),
@@ -96,8 +111,12 @@ def evaluate(
     ):
         if value not in known:
             raise ConfigError(f"{option}: expected one of {', '.join(filter(None, known))}, found {value!r}")
+    for path in out or ():
+        if path.suffix.lower() not in FORMATS:
+            raise ConfigError(f"--out: expected a file that ends in {', '.join(FORMATS)}, found {str(path)!r}")
     chosen = PROTOCOLS[protocol] if claims is None else replace(PROTOCOLS[protocol], claims=cast("Claims", claims))
-    settings: dict[str, Any] = {"mapping": mapping, "repair": repair, "task": task, "threshold": threshold, "groups": groups}
+    settings: dict[str, Any] = {"mapping": mapping, "repair": repair, "task": task, "threshold": threshold}
+    settings |= {"groups": groups, "zero_shot": None if zero_shot is None else read_zero_shot(zero_shot)}
     if mapping == "full":
         from r1sgg.judging.labels import load_similarity
 
@@ -105,7 +124,9 @@ def evaluate(
     names = load_vocabulary(vocabulary)
     statistics = None if train is None else collect(GroundTruth(train))
     named_groups(groups, names, statistics)
-    baselines = [] if statistics is None else [FrequencyBaseline(statistics, names.predicates, overlap=o) for o in (False, True)]
+    baselines = []
+    if statistics is not None:
+        baselines = [FrequencyBaseline(statistics, names.predicates, overlap=overlap) for overlap in (False, True)]
 
     def evaluator(conventions: Protocol, **changes: Any) -> Evaluator:
         return Evaluator(names, conventions, **{**settings, **changes}, statistics=statistics)
@@ -114,17 +135,17 @@ def evaluate(
     first = None
     columns: list[tuple[str, dict[str, Any]]] = []
     result: dict[str, Any] = {}
-    for path in predictions:
+    for path, name in zip(predictions, distinct_names(predictions), strict=True):
         done = run(truth, read_predictions(path), evaluator(chosen), str(path))
         row = record(done, bootstrap=bootstrap, seed=seed)
         stages, described = trained_on_of(path), at_source(truth.described(row))
         row |= {"trained_on": stages, "remarks": remarks(stages, described, names.name)}
-        if bootstrap and (rare := done.figures.rare_predicates()) is not None:
-            row["remarks"].append(rare)
         row["ground_truth"] = {"name": described["name"], "split": described["split"]}
         for remark in row["remarks"]:
             typer.echo(f"{path}: {remark}", err=True)
-        columns.append((path.stem, row))
+        if row["zero_shot"]:
+            row["zero_shot"]["triplets"] = f"absent from {train}" if zero_shot is None else f"listed in {zero_shot}"
+        columns.append((name, row))
         if first is None:
             first, result = done, {**row, "file": path.name}
         else:
@@ -135,11 +156,11 @@ def evaluate(
             other = next(p for name, p in PROTOCOLS.items() if name != protocol)
             for label, conventions in ((f"claims {switched.claims}", switched), (other.name, other)):
                 again = run(truth, read_predictions(path), evaluator(conventions), str(path))
-                columns.append((f"{path.stem} ({label})", record(again)))
+                columns.append((f"{name} ({label})", record(again)))
                 result.setdefault("compare", []).append({"file": path.name, **columns[-1][1]})
         for baseline in baselines if task != "predcls" else ():
             own = run(truth, read_predictions(path), evaluator(chosen, rewrite=baseline), str(path))
-            columns.append((f"{baseline.name}, objects of {path.stem}", baseline_record(own)))
+            columns.append((f"{baseline.name}, objects of {name}", baseline_record(own)))
             result.setdefault("baselines", []).append(
                 {"name": baseline.name, "objects": path.name, "result": columns[-1][1]}
             )
@@ -149,10 +170,15 @@ def evaluate(
         result.setdefault("baselines", []).append({"name": baseline.name, "objects": "true", "result": columns[-1][1]})
     if "baselines" in result:
         result["frequency_baseline"] = result["baselines"][0]["result"]  # its name up to version 0.1
-    show(columns, result.get("against", ()))
+    show(columns, result.get("against", ()), every=every)
+    names_shown, results = [name for name, _ in columns], [row for _, row in columns]
+    for path in out or ():
+        write_file(path, FORMATS[path.suffix.lower()](names_shown, results, EVERY if every else PAPER))
+        typer.echo(f"wrote {path}")
     if json is not None:
         write_json(json, result)
-        typer.echo(f"wrote {json}")
+        if json != STANDARD_OUTPUT:
+            typer.echo(f"wrote {json}")
 
 
 class GroundTruth:

@@ -1,61 +1,142 @@
-"""The table that `r1sgg evaluate` prints: one row per figure, one column per file."""
+"""What `r1sgg evaluate` prints: a short table, or with --all every figure; never wider than 99 columns.
+
+One file gives a row for each figure, several files give a row for each file. What is equal is said once: a completion
+rarely has more than 20 relationships, and R@20, R@50 and R@100 are then the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from r1sgg.metrics.ratios import RATIOS
-from r1sgg.metrics.report import RECALLS
+from r1sgg.judging.protocol import CUTOFFS
+from r1sgg.metrics.table import EVERY, PLAIN, Cell, cell, conditions, number
 
-_PLAIN = tuple(name for name, ratio in RATIOS.items() if not ratio.percent)
-_PERCENT = tuple(
-    dict.fromkeys(
-        ("failure_rate", "AP", "AP50", "AP75", *RECALLS, *(name for name, ratio in RATIOS.items() if ratio.percent))
-    )
+WIDTH = 99
+
+_SHORT = (
+    *("failure_rate", "AP50", *(f"{prefix}R@{k}" for prefix in ("", "m") for k in CUTOFFS), "precision"),
+    "relations_per_image",
 )
+_IN_ROWS = ("failure_rate", "AP50", "R@50", "mR@50", "precision", "relations_per_image")
+"""What fits beside the name of a file, intervals included."""
+
+Column = tuple[str, Mapping[str, Any]]
+"""A name and a result of `r1sgg.metrics.report.record`."""
 
 
-def show(columns: Sequence[tuple[str, Mapping[str, Any]]], against: Iterable[Mapping[str, Any]] = ()) -> None:
-    """Print the figures of each column, then the differences from the first."""
+def show(columns: Sequence[Column], against: Iterable[Mapping[str, Any]] = (), *, every: bool = False) -> None:
+    """Print the figures of each file, then the differences from the first.
+
+    Args:
+        columns: the results, the first file's first.
+        against: differences of the other files from the first (see `r1sgg.metrics.intervals.compare`).
+        every: print all figures.
+    """
     console = Console()
-    one = columns[0][1]
-    table = Table(
-        title=f"{one['images']} images, {one['protocol']} protocol, vocabulary {one['vocabulary']}, "
-        f"mapping {one['mapping']}, {one['task']}, claims: {one['claims']['convention']}",
-        caption="percent, except relations and objects per image",
-    )
-    table.add_column("")
-    for name, _ in columns:
-        table.add_column(name, justify="right")
-    for figure in _PERCENT + _PLAIN:
-        table.add_row(figure, *(_cell(row, figure) for _, row in columns))
-    for k in (20, 50, 100):
-        if any(row["zero_shot"] for _, row in columns):
-            table.add_row(f"zR@{k}", *(_number((row["zero_shot"] or {}).get(f"zR@{k}"), 100) for _, row in columns))
-    for group in one["groups"] or ():
-        table.add_row(f"{group} mR@50 ({one['grouping']})", *(_number(row["groups"][group]["mR@50"], 100) for _, row in columns))
-    console.print(table)
+    console = Console(width=min(console.width, WIDTH) if console.is_terminal else WIDTH)
+    console.print(conditions(columns[0][1]), markup=False, highlight=False)
+    if every or len(columns) == 1:
+        fitting = _fitting(columns)
+        for k in range(0, len(columns), fitting):
+            console.print(_by_figure(columns[k : k + fitting], every=every))
+    else:
+        console.print(_by_file(columns))
+    unit = "percent, except relations and objects per image"
+    console.print(unit if every else f"{unit}; every figure: --all", highlight=False)
+    if (zero_shot := columns[0][1]["zero_shot"]) and (counted := zero_shot.get("triplets")):
+        published = "" if counted.startswith("listed") else "; published tables count a fixed list (--zero-shot)"
+        console.print(f"zR@K: true triplets {counted}{published}", markup=False, highlight=False)
     for name, row in columns:
-        if row["failures"]:
-            kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(row["failures"].items(), key=lambda kv: -kv[1]))
-            console.print(f"{name}: failures: {kinds}", markup=False)
-        if calibration := _calibration(row["calibration"] or {}):
-            console.print(f"{name}: confidence: {calibration}", markup=False)
-        dropped = sum(m["images"] for m in row["mappings"] if m["to"] is None)
-        mapped = sum(m["images"] for m in row["mappings"]) - dropped
-        if mapped or dropped:
-            console.print(f"{name}: {mapped} names mapped, {dropped} dropped (not in the vocabulary)", markup=False)
-        if outside := row["counts"]["outside_vocabulary"]:
-            console.print(
-                f"{name}: {outside} true objects and relations are not in the vocabulary and do not count",
-                markup=False,
-            )
+        for remark in _remarks(row):
+            console.print(f"{name}: {remark}", markup=False)
     for other in against:
-        _show_differences(console, other, columns[0][0])
+        console.print(_differences(other, columns[0][0], every=every))
+
+
+def _fitting(columns: Sequence[Column]) -> int:
+    """Return how many files fit beside the names of the figures."""
+    widths = [max(len(name), 22 if row["intervals"] else 7) + 2 for name, row in columns]
+    return max(1, (WIDTH - 24) // max(widths))
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for k, head in enumerate(heads):
+        table.add_column(head, justify="right" if k else "left", overflow="fold")
+    return table
+
+
+def _by_figure(columns: Sequence[Column], *, every: bool) -> Table:
+    table = _table("", *(name for name, _ in columns))
+    rows = _rows(columns, EVERY if every else _SHORT, grouped=every)
+    for label, cells in rows if every else [merged[:2] for merged in _merged(rows)]:
+        table.add_row(label, *map(str, cells))
+    return table
+
+
+def _by_file(columns: Sequence[Column]) -> Table:
+    """Return a table with a row for each file; an interval stands under its figure."""
+    labels = {figure: label for label, _, figures in _merged(_rows(columns, _SHORT)) for figure in figures}
+    table = _table("", *(labels[figure].replace("_", " ") for figure in _IN_ROWS))
+    room = 20 if any(row["intervals"] for _, row in columns) else 40
+    table.columns[0].min_width = min(room, max(len(name) for name, _ in columns))
+    for name, row in columns:
+        cells = [cell(row, figure) for figure in _IN_ROWS]
+        table.add_row(name, *(f"{c.value}\n[{', '.join(c.interval)}]" if c.interval else c.value for c in cells))
+    return table
+
+
+Rows = list[tuple[str, list[Cell]]]
+"""A figure's name and its cells, one for each file."""
+
+
+def _rows(columns: Sequence[Column], figures: Sequence[str], *, grouped: bool = False) -> Rows:
+    """Return a row for each figure, with zero-shot recalls and groups of predicates if there is a training set.
+
+    Args:
+        columns: the results.
+        figures: names of figures.
+        grouped: add the groups of predicates also without a training set.
+    """
+    results = [row for _, row in columns]
+    rows = [(figure, [cell(row, figure) for row in results]) for figure in figures]
+    more: Rows = []
+    if trained := any(row["zero_shot"] for row in results):
+        for name in (f"zR@{k}" for k in CUTOFFS):
+            more.append((name, [Cell(number((row["zero_shot"] or {}).get(name), 100)) for row in results]))
+    for group in (results[0]["groups"] or ()) if grouped or trained else ():
+        more.append((f"{group} mR@50 ({results[0]['grouping']})", [Cell(number(row["groups"][group]["mR@50"], 100)) for row in results]))
+    plain = sum(figure in PLAIN for figure in figures)  # they come last
+    return [*rows[: len(rows) - plain], *more, *rows[len(rows) - plain :]]
+
+
+def _merged(rows: Rows) -> Iterator[tuple[str, list[Cell], list[str]]]:
+    """Yield a label, the cells and the figures of each row; a figure that is the same at several K is one row."""
+    for (_, cells), same in groupby(rows, key=lambda row: (row[0].rpartition("@")[0] or row[0], row[1])):
+        figures = [figure for figure, _ in same]
+        yield "/".join([figures[0], *(figure.rpartition("@")[2] for figure in figures[1:])]), cells, figures
+
+
+def _remarks(row: Mapping[str, Any]) -> Iterator[str]:
+    if row["failures"]:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(row["failures"].items(), key=lambda kv: -kv[1]))
+        yield f"failures: {kinds}"
+    if calibration := _calibration(row["calibration"] or {}):
+        yield f"confidence: {calibration}"
+    if row["interval_remark"]:
+        yield row["interval_remark"]
+    dropped = sum(m["images"] for m in row["mappings"] if m["to"] is None)
+    mapped = sum(m["images"] for m in row["mappings"]) - dropped
+    if mapped or dropped:
+        yield f"{mapped} names mapped, {dropped} dropped (not in the vocabulary)"
+    if outside := row["counts"]["outside_vocabulary"]:
+        yield f"{outside} true objects and relations are not in the vocabulary and do not count"
 
 
 def _calibration(found: Mapping[str, Any]) -> str:
@@ -73,27 +154,19 @@ def _best(rows: Sequence[Mapping[str, Any]]) -> str:
     return f", best F1 {100 * best['f1']:.1f} % from {best['threshold']:.2f} on" if best["f1"] else ""
 
 
-def _show_differences(console: Console, other: Mapping[str, Any], base: str) -> None:
-    table = Table(title=f"{other['file']} minus {base}, same images")
+def _differences(other: Mapping[str, Any], base: str, *, every: bool) -> Table:
+    table = Table(title=f"{other['file']} minus {base}, same images", box=box.SIMPLE_HEAD)
     for header in ("", "difference", "95 % interval"):
-        table.add_column(header, justify="left" if not header else "right")
-    for figure in _PERCENT + _PLAIN:
+        table.add_column(header, justify="right" if header else "left")
+    rows: Rows = []
+    for figure in EVERY if every else _SHORT:
         if (entry := other["differences"].get(figure)) is None:
             continue
-        scale = 1 if figure in _PLAIN else 100
+        scale = 1 if figure in PLAIN else 100
         interval = entry["interval"]
-        shown = "" if interval is None else f"{interval[0] * scale:+.2f} .. {interval[1] * scale:+.2f}"
-        value = entry["difference"]
-        table.add_row(figure, "" if value is None else f"{value * scale:+.2f}", shown)
-    console.print(table)
-
-
-def _cell(row: Mapping[str, Any], figure: str) -> str:
-    scale = 1 if figure in _PLAIN else 100
-    text = _number(row[figure], scale)
-    interval = (row["intervals"] or {}).get(figure)
-    return text if interval is None else f"{text} [{interval[0] * scale:.1f}, {interval[1] * scale:.1f}]"
-
-
-def _number(value: float | None, scale: int) -> str:
-    return "-" if value is None else f"{value * scale:.2f}"
+        value = "" if entry["difference"] is None else f"{entry['difference'] * scale:+.2f}"
+        ends = "" if interval is None else f"{interval[0] * scale:+.2f} .. {interval[1] * scale:+.2f}"
+        rows.append((figure, [Cell(value), Cell(ends)]))
+    for label, cells in rows if every else [merged[:2] for merged in _merged(rows)]:
+        table.add_row(label, *map(str, cells))
+    return table

@@ -36,7 +36,8 @@ def report(
         bool | None, typer.Option(help="Embed images in the page, or put them into the folder; default: by size.")
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(help="File for the results as JSON, by the name of the predictions file.")
+        Path | None,
+        typer.Option(help="File for the results as JSON, by the name of the predictions file; - is standard output."),
     ] = None,
 ) -> None:
     """Write a page with results, training curves, and a browser of errors: ground truth and prediction of every image.
@@ -52,6 +53,7 @@ def report(
     from r1sgg.errors import ConfigError
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import PROTOCOLS
+    from r1sgg.metrics.table import distinct_names
     from r1sgg.pages.report import build_report
     from r1sgg.pages.tables import COLUMNS
 
@@ -62,7 +64,7 @@ def report(
         built = build_report(
             out,
             ground_truth,
-            list(zip(_names(files), files, strict=True)),
+            list(zip(distinct_names(files), files, strict=True)),
             runs or [],
             title=title,
             vocabulary=load_vocabulary(vocabulary),
@@ -84,9 +86,3 @@ def report(
         Console().print(shown)
     count = f"{len(files)} predictions file{'' if len(files) == 1 else 's'}"
     typer.echo(f"{out}: {count}, {built.images:,} images, {built.size / 1e6:.1f} MB")
-
-
-def _names(paths: list[Path]) -> list[str]:
-    """Return the file names without suffix; with their folders if the names alone are not unique."""
-    stems = [p.stem for p in paths]
-    return stems if len(set(stems)) == len(stems) else [str(p.with_suffix("")) for p in paths]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -14,13 +15,15 @@ from typer.core import TyperCommand
 
 from r1sgg import __version__
 from r1sgg.errors import InputError
-from r1sgg.files import protected, refuse_inputs
+from r1sgg.files import STANDARD_OUTPUT, protected, refuse_inputs, standard_output
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 OUTPUTS = frozenset(("out", "json", "fix", "log"))
 """Names of the options that name what a command writes."""
-SOURCES = frozenset(("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards"))
+SOURCES = frozenset(
+    ("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards", "train", "groups")
+)
 """Names of the options that are texts and may name files to read; every other path is an input too."""
 
 
@@ -34,7 +37,11 @@ class Command(TyperCommand):
             InputError: an output is an input, or another output.
         """
         outputs = [path for name in sorted(OUTPUTS & ctx.params.keys()) for path in _paths(ctx.params[name])]
-        with protected(inputs_of(ctx.params)):
+        with contextlib.ExitStack() as stack:
+            if ctx.params.get("json") == STANDARD_OUTPUT:  # nothing else is printed there then
+                stack.enter_context(standard_output())
+                outputs.remove(STANDARD_OUTPUT)
+            stack.enter_context(protected(inputs_of(ctx.params)))
             refuse_inputs(outputs)
             if len({os.path.realpath(path) for path in outputs}) < len(outputs):
                 raise InputError(str(outputs[-1]), expected="a file for each output", found="one name for two of them")

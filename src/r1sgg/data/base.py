@@ -10,8 +10,9 @@ Optional keys: `image`, `split`, and `meta` (anything of yours; kept, never read
 
 Predictions have one line per image: `image_id`, `completion` (raw text), `frame` [w, h]; optional `model`, `logprobs`,
 `finish_reason`, `seconds`, `tokens`, `passes` (of the model, to read the prompt and write the tokens), `error`. A
-detector's prediction has `objects` (with `score`; boxes in `frame`) and `relationships` (with `score`) instead of
-`completion`, or beside it: then the graph and its scores are those of the rows, failure and issues those of the text.
+detector's prediction has `objects` (with `score`; boxes in `frame`, without it in pixels) and `relationships` (with
+`score`) instead of `completion` (`r1sgg.data.detections`), or beside it: then the graph and its scores are those of the
+rows, failure and issues those of the text.
 The score of a triplet is the product of its relationship's score and those of its two objects; where the line says
 `"scores": "triplet"`, as `r1sgg generate` writes, it is the relationship's score itself.
 `completions` holds the texts of several samples; the rows and `completion` are then what the samples were merged to.

@@ -5,6 +5,7 @@ A wrong line is one sentence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from r1sgg.errors import InputError, os_errors, short
 from r1sgg.graph.records import json_value
 from r1sgg.graph.text import Frame
 
+_NO_NUMBER = re.compile("NaN|Infinity")
 _MARK = b"\xef\xbb\xbf"  # some editors open a UTF-8 file with it
 
 
@@ -67,13 +69,12 @@ def record_of_line(line: bytes, where: str, *, first: bool = False) -> dict[str,
     try:
         row = orjson.loads(line.removeprefix(_MARK) if first else line)
     except orjson.JSONDecodeError as error:
-        cut = not line.endswith(b"\n") and (error.pos >= len(error.doc) or "UTF-8" in error.msg)
-        raise InputError(
-            where,
-            expected="a JSON object",
-            found="a line that is cut off" if cut else f"broken JSON ({error.msg})",
-            hint="the file was not written to its end; write it again" if cut else "fix or remove the line",
-        ) from error
+        found, hint = f"broken JSON ({error.msg})", "fix or remove the line"
+        if not line.endswith(b"\n") and (error.pos >= len(error.doc) or "UTF-8" in error.msg):
+            found, hint = "a line that is cut off", "the file was not written to its end; write it again"
+        elif number := _NO_NUMBER.match(error.doc, error.pos):
+            found, hint = f"broken JSON ({number[0]} is no number of JSON)", "write a number, or null"
+        raise InputError(where, expected="a JSON object", found=found, hint=hint) from error
     if not isinstance(row, dict):
         raise InputError(where, expected="a JSON object", found=type(row).__name__)
     return row

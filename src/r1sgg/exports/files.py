@@ -95,7 +95,7 @@ def _graphs(path: Path, truth: Path | None) -> Iterator[FoundGraph]:
         yield _predicted(path)
         return
     _, first = next(read_jsonl(path))
-    if "frame" not in first and "error" not in first:
+    if "width" in first:
         for example in read_ground_truth(path):
             yield FoundGraph(_record(example))
     elif truth is None:

@@ -150,6 +150,7 @@ class Evaluator:
         repair: bool = False,
         task: Task = "sgdet",
         statistics: TrainingStatistics | None = None,
+        zero_shot: frozenset[tuple[str, str, str]] | None = None,
         groups: str | None = None,
         threshold: float | None = None,
         rewrite: Callable[[SceneGraph], SceneGraph] | None = None,
@@ -164,12 +165,14 @@ class Evaluator:
             repair: keep the complete items of broken or truncated completions.
             task: what the model was given (see `r1sgg.metrics.tasks`).
             statistics: of the training set, for zero-shot recall.
+            zero_shot: a published list of unseen triplets, which then counts instead.
             groups: name of the grouping of predicates (see `r1sgg.metrics.groups`).
             threshold: leave out objects and relationships with lower scores.
             rewrite: what is judged instead of each predicted graph, made of it; a baseline on its objects.
         """
         self.vocabulary, self.protocol, self.task = vocabulary, protocol, task
         self.mapping, self.similarity, self.repair, self.statistics = mapping, similarity, repair, statistics
+        self.zero_shot = zero_shot
         self.groups, self.threshold, self.rewrite = groups, threshold, rewrite
         self._count_names = image_columns()
         self._names: list[str] = []
@@ -268,7 +271,10 @@ class Evaluator:
         known = self.statistics.triplets if self.statistics is not None else None
         words = [triplet for image in images for triplet in image.truth.triplets]
         names = [self._predicates.setdefault(triplet[1], len(self._predicates)) for triplet in words]
-        unseen = [known is not None and triplet not in known for triplet in words]
+        if self.zero_shot is not None:
+            unseen = [triplet in self.zero_shot for triplet in words]
+        else:
+            unseen = [known is not None and triplet not in known for triplet in words]
         triplets = [row + e.true.triplet_owners, names, judged.ranks, judged.ranks_ng, unseen]
         self._triplets.frombytes(np.array(triplets, dtype=np.int32).reshape(5, -1).T.tobytes())
         for k, image in enumerate(images):

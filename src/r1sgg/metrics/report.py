@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from r1sgg import __version__
 from r1sgg.data.base import Example
 from r1sgg.data.dataset import hash_of_ids
 from r1sgg.data.predictions import Prediction
@@ -75,7 +76,7 @@ def finish(evaluator: Evaluator) -> Evaluation:
         evaluator.protocol,
         closed=bool(evaluator.vocabulary.predicates),
         groups=named_groups(evaluator.groups, evaluator.vocabulary, evaluator.statistics)[1],
-        zero_shot=evaluator.statistics is not None,
+        zero_shot=evaluator.statistics is not None or evaluator.zero_shot is not None,
     )
     return Evaluation(evaluator, columns, figures)
 
@@ -147,6 +148,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
     changes = sorted(columns.changes.items(), key=lambda item: (-item[1], item[0].kind, item[0].name))
     mean_names = [n for n in RECALLS if "mR@" in n]
     return {
+        "version": __version__,
         "images": figures.count,
         "protocol": evaluator.protocol.name,
         "failures": columns.failures,
@@ -162,6 +164,9 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         "per_predicate": figures.per_predicate(),
         "calibration": calibration(columns),
         "intervals": intervals(figures, bootstrap, seed) if bootstrap else None,
+        "interval_remark": figures.rare_predicates() if bootstrap else None,
+        "resamples": bootstrap,
+        "seed": seed,
         "counts": {
             "images_with_relations": int((columns.counts()["true_relations"] > 0).sum()),
             "images_skipped": totals["skipped"],

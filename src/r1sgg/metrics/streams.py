@@ -14,6 +14,8 @@ def join(
 ) -> Iterator[tuple[int, Example, Prediction | None]]:
     """Yield each example with its position in the ground truth and its prediction (None if missing).
 
+    A prediction without a frame gets the size of its image.
+
     If both streams have the same order, nothing is buffered; otherwise items are kept until their partner arrives.
     Examples are yielded as their predictions arrive, and those without one at the end.
 
@@ -30,15 +32,15 @@ def join(
         if truth is not None:
             name = truth[1].image_id
             if answer is not None and answer.image_id == name:
-                yield *truth, answer
+                yield *truth, answer.of_size(truth[1].width, truth[1].height)
                 continue
             if (partner := waiting_answers.pop(name, None)) is not None:
-                yield *truth, partner
+                yield *truth, partner.of_size(truth[1].width, truth[1].height)
             else:
                 waiting_truths[name] = truth
         if answer is not None:
             if (match := waiting_truths.pop(answer.image_id, None)) is not None:
-                yield *match, answer
+                yield *match, answer.of_size(match[1].width, match[1].height)
             elif answer.image_id in waiting_answers:
                 raise InputError(where, expected="one prediction per image", found=f"{answer.image_id!r} twice")
             else:

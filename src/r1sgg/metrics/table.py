@@ -1,0 +1,147 @@
+"""The paper's table: a row for each model with its failures, AP50, recall and mean recall.
+
+    | model | failure | AP@50 | R@50 | mR@50 |
+    |---|---:|---:|---:|---:|
+    | sft | 40.16 [38.8, 41.5] | 13.66 | 9.15 [8.4, 9.9] | 3.02 [2.6, 3.5] |
+
+`FORMATS` writes it as Markdown, as LaTeX (booktabs) or as CSV, where an interval is two columns of its own. The figures
+are those of `r1sgg.metrics.report.record`; nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from r1sgg.metrics.ratios import RATIOS
+from r1sgg.metrics.report import RECALLS
+
+Result = Mapping[str, Any]
+
+PLAIN = frozenset(name for name, ratio in RATIOS.items() if not ratio.percent)
+"""Figures that are no percentages."""
+
+PAPER = ("failure_rate", "AP50", "R@50", "mR@50")
+"""The figures of the paper's tables, in their order."""
+
+EVERY = tuple(
+    dict.fromkeys((*("failure_rate", "AP", "AP50", "AP75"), *RECALLS, *sorted(RATIOS, key=PLAIN.__contains__)))
+)
+"""All figures, percentages first."""
+
+_HEADS = {"failure_rate": "failure", "AP50": "AP@50", "AP75": "AP@75"}
+_LOWER_IS_BETTER = frozenset(("failure_rate", "duplicate_rate", "redeclared_rate", "self_loop_rate"))
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Return the names of files without endings; with their folders if the names alone are not distinct."""
+    stems = [path.stem for path in paths]
+    return stems if len(set(stems)) == len(stems) else [str(path.with_suffix("")) for path in paths]
+
+
+class Cell(NamedTuple):
+    """A figure as text: its value ("-" where it is not defined), and the ends of its interval where it has one."""
+
+    value: str
+    interval: tuple[str, str] | None = None
+
+    def __str__(self) -> str:
+        return self.value if self.interval is None else f"{self.value} [{', '.join(self.interval)}]"
+
+
+def cell(result: Result, figure: str) -> Cell:
+    """Return a figure of a result, in percent unless it is no percentage."""
+    scale = 1 if figure in PLAIN else 100
+    interval = (result.get("intervals") or {}).get(figure)
+    ends = None if interval is None else (f"{interval[0] * scale:.1f}", f"{interval[1] * scale:.1f}")
+    return Cell(number(result[figure], scale), ends)
+
+
+def number(value: float | None, scale: float) -> str:
+    """Return a figure with two digits; "-" where it is not defined."""
+    return "-" if value is None else f"{value * scale:.2f}"
+
+
+def conditions(result: Result) -> str:
+    """Return in one line how the figures were made."""
+    made = (
+        f"{result['images']:,} images, {result['protocol']} protocol, vocabulary {result['vocabulary']}, mapping "
+        f"{result['mapping']}, {result['task']}, claims: {result['claims']['convention']}"
+    )
+    resamples = result["resamples"]
+    return made + (f"; 95 % intervals of {resamples:,} resamples, seed {result['seed']}" if resamples else "")
+
+
+def markdown(names: Sequence[str], results: Sequence[Result], figures: Sequence[str] = PAPER) -> str:
+    """Return the table in Markdown, with a line under it that says how it was made."""
+    lines = [f"| model | {' | '.join(map(_head, figures))} |", f"|---|{'---:|' * len(figures)}"]
+    for name, result in zip(names, results, strict=True):
+        name = name.replace("|", "\\|").replace("\n", " ")
+        lines.append(f"| {name} | {' | '.join(str(cell(result, figure)) for figure in figures)} |")
+    return "\n".join([*lines, "", f"{_remark(results[0])}.", ""])
+
+
+_ESCAPES = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "\n": " "}
+)
+
+
+def latex(names: Sequence[str], results: Sequence[Result], figures: Sequence[str] = PAPER) -> str:
+    r"""Return the table in LaTeX; it needs \usepackage{booktabs}."""
+    heads = []
+    for figure in figures:
+        arrow = "" if figure in PLAIN else r" $\downarrow$" if figure in _LOWER_IS_BETTER else r" $\uparrow$"
+        heads.append(_head(figure).translate(_ESCAPES) + arrow)
+    lines = [
+        f"% {_remark(results[0])}; needs \\usepackage{{booktabs}}",
+        f"\\begin{{tabular}}{{l{'r' * len(figures)}}}",
+        r"\toprule",
+        f"Model & {' & '.join(heads)} \\\\",
+        r"\midrule",
+    ]
+    for name, result in zip(names, results, strict=True):
+        cells = []
+        for found in (cell(result, figure) for figure in figures):
+            interval = "" if found.interval is None else rf" {{\scriptsize [{', '.join(found.interval)}]}}"
+            cells.append(("--" if found.value == "-" else found.value) + interval)
+        lines.append(f"{name.translate(_ESCAPES)} & {' & '.join(cells)} \\\\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def comma_separated(names: Sequence[str], results: Sequence[Result], figures: Sequence[str] = PAPER) -> str:
+    """Return the table as CSV: figures by their names in the JSON, each with the ends of its interval if there are any.
+
+    A figure that is not defined is an empty field.
+    """
+    with_intervals = any(result.get("intervals") for result in results)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    ends = ("", "_low", "_high") if with_intervals else ("",)
+    writer.writerow(["model", *(f"{figure}{end}" for figure in figures for end in ends), "images", "version"])
+    for name, result in zip(names, results, strict=True):
+        row = [name]
+        for found in (cell(result, figure) for figure in figures):
+            row.append("" if found.value == "-" else found.value)
+            row += (found.interval or ("", "")) if with_intervals else ()
+        writer.writerow([*row, result["images"], result["version"]])
+    return text.getvalue()
+
+
+FORMATS: dict[str, Callable[[Sequence[str], Sequence[Result], Sequence[str]], str]] = {
+    ".md": markdown,
+    ".tex": latex,
+    ".csv": comma_separated,
+}
+"""The function that writes the table, by the ending of the file."""
+
+
+def _head(figure: str) -> str:
+    return _HEADS.get(figure, figure.replace("_", " "))
+
+
+def _remark(result: Result) -> str:
+    return f"Percent; {conditions(result)}; r1sgg {result['version']}"
