@@ -26,15 +26,22 @@ from r1sgg.data.jsonl import image_id_of, read_jsonl
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import parse_spec
 from r1sgg.errors import ImageError, InputError, short
+from r1sgg.graph.scene import SceneGraph
 
 
-def open_inputs(spec: str) -> Inputs:
+def open_inputs(spec: str, *, annotated: bool = False) -> Inputs:
     """Open the images that a command line names, in the syntax above.
+
+    Args:
+        spec: what is named.
+        annotated: the true graphs are needed too (`Inputs.truth`), so it must be a data set.
 
     Raises:
         ConfigError: an unknown kind, option or value.
         InputError: nothing is found, or a file cannot be read at all.
     """
+    if annotated:
+        return DataImages(open_data(spec))
     kind, _, rest = spec.partition(":")
     path = Path(spec).expanduser()
     ending = path.suffix.lower()
@@ -148,3 +155,6 @@ class DataImages(Inputs):
 
     def size(self, place: Place) -> Size:
         return self.data.size(int(place.where[0]))
+
+    def truth(self, place: Place) -> SceneGraph:
+        return self.data[int(place.where[0])].graph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -13,6 +13,7 @@ from r1sgg.cli.root import PARTLY_FAILED, app
 
 if TYPE_CHECKING:
     from r1sgg.bulk.stored import Inputs
+    from r1sgg.graph.given import Task
 
 
 @app.command()
@@ -42,6 +43,10 @@ def generate(
     samples: loading.Samples = 1,
     scores: loading.Scores = False,
     threshold: loading.Threshold = None,
+    task: Annotated[
+        str,
+        typer.Option(help="sgdet; sgcls gives the true boxes of a data set, predcls boxes and names."),
+    ] = "sgdet",
     max_pixels: loading.MaxPixels = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images.")] = None,
     logprobs: Annotated[
@@ -70,11 +75,16 @@ def generate(
     from r1sgg.bulk.inputs import open_inputs
     from r1sgg.bulk.run import Job, run
     from r1sgg.errors import ConfigError
+    from r1sgg.graph.given import TASKS
     from r1sgg.inference.engine import Sampling
     from r1sgg.inference.engines import Opening
 
     if ray is None and workers is not None:
         raise ConfigError("--workers: expected --ray ADDRESS too, because without Ray there is one model")
+    if task not in TASKS:
+        raise ConfigError(f"--task: expected one of {', '.join(TASKS)}, found {task!r}")
+    if ray is not None and task != "sgdet":
+        raise ConfigError(f"--task {task}: expected no --ray, because workers read images without their annotations")
     if cut_loops and not engine.startswith("hf"):
         raise ConfigError(f"--cut-loops: this option is for --engine hf, not {engine}")
     options = loading.prompt_options(prompt, vocabulary, answer_format, guide=guide)
@@ -86,11 +96,12 @@ def generate(
         samples=samples,
         scores=scores,
         threshold=threshold,
+        task=cast("Task", task),
         logprobs=logprobs,
         batch_size=batch_size or habits.batch_size,
         window=habits.window,
     )
-    inputs = open_inputs(images)
+    inputs = open_inputs(images, annotated=task != "sgdet")
     _print_notes(inputs)
     files: dict[str, Any] = {"limit": limit, "overwrite": overwrite}
     if ray is not None:

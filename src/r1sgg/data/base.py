@@ -15,6 +15,7 @@ detector's prediction has `objects` (with `score`; boxes in `frame`, without it 
 rows, failure and issues those of the text.
 The score of a triplet is the product of its relationship's score and those of its two objects; where the line says
 `"scores": "triplet"`, as `r1sgg generate` writes, it is the relationship's score itself.
+`task` is "sgcls" or "predcls" where the prompt gave boxes, or boxes and names.
 `completions` holds the texts of several samples; the rows and `completion` are then what the samples were merged to.
 
 Reading is strict: a wrong line raises one sentence with file, line and field. Nothing is guessed.

@@ -16,14 +16,15 @@ import numpy as np
 from r1sgg.data.detections import BY_INDEX, Detections, detections_of
 from r1sgg.data.jsonl import add_image_id, frame_of, image_id_of, read_jsonl
 from r1sgg.errors import InputError, short
+from r1sgg.graph.given import TASKS, Task
 from r1sgg.graph.records import check_keys
-from r1sgg.graph.scene import EMPTY, Boxes, score_column
+from r1sgg.graph.scene import EMPTY, Boxes, SceneGraph, score_column
 from r1sgg.graph.text import Frame, Parsed, parse, parse_document
 
 PREDICTION_KEYS = frozenset(
     (
         *("image_id", "frame", "completion", "completions", "objects", "relationships", "error", "model", "meta"),
-        *("logprobs", "finish_reason", "seconds", "tokens", "passes", "scores", BY_INDEX),
+        *("logprobs", "finish_reason", "seconds", "tokens", "passes", "scores", "task", BY_INDEX),
     )
 )
 
@@ -45,14 +46,21 @@ class Prediction:
     """Whether the score of a relationship is that of its triplet (`"scores": "triplet"`); else it is multiplied by those
     of its two objects when it is read, as detectors' are."""
 
+    task: Task | None = None
+    """What the prompt gave, where the line says so."""
+
     def of_size(self, width: float, height: float) -> Prediction:
         """Return the prediction with a frame: its own, or the size of its image."""
         return self if self.frame is not None else replace(self, frame=(width, height))
 
-    def read(self, *, repair: bool = False) -> Parsed:
+    def read(self, *, repair: bool = False, given: SceneGraph | None = None) -> Parsed:
         """Return the graph and its issues.
 
         If the line has a completion beside its rows, failure and issues are those of the completion.
+
+        Args:
+            repair: keep the complete items of broken or truncated text.
+            given: objects that the prompt gave, for a completion with relationships alone.
 
         Raises:
             InputError: there is no frame.
@@ -61,11 +69,11 @@ class Prediction:
             expected, hint = "[width, height], the size that boxes are relative to", "add it, or give the ground truth"
             raise InputError(f"image {self.image_id!r}: frame", expected=expected, found="nothing", hint=hint)
         if self.rows is None:
-            return parse(self.completion or "", self.frame, repair=repair)
+            return parse(self.completion or "", self.frame, repair=repair, given=given)
         parsed = _parse_rows(self.rows, self.frame, whole=self.whole)
         if self.completion is None:
             return parsed
-        text = parse(self.completion, self.frame, repair=repair)
+        text = parse(self.completion, self.frame, repair=repair, given=given)
         graph = EMPTY if text.failure else parsed.graph
         return Parsed(graph, text.issues, parsed.object_rows, parsed.relationship_rows)
 
@@ -119,6 +127,8 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
     model = row.get("model")
     if model is not None and not isinstance(model, str):
         raise InputError(f"{where}: model", expected="a name", found=short(model))
+    if (task := row.get("task")) not in (None, *TASKS):
+        raise InputError(f"{where}: task", expected=f"one of {', '.join(TASKS)}", found=short(task))
     completion = row.get("completion")
     if row.get("objects") is not None:
         frame = (
@@ -128,8 +138,8 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
             expected = '"triplet" or "relationship": what the score of a relationship is about'
             raise InputError(f"{where}: scores", expected=expected, found=short(scores))
         rows = detections_of(row, where)
-        return Prediction(image_id, frame, completion, rows, model=model, whole=scores == "triplet")
+        return Prediction(image_id, frame, completion, rows, model=model, whole=scores == "triplet", task=task)
     frame = frame_of(row.get("frame"), f"{where}: frame")
     if not isinstance(completion, str):
         raise InputError(f"{where}: completion", expected='a string (or "objects")', found=short(completion))
-    return Prediction(image_id, frame, completion, model=model)
+    return Prediction(image_id, frame, completion, model=model, task=task)

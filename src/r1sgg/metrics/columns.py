@@ -20,6 +20,7 @@ import numpy.typing as npt
 from r1sgg.data.base import Example, example_digest, hash_of_digests
 from r1sgg.data.predictions import Prediction
 from r1sgg.errors import InputError
+from r1sgg.graph.given import renumbered
 from r1sgg.graph.mapping import Change, Level, Similarity, map_graph
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import FAILURES
@@ -214,13 +215,16 @@ class Evaluator:
                 pass
 
     def _read(self, number: int, example: Example, prediction: Prediction | None) -> _Image:
-        graph, failure = self._parse(prediction)
+        self._check_task(prediction)
+        given = renumbered(example.graph) if self.task == "predcls" else None
+        graph, failure = self._parse(prediction, given)
         truth = self.restrict(example.graph)
         if failure is None and self.threshold is not None:
             graph = _above(graph, self.threshold, example.image_id)
             failure = None if len(graph) else "below_threshold"
         if failure is None and self.task != "sgdet":
-            graph = apply_task(graph, truth, self.task)
+            asked = prediction is not None and prediction.task is not None
+            graph = apply_task(graph, example.graph, self.task, asked=asked)
             failure = None if len(graph) else "nothing_tied"
         if failure is None:
             graph = self._map(graph)
@@ -340,12 +344,23 @@ class Evaluator:
                 return int(boxes[0])
         return None
 
-    def _parse(self, prediction: Prediction | None) -> tuple[SceneGraph, str | None]:
+    def _check_task(self, prediction: Prediction | None) -> None:
+        """See that what the prompt gave is what is scored.
+
+        Raises:
+            InputError: the line says another task.
+        """
+        if prediction is not None and prediction.task is not None and prediction.task != self.task:
+            hint = f"evaluate it with --task {prediction.task}"
+            found, expected = f"answers to {prediction.task}", f"answers to {self.task}"
+            raise InputError(f"image_id {prediction.image_id!r}", expected=expected, found=found, hint=hint)
+
+    def _parse(self, prediction: Prediction | None, given: SceneGraph | None) -> tuple[SceneGraph, str | None]:
         if prediction is None:
             return EMPTY, "missing"
         if prediction.error is not None:
             return EMPTY, "error"
-        parsed = prediction.read(repair=self.repair)
+        parsed = prediction.read(repair=self.repair, given=given)
         if parsed.failure is not None:
             return EMPTY, parsed.failure
         if self.protocol.one_bad_item_fails:

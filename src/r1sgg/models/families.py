@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r1sgg.errors import ModelError, require
+from r1sgg.graph.given import Given
 from r1sgg.graph.text import Frame
 from r1sgg.data.calibration import Calibration, read_calibration
 from r1sgg.models.damage import Naming, check_files, check_image_processor, check_parts, check_template, load_weights
@@ -77,9 +78,14 @@ class Checkpoint:
         size = self.processor.image_processor.size
         return [size["shortest_edge"], size["longest_edge"]] if self.family.max_pixels else None
 
-    def messages(self, image_size: tuple[int, int]) -> list[Message]:
-        """Return the chat that asks for the graph of an image of that size (width, height), without the image."""
-        return build_messages(self.settings, self.frame(image_size))
+    def messages(self, image_size: tuple[int, int], given: Given | None = None) -> list[Message]:
+        """Return the chat that asks for the graph of an image of that size (width, height), without the image.
+
+        Args:
+            image_size: width and height of the image.
+            given: objects that the prompt lists, in this checkpoint's frame.
+        """
+        return build_messages(self.settings, self.frame(image_size), given)
 
     def with_model(self, model: PreTrainedModel) -> LoadedModel:
         """Return this checkpoint together with weights."""

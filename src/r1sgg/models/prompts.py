@@ -16,6 +16,7 @@ import numpy as np
 from r1sgg.data.jsonl import read_json
 from r1sgg.errors import InputError
 from r1sgg.files import write_json
+from r1sgg.graph.given import Given
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import AnswerFormat, Frame, number_ids, render
 from r1sgg.graph.vocabulary import load_vocabulary
@@ -97,6 +98,17 @@ THINK_SYSTEM_PROMPT = (
 )
 """After DeepSeek-R1 (arXiv 2501.12948, Table 1)."""
 
+_GIVEN = {
+    "sgcls": (
+        "The boxes of the objects are given. Write one object for each of these boxes, in this order and with this box, "
+        "and no other objects; find their names and their relationships."
+    ),
+    "predcls": (
+        "The objects are given. Write exactly these objects, in this order and with these ids and boxes, and no others; "
+        "find their relationships."
+    ),
+}
+
 _EXAMPLE = SceneGraph(
     ids=("person.1", "bike.2", "helmet.3", "tree.4"),
     labels=("person", "bike", "helmet", "tree"),
@@ -108,12 +120,15 @@ _EXAMPLE = SceneGraph(
 )
 
 
-def build_messages(settings: AnswerSettings, frame: Frame = (1000.0, 1000.0)) -> list[Message]:
+def build_messages(
+    settings: AnswerSettings, frame: Frame = (1000.0, 1000.0), given: Given | None = None
+) -> list[Message]:
     """Build the chat that asks for a scene graph, without the image (it goes before the text of the last message).
 
     Args:
         settings: which prompt; it lists the names of `settings.vocabulary`, none if that is open.
         frame: width and height that coordinates are relative to; the worked example is written in it.
+        given: objects that the prompt lists (SGCLS, PREDCLS), in the same frame.
 
     Returns:
         A system message if `settings.think`, and one user message.
@@ -131,6 +146,9 @@ def build_messages(settings: AnswerSettings, frame: Frame = (1000.0, 1000.0)) ->
         text += f"\n\nUse only these object names: {', '.join(vocabulary.written_objects)}."
     if vocabulary.predicates:
         text += f"\n\nUse only these predicates: {', '.join(vocabulary.predicates)}."
+    if given is not None:
+        said = "" if settings.prompt == "short" else f"\n\n{_GIVEN[given.task]}"
+        text += f"{said}\n{given.text(minify=settings.minify)}"
     system = [{"role": "system", "content": THINK_SYSTEM_PROMPT}] if settings.think else []
     return [*system, {"role": "user", "content": text}]
 
