@@ -66,6 +66,10 @@ def evaluate(
         str | None,
         typer.Option(help="Groups of predicates: bgnn (VG150's default), thirds (by --train), or a JSON file."),
     ] = None,
+    open_vocabulary: Annotated[
+        str | None,
+        typer.Option(metavar="MODE", help="Add OvSGTR's columns: ovd, ovr or ovd+r, from predictions for the whole set."),
+    ] = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for 95 % intervals; 0: no intervals.")] = 0,
     seed: Annotated[int, typer.Option(help="Random seed of the resamples.")] = 0,
     repair: Annotated[
@@ -91,6 +95,7 @@ def evaluate(
     from r1sgg.data.provenance import at_source, remarks, trained_on_of
     from r1sgg.errors import ConfigError
     from r1sgg.graph.mapping import LEVELS
+    from r1sgg.graph.open_vocabulary import mode_of
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import CLAIMS, PROTOCOLS, Protocol
     from r1sgg.metrics.baselines import FrequencyBaseline
@@ -98,6 +103,7 @@ def evaluate(
     from r1sgg.metrics.frequency import collect
     from r1sgg.metrics.groups import named_groups
     from r1sgg.metrics.intervals import compare as compare_figures
+    from r1sgg.metrics.open_vocabulary import open_record
     from r1sgg.metrics.report import baseline_record, record, run, run_baseline
     from r1sgg.metrics.table import EVERY, FORMATS, PAPER, distinct_names
     from r1sgg.metrics.tasks import TASKS
@@ -111,6 +117,7 @@ def evaluate(
     ):
         if value not in known:
             raise ConfigError(f"{option}: expected one of {', '.join(filter(None, known))}, found {value!r}")
+    mode = None if open_vocabulary is None else mode_of(open_vocabulary, "--open-vocabulary")
     for path in out or ():
         if path.suffix.lower() not in FORMATS:
             raise ConfigError(f"--out: expected a file that ends in {', '.join(FORMATS)}, found {str(path)!r}")
@@ -145,6 +152,7 @@ def evaluate(
             typer.echo(f"{path}: {remark}", err=True)
         if row["zero_shot"]:
             row["zero_shot"]["triplets"] = f"absent from {train}" if zero_shot is None else f"listed in {zero_shot}"
+        row["open_vocabulary"] = None if mode is None else open_record(done, mode, bootstrap=bootstrap, seed=seed)
         columns.append((name, row))
         if first is None:
             first, result = done, {**row, "file": path.name}

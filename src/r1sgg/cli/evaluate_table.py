@@ -49,6 +49,9 @@ def show(columns: Sequence[Column], against: Iterable[Mapping[str, Any]] = (), *
         console.print(_by_file(columns))
     unit = "percent, except relations and objects per image"
     console.print(unit if every else f"{unit}; every figure: --all", highlight=False)
+    for name, row in columns:
+        if row.get("open_vocabulary"):
+            console.print(_parts(name, row["open_vocabulary"]))
     if (zero_shot := columns[0][1]["zero_shot"]) and (counted := zero_shot.get("triplets")):
         published = "" if counted.startswith("listed") else "; published tables count a fixed list (--zero-shot)"
         console.print(f"zR@K: true triplets {counted}{published}", markup=False, highlight=False)
@@ -146,6 +149,17 @@ def _calibration(found: Mapping[str, Any]) -> str:
         for kind, of in found.items()
         if of
     )
+
+
+def _parts(name: str, found: Mapping[str, Any]) -> Table:
+    """Return OvSGTR's columns of a file, each as a row."""
+    table = _table(f"{name}, {found['mode']}", "relations", *(f"R@{k}" for k in CUTOFFS), *(f"mR@{k}" for k in CUTOFFS))
+    table.columns[0].min_width = max(len(name), *map(len, found["parts"])) if len(name) < 20 else 14
+    for part, row in found["parts"].items():
+        cells = [cell(row, f"{prefix}R@{k}") for prefix in ("", "m") for k in CUTOFFS]
+        shown = (f"{c.value}\n{'-'.join(c.interval)}" if c.interval else c.value for c in cells)
+        table.add_row(part, f"{row['relations']:,}", *shown)
+    return table
 
 
 def _best(rows: Sequence[Mapping[str, Any]]) -> str:

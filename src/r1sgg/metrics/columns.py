@@ -22,6 +22,7 @@ from r1sgg.data.predictions import Prediction
 from r1sgg.errors import InputError
 from r1sgg.graph.given import renumbered
 from r1sgg.graph.mapping import Change, Level, Similarity, map_graph
+from r1sgg.graph.open_vocabulary import novelty
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import FAILURES
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
@@ -90,7 +91,8 @@ class Columns:
         image_ids: ids of N images.
         count_names: names of the columns of `images` (see `r1sgg.metrics.ratios.image_columns`).
         images: N rows, one per image.
-        triplets: T rows, one per true triplet: image, predicate, rank, rank without constraint, unseen in training.
+        triplets: T rows, one per true triplet: image, predicate, rank, rank without constraint, unseen in training,
+            and what is novel in it (`r1sgg.graph.open_vocabulary`).
         predicates: names of the predicates in `triplets`.
         failures: number of images by kind of failure.
         changes: number of images by change of a name.
@@ -279,8 +281,9 @@ class Evaluator:
             unseen = [triplet in self.zero_shot for triplet in words]
         else:
             unseen = [known is not None and triplet not in known for triplet in words]
-        triplets = [row + e.true.triplet_owners, names, judged.ranks, judged.ranks_ng, unseen]
-        self._triplets.frombytes(np.array(triplets, dtype=np.int32).reshape(5, -1).T.tobytes())
+        novel = [novelty(triplet) for triplet in words]
+        triplets = [row + e.true.triplet_owners, names, judged.ranks, judged.ranks_ng, unseen, novel]
+        self._triplets.frombytes(np.array(triplets, dtype=np.int32).reshape(6, -1).T.tobytes())
         for k, image in enumerate(images):
             size = (image.example.width, image.example.height)
             self._true_boxes.add(row + k, image.truth, size, self._classes, scored=False)
@@ -311,7 +314,7 @@ class Evaluator:
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         images = np.frombuffer(self._images, dtype=np.int32).reshape(-1, len(self._count_names)).astype(np.int64)
-        triplets = np.frombuffer(self._triplets, dtype=np.int32).reshape(-1, 5).astype(np.int64)
+        triplets = np.frombuffer(self._triplets, dtype=np.int32).reshape(-1, 6).astype(np.int64)
         triplets[:, 0] = place[triplets[:, 0]]
         triplets = triplets[np.argsort(triplets[:, 0], kind="stable")]
         by_name = np.empty_like(order)

@@ -46,7 +46,7 @@ class Figures:
         self._divide_by_all = closed and protocol.absent_predicates == "zero"
         counts = {name: column.astype(np.float64) for name, column in columns.counts().items()}
         image: dict[str, Array] = {**counts, "images": np.ones(self.count)}
-        row, predicate, rank, rank_ng, unseen = columns.triplets.T
+        row, predicate, rank, rank_ng, unseen = columns.triplets[:, :5].T
         true = image["true_relations"]
         counted = (true > 0) & (image["skipped"] == 0)
         self._ratios: dict[str, tuple[Array, Array]] = {
