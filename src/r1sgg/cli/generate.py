@@ -50,7 +50,7 @@ def generate(
     max_pixels: loading.MaxPixels = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images.")] = None,
     logprobs: Annotated[
-        bool, typer.Option("--logprobs", help="Add sum and mean of the token log-probabilities.")
+        bool, typer.Option("--logprobs", help="Add sum and mean of the token log-probabilities, and guided answers' weights.")
     ] = False,
     device: loading.Device = None,
     dtype: loading.Dtype = None,
