@@ -48,7 +48,11 @@ from r1sgg.metrics.report import calibration
 
 BATCH, MAX_NEW_TOKENS = 50, 200
 CUTOFFS = (1, 2, 3, 5, 20)
-APART = ("AP", "AP50", *(f"{f} {k}" for f in ("ECE", "brier", "pooled_AP") for k in ("objects", "triplets")))  # figures that are no ratios of sums over images
+APART = (
+    "AP",
+    "AP50",
+    *(f"{f} {k}" for f in ("ECE", "brier", "pooled_AP") for k in ("objects", "triplets")),
+)  # figures that are no ratios of sums over images
 UNRANKED = replace(STRICT, name="order", use_scores=False)
 
 
@@ -206,9 +210,7 @@ def evaluated(examples: Sequence[Example], graphs: Sequence[SceneGraph]) -> tupl
     """The evaluator's figures of graphs, AP and ECE apart; one without objects is a failure."""
     evaluator = Evaluator(protocol=replace(STRICT, claims="all"))
     rows = [
-        prediction_of_record(
-            {"image_id": e.image_id, "frame": [1, 1], "scores": "triplet", **_document(g)}, e.image_id
-        )
+        prediction_of_record({"image_id": e.image_id, "frame": [1, 1], "scores": "triplet", **_document(g)}, e.image_id)
         for e, g in zip(examples, graphs, strict=True)
     ]
     evaluator.add(zip(range(len(rows)), examples, rows, strict=True))

@@ -5,9 +5,9 @@
 A population of images is drawn: 1 to 15 true relations each, of 50 predicates as unevenly frequent as VG150's, found by
 two models whose skill differs by image and predicate. A test set is a number of its images; the figures and their
 intervals are those of `evaluate --bootstrap`, through the same code. An interval is right if it holds the mean of the
-figure over all test sets of that size. (For recalls and ratios that is the population's value. mR@K of a small set lacks
-rare predicates, which count 0, so its mean is lower.) Given is the share of test sets with a right interval, in percent;
-its own standard error is 1.5 at 200 sets and a coverage of 95.
+figure over all test sets of that size. (For recalls and ratios that is the population's value. mR@K of a small set
+lacks rare predicates, which count 0, so its mean is lower.) Given is the share of test sets with a right interval, in
+percent; its own standard error is 1.5 at 200 sets and a coverage of 95.
 """
 
 from __future__ import annotations
@@ -140,9 +140,7 @@ def main() -> None:
         shown.add_row(name, *cells)
     Console(width=110).print(shown)
     if options.json:
-        options.json.write_bytes(
-            orjson.dumps(table, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n"
-        )
+        options.json.write_bytes(orjson.dumps(table, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n")
 
 
 if __name__ == "__main__":

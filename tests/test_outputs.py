@@ -74,8 +74,8 @@ PATHS = {
 """Options and arguments that are paths to read."""
 PLAIN = {
     *("answer_format", "answering", "annotation", "api_key", "allow_host", "boxes", "claims", "device", "distractors"),
-    *("dtype", "engine", "format", "host", "id", "ignore", "mapping", "method", "name", "preset", "prompt", "protocol", "push"),
-    *("ray", "repair", "scores", "settings", "similarity", "split", "task", "title"),
+    *("dtype", "engine", "format", "host", "id", "ignore", "mapping", "method", "name", "open_vocabulary", "preset"),
+    *("prompt", "protocol", "push", "ray", "repair", "scores", "settings", "similarity", "split", "task", "title"),
 }
 """Options that are texts and name no file."""
 

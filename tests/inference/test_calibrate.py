@@ -12,8 +12,8 @@ from r1sgg.cli import app
 from r1sgg.data.calibration import Calibration, ScoreMap
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.engines import load
-from r1sgg.models.finding import resolve
 from r1sgg.miniature.scenes import SMALL, scene
+from r1sgg.models.finding import resolve
 
 DATA = "scenes:24,split=validation,preset=small"
 
@@ -39,7 +39,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.mkdir()
     for file in Path(resolve("tiny")).iterdir():
         (model / file.name).symlink_to(file)
-    call("generate", "--images", DATA, "--model", model, "--out", folder / "p.jsonl", "--guide", "--max-new-tokens", 200)
+    call(
+        "generate", "--images", DATA, "--model", model, "--out", folder / "p.jsonl", "--guide", "--max-new-tokens", 200
+    )
     return folder
 
 

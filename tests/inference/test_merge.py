@@ -96,7 +96,9 @@ def test_doubles_stay_only_where_half_the_samples_say_two(samples: list[SceneGra
     merged = merge(samples)
     assert not doubles(merged, 0.9)
     for i, j in doubles(merged, 0.5):
-        both = sum(merged.labels.count(merged.labels[i]) and graph.labels.count(merged.labels[j]) > 1 for graph in samples)
+        both = sum(
+            merged.labels.count(merged.labels[i]) and graph.labels.count(merged.labels[j]) > 1 for graph in samples
+        )
         assert 2 * both >= len(samples)
 
 

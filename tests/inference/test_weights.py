@@ -71,4 +71,6 @@ def test_lines_of_guided_answers_hold_the_weight(tmp_path: Path) -> None:
         for row in map(json.loads, out.read_text().splitlines()):
             assert ("weight" in row["logprobs"]) == guide
             if guide:
-                assert row["logprobs"]["sum"] - 1e-5 <= row["logprobs"]["weight"] <= 1e-5, "the guide raises probabilities"
+                assert row["logprobs"]["sum"] - 1e-5 <= row["logprobs"]["weight"] <= 1e-5, (
+                    "the guide raises probabilities"
+                )

@@ -141,7 +141,10 @@ def test_two_files_are_compared_in_pairs(files):
 
 def test_training_graphs_add_the_baseline(files):
     got, shown = call(files, "--train", str(files / "gt.jsonl"))
-    assert [(b["name"], b["objects"]) for b in got["baselines"]] == [("FREQ", "good.jsonl"), ("FREQ+OVERLAP", "good.jsonl")]
+    assert [(b["name"], b["objects"]) for b in got["baselines"]] == [
+        ("FREQ", "good.jsonl"),
+        ("FREQ+OVERLAP", "good.jsonl"),
+    ]
     assert got["frequency_baseline"] == got["baselines"][0]["result"]
     assert got["frequency_baseline"]["R@50"] == 1
     assert got["frequency_baseline"]["precision"] is None
@@ -157,7 +160,11 @@ def test_zero_shot_says_what_it_counts(files):
     got, shown = call(files, "--train", str(files / "gt.jsonl"), "--all")
     assert got["zero_shot"]["triplets"] == f"absent from {files / 'gt.jsonl'}"
     assert "published tables count a fixed list" in " ".join(shown.split())
-    man, horse, riding = VG150.objects.index("man") + 1, VG150.objects.index("horse") + 1, VG150.predicates.index("riding") + 1
+    man, horse, riding = (
+        VG150.objects.index("man") + 1,
+        VG150.objects.index("horse") + 1,
+        VG150.predicates.index("riding") + 1,
+    )
     for rows in ([["man", "riding", "horse"]], [[man, horse, riding]]):
         (files / "list.json").write_text(json.dumps(rows))
         got, shown = call(files, "--zero-shot", str(files / "list.json"), "--all")
@@ -166,7 +173,7 @@ def test_zero_shot_says_what_it_counts(files):
         assert "published" not in shown
     for rows in ([], {}, [["man", "riding"]], [[0, 1, 1]], [[1, 1, 51]], [[True, 1, 1]], [["man", 1, "horse"]]):
         (files / "list.json").write_text(json.dumps(rows))
-        with pytest.raises(InputError, match="list.json"):
+        with pytest.raises(InputError, match="list"):
             call(files, "--zero-shot", str(files / "list.json"))
 
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from r1sgg.data.calibration import Calibration, ScoreMap, read_calibration
 from r1sgg.errors import ConfigError, InputError
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.metrics import fitting
 from r1sgg.metrics.calibration import THRESHOLDS, calibration_error, reliability, threshold_curve
-from r1sgg.data.calibration import Calibration, ScoreMap, read_calibration
 
 SCORED = st.lists(st.tuples(st.floats(0, 1).map(lambda s: round(s, 3)), st.booleans()), min_size=2, max_size=60)
 

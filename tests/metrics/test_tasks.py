@@ -18,15 +18,15 @@ from r1sgg.errors import InputError
 from r1sgg.graph.given import Given
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import number_ids, render
+from r1sgg.graph.vocabulary import VG150
+from r1sgg.judging.protocol import STRICT
 from r1sgg.metrics import evaluate
 from r1sgg.metrics.tasks import apply_task
 from r1sgg.models.prompts import AnswerSettings, build_messages
 
 from .conftest import FRAME, example, graphs, scene
 
-TRUTH = replace(
-    scene(("man", "dog", "man"), ((0, "near", 1), (2, "holding", 1))), ids=("man.7", "dog.1", "man.3")
-)
+TRUTH = replace(scene(("man", "dog", "man"), ((0, "near", 1), (2, "holding", 1))), ids=("man.7", "dog.1", "man.3"))
 
 
 def line(graph, task=None, **fields):
@@ -67,22 +67,17 @@ def test_relationships_alone_are_an_answer_in_predcls():
     assert evaluate([example(TRUTH)], [replace(alone, task="sgcls")], task="sgcls")["failures"] == {"wrong_schema": 1}
 
 
-def test_names_outside_the_vocabulary_do_not_move_the_places(vg150):
+def test_names_outside_the_vocabulary_do_not_move_the_places():
     truth = replace(scene(("unicorn", "man", "dog"), ((1, "near", 2),)), ids=("a.1", "b.1", "c.1"))
     said = replace(truth, ids=number_ids(truth.labels))
-    got = evaluate([example(truth)], [line(said, "predcls")], vg150, task="predcls")
+    got = evaluate([example(truth)], [line(said, "predcls")], VG150, task="predcls")
     assert (got["R@50"], got["objects_per_image"]) == (1, 2)
 
 
-@pytest.fixture
-def vg150():
-    from r1sgg.graph.vocabulary import VG150
-
-    return VG150
-
-
 def test_another_task_than_the_line_s_is_one_sentence():
-    with pytest.raises(InputError, match="expected answers to sgdet, found answers to predcls; evaluate it with --task"):
+    with pytest.raises(
+        InputError, match="expected answers to sgdet, found answers to predcls; evaluate it with --task"
+    ):
         evaluate([example(TRUTH)], [line(TRUTH, "predcls")])
     with pytest.raises(InputError, match="expected one of sgdet, sgcls, predcls, found 'all'"):
         line(TRUTH, "all")
@@ -129,18 +124,13 @@ def test_links_equal_a_plain_loop(truth, graph, task, asked):
 def test_the_truth_as_an_answer_scores_100_without_graph_constraint(truth, task):
     if not truth.pairs:
         return
-    distinct = truth.take(range(len(truth)), sorted({t: k for k, t in enumerate(zip(truth.pairs, truth.predicates))}.values()))
+    places = {t: k for k, t in enumerate(zip(truth.pairs, truth.predicates, strict=True))}
+    distinct = truth.take(range(len(truth)), sorted(places.values()))
     said = replace(distinct, ids=number_ids(truth.labels))
-    got = evaluate([example(distinct)], [line(said, task)], task=task, protocol=replace(evaluate_protocol(), claims="none"))
+    got = evaluate([example(distinct)], [line(said, task)], task=task, protocol=replace(STRICT, claims="none"))
     assert got["ngR@50"] == 1
     assert got["recall"] == 1
     assert got["AP"] == 1
-
-
-def evaluate_protocol():
-    from r1sgg.judging.protocol import STRICT
-
-    return STRICT
 
 
 def test_a_prompt_lists_what_is_given_in_the_frame_and_no_more():
@@ -172,7 +162,7 @@ def test_images_without_annotations_cannot_give_any(tmp_path: Path):
 def test_the_shipped_model_is_asked_held_to_the_given_objects_and_scored(tmp_path: Path):
     data = "scenes:6,split=test,preset=small"
     write_ground_truth(tmp_path / "gt.jsonl", open_data(data))
-    for task, fixed in (("sgcls", 1), ("predcls", 1)):
+    for task in ("sgcls", "predcls"):
         out, results = tmp_path / f"{task}.jsonl", tmp_path / "o.json"
         asked = ["generate", "--images", data, "--out", out, "--guide", "--max-new-tokens", 300, "--task", task]
         assert CliRunner().invoke(app, [str(a) for a in asked], catch_exceptions=False).exit_code == 0

@@ -31,6 +31,7 @@ def calibrate(
 
     Example: `r1sgg calibrate val.jsonl --ground-truth vg150:VG,split=val --vocabulary vg150 --model runs/grpo`
     """
+    from r1sgg.data.calibration import CALIBRATION_FILE, Calibration, ScoreMap
     from r1sgg.data.predictions import read_predictions
     from r1sgg.data.provenance import settings_beside
     from r1sgg.data.sources import open_data
@@ -39,7 +40,6 @@ def calibrate(
     from r1sgg.metrics import fitting
     from r1sgg.metrics.columns import Evaluator
     from r1sgg.metrics.report import run
-    from r1sgg.data.calibration import CALIBRATION_FILE, Calibration, ScoreMap
 
     fitting.check_method(method)
     if not (model / "config.json").is_file() and not (model / "adapter_config.json").is_file():

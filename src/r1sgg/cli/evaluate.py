@@ -68,7 +68,9 @@ def evaluate(
     ] = None,
     open_vocabulary: Annotated[
         str | None,
-        typer.Option(metavar="MODE", help="Add OvSGTR's columns: ovd, ovr or ovd+r, from predictions for the whole set."),
+        typer.Option(
+            metavar="MODE", help="Add OvSGTR's columns: ovd, ovr or ovd+r, from predictions for the whole set."
+        ),
     ] = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for 95 % intervals; 0: no intervals.")] = 0,
     seed: Annotated[int, typer.Option(help="Random seed of the resamples.")] = 0,

@@ -114,7 +114,12 @@ def _rows(columns: Sequence[Column], figures: Sequence[str], *, grouped: bool = 
         for name in (f"zR@{k}" for k in CUTOFFS):
             more.append((name, [Cell(number((row["zero_shot"] or {}).get(name), 100)) for row in results]))
     for group in (results[0]["groups"] or ()) if grouped or trained else ():
-        more.append((f"{group} mR@50 ({results[0]['grouping']})", [Cell(number(row["groups"][group]["mR@50"], 100)) for row in results]))
+        more.append(
+            (
+                f"{group} mR@50 ({results[0]['grouping']})",
+                [Cell(number(row["groups"][group]["mR@50"], 100)) for row in results],
+            )
+        )
     plain = sum(figure in PLAIN for figure in figures)  # they come last
     return [*rows[: len(rows) - plain], *more, *rows[len(rows) - plain :]]
 

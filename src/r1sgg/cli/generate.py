@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,6 @@ from r1sgg.cli.root import PARTLY_FAILED, app
 
 if TYPE_CHECKING:
     from r1sgg.bulk.stored import Inputs
-    from r1sgg.graph.given import Task
 
 
 @app.command()
@@ -50,7 +49,10 @@ def generate(
     max_pixels: loading.MaxPixels = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images.")] = None,
     logprobs: Annotated[
-        bool, typer.Option("--logprobs", help="Add sum and mean of the token log-probabilities, and guided answers' weights.")
+        bool,
+        typer.Option(
+            "--logprobs", help="Add sum and mean of the token log-probabilities, and guided answers' weights."
+        ),
     ] = False,
     device: loading.Device = None,
     dtype: loading.Dtype = None,
@@ -96,7 +98,7 @@ def generate(
         samples=samples,
         scores=scores,
         threshold=threshold,
-        task=cast("Task", task),
+        task=task,
         logprobs=logprobs,
         batch_size=batch_size or habits.batch_size,
         window=habits.window,

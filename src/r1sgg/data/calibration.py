@@ -126,5 +126,5 @@ def read_calibration(folder: Path) -> Calibration | None:
     record = read_json(path)
     if not isinstance(record, dict) or not isinstance(fitted := record.get("fitted", {}), dict):
         raise InputError(str(path), expected="a JSON object with objects, triplets and fitted", found=short(record))
-    maps = [ScoreMap.from_record(record.get(key), f"{path}: {key}") for key in ("objects", "triplets")]
-    return Calibration(*maps, fitted)
+    objects, triplets = (ScoreMap.from_record(record.get(key), f"{path}: {key}") for key in ("objects", "triplets"))
+    return Calibration(objects, triplets, fitted)

@@ -43,8 +43,8 @@ class Prediction:
     error: str | None = None
     model: str | None = None
     whole: bool = False
-    """Whether the score of a relationship is that of its triplet (`"scores": "triplet"`); else it is multiplied by those
-    of its two objects when it is read, as detectors' are."""
+    """Whether the score of a relationship is that of its triplet (`"scores": "triplet"`); else it is multiplied by
+    those of its two objects when it is read, as detectors' are."""
 
     task: Task | None = None
     """What the prompt gave, where the line says so."""

@@ -2,12 +2,12 @@
 
 A results file has `describe(data)`; `difference` says why two described sets do not fit.
 
-Open-vocabulary VG150 (`r1sgg.graph.open_vocabulary`) trains on base names, and one set of predictions for the whole test
-set is evaluated (`r1sgg evaluate --open-vocabulary`):
+Open-vocabulary VG150 (`r1sgg.graph.open_vocabulary`) trains on base names, and one set of predictions for the whole
+test set is evaluated (`r1sgg evaluate --open-vocabulary`):
 
-    vg150:DIR,split=train,open=OvD                       part=train: only what training may see, parents for novel classes
-    vg150:DIR,split=train,open=OvD,parents=no            objects of novel classes dropped instead
-    vg150:DIR,split=test,open=OvR,part=novel             to look at: only relations that are novel in this mode
+    vg150:DIR,split=train,open=OvD               part=train: only what training may see, parents for novel classes
+    vg150:DIR,split=train,open=OvD,parents=no    objects of novel classes dropped instead
+    vg150:DIR,split=test,open=OvR,part=novel     to look at: only relations that are novel in this mode
 
 Part "base" is the relations that are not novel; those that are novel in OvD+R are those of either of its columns.
 Images that keep no relation are left out.

@@ -20,11 +20,11 @@ Mode = Literal["ovd", "ovr", "ovd+r"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 PARENTS: dict[str, tuple[str, ...]] = {
-    **{name: ("animal",) for name in ("cat", "dog", "elephant", "giraffe", "horse", "man", "zebra")},
-    **{name: ("vehicle",) for name in ("bus", "car", "train")},
-    **{name: ("lady",) for name in ("girl", "woman")},
-    **{name: ("men",) for name in ("boy", "head")},
-    **{name: ("seat",) for name in ("bench", "chair")},
+    **dict.fromkeys(("cat", "dog", "elephant", "giraffe", "horse", "man", "zebra"), ("animal",)),
+    **dict.fromkeys(("bus", "car", "train"), ("vehicle",)),
+    **dict.fromkeys(("girl", "woman"), ("lady",)),
+    **dict.fromkeys(("boy", "head"), ("men",)),
+    **dict.fromkeys(("bench", "chair"), ("seat",)),
     "bike": ("vehicle", "motorcycle"),
     "table": ("board", "desk"),
     "hand": ("paw",),

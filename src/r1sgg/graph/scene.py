@@ -84,7 +84,7 @@ class SceneGraph:
         pairs: R pairs (subject index, object index).
         predicates: R predicates, normalised, in the order of `pairs`.
         object_scores: (N,) float64 in [0, 1], or None where the source has none.
-        relationship_scores: (R,) float64 in [0, 1], or None. Each is the score of the whole triplet, its objects included.
+        relationship_scores: (R,) float64 in [0, 1], or None. Each is the score of the whole triplet, objects included.
     """
 
     ids: tuple[str, ...]
@@ -161,7 +161,7 @@ class SceneGraph:
         """(R,) the relationships' scores, else the products of their two objects' scores; None without either."""
         if self.relationship_scores is not None or self.object_scores is None:
             return self.relationship_scores
-        return self.object_scores[np.array(self.pairs, dtype=np.intp).reshape(-1, 2)].prod(1)
+        return np.asarray(self.object_scores[np.array(self.pairs, dtype=np.intp).reshape(-1, 2)].prod(1))
 
     def take(self, objects: Sequence[int], relationships: Sequence[int] | None = None) -> Self:
         """Return the objects at these places, in this order, and the relationships between them.
@@ -192,7 +192,7 @@ class SceneGraph:
         )
 
     def above(self, threshold: float) -> Self:
-        """Return the objects scored `threshold` or higher, and the relationships between them whose `triplet_scores` are.
+        """Return the objects scored `threshold` or higher, and the relationships whose `triplet_scores` are, too.
 
         Raises:
             ValueError: the graph has objects but no scores.

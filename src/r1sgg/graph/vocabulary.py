@@ -72,7 +72,9 @@ def load_vocabulary(spec: str) -> Vocabulary:
     if (known := _NAMED.get(spec.lower())) is not None:
         return known
     path = Path(spec)
-    with os_errors(f"vocabulary {spec!r}", "one of vg150, psg, open, vg150-ovd, vg150-ovr, vg150-ovd+r, or a readable JSON file"):
+    with os_errors(
+        f"vocabulary {spec!r}", "one of vg150, psg, open, vg150-ovd, vg150-ovr, vg150-ovd+r, or a readable JSON file"
+    ):
         content = path.read_bytes()
     document = json_value(content, spec)
     if not isinstance(document, dict):
@@ -164,7 +166,6 @@ PSG = Vocabulary(
     ),
 )
 """80 thing classes, then 53 stuff classes, and 56 predicates (Yang et al., Panoptic Scene Graph Generation, 2022)."""
-
 
 
 def _seen(mode: str) -> Vocabulary:

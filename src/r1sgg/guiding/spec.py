@@ -54,12 +54,12 @@ class GuideSpec:
             if not fine:
                 raise ConfigError(f"guide, {name}: expected {expected}, found {getattr(self, name)}")
         wide, high = self.frame
-        for name, x1, y1, x2, y2 in self.given:
-            if not (0 <= int(x1) < int(x2) <= wide and 0 <= int(y1) < int(y2) <= high):
-                found = f"{[x1, y1, x2, y2]} in {list(self.frame)}"
-                raise ConfigError(f"guide, given: expected boxes inside the frame, found {found}")
-            if name and self.objects and name not in self.objects:
-                raise ConfigError(f"guide, given: expected names among its objects, found {name!r}")
+        for told, *box in self.given:
+            x1, y1, x2, y2 = map(int, box)
+            if not (0 <= x1 < x2 <= wide and 0 <= y1 < y2 <= high):
+                raise ConfigError(f"guide, given: expected boxes inside the frame, found {box} in {list(self.frame)}")
+            if told and self.objects and told not in self.objects:
+                raise ConfigError(f"guide, given: expected names among its objects, found {told!r}")
 
     def to_json(self) -> str:
         """The guide as one string, as a request to a server carries it."""
@@ -112,10 +112,12 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "think": ("a whole number", _whole),
     "given": (
         "a list of [name, x1, y1, x2, y2]",
-        lambda value: isinstance(value, list)
-        and all(
-            isinstance(row, list) and len(row) == 5 and isinstance(row[0], str) and all(map(_whole, row[1:]))
-            for row in value
+        lambda value: (
+            isinstance(value, list)
+            and all(
+                isinstance(row, list) and len(row) == 5 and isinstance(row[0], str) and all(map(_whole, row[1:]))
+                for row in value
+            )
         ),
     ),
 }

@@ -5,8 +5,8 @@
 
 Each P is that of the tokens which write a name or number, given all before them. Where the engine says how probable a
 token was among those that a guide allowed (`Piece.allowed`), that is taken: what could not have been said does not
-count against what was. So a relationship's score is that of its triplet. What else was tried, and how these were chosen:
-docs/metrics.md.
+count against what was. So a relationship's score is that of its triplet. What else was tried, and how these were
+chosen: docs/metrics.md.
 
 Scores are rounded to `DIGITS` digits. Which images share a batch changes a probability by about 1e-6 (sums in another
 order), and must not change the order of two relationships.

@@ -144,7 +144,7 @@ def _one_per_graph(graphs: Sequence[SceneGraph], nodes: Sequence[Node]) -> list[
 def _relationships(
     graphs: Sequence[SceneGraph], clusters: Sequence[Sequence[Node]]
 ) -> list[tuple[float, tuple[int, str, int], float]]:
-    """Mean place, triplet of merged objects, and score, in order. What a suppressed double did to itself is left out."""
+    """Mean place, triplet of merged objects, and score, in order; none of a suppressed double with itself."""
     place = {node: c for c, nodes in enumerate(clusters) for node in nodes}
     said: dict[tuple[int, str, int], dict[int, tuple[int, float]]] = defaultdict(dict)
     for g, graph in enumerate(graphs):

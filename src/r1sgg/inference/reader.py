@@ -242,7 +242,9 @@ class Reader:
         spec = guide_spec(self.checkpoint.settings, frame, sampling.max_new_tokens, self.guide_vocabulary)
         if given is None:
             return spec
-        rows = tuple((label, *box) for label, box in zip(given.told, given.boxes, strict=True))
+        rows: tuple[tuple[str | int, ...], ...] = tuple(
+            (label, *box) for label, box in zip(given.told, given.boxes, strict=True)
+        )
         names = tuple(dict.fromkeys(given.labels)) if given.task == "predcls" else spec.objects
         return dataclasses.replace(spec, objects=names, given=rows)
 

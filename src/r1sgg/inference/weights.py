@@ -5,8 +5,8 @@ A guide renormalises token by token, so a guided sample is not a free sample tha
     p(answer) / q(answer)        p: the model, free; q: the model under the guide
 
 makes averages over guided samples, weighted and divided by the sum of weights, estimates of averages over the model's
-own valid answers. It holds for samples at temperature 1 from all tokens (top_p 1, top_k 0). Few weights may carry all of
-the sum: `effective_sample_size` says how many answers the average is worth.
+own valid answers. It holds for samples at temperature 1 from all tokens (top_p 1, top_k 0). Few weights may carry all
+of the sum: `effective_sample_size` says how many answers the average is worth.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ rows say what reading relations adds to finding objects; on true ones (PREDCLS),
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,7 +38,9 @@ class FrequencyBaseline:
         overlap: only pairs whose boxes overlap (FREQ+OVERLAP).
     """
 
-    def __init__(self, statistics: TrainingStatistics, predicates: Sequence[str] = (), *, overlap: bool = False) -> None:
+    def __init__(
+        self, statistics: TrainingStatistics, predicates: Sequence[str] = (), *, overlap: bool = False
+    ) -> None:
         self.name = NAMES[overlap]
         self.predicates = tuple(predicates) or tuple(sorted(statistics.predicates))
         self._statistics, self._overlap = statistics, overlap
@@ -48,7 +50,7 @@ class FrequencyBaseline:
         """Return the score of each predicate between two classes, (P,), their objects' scores left out."""
         words = (subject, target)
         if (found := self._known.get(words)) is None:
-            counts = self._statistics.pairs.get(words, {})
+            counts: Mapping[str, int] = self._statistics.pairs.get(words, {})
             pairs = (self._statistics.overlapping if self._overlap else self._statistics.together)[words]
             own = np.array([counts.get(name, 0) for name in self.predicates], dtype=np.float64)
             shares = own / (own.sum() + pairs + 1)

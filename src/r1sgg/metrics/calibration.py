@@ -2,7 +2,8 @@
 
 A score of 0.7 is calibrated if 70 % of the items with that score are right. The error is that of Guo et al. 2017 ("On
 Calibration of Modern Neural Networks", arXiv 1706.04599, Eq. 3): `BINS` bins of equal width on [0, 1], and in each the
-distance between mean score and accuracy, weighted by its number of items. Maps that calibrate are fitted in `r1sgg.metrics.fitting`.
+distance between mean score and accuracy, weighted by its number of items. Maps that calibrate are fitted in
+`r1sgg.metrics.fitting`.
 """
 
 from __future__ import annotations

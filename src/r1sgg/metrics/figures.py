@@ -142,9 +142,7 @@ class Figures:
             for k, name in enumerate(self.columns.predicates)
         }
 
-    def _mean(
-        self, recall: Array, there: npt.NDArray[np.bool_], members: npt.NDArray[np.int64]
-    ) -> float | None:
+    def _mean(self, recall: Array, there: npt.NDArray[np.bool_], members: npt.NDArray[np.int64]) -> float | None:
         """Return the mean recall of some predicates, those that never occur counting 0 if the protocol says so.
 
         A resample lacks rare predicates that the images hold. Counting these as 0 too would pull every resample down,

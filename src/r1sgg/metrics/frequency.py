@@ -11,6 +11,7 @@ import numpy as np
 from r1sgg.data.base import Example
 from r1sgg.judging.boxes import touching
 
+
 @dataclass(frozen=True, slots=True)
 class TrainingStatistics:
     """Counts over a training set.

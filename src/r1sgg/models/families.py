@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r1sgg.data.calibration import Calibration, read_calibration
 from r1sgg.errors import ModelError, require
 from r1sgg.graph.given import Given
 from r1sgg.graph.text import Frame
-from r1sgg.data.calibration import Calibration, read_calibration
 from r1sgg.models.damage import Naming, check_files, check_image_processor, check_parts, check_template, load_weights
 from r1sgg.models.family import FAMILIES, ModelFamily
 from r1sgg.models.finding import adapter_base, config_of, first_line, is_local, resolve
@@ -183,9 +183,7 @@ def load_checkpoint(path_or_id: str | Path, *, max_pixels: int | None = None) ->
     settings = _settings(path)
     calibration = read_calibration(Path(path)) if is_local(path) else None
     base = adapter_base(path)
-    return Checkpoint(
-        str(path_or_id), path, family_of(path), processor, settings, base=base, calibration=calibration
-    )
+    return Checkpoint(str(path_or_id), path, family_of(path), processor, settings, base=base, calibration=calibration)
 
 
 def load_model(

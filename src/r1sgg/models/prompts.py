@@ -100,12 +100,12 @@ THINK_SYSTEM_PROMPT = (
 
 _GIVEN = {
     "sgcls": (
-        "The boxes of the objects are given. Write one object for each of these boxes, in this order and with this box, "
-        "and no other objects; find their names and their relationships."
+        "The boxes of the objects are given. Write one object for each of these boxes, in this order and with this "
+        "box, and no other objects; find their names and their relationships."
     ),
     "predcls": (
-        "The objects are given. Write exactly these objects, in this order and with these ids and boxes, and no others; "
-        "find their relationships."
+        "The objects are given. Write exactly these objects, in this order and with these ids and boxes, and no "
+        "others; find their relationships."
     ),
 }
 

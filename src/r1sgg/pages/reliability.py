@@ -40,7 +40,9 @@ def threshold_charts(names: Sequence[str], results: Sequence[Mapping[str, Any]])
     found = []
     for name, result in zip(names, results, strict=True):
         if summary := (result.get("calibration") or {}).get("triplets"):
-            lines = tuple(_curve(k, kind, summary["thresholds"]) for k, kind in enumerate(("precision", "recall", "f1")))
+            lines = tuple(
+                _curve(k, kind, summary["thresholds"]) for k, kind in enumerate(("precision", "recall", "f1"))
+            )
             x_ticks = tuple((_FRAME.at(tick, 0)[0], f"{tick:g}") for tick in _TICKS)
             y_ticks = tuple((_FRAME.at(0, tick)[1], f"{100 * tick:g}") for tick in _TICKS)
             words = f"precision, recall and F1 of triplets against the threshold. {lines[2].note}"
