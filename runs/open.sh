@@ -9,7 +9,7 @@
 #   MODEL      the instruct model                               Qwen/Qwen2-VL-2B-Instruct; tiny-base
 #   LAUNCH     launcher of training                             torchrun --nproc_per_node 8 --no-python
 #   SFT, GENERATE  additional options of the stages             --include configs/lora-sft.yaml
-#   IMAGES     only the first N test images
+#   SCENES, IMAGES  numbers of drawn training scenes and test images (SET=tiny)
 #   OUT        folder of all outputs
 #
 # Prompts list names: those that training may see while training, all of VG150's afterwards. After an interruption run it
@@ -23,8 +23,8 @@ read -ra generate <<< "${GENERATE:-}"
 if [ "$set" = tiny ]; then
   export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
   model=${MODEL:-tiny-base} config=configs/tiny-sft.yaml
-  train=scenes:4000,seed=1,preset=small,open=$mode
-  test=scenes:300,seed=1,preset=small,split=test
+  train=scenes:${SCENES:-4000},seed=1,preset=small,open=$mode
+  test=scenes:${IMAGES:-300},seed=1,preset=small,split=test
   seen=open # its 1,852 tokens would spell a list of 150 names letter by letter
   sft=(--validation "" --validate_steps 0 --max_steps 150 --per_device_train_batch_size 16 ${sft[@]+"${sft[@]}"})
   generate=(--prompt open --guide --max-new-tokens 200 --batch-size 50 ${generate[@]+"${generate[@]}"})
@@ -47,6 +47,6 @@ if [ -f "$trained/adapter_config.json" ]; then
   [ -f "$trained/README.md" ] || r1sgg publish "$out/sft" --out "$trained"
 fi
 r1sgg generate --images "$test" --model "$trained" --vocabulary vg150 --out "$out/predictions.jsonl" \
-  ${IMAGES:+--limit "$IMAGES"} ${generate[@]+"${generate[@]}"}
+  ${generate[@]+"${generate[@]}"}
 r1sgg evaluate "$out/predictions.jsonl" --ground-truth "$test" --vocabulary vg150 --open-vocabulary "$mode" \
   --bootstrap 1000 --json "$out/results.json"

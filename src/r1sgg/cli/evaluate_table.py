@@ -158,7 +158,7 @@ def _calibration(found: Mapping[str, Any]) -> str:
 
 def _parts(name: str, found: Mapping[str, Any]) -> Table:
     """Return OvSGTR's columns of a file, each as a row."""
-    table = _table(f"{name}, {found['mode']}", "relations", *(f"R@{k}" for k in CUTOFFS), *(f"mR@{k}" for k in CUTOFFS))
+    table = _table(f"{name}, {found['mode']}", "count", *(f"R@{k}" for k in CUTOFFS), *(f"mR@{k}" for k in CUTOFFS))
     table.columns[0].min_width = max(len(name), *map(len, found["parts"])) if len(name) < 20 else 14
     for part, row in found["parts"].items():
         cells = [cell(row, f"{prefix}R@{k}") for prefix in ("", "m") for k in CUTOFFS]
