@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from r1sgg.cli import app
 from r1sgg.data.base import Example, write_ground_truth
 from r1sgg.data.predictions import prediction_of_record
+from r1sgg.data.sources import open_data
 from r1sgg.errors import ConfigError
 from r1sgg.graph.open_vocabulary import MODES, mode_of
 from r1sgg.graph.records import graph_of_rows
@@ -156,3 +157,24 @@ def test_predictions_of_rows_have_columns_too():
     parts = open_record(run([example(truth)], [prediction_of_record(row, "x")], Evaluator(VG150)), "ovd+r")["parts"]
     assert [part["R@20"] for part in parts.values()] == [1, 1, 1]
     assert np.isclose(parts["Novel Relation"]["mR@20"], 1), "not divided by predicates of other columns"
+
+
+@pytest.mark.parametrize("task", ["sgdet", "sgcls", "predcls"])
+def test_on_drawn_scenes_the_truth_gives_995_or_more_where_one_predicate_a_pair_counts(task: str):
+    examples = list(open_data("scenes:40,split=test,preset=small"))
+    answers = []
+    for e in examples:
+        text = render(replace(e.graph, ids=number_ids(e.graph.labels)), FRAME)
+        row = {"image_id": e.image_id, "completion": text, "frame": FRAME, "task": task}
+        answers.append(prediction_of_record(row, "here"))
+    done = run(examples, answers, Evaluator(task=task))
+    values = done.figures.values()
+    pairs = [list(e.graph.pairs) for e in examples if e.graph.pairs]
+    least = sum(len(set(p)) / len(p) for p in pairs) / len(pairs)  # 1 unless a pair has two predicates
+    for k in (20, 50, 100):
+        assert values[f"ngR@{k}"] == values[f"ngmR@{k}"] == 1
+        assert values[f"R@{k}"] == pytest.approx(least)
+    assert least > 0.95
+    for part in open_record(done, "ovd+r")["parts"].values():
+        assert part["ngR@20"] == part["ngmR@20"] == 1
+        assert part["R@20"] > 0.95
