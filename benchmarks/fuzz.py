@@ -31,8 +31,10 @@ from typing import TypeVar
 import numpy as np
 import orjson
 
+from r1sgg.graph.dialects.registry import DIALECTS, OURS, dialect_of
 from r1sgg.graph.scene import SceneGraph, label_of_id
 from r1sgg.graph.text import FAILURES, POLICIES, Frame, Parsed, number_ids, parse, render
+from r1sgg.models.prompts import AnswerSettings, build_messages
 from r1sgg.rewards.rubric import Rubric
 from r1sgg.rewards.terms import TERMS
 
@@ -58,8 +60,24 @@ def random_graph(rng: random.Random) -> SceneGraph:
     return SceneGraph(ids, tuple(map(label_of_id, ids)), boxes[:, [0, 2, 1, 3]], pairs, predicates)
 
 
+def in_a_dialect(rng: random.Random) -> str:
+    """The example of a dialect with other names and numbers, once or several times."""
+    text = rng.choice(list(DIALECTS.values())).example
+    for old in ("man", "horse", "tree", "riding", "near"):
+        if rng.random() < 0.3:
+            text = text.replace(old, rng.choice((*NAMES, *PREDICATES)))
+    if rng.random() < 0.05:
+        return PROMPT
+    return rng.choice(("", "\n", PROMPT, text, "<thinking>" + text + "</thinking>")) + text
+
+
+PROMPT = build_messages(AnswerSettings())[-1]["content"]
+
+
 def written(rng: random.Random) -> str:
     """A random graph in one of the layouts that models are trained on or use by themselves."""
+    if rng.random() < 0.4:
+        return in_a_dialect(rng)
     text = render(
         random_graph(rng),
         rng.choice(FRAMES),
@@ -94,6 +112,8 @@ TOKENS = ('{', '}', '[', ']', '"', "\\", ",", ":", "'", "```json\n", "```", "<th
           "</answer>", "<ANSWER>", '"objects":', '"relationships":', '{"id":"a.1","bbox":[1,2,3,4]}', '{"a":', '{"a}":',
           "objects\n", "\nobjects\n", "\nrelationships\n", "\nend\n", "a 1 2 3 4\n",
           "[]", "{}", "[[", "null", "true", "NaN", "-Infinity", "1e999", "\\ud800", "\\u0000", "\ud83d", "\x00", "😀",
+          "<thinking>", "◁think▷", "[THINK]", "<ref>", "<box>", "[[1,", "<pred>", "<|det|>", "<loc0001>", "<loc_1>",
+          "[OBJ]", "[REL]", " -> ", "obj[1]{id}:\n", "<OBJECT>", "<RELATION>", "<scene>", '"bbox_2d":', '"box_2d":',
           "\u202e", "\ufeff", "\u2028", "é", "\\\"", "//", "/*", "0,", "-", ".", "e", " ", "\n")  # fmt: skip
 NUMBERS = ("-1", "0", "1.5", "-0.0", "1e5", "1e308", "1e999", "-1e-400", "NaN", "Infinity", "true", "null", '"5"',
            "[5]", "9" * 30, "9" * 5000, "1e-7", "0x10", "007", "٣", "18446744073709551616", "10.499")  # fmt: skip
@@ -237,6 +257,7 @@ class Tally:
     texts: Counter[str] = field(default_factory=Counter)  # by damage
     outcomes: Counter[str] = field(default_factory=Counter)  # by failure, "read" for none
     issues: Counter[str] = field(default_factory=Counter)  # texts with an issue of the kind
+    dialects: Counter[str] = field(default_factory=Counter)  # by the dialect that they were read in
     parse: Slowest = field(default_factory=Slowest)
     score: Slowest = field(default_factory=Slowest)
     scored: int = 0
@@ -291,7 +312,10 @@ def run(count: int, seed: int, *, scoring: bool = True, progress: bool = False) 
         text = text[:LONGEST]
         frame = rng.choice(FRAMES)
 
-        parsed = tally.parse.time(text, partial(parse, text, frame, repair=k % 4 == 0))
+        spoken = tally.parse.time(text, partial(dialect_of, text)) or OURS
+        dialect = rng.choice((OURS, spoken, spoken, rng.choice(list(DIALECTS))))
+        parsed = tally.parse.time(text, partial(parse, text, frame, repair=k % 4 == 0, dialect=dialect))
+        tally.dialects[dialect] += 1
         tally.texts[damage.__name__] += 1
         tally.outcomes[parsed.failure or "read"] += 1
         tally.issues.update({i.kind for i in parsed.issues})
@@ -336,6 +360,9 @@ def main() -> None:
     print("\n| outcome | texts |\n|---|---|")
     for outcome in ("read", *FAILURES):
         print(f"| {outcome} | {tally.outcomes[outcome]:,} |")
+    print("\n| dialect | texts |\n|---|---|")
+    for name in DIALECTS:
+        print(f"| {name} | {tally.dialects[name]:,} |")
     print("\n| issue | texts |\n|---|---|")
     for kind in POLICIES:
         print(f"| {kind} | {tally.issues[kind]:,} |")

@@ -35,14 +35,14 @@ TABLE = {
     "draw": Writes(("--out",), ("", "--ground-truth"), folders=("--out",)),
     "evaluate": Writes(
         ("--json", "--out"),
-        ("", "--ground-truth", "--train", "--train jsonl:", "--vocabulary", "--groups", "--zero-shot"),
+        ("", " swift:", "--ground-truth", "--train", "--train jsonl:", "--vocabulary", "--groups", "--zero-shot"),
     ),
     "export": Writes(("--out",), ("", "--ground-truth"), "--format csv"),
     "generate": Writes(("--out",), ("--images", "--images webdataset:", "--vocabulary"), "--overwrite"),
     "predict": Writes(("--out",), ("--model", "--vocabulary"), "photo.jpg", folders=("--out",)),
     "probe": Writes(("--out",), ("--model", "--ground-truth", "--train"), "--overwrite", folders=("--out",)),
     "publish": Writes(("--out",), ("", "--results"), folders=("--out",)),
-    "report": Writes(("--out", "--json"), ("", "--ground-truth", "--runs", "--vocabulary")),
+    "report": Writes(("--out", "--json"), ("", " r1sgg:", "--ground-truth", "--runs", "--vocabulary")),
     "score": Writes(("--out",), ("", "--rewards")),
     "tiny": Writes(("--out",), (), folders=("--out",)),
 }
@@ -74,8 +74,9 @@ PATHS = {
 """Options and arguments that are paths to read."""
 PLAIN = {
     *("answer_format", "answering", "annotation", "api_key", "allow_host", "boxes", "claims", "device", "distractors"),
-    *("dtype", "engine", "format", "host", "id", "ignore", "mapping", "method", "name", "open_vocabulary", "preset"),
-    *("prompt", "protocol", "push", "ray", "repair", "scores", "settings", "similarity", "split", "task", "title"),
+    *("dialect", "dtype", "engine", "format", "host", "id", "ignore", "mapping", "method", "name", "open_vocabulary"),
+    *("preset", "prompt", "protocol", "push", "ray", "repair", "scores", "settings", "similarity", "split", "task"),
+    *("title",),
 }
 """Options that are texts and name no file."""
 

@@ -154,7 +154,7 @@ def test_a_file_that_no_reader_takes(images):
     expected = {kind for _, kinds, _ in FAULTS.values() for kind in kinds} | {"broken_line", "duplicate_image_id"}
     assert set(found["findings"]) == expected
     assert found["findings"]["broken_line"] == 2
-    assert expected >= set(KINDS) - {"left_out"}
+    assert expected >= set(KINDS) - {"left_out", "wrong_frame"}
     for kind in expected:
         assert kind in done.stdout
     assert found["first"]["broken_line"]["where"].endswith("bad.jsonl:5")

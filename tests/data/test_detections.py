@@ -63,13 +63,13 @@ def test_objects_alone_need_only_a_label(tmp_path: Path) -> None:
     found = figures(tmp_path, line([*LABELLED, {**LABELLED[0], "id": "man.1"}], []))
     assert (found["AP50"], found["objects_per_image"]) == (pytest.approx(1), 3)
     (prediction,) = read_predictions(written(tmp_path / "p.jsonl", line(LABELLED * 2, [])))
-    assert prediction.of_size(800, 600).read().graph.ids == ("man.1", "horse.1", "man.2", "horse.2")
+    assert prediction.read(image=(800, 600)).graph.ids == ("man.1", "horse.1", "man.2", "horse.2")
 
 
 def test_a_class_beside_an_id_counts(tmp_path: Path) -> None:
     rows = [{**OBJECTS[0], "label": "Woman"}, OBJECTS[1]]
     (prediction,) = read_predictions(written(tmp_path / "p.jsonl", line(rows)))
-    assert prediction.of_size(800, 600).read().graph.triplets == (("woman", "riding", "horse"),)
+    assert prediction.read(image=(800, 600)).graph.triplets == (("woman", "riding", "horse"),)
 
 
 def changed(rows: list[dict[str, Any]], **values: Any) -> list[dict[str, Any]]:
@@ -148,10 +148,10 @@ def test_a_score_that_json_does_not_have_is_named(number: str, tmp_path: Path) -
 def test_rows_without_a_frame_need_the_size_of_the_image(tmp_path: Path) -> None:
     (prediction,) = read_predictions(written(tmp_path / "p.jsonl", line()))
     with pytest.raises(
-        InputError, match=r"image '1': frame: expected .* found nothing; add it, or give the ground truth"
+        InputError, match=r"image_id '1': frame: expected .* found nothing; add it, or give the ground truth"
     ):
         prediction.read()
-    assert prediction.of_size(800, 600).read().graph.boxes[0, 2] == 360 / 800
+    assert prediction.read(image=(800, 600)).graph.boxes[0, 2] == 360 / 800
 
 
 def test_boxes_and_references_are_issues_as_in_text(tmp_path: Path) -> None:

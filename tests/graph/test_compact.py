@@ -14,6 +14,7 @@ from r1sgg.graph.compact import id_of_name, name_of_id, predicate_of, word_of
 from r1sgg.graph.scene import SceneGraph, label_of_id, normalize_name
 from r1sgg.graph.text import POLICIES, Frame, parse, render
 from r1sgg.judging.labels import load_similarity
+from r1sgg.models.prompts import AnswerSettings, build_messages
 from r1sgg.rewards.rubric import Rubric
 from r1sgg.rewards.terms import TERMS
 
@@ -31,6 +32,7 @@ GOLD = lines()
 THINK = "<think>The man is near the dog.</think>"
 JSON = '{"objects": [{"id": "cat.1", "bbox": [1, 2, 3, 4]}], "relationships": []}'
 
+PROMPT = build_messages(AnswerSettings(answer_format="compact"))[-1]["content"]
 READ = {
     "bare": GOLD,
     "tags": f"{THINK}<answer>{GOLD}</answer>",
@@ -48,7 +50,8 @@ READ = {
 }
 JUNK = {
     "surrounding_text": f"Here it is:\n{GOLD}\nEnjoy.",
-    "surrounding_text: two": f"{GOLD}\n{lines(['cat 1 2 3 4'])}",
+    "several_graphs": f"{lines(['cat 1 2 3 4'])}\n{GOLD}",
+    "prompt_text": f"{PROMPT}\n{GOLD}",
     "surrounding_text: begun twice": f"objects\ncat 1 2 3 4\n{GOLD}",
     "surrounding_text: another object first": f'{{"caption": "a"}}\n{GOLD}',
     "unclosed_tag": f"<answer>{GOLD}",
@@ -79,6 +82,7 @@ JUNK = {
 FAILS = {
     "empty": "objects\nrelationships\nend",
     "empty: only an end": "objects\nend",
+    "prompt_echo": PROMPT,
     "truncated": GOLD[:-3],
     "truncated: in a line": GOLD[:50],
     "truncated: after the header": "objects",
@@ -101,7 +105,8 @@ def test_read_without_an_issue(text: str) -> None:
 @pytest.mark.parametrize(("name", "text"), JUNK.items(), ids=JUNK)
 def test_a_fault_costs_its_item_only(name: str, text: str) -> None:
     parsed = parse(text, FRAME)
-    assert kinds(parsed) == (name.partition(":")[0],)
+    assert kinds(parsed)[0] == name.partition(":")[0]
+    assert set(kinds(parsed)[1:]) <= {"surrounding_text"}
     assert parsed.graph.ids[:2] == ("man.1", "dog.1")
     assert parsed.graph.triplets[:1] == (() if name == "no_relationships" else (TRIPLET,))
     check(parsed)
@@ -297,7 +302,9 @@ def test_damage_never_raises() -> None:
         check(p)
         check(parse(text, FRAME, repair=True))
     found = {issue.kind for p in parsed for issue in p.issues}
-    assert found >= set(POLICIES) - {"invalid_json", "wrong_schema", "several_answers", "many_issues"}
+    of_json = {"invalid_json", "wrong_schema", "other_dialect", "split_graph", "closed_early", "duplicate_key"}
+    of_json |= {"other_key", "much_broken", "class_key", "odd_id", "end_by_index", "end_by_class", "wrong_count"}
+    assert found >= set(POLICIES) - of_json - {"several_answers", "many_issues", "prompt_echo"}
 
 
 def test_time_is_linear_in_odd_texts() -> None:

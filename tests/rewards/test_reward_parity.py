@@ -27,7 +27,8 @@ POLICIES = {
     "id_empty": "an id without a letter names no class",
     "id_dot_only": "an id without a letter names no class",
     "comment": "the graph after the comment counts",
-    "two_json": "the first graph counts",
+    "two_json": "the last graph counts",
+    "relation_names_without_number": "a class that one object has names that object",
     "gt_empty": "node does not apply to an image without objects",
 }
 

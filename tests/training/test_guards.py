@@ -17,10 +17,11 @@ from r1sgg.cli import main
 from r1sgg.data.base import Example
 from r1sgg.errors import TrainingError
 from r1sgg.graph.text import Frame, parse, render
+from r1sgg.judging.frames import FrameEvidence
 from r1sgg.models.families import load_checkpoint
 from r1sgg.rewards.adapters import trl_rewards
 from r1sgg.rewards.rubric import Rubric
-from r1sgg.training.diagnosis import FrameCheck, missing_images
+from r1sgg.training.diagnosis import missing_images, resized_units
 from r1sgg.training.guards import STREAK, TROUBLES, Guards
 from r1sgg.training.logs import MetricsLog
 from r1sgg.training.rows import TrainingRows, open_source
@@ -344,13 +345,29 @@ def test_an_evaluation_sees_the_mismatch(guards: Guards) -> None:
 
 
 def test_overlap_is_that_of_the_best_box_of_the_class(mini: Path) -> None:
-    check = FrameCheck(load_checkpoint(mini).processor)
+    check = FrameEvidence()
     truths = examples(6)
+    units = resized_units((112, 112), load_checkpoint(mini).processor)
     for truth, text in zip(truths, written_in((1000.0, 1000.0), truths), strict=True):
-        check.add(parse(text, (1000.0, 1000.0)), truth.graph, (112, 112))
+        check.add(parse(text, (1000.0, 1000.0)), truth.graph, (112, 112), units)
     assert check.objects == check.named == sum(len(e.graph) for e in truths)
-    assert check.overlap == pytest.approx(1.0, abs=0.02)
-    assert check.better[0] == "thousandths (0..1000)"
+    verdict = check.verdict()
+    assert verdict is not None
+    assert verdict.overlap == pytest.approx(1.0, abs=0.02)
+    assert str(verdict.best) == "thousandths (0 to 1000)"  # the same frame under its name
+    assert not verdict.wrong
+
+
+def test_one_graph_for_every_image_is_seen(guards: Guards) -> None:
+    truths = examples(24)
+    texts = written_in((1000.0, 1000.0), truths[:1]) * 24
+    answers = [
+        Answer(k, e, (112, 112), (1000.0, 1000.0), t, False) for k, (e, t) in enumerate(zip(truths, texts, strict=True))
+    ]
+    numbers = {"failure_rate": 0.0, "R@50": 0.0, "relations_per_image": 3.0, "clipped_ratio": 0.0}
+    guards.on_validation(None, state(7), None, numbers, answers)
+    assert (7, "misread") in seen(guards)
+    assert "all 24 completions hold the same graph" in warnings_of(guards.file.path.parent)[-1]["message"]
 
 
 def test_the_documentation_has_every_trouble() -> None:

@@ -69,7 +69,9 @@ def check(
         }
         write_json(json, record)
     _show(data, report)
-    if fix is not None:
+    if fix is not None and report.unit is not None:
+        typer.echo(f"{fix}: not written: {report.unit}: {report.unit.remedy}", err=True)
+    elif fix is not None:
         typer.echo(
             f"{fix}: {report.kept:,} of {report.lines:,} lines, {report.changed:,} of them changed; "
             f"{sum(report.found.values()):,} findings in {log}"
@@ -106,5 +108,7 @@ def _show(data: str, report: CheckReport) -> None:
             Text(f"{where}\n{finding.found}"),
         )
     Console().print(table)
-    if report.like_sizes:
+    if report.unit is not None:
+        typer.echo(f"{report.unit}: {report.unit.remedy}")
+    elif report.like_sizes:
         typer.echo(f"boxes that look like [x, y, width, height]: {report.like_sizes:,}; a bbox is [x1, y1, x2, y2]")

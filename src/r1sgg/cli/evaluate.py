@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 @app.command()
 def evaluate(
     predictions: Annotated[
-        list[Path],
-        typer.Argument(metavar="PREDICTIONS.jsonl...", help="Predictions for the same images; one row per file."),
+        list[str],
+        typer.Argument(
+            metavar="PREDICTIONS...",
+            help="Predictions for the same images, one row per file: JSON Lines, or another tool's (swift:FILE, ...).",
+        ),
     ],
     ground_truth: Annotated[
         str, typer.Option(metavar="DATA", help="Ground truth: JSON Lines, or any data set (vg150:DIR,split=test, ...).")
@@ -81,6 +84,12 @@ def evaluate(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Leave out predicted objects and relationships with lower scores."),
     ] = None,
+    dialect: Annotated[
+        str,
+        typer.Option(
+            help="How completions are written: auto (decided from the whole file), or a name (docs/answers.md)."
+        ),
+    ] = "auto",
     task: Annotated[
         str, typer.Option(help="sgdet; sgcls (boxes were given); predcls (boxes and classes were given).")
     ] = "sgdet",
@@ -93,7 +102,7 @@ def evaluate(
     Example: `r1sgg evaluate predictions.jsonl --ground-truth gt.jsonl --vocabulary vg150 --json results.json`
     """
     from r1sgg.cli.evaluate_table import show
-    from r1sgg.data.predictions import read_predictions
+    from r1sgg.data.importers.registry import open_predictions, predictions_spec
     from r1sgg.data.provenance import at_source, remarks, trained_on_of
     from r1sgg.errors import ConfigError
     from r1sgg.graph.mapping import LEVELS
@@ -144,13 +153,17 @@ def evaluate(
     first = None
     columns: list[tuple[str, dict[str, Any]]] = []
     result: dict[str, Any] = {}
-    for path, name in zip(predictions, distinct_names(predictions), strict=True):
-        done = run(truth, read_predictions(path), evaluator(chosen), str(path))
+    paths = [predictions_spec(text).path for text in predictions]
+    for source, path, name in zip(predictions, paths, distinct_names(paths), strict=True):
+        opened = open_predictions(source, dialect)
+        done = run(truth, opened, evaluator(chosen), opened.where)
         row = record(done, bootstrap=bootstrap, seed=seed)
         stages, described = trained_on_of(path), at_source(truth.described(row))
-        row |= {"trained_on": stages, "remarks": remarks(stages, described, names.name)}
+        said = [finding["said"] for finding in row["ledger"]["findings"]]
+        row |= {"trained_on": stages, "remarks": [*said, *remarks(stages, described, names.name)]}
+        row["source"] = {"layout": opened.layout, "notes": [*opened.notes]}
         row["ground_truth"] = {"name": described["name"], "split": described["split"]}
-        for remark in row["remarks"]:
+        for remark in (*opened.notes, *row["remarks"]):
             typer.echo(f"{path}: {remark}", err=True)
         if row["zero_shot"]:
             row["zero_shot"]["triplets"] = f"absent from {train}" if zero_shot is None else f"listed in {zero_shot}"
@@ -165,11 +178,11 @@ def evaluate(
             switched = replace(chosen, claims="completions" if chosen.claims == "none" else "none")
             other = next(p for name, p in PROTOCOLS.items() if name != protocol)
             for label, conventions in ((f"claims {switched.claims}", switched), (other.name, other)):
-                again = run(truth, read_predictions(path), evaluator(conventions), str(path))
+                again = run(truth, opened, evaluator(conventions), opened.where)
                 columns.append((f"{name} ({label})", record(again)))
                 result.setdefault("compare", []).append({"file": path.name, **columns[-1][1]})
         for baseline in baselines if task != "predcls" else ():
-            own = run(truth, read_predictions(path), evaluator(chosen, rewrite=baseline), str(path))
+            own = run(truth, opened, evaluator(chosen, rewrite=baseline), opened.where)
             columns.append((f"{baseline.name}, objects of {name}", baseline_record(own)))
             result.setdefault("baselines", []).append(
                 {"name": baseline.name, "objects": path.name, "result": columns[-1][1]}

@@ -76,10 +76,13 @@ def generate(
     """
     from r1sgg.bulk.inputs import open_inputs
     from r1sgg.bulk.run import Job, run
+    from r1sgg.data.predictions import ledger_of, read_predictions
     from r1sgg.errors import ConfigError
+    from r1sgg.graph.dialects.registry import OURS
     from r1sgg.graph.given import TASKS
     from r1sgg.inference.engine import Sampling
     from r1sgg.inference.engines import Opening
+    from r1sgg.judging.diagnosis import findings
 
     if ray is None and workers is not None:
         raise ConfigError("--workers: expected --ray ADDRESS too, because without Ray there is one model")
@@ -119,6 +122,8 @@ def generate(
             summary = run(inputs, out, reader, job, **files, progress=progress)
         if (used := loading.describe_usage(reader)) is not None:
             typer.echo(used)
+    for finding in findings(ledger_of(read_predictions(out, OURS))):
+        typer.echo(f"{out}: {finding}", err=True)
     done = f", {summary.resumed} of them from an earlier run" if summary.resumed else ""
     typer.echo(f"{out}: {summary.images} images{done}; {summary.failed} failed")
     if summary.failed:

@@ -18,7 +18,7 @@ _ON_TERMINAL = ("failure_rate", "AP50", "R@50", "mR@50", "precision", "relations
 def report(
     out: Annotated[Path, typer.Option(help="HTML file to write; large data goes into a folder beside it.")],
     predictions: Annotated[
-        list[Path] | None, typer.Argument(help="Predictions files (JSON Lines), one row each.")
+        list[str] | None, typer.Argument(help="Predictions, one row each: JSON Lines, or another tool's (swift:FILE).")
     ] = None,
     ground_truth: Annotated[Path | None, typer.Option(help="Ground truth (JSON Lines) of the same images.")] = None,
     vocabulary: Annotated[str, typer.Option(help="Vocabulary: vg150, psg, open, or a JSON file.")] = "open",
@@ -35,6 +35,9 @@ def report(
     embed: Annotated[
         bool | None, typer.Option(help="Embed images in the page, or put them into the folder; default: by size.")
     ] = None,
+    dialect: Annotated[
+        str, typer.Option(help="How completions are written: auto (decided from the whole file), or a name.")
+    ] = "auto",
     json: Annotated[
         Path | None,
         typer.Option(help="File for the results as JSON, by the name of the predictions file; - is standard output."),
@@ -50,6 +53,7 @@ def report(
     from rich.console import Console
     from rich.table import Table
 
+    from r1sgg.data.importers.registry import predictions_spec
     from r1sgg.errors import ConfigError
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import PROTOCOLS
@@ -60,11 +64,12 @@ def report(
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}")
     files = predictions or []
+    names = distinct_names([predictions_spec(text).path for text in files])
     with locked(out):
         built = build_report(
             out,
             ground_truth,
-            list(zip(distinct_names(files), files, strict=True)),
+            list(zip(names, files, strict=True)),
             runs or [],
             title=title,
             vocabulary=load_vocabulary(vocabulary),
@@ -72,7 +77,11 @@ def report(
             limit=limit,
             bootstrap=bootstrap,
             embed=embed,
+            dialect=dialect,
         )
+    for name, results in built.results.items():
+        for finding in results["ledger"]["findings"]:
+            typer.echo(f"{name}: {finding['said']}", err=True)
     if json:
         write_json(json, built.results)
     if built.table:

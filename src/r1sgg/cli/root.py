@@ -22,7 +22,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 OUTPUTS = frozenset(("out", "json", "fix", "log"))
 """Names of the options that name what a command writes."""
 SOURCES = frozenset(
-    ("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards", "train", "groups")
+    ("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards", "predictions", "train", "groups")
 )
 """Names of the options that are texts and may name files to read; every other path is an input too."""
 
@@ -53,8 +53,9 @@ def inputs_of(values: dict[str, Any]) -> Iterator[Path]:
     for name, value in values.items():
         if name not in OUTPUTS and name != "config":  # a recipe may be the record of the run that it continues
             yield from _paths(value)
-        if name in SOURCES and isinstance(value, str):
-            yield from (Path(text).expanduser() for text in _named(name, value) if text)
+        texts = value if isinstance(value, list | tuple) else [value]
+        for text in (text for text in texts if name in SOURCES and isinstance(text, str)):
+            yield from (Path(found).expanduser() for found in _named(name, text) if found)
 
 
 def _paths(value: Any) -> list[Path]:
@@ -64,6 +65,7 @@ def _paths(value: Any) -> list[Path]:
 
 def _named(option: str, text: str) -> Iterator[str]:
     """What may be a path in a text like val.jsonl, vg150:DIR,images=DIR, "shards/{00..99}.tar" or FILE.py:NAME."""
+    from r1sgg.data.importers.registry import is_layout
     from r1sgg.data.spec import is_kind
 
     kind, _, rest = text.partition(":")
@@ -72,7 +74,7 @@ def _named(option: str, text: str) -> Iterator[str]:
         from r1sgg.bulk.archives import expand
 
         yield from expand(rest if packed else text)
-    elif packed or is_kind(kind):
+    elif packed or is_kind(kind) or (option == "predictions" and is_layout(kind)):
         options = (part.partition("=") for part in rest.split(","))
         yield from (value if equals else key for key, equals, value in options if not equals or key in _PATHS)
     elif option == "rewards":
@@ -81,7 +83,7 @@ def _named(option: str, text: str) -> Iterator[str]:
         yield text
 
 
-_PATHS = frozenset(("images", "panoptic", "splits"))  # options of data that name a file or folder
+_PATHS = frozenset(("images", "names", "panoptic", "splits"))  # options of data that name a file or folder
 _OURS = frozenset(("tiny", "tiny-sft", "tiny-base", "open", "vg150", "psg"))  # models and vocabularies
 
 

@@ -54,6 +54,9 @@ def score(
     from rich.console import Console
 
     from r1sgg.cli.score_table import print_explanation, print_summary
+    from r1sgg.graph.ledger import Ledger
+    from r1sgg.judging.diagnosis import findings
+    from r1sgg.judging.frames import FrameEvidence
     from r1sgg.judging.labels import load_similarity
     from r1sgg.rewards.explain import explain_completion
     from r1sgg.rewards.rubric import Rubric, Score
@@ -63,13 +66,19 @@ def score(
     console = Console()
     done: list[Score] = []
     failed = 0
+    ledger, evidence = Ledger(), FrameEvidence()
     with writing(out) as handle:
         for batch in _batches(cases):
             good = [item for item in batch if "error" not in item]
-            scores = rubric.score(
-                [i["completion"] for i in good], [i["example"].graph for i in good], [i["frame"] for i in good]
-            )
+            texts, frames = [i["completion"] for i in good], [i["frame"] for i in good]
+            truths = [i["example"].graph for i in good]
+            parsed = rubric.read(texts, truths, frames)
+            scores = rubric.score_parsed(texts, parsed, truths, frames)
             done += scores
+            for item, read in zip(good, parsed, strict=True):
+                example = item["example"]
+                ledger.add(read, example.image_id)
+                evidence.add(read, example.graph, (example.width, example.height))
             ready = iter(zip(good, scores, strict=True))
             for item in batch:
                 if "error" in item:
@@ -91,6 +100,8 @@ def score(
                         print_explanation(console, line)
                 handle.write(orjson.dumps(line) + b"\n")
     print_summary(console, done, rubric, failed)
+    for finding in findings(ledger, evidence):
+        typer.echo(f"{cases}: {finding}", err=True)
     if failed:
         raise typer.Exit(PARTLY_FAILED)
 

@@ -27,6 +27,7 @@ from r1sgg.data.jsonl import read_lines, record_of_line
 from r1sgg.data.repair import Repairer
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import Spec, parse_spec
+from r1sgg.data.units import TruthUnits, WrongUnit
 from r1sgg.errors import ConfigError, ImageError, InputError
 from r1sgg.files import write_lines, writing
 from r1sgg.graph.mapping import mapper
@@ -56,6 +57,7 @@ class CheckReport:
         in_lines: lines that have a finding of each kind.
         first: the first finding of each kind.
         like_sizes: degenerate boxes that would be right as [x, y, width, height].
+        unit: how the boxes of the whole file are written, if not as they should be; then no copy is written.
     """
 
     lines: int = 0
@@ -65,6 +67,7 @@ class CheckReport:
     in_lines: Counter[str] = field(default_factory=Counter)
     first: dict[str, FirstFinding] = field(default_factory=dict)
     like_sizes: int = 0
+    unit: WrongUnit | None = None
 
     def add(self, where: str, findings: Collection[Finding]) -> None:
         """Count the findings of one line."""
@@ -102,7 +105,7 @@ def check(
         ignore: kinds of IGNORABLE that are no fault of this set.
         looking: "decode" images, read the "header" only, or open "none".
         workers: threads that decode.
-        fix: where to write the corrected ground truth.
+        fix: where to write the corrected ground truth; nothing is written if `CheckReport.unit` is set.
         log: where to write a line for each finding.
         advance: called with the number of lines that are done, and of all lines.
 
@@ -115,18 +118,24 @@ def check(
     closed = vocabulary.objects or vocabulary.predicates
     repairer = Repairer(mapper(vocabulary, "normal") if closed else None, ignore, images=looking != "none")
     parts = parse_spec(spec)
-    report = CheckReport()
+    report, notes = CheckReport(), list[Finding]()
     if parts.kind == "jsonl" and not parts.options.keys() - {"split"}:
-        total, lines = sum(1 for _ in read_lines(parts.path)), _of_file(parts)
+        units = _units_of(parts)
+        total, lines, report.unit = units.lines, _of_file(parts), units.verdict()
+        if report.unit is not None:
+            repairer.boxes, fix = False, None
+            notes = [Finding("wrong_frame", str(report.unit), report.unit.remedy)]
+            report.add(str(parts.path), notes)
     else:
         data = open_data(spec, strict=False)
         total, lines = len(data), _of_data(data, looking)
         repairer.images = False  # this reader may draw its images or have them inside: no path is no fault
-        notes = [Finding("left_out", note.text, "left out") for note in data.notes if "left_out" not in ignore]
-        report.add(spec, notes)
+        report.add(spec, [Finding("left_out", n.text, "left out") for n in data.notes if "left_out" not in ignore])
     with contextlib.ExitStack() as files:
         kept_file = files.enter_context(writing(fix)) if fix else None
         log_file = files.enter_context(writing(log)) if log else None
+        if log_file:
+            write_lines(log_file, ({"where": str(parts.path), **f._asdict()} for f in notes))
         files.enter_context(warnings.catch_warnings())  # here, because a thread would undo the others' filters
         warnings.simplefilter("ignore")
         for line, size in _with_sizes(lines, looking, workers):
@@ -149,6 +158,16 @@ def check(
 
 
 # ---------------------------------------------------------------- reading
+
+
+def _units_of(parts: Spec) -> TruthUnits:
+    """Return how the boxes of a ground-truth file are written; lines that are no JSON do not count."""
+    units = TruthUnits()
+    for number, _, content in read_lines(parts.path):
+        units.lines += 1
+        with contextlib.suppress(InputError):
+            units.add(record_of_line(content, str(parts.path), first=number == 1))
+    return units
 
 
 def _of_file(parts: Spec) -> Iterator[_CheckedLine]:

@@ -31,6 +31,10 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "an id that another object of this image has",
         "dropped if the same box, else renumbered",
     ),
+    "wrong_frame": (
+        "most boxes are written in another unit or order than [x1, y1, x2, y2] in pixels",
+        "no copy is written: correct the file as a whole",
+    ),
     "bad_box": ("not four finite numbers", "object dropped"),
     "degenerate_box": ("x1 >= x2 or y1 >= y2", "object dropped"),
     "box_outside": ("more than a pixel outside the image", "clipped, or dropped if nothing is left"),

@@ -6,38 +6,61 @@ read by the tolerant parser; rows are checked first (`r1sgg.data.detections`), b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from r1sgg.data.detections import BY_INDEX, Detections, detections_of
-from r1sgg.data.jsonl import add_image_id, frame_of, image_id_of, read_jsonl
+from r1sgg.data.jsonl import add_image_id, image_id_of, read_jsonl
 from r1sgg.errors import InputError, short
+from r1sgg.graph.dialects.registry import AUTO, OURS, Choice, check_dialect, choose_dialect
+from r1sgg.graph.frames import AnyFrame, frame_of_value
 from r1sgg.graph.given import TASKS, Task
+from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.records import check_keys
 from r1sgg.graph.scene import EMPTY, Boxes, SceneGraph, score_column
-from r1sgg.graph.text import Frame, Parsed, parse, parse_document
+from r1sgg.graph.text import Frame, Parsed, parse, parse_rows
 
 PREDICTION_KEYS = frozenset(
     (
         *("image_id", "frame", "completion", "completions", "objects", "relationships", "error", "model", "meta"),
-        *("logprobs", "finish_reason", "seconds", "tokens", "passes", "scores", "task", BY_INDEX),
+        *(
+            "logprobs",
+            "finish_reason",
+            "seconds",
+            "tokens",
+            "passes",
+            "replies",
+            "left_out",
+            "written_in",
+            "scores",
+            "task",
+            BY_INDEX,
+        ),
     )
 )
+
+
+AskedFrame = AnyFrame | Callable[[Frame], AnyFrame]
+"""A frame, or a function that returns it for the width and height of an image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """A model's output for one image: a completion to parse, rows with boxes and relationships, or both.
 
-    `frame` is None for rows whose boxes are pixels of an image that the line does not describe (see `of_size`).
+    Attributes:
+        frame: what the boxes are relative to; None for pixels of the image. If it depends on the size of the image,
+            `read` is told that.
+        dialect: how the completion is written.
+        left_out: how many objects and relationships of the model's reply are not in the completion.
     """
 
     image_id: str
-    frame: Frame | None
+    frame: AskedFrame | None
     completion: str | None = None
     rows: Detections | None = None
     error: str | None = None
@@ -49,68 +72,143 @@ class Prediction:
     task: Task | None = None
     """What the prompt gave, where the line says so."""
 
-    def of_size(self, width: float, height: float) -> Prediction:
-        """Return the prediction with a frame: its own, or the size of its image."""
-        return self if self.frame is not None else replace(self, frame=(width, height))
+    dialect: str = OURS
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
-    def read(self, *, repair: bool = False, given: SceneGraph | None = None) -> Parsed:
+    def read(self, *, repair: bool = False, image: Frame | None = None, given: SceneGraph | None = None) -> Parsed:
         """Return the graph and its issues.
 
         If the line has a completion beside its rows, failure and issues are those of the completion.
 
         Args:
-            repair: keep the complete items of broken or truncated text.
+            repair: see `parse`.
+            image: width and height of the image, for frames that depend on it.
             given: objects that the prompt gave, for a completion with relationships alone.
 
         Raises:
-            InputError: there is no frame.
+            InputError: the frame depends on the size of the image, and `image` is None.
         """
-        if self.frame is None:
+        frame: AnyFrame | None = image
+        if self.frame is not None and (image is not None or not callable(self.frame)):
+            frame = self.frame(cast("Frame", image)) if callable(self.frame) else self.frame
+        if frame is None:
+            where = f"image_id {self.image_id!r}: frame"
             expected, hint = "[width, height], the size that boxes are relative to", "add it, or give the ground truth"
-            raise InputError(f"image {self.image_id!r}: frame", expected=expected, found="nothing", hint=hint)
+            raise InputError(where, expected=expected, found="nothing", hint=hint)
+        reading: dict[str, Any] = {"repair": repair, "dialect": self.dialect, "image": image}
         if self.rows is None:
-            return parse(self.completion or "", self.frame, repair=repair, given=given)
-        parsed = _parse_rows(self.rows, self.frame, whole=self.whole)
+            return parse(self.completion or "", frame, given=given, **reading)
+        parsed = _parse_rows(self.rows, frame, whole=self.whole)
         if self.completion is None:
             return parsed
-        text = parse(self.completion, self.frame, repair=repair, given=given)
-        graph = EMPTY if text.failure else parsed.graph
-        return Parsed(graph, text.issues, parsed.object_rows, parsed.relationship_rows)
+        text = parse(self.completion, frame, given=given, **reading)
+        rows = parsed.object_rows, parsed.relationship_rows
+        if text.failure:
+            return Parsed(EMPTY, text.issues, *rows)
+        return Parsed(parsed.graph, text.issues, *rows, parsed.columns, parsed.inverted)
 
 
-def _parse_rows(rows: Detections, frame: Frame, *, whole: bool) -> Parsed:
+def _parse_rows(rows: Detections, frame: AnyFrame, *, whole: bool) -> Parsed:
     """Return the graph of rows, with the labels and scores of those that were kept."""
-    parsed = parse_document(rows.document, frame)
+    parsed = parse_rows(rows.document, frame)
     kept, related = parsed.object_rows, parsed.relationship_rows
+    labels = tuple(rows.labels[k] or label for k, label in zip(kept, parsed.graph.labels, strict=True))
     graph = replace(
         parsed.graph,
-        labels=tuple(rows.labels[k] or label for k, label in zip(kept, parsed.graph.labels, strict=True)),
+        labels=labels,
         object_scores=_taken(rows.object_scores, kept),
         relationship_scores=_taken(rows.relationship_scores, related),
     )
     if not whole and graph.pairs and graph.relationship_scores is not None and graph.object_scores is not None:
         ends = graph.object_scores[np.array(graph.pairs)].prod(1)
         graph = replace(graph, relationship_scores=graph.relationship_scores * ends)
-    return parsed.with_graph(graph)
+    columns = parsed.columns._replace(labels=labels)
+    return Parsed(graph, parsed.issues, kept, related, columns, parsed.inverted)
 
 
 def _taken(scores: Sequence[float] | None, kept: Sequence[int]) -> Boxes | None:
     return None if scores is None else score_column([scores[k] for k in kept])
 
 
-def read_predictions(path: Path | str) -> Iterator[Prediction]:
-    """Yield the predictions of a file in its order.
+class Predictions(Iterable[Prediction]):
+    """Predictions in the order of their file; they can be read several times.
+
+    Attributes:
+        where: the file, for messages.
+        choice: which dialect their completions are read in, and why.
+        layout: which tool's files they are from (`r1sgg.data.importers.registry`); "jsonl" is ours.
+        notes: sentences about the whole file, such as what was assumed; complete once it was read.
+    """
+
+    def __init__(
+        self,
+        records: Callable[[], Iterable[Prediction]],
+        where: str,
+        dialect: str = AUTO,
+        *,
+        layout: str = "jsonl",
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Decide the dialect; for "auto" all completions are read once.
+
+        Args:
+            records: yields the predictions anew at each call.
+            where: the file, for messages.
+            dialect: "auto", or the name of a dialect.
+            layout: see the class.
+            notes: see the class.
+
+        Raises:
+            ConfigError: there is no such dialect.
+            InputError: as `records` raises.
+        """
+        self.where, self._records = where, records
+        self.layout, self.notes = layout, notes
+        self.choice = Choice(dialect, dialect)
+        check_dialect(dialect)
+        if dialect == AUTO:
+            self.choice = choose_dialect(p.completion for p in records() if p.completion)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        if self.choice.dialect == OURS:
+            yield from self._records()
+        else:
+            for prediction in self._records():
+                yield replace(prediction, dialect=self.choice.dialect)
+
+
+def read_predictions(path: Path | str, dialect: str = AUTO) -> Predictions:
+    """Return the predictions of a file in its order.
+
+    Args:
+        path: JSON Lines.
+        dialect: how completions are written: a name of `r1sgg.graph.dialects.registry.DIALECTS`, or "auto", which
+            decides from all completions of the file.
 
     Raises:
-        InputError: an unknown or missing key, a frame that is not two positive numbers, wrong rows (see
-            `r1sgg.data.detections`), or a repeated image_id.
+        InputError: an unknown or missing key, a wrong frame, wrong rows (see `r1sgg.data.detections`), or a repeated
+            image_id.
+        ConfigError: there is no such dialect.
     """
     path = Path(path)
-    seen: set[str] = set()
-    for number, row in read_jsonl(path):
-        prediction = prediction_of_record(row, f"{path}:{number}")
-        add_image_id(prediction.image_id, seen, f"{path}:{number}")
-        yield prediction
+
+    def records() -> Iterator[Prediction]:
+        seen: set[str] = set()
+        for number, row in read_jsonl(path):
+            prediction = prediction_of_record(row, f"{path}:{number}")
+            add_image_id(prediction.image_id, seen, f"{path}:{number}")
+            yield prediction
+
+    return Predictions(records, str(path), dialect)
+
+
+def ledger_of(predictions: Predictions) -> Ledger:
+    """Read all predictions and return what the reading dropped; lines with an error do not count."""
+    ledger = Ledger(dialect=predictions.choice)
+    for prediction in predictions:
+        if prediction.error is None and prediction.frame is not None:
+            ledger.add(prediction.read(), prediction.image_id, prediction.left_out)
+    return ledger
 
 
 def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
@@ -129,17 +227,18 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
         raise InputError(f"{where}: model", expected="a name", found=short(model))
     if (task := row.get("task")) not in (None, *TASKS):
         raise InputError(f"{where}: task", expected=f"one of {', '.join(TASKS)}", found=short(task))
-    completion = row.get("completion")
+    completion, frame, left_out = row.get("completion"), None, row.get("left_out") or {}
+    if row.get("objects") is None or completion is not None or row.get("frame") is not None:
+        frame = frame_of_value(row.get("frame"), f"{where}: frame")
+    if not isinstance(left_out, dict) or not all(type(n) is int for n in left_out.values()):
+        raise InputError(f"{where}: left_out", expected='{"objects": number, ...}', found=short(left_out))
     if row.get("objects") is not None:
-        frame = (
-            None if row.get("frame") is None and completion is None else frame_of(row.get("frame"), f"{where}: frame")
-        )
         if (scores := row.get("scores")) not in (None, "triplet", "relationship"):
             expected = '"triplet" or "relationship": what the score of a relationship is about'
             raise InputError(f"{where}: scores", expected=expected, found=short(scores))
         rows = detections_of(row, where)
-        return Prediction(image_id, frame, completion, rows, model=model, whole=scores == "triplet", task=task)
-    frame = frame_of(row.get("frame"), f"{where}: frame")
+        made: dict[str, Any] = {"model": model, "left_out": left_out, "whole": scores == "triplet", "task": task}
+        return Prediction(image_id, frame, completion, rows, **made)
     if not isinstance(completion, str):
         raise InputError(f"{where}: completion", expected='a string (or "objects")', found=short(completion))
-    return Prediction(image_id, frame, completion, model=model, task=task)
+    return Prediction(image_id, frame, completion, model=model, left_out=left_out, task=task)

@@ -30,12 +30,14 @@ class Repairer:
         mapper: maps names into the vocabulary; None if every name counts.
         ignore: kinds, of IGNORABLE, that are neither reported nor corrected.
         images: whether a line without an image is a finding.
+        boxes: whether boxes outside the image and boxes without area are findings; not where all are in another unit.
         seen: image ids of earlier lines that were kept.
     """
 
     mapper: Mapper | None = None
     ignore: Collection[str] = ()
     images: bool = True
+    boxes: bool = True
     seen: set[str] = field(default_factory=set)
 
     def repair(
@@ -177,6 +179,8 @@ class _LineRepair:
         if not are_numbers(box, 4):
             self.note("bad_box", f"{where} is {short(box)}", "object dropped")
             return None
+        if not self.settings.boxes:
+            return list(box)
         x1, y1, x2, y2 = box
         width, height = self.row["width"], self.row["height"]
         if not (x1 < x2 and y1 < y2):

@@ -129,7 +129,7 @@ class Spec:
 
 
 def parse_spec(text: str) -> Spec:
-    """Return the parts of a specification; the path may have commas, and without a kind it is a ground-truth file.
+    """Return the parts of a specification; without a kind it is a ground-truth file.
 
     Raises:
         ConfigError: no such kind or option.
@@ -141,6 +141,22 @@ def parse_spec(text: str) -> Spec:
             raise ConfigError(f"{text!r}: expected one of {known}, found {kind + ':'!r}")
         kind, rest = "jsonl", text
     allowed, called = (KINDS[kind], "NAME" if kind == "hub" else "PATH") if kind in KINDS else kind_of(kind)[::2]
+    return spec_of(text, kind, rest, allowed, called)
+
+
+def spec_of(text: str, kind: str, rest: str, allowed: Sequence[str], called: str = "PATH") -> Spec:
+    """Return the parts of KIND:PATH[,OPTION=VALUE]....
+
+    Args:
+        text: the specification as it was written, for messages.
+        kind: what stands before the colon.
+        rest: what stands behind it; the path may have commas.
+        allowed: the options of that kind.
+        called: the name of the path in messages.
+
+    Raises:
+        ConfigError: no path, or no such option.
+    """
     place, *parts = rest.split(",")
     options: dict[str, str] = {}
     if "count" in allowed and (found := _OPTION.fullmatch(place)):  # scenes:count=1000 is scenes:1000

@@ -246,10 +246,9 @@ class _Question:
             return first
         if (rows := guided.read_rows(first.text, "objects")) is None:
             return self._unreadable(first, "objects")
-        things = guided.keep_objects(rows, spec)
-        ids = {
-            thing.id if two else thing.written_id: thing.id for thing in reversed(things)
-        }  # relationships refer to the first of two equal ids
+        unit = guided.unit_of(rows, spec)
+        things = guided.keep_objects(rows, spec, unit)
+        left_out = {"objects": len(rows) - len(things)}
         replies = [first]
         left = self.sampling.max_new_tokens - (first.output_tokens or 0)
         if two and len(things) > 1 and spec.max_relationships and left > 0:
@@ -263,8 +262,14 @@ class _Question:
         rows = guided.read_rows(replies[-1].text, "relationships") if len(replies) == 2 or not two else []
         if rows is None and two and replies[-1].finish_reason == "stop":
             return self._unreadable(replies[-1], "relationships")
-        answer = guided.write(things, guided.keep_relationships(rows or [], spec, ids), spec)
-        return _completion(replies, guided.joined(answer), guided.pieces_of(answer, replies))
+        links = guided.keep_relationships(rows or [], spec, guided.ends_of(things, by_id=two))
+        left_out["relationships"] = len(rows or []) - len(links)
+        answer = guided.write(things, links, spec)
+        completion = _completion(replies, guided.joined(answer), guided.pieces_of(answer, replies))
+        if unit is None and not any(left_out.values()):
+            return completion
+        kept = tuple(reply.text for reply in replies)
+        return dataclasses.replace(completion, replies=kept, left_out=left_out, unit=unit)
 
     def _ask(
         self,

@@ -9,7 +9,10 @@ request. What no schema can require is enforced afterwards by one rule, and the 
 - a relationship is dropped if it names an object that was not declared, or the same object twice, if its predicate is
   unusable or not in the vocabulary, if it is a duplicate, or if it exceeds `max_relationships`.
 
-Nothing is added, and no box or name is replaced by another.
+Nothing is added, and no box or name is replaced by another. A server that ignores the schema shows in the numbers:
+boxes that are all fractions, or all thousandths beyond the frame, are brought into the frame (`unit_of`), and ends that
+name the only object of a class are that object. What was left out is counted, and the replies are kept beside the
+graph.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from r1sgg.endpoint.wire import Reply, cut
+from r1sgg.graph.frames import Frame
+from r1sgg.graph.records import are_numbers
 from r1sgg.graph.scene import NUMBER_SUFFIX, label_of_id, normalize_name
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.inference.engine import Piece
@@ -172,8 +177,23 @@ KeptRelationship = tuple[Part, Part, Part]
 """A relationship that is kept: subject, predicate, object."""
 
 
-def keep_objects(rows: Iterable[Row], spec: GuideSpec) -> list[KeptObject]:
-    """Return the objects that the rule keeps, numbered per class."""
+def unit_of(rows: Iterable[Row], spec: GuideSpec) -> Frame | None:
+    """Return the frame that boxes are written in if it is not that of the spec, which a schema would have enforced."""
+    boxes = [row["bbox"].value for row in rows if "bbox" in row and are_numbers(row["bbox"].value, 4)]
+    values = [v for box in boxes for v in box]
+    if not values or min(values) < 0 or min(spec.frame) < _LARGE_FRAME:
+        return None
+    if max(values) <= 1 and any(v % 1 for v in values):
+        return 1.0, 1.0
+    beyond = sum(box[2] > spec.frame[0] + 1 or box[3] > spec.frame[1] + 1 for box in boxes)
+    return (1000.0, 1000.0) if max(values) <= 1000 and beyond > len(boxes) / 2 else None
+
+
+_LARGE_FRAME = 50
+
+
+def keep_objects(rows: Iterable[Row], spec: GuideSpec, unit: Frame | None = None) -> list[KeptObject]:
+    """Return the objects that the rule keeps, numbered per class; `unit`: see `unit_of`."""
     written = {normalize_name(name): name for name in spec.objects}
     numbers: dict[str, int] = {}
     seen: set[tuple[str, str]] = set()
@@ -186,7 +206,7 @@ def keep_objects(rows: Iterable[Row], spec: GuideSpec) -> list[KeptObject]:
         stem = NUMBER_SUFFIX.sub("", written_id)
         if written:
             stem = written.get(normalize_name(stem), "")
-        corners = _corners(box.value, spec)
+        corners = _corners(box.value, spec, unit or spec.frame)
         coded = json.dumps(corners, separators=_separators(spec))
         if corners is None or len(stem) > _LONGEST or not label_of_id(f"{stem}.1") or (written_id, coded) in seen:
             continue
@@ -210,7 +230,7 @@ def keep_relationships(rows: Iterable[Row], spec: GuideSpec, ids: Mapping[str, s
         if not all(v is not None and isinstance(v.value, str) for v in values):
             continue
         (subject, predicate, target) = (v for v in values if v is not None)
-        s, o = ids.get(subject.value.strip()), ids.get(target.value.strip())
+        s, o = (ids.get(end) or ids.get(normalize_name(end)) for end in (subject.value.strip(), target.value.strip()))
         name = predicate.value.strip()
         form = normalize_name(name)
         if written:
@@ -227,11 +247,25 @@ def keep_relationships(rows: Iterable[Row], spec: GuideSpec, ids: Mapping[str, s
 _LONGEST = 240  # characters of a name; `parse` reads 256 of an id
 
 
-def _corners(box: Any, spec: GuideSpec) -> list[int] | None:
-    """Round and clip a box to integers in the frame with x1 < x2 and y1 < y2, or return None."""
+def ends_of(things: Sequence[KeptObject], *, by_id: bool) -> dict[str, str]:
+    """Return what relationships may call the objects, with their ids: ids, and classes that only one object has.
+
+    Args:
+        things: the objects.
+        by_id: they were told the final ids; else they use those that they wrote, of equal ones the first.
+    """
+    names = {thing.id if by_id else thing.written_id: thing.id for thing in reversed(things)}
+    classes = [label_of_id(thing.id) for thing in things]
+    alone = {name: thing.id for name, thing in zip(classes, things, strict=True) if classes.count(name) == 1}
+    return {**alone, **names}
+
+
+def _corners(box: Any, spec: GuideSpec, unit: Frame) -> list[int] | None:
+    """Bring a box into the frame, round and clip it to integers with x1 < x2 and y1 < y2, or return None."""
     if type(box) is not list or len(box) != 4 or not all(type(v) is float and math.isfinite(v) for v in box):
         return None
-    x1, y1, x2, y2 = (min(max(round(v), 0), int(spec.frame[k % 2])) for k, v in enumerate(box))
+    scaled = [v * spec.frame[k % 2] / unit[k % 2] for k, v in enumerate(box)]
+    x1, y1, x2, y2 = (min(max(round(v), 0), int(spec.frame[k % 2])) for k, v in enumerate(scaled))
     return [x1, y1, x2, y2] if x1 < x2 and y1 < y2 else None
 
 

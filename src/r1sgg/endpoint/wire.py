@@ -171,6 +171,12 @@ def read_reply(document: Mapping[str, Any]) -> Reply | Failure:
     if text is None:
         if reason not in _CUT:
             why = f"(finish_reason {str(reason)[:40]!r})"
+            thoughts = message.get("reasoning_content") or message.get("reasoning")
+            if isinstance(thoughts, str) and thoughts.strip():
+                why += (
+                    f" but {len(thoughts):,} characters of reasoning: the server's reasoning parser took the whole "
+                    "reply for thoughts; switch the parser off, or let the model close its thoughts"
+                )
             return Failure(f"expected text in choices[0].message.content, found none {why}")
         text = ""  # all tokens were reasoning that the server does not return
     read, written = read_tokens(document)

@@ -114,7 +114,7 @@ def _record(example: Example) -> GraphRecord:
 
 def _found(prediction: Prediction, known: GraphRecord, truth: Example | None = None) -> FoundGraph:
     """A prediction, with what is known of its image."""
-    parsed = prediction.read()
+    parsed = prediction.read(image=known.size)
     failure = "error" if prediction.error is not None else parsed.failure
     return FoundGraph(replace(known, graph=parsed.graph), truth, failure)
 

@@ -26,6 +26,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from r1sgg.graph.examples import is_prompt_example
+from r1sgg.graph.policies import Issue
+
 OBJECTS, RELATIONSHIPS, END = "objects", "relationships", "end"
 
 _ID = re.compile(r"(.*[^\d])\.(\d+)", re.ASCII | re.DOTALL)
@@ -95,34 +98,51 @@ def _unquoted(word: str) -> str | None:
 _MARKS = re.compile(rf"^[ \t]*({OBJECTS}|{END})[ \t\r]*$", re.MULTILINE)
 
 
+PROMPT_WORDS = "object_name"
+"""In the shape that prompts show: a text with these words holds a prompt."""
+
+
 class Block(NamedTuple):
-    """The span of compact lines in a text, and whether they have a line `end` (`whole`)."""
+    """The span of compact lines in a text, and whether they have a line `end` (`whole`).
+
+    `echo`: there is no other block than the shape and the example of a prompt.
+    """
 
     start: int
     end: int
     whole: bool
+    echo: bool = False
 
 
-def find_block(text: str) -> Block | None:
-    """Find the first compact graph of a text: from a line `objects` to the next line `end`, or to the end of the text.
+def find_block(text: str, issues: list[Issue] | None = None) -> Block | None:
+    """Find the last compact graph of a text: from a line `objects` to the next line `end`, or to the end of the text.
 
     Of several lines `objects` before an `end` the last counts, because the model started over. Without an `end` the
     text is taken for prose unless the first line under `objects` is an object, or is truncated.
     """
     start: int | None = None
+    blocks: list[Block] = []
     for m in _MARKS.finditer(text):
         if m[1] == OBJECTS:
             start = m.start(1)
         elif start is not None:
-            return Block(start, m.end(1), True)
-    if start is None:
-        return None
-    block = Block(start, len(text), False)
-    first, second = (*lines_of(text, block), None, None)[:2]
-    is_answer = (
-        first is None or second is None or all(isinstance(_number(word), float | int) for word in first.words[-4:])
-    )
-    return block if is_answer else None
+            blocks.append(Block(start, m.end(1), True))
+            start = None
+    if start is not None:
+        block = Block(start, len(text), False)
+        first, second = (*lines_of(text, block), None, None)[:2]
+        if first is None or second is None or all(isinstance(_number(word), float | int) for word in first.words[-4:]):
+            blocks.append(block)
+    own = blocks
+    if PROMPT_WORDS in text:
+        own = [block for block in blocks if not (block.whole and is_prompt_example(document_of(text, block)))]
+        if blocks and not own:
+            return blocks[-1]._replace(echo=True)
+        if len(own) < len(blocks) and issues is not None:
+            issues.append(Issue("prompt_text", "the example of a prompt stands before the graph"))
+    if len(own) > 1 and issues is not None:
+        issues.append(Issue("several_graphs", f"{len(own)} blocks of compact lines"))
+    return own[-1] if own else None
 
 
 class Line(NamedTuple):

@@ -6,14 +6,15 @@ Malformed items are dropped one by one, each with an issue. How each fault is ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, count
 from operator import eq, itemgetter, lt
 from typing import Any, NamedTuple
 
 from r1sgg.graph.parsed import Frame, GraphColumns, Parsed
-from r1sgg.graph.policies import FAILURES, Issue
-from r1sgg.graph.scene import NUMBER_SUFFIX, label_of_id, normalize_name
+from r1sgg.graph.policies import FAILURES, Issue, kind_of, note
+from r1sgg.graph.references import LONGEST_NAME, Ends, Reference, is_end, name_of, relations_of, triplet_of
+from r1sgg.graph.scene import NUMBER_SUFFIX, ODD_NUMBER, label_of_id, normalize_name
 
 
 def parse_document(document: dict[str, Any], frame: Frame, issues: Sequence[Issue] = ()) -> Parsed:
@@ -25,19 +26,19 @@ def parse_document(document: dict[str, Any], frame: Frame, issues: Sequence[Issu
     parsed = _read_items(document, frame, notes)
     if not len(parsed.ids) and not any(i.kind in FAILURES for i in notes):
         notes.append(Issue("empty", "no valid object"))
-    return Parsed(parsed.columns(frame), notes, parsed.object_rows, parsed.relationship_rows)
+    rows = (parsed.object_rows, parsed.relationship_rows)
+    return Parsed(parsed.columns(frame), notes, *rows, inverted=parsed.inverted)
 
 
 # ---------------------------------------------------------------- items without a fault
 
-_LONGEST_NAME = 256
 _CACHE = 1 << 16
 _NUMBERS = frozenset((int, float))
-_FOUR = frozenset((4,))
+_TWO, _FOUR = frozenset((2,)), frozenset((4,))
 
 
 class _Names(dict[str, str]):
-    """Caches a function of names; "" for a name that `_read_items` must handle (too long, or with spaces around it)."""
+    """Caches a function of names; "" for a name that `_read_items` must handle (long, spaces around it, an odd id)."""
 
     def __init__(self, function: Callable[[str], str]) -> None:
         self.function = function
@@ -45,7 +46,7 @@ class _Names(dict[str, str]):
     def __missing__(self, name: str) -> str:
         if len(self) >= _CACHE:
             self.clear()
-        plain = len(name) <= _LONGEST_NAME and name == name.strip()
+        plain = len(name) <= LONGEST_NAME and name == name.strip() and not ODD_NUMBER.search(name)
         self[name] = value = self.function(name) if plain else ""
         return value
 
@@ -74,8 +75,8 @@ def _clean_columns(document: dict[str, Any], frame: Frame) -> GraphColumns | Non
         predicates = list(map(_PREDICATES.__getitem__, names))
     except (KeyError, TypeError, AttributeError):
         return None  # an item of another shape, or a reference to nothing
-    if not (len(index) == len(ids) > 0 and all(labels) and all(predicates)):
-        return None
+    if not (len(index) == len(ids) > 0 and all(labels) and all(predicates) and _TWO.issuperset(map(len, rows))):
+        return None  # also if an object has another key: it may name the class
     if not (_FOUR.issuperset(map(len, corners)) and _NUMBERS.issuperset(map(type, flat))):
         return None
     x2, y2 = flat[2::4], flat[3::4]
@@ -91,8 +92,8 @@ def _clean_columns(document: dict[str, Any], frame: Frame) -> GraphColumns | Non
 # ---------------------------------------------------------------- item by item
 
 _FARTHEST = 1e6  # frames; a coordinate beyond it is noise, and areas would overflow
+_MOST_INVERTED = 100  # that are kept for the evidence on frames
 _KEPT_BOXES = ("empty_box", "box_out_of_frame")
-_MOST_ISSUES = 1000
 
 
 class _Items(NamedTuple):
@@ -104,6 +105,7 @@ class _Items(NamedTuple):
     object_rows: list[int]
     relations: tuple[list[int], list[int], list[str]]
     relationship_rows: list[int]
+    inverted: list[tuple[str, list[float]]]
 
     def columns(self, frame: Frame) -> GraphColumns:
         return GraphColumns(self.ids, self.labels, self.boxes, *self.relations, frame)
@@ -113,56 +115,67 @@ def _read_items(document: dict[str, Any], frame: Frame, issues: list[Issue]) -> 
     """Read a document item by item; malformed items are dropped and noted in `issues`."""
     rows = document.get("objects")
     if not isinstance(rows, list):
-        issues.append(Issue("wrong_schema", f'"objects" is {_kind(rows)}, expected a list'))
-        return _Items([], [], [], [], ([], [], []), [])
+        issues.append(Issue("wrong_schema", f'"objects" is {kind_of(rows)}, expected a list'))
+        return _Items([], [], [], [], ([], [], []), [], [])
     kept: list[int] = []
     ids: list[str] = []
     labels: list[str] = []
     flat: list[float] = []
-    index: dict[str, int] = {}
+    index: dict[Reference, int] = {}
     again: dict[tuple[Any, ...], int] = {}  # (id, box) of later objects with the id of an earlier one
+    inverted: list[tuple[str, list[float]]] = []
+    unnamed: list[int] = []  # places of objects that get an id of their class
     width, height = frame
     for k, row in enumerate(rows):
         if type(row) is not dict:
-            _note(issues, "bad_object", f"objects[{k}] is {_kind(row)}")
+            note(issues, "bad_object", f"objects[{k}] is {kind_of(row)}")
             continue
-        name, box = row.get("id"), row.get("bbox")
-        if type(name) is not str or len(name) > _LONGEST_NAME or not (label := label_of_id(name)):
-            _note(issues, "bad_id", f"objects[{k}].id is {_kind(name)}")
+        box, named = row.get("bbox"), name_of(row, k, issues)
+        if named is None:
+            note(issues, "bad_id", f"objects[{k}].id is {kind_of(row.get('id'))}")
             continue
         if type(box) is not list or len(box) != 4:
-            _note(issues, "bad_box", f"objects[{k}].bbox is {_kind(box)}")
+            note(issues, "bad_box", f"objects[{k}].bbox is {kind_of(box)}")
             continue
         x1, y1, x2, y2 = box
         if not (type(x1) in _NUMBERS and type(y1) in _NUMBERS and type(x2) in _NUMBERS and type(y2) in _NUMBERS):
-            _note(issues, "bad_box", f"objects[{k}].bbox holds something that is not a number")
+            note(issues, "bad_box", f"objects[{k}].bbox holds something that is not a number")
             continue
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height) and (fault := _box_fault(box, frame)):
-            _note(issues, fault, f"objects[{k}].bbox")
+            note(issues, fault, f"objects[{k}].bbox")
+            if fault == "inverted_box" and len(inverted) < _MOST_INVERTED:
+                inverted.append((named.label, box))
             if fault not in _KEPT_BOXES:
                 continue
-        name = name.strip()
-        if name in index:
-            _note(issues, "duplicate_id", f"objects[{k}].id {name[:40]!r}")
-            first = 4 * index[name]
-            if box == flat[first : first + 4] or (name, *box) in again:
+        reference, label = named.reference, named.label
+        if reference is None:
+            unnamed.append(len(ids))
+        elif reference in index:
+            note(issues, "duplicate_id", f"objects[{k}].id {str(reference)[:40]!r}")
+            first = 4 * index[reference]
+            if box == flat[first : first + 4] or (reference, *box) in again:
                 continue
-            again[(name, *box)] = len(ids)
+            again[(reference, *box)] = len(ids)
         else:
-            index[name] = len(ids)
+            index[reference] = len(ids)
+            if named.renamed:
+                unnamed.append(len(ids))
         kept.append(k)
-        ids.append(name)
+        ids.append(f"{label}.1" if named.renamed else str(reference))
         labels.append(label)
         flat += box
-    if again:
-        _rename(ids, again.values(), index)
-    subjects, objects, predicates, relationship_rows = read_relations(document.get("relationships"), index, issues)
-    return _Items(ids, labels, flat, kept, (subjects, objects, predicates), relationship_rows)
+    if again or unnamed:
+        _rename(ids, sorted({*unnamed, *again.values()}), index)
+    ends = Ends(index, labels, ids)
+    subjects, objects, predicates, relationship_rows = read_relations(relations_of(document, issues), ends, issues)
+    return _Items(ids, labels, flat, kept, (subjects, objects, predicates), relationship_rows, inverted)
 
 
-def _rename(ids: list[str], positions: Iterable[int], declared: Collection[str]) -> None:
+def _rename(ids: list[str], positions: Sequence[int], declared: Iterable[Reference]) -> None:
     """Give the ids at `positions` the lowest free numbers of their class, in linear time."""
-    taken = set(declared)
+    renamed = set(positions)
+    taken = {name for name in declared if isinstance(name, str)}
+    taken |= {name for k, name in enumerate(ids) if k not in renamed}
     numbers: dict[str, int] = {}
     for position in positions:
         stem = NUMBER_SUFFIX.sub("", ids[position])
@@ -174,42 +187,45 @@ def _rename(ids: list[str], positions: Iterable[int], declared: Collection[str])
         ids[position] = name
 
 
-def read_relations(
-    rows: Any, index: dict[str, int], issues: list[Issue]
-) -> tuple[list[int], list[int], list[str], list[int]]:
+def read_relations(rows: Any, ends: Ends, issues: list[Issue]) -> tuple[list[int], list[int], list[str], list[int]]:
     """Read the relationships between declared objects: subjects, objects, predicates and row numbers."""
     kept: list[int] = []
     subjects: list[int] = []
     objects: list[int] = []
     predicates: list[str] = []
     if type(rows) is not list:
-        _note(issues, "no_relationships", f'"relationships" is {_kind(rows)}')
+        note(issues, "no_relationships", f'"relationships" is {kind_of(rows)}')
         return subjects, objects, predicates, kept
     seen: set[tuple[int, str, int]] = set()
+    ends.count_from(rows)
     for k, row in enumerate(rows):
         if type(row) is not dict:
-            _note(issues, "bad_relationship", f"relationships[{k}] is {_kind(row)}")
+            note(issues, "bad_relationship", f"relationships[{k}] is {kind_of(row)}")
             continue
-        subject, predicate, target = row.get("subject"), row.get("predicate"), row.get("object")
-        if type(subject) is not str or type(predicate) is not str or type(target) is not str:
-            _note(issues, "bad_relationship", f"relationships[{k}] lacks a subject, predicate or object")
+        subject, predicate, target = triplet_of(row, k, issues)
+        if type(predicate) is not str or not (is_end(subject) and is_end(target)):
+            note(issues, "bad_relationship", f"relationships[{k}] lacks a subject, predicate or object")
             continue
-        if len(predicate) > _LONGEST_NAME or not (predicate := normalize_name(predicate)):
-            _note(issues, "bad_predicate", f"relationships[{k}].predicate")
+        if len(predicate) > LONGEST_NAME or not (predicate := normalize_name(predicate)):
+            note(issues, "bad_predicate", f"relationships[{k}].predicate")
             continue
-        s, o = index.get(subject.strip()), index.get(target.strip())
+        s, o = ends.find(subject), ends.find(target)
         if s is None or o is None:
-            _note(issues, "dangling", f"relationships[{k}] names {(subject if s is None else target)[:40]!r}")
+            wrong = subject if s is None else target
+            note(issues, "dangling", f"relationships[{k}] names {str(wrong)[:40]!r}{ends.why(wrong)}")
             continue
-        if s == o:
-            _note(issues, "self_loop", f"relationships[{k}]")
-        triplet = (s, predicate, o)
+        for kind in dict.fromkeys((s.how, o.how)):
+            if kind:
+                note(issues, kind, f"relationships[{k}] names {str(subject if s.how == kind else target)[:40]!r}")
+        if s.place == o.place:
+            note(issues, "self_loop", f"relationships[{k}]")
+        triplet = (s.place, predicate, o.place)
         if triplet in seen:
-            _note(issues, "repeated_triplet", f"relationships[{k}]")
+            note(issues, "repeated_triplet", f"relationships[{k}]")
         seen.add(triplet)
         kept.append(k)
-        subjects.append(s)
-        objects.append(o)
+        subjects.append(s.place)
+        objects.append(o.place)
         predicates.append(predicate)
     return subjects, objects, predicates, kept
 
@@ -226,23 +242,3 @@ def _box_fault(box: Sequence[float], frame: Frame) -> str | None:
     unit_x, unit_y = min(1.0, frame[0] / 100), min(1.0, frame[1] / 100)  # tolerance for rounding
     inside = -unit_x <= x1 and x2 <= frame[0] + unit_x and -unit_y <= y1 and y2 <= frame[1] + unit_y
     return None if inside else "box_out_of_frame"
-
-
-def _note(issues: list[Issue], kind: str, detail: str) -> None:
-    """Add an issue, up to a limit, so that thousands of malformed items do not fill the memory."""
-    if len(issues) < _MOST_ISSUES:
-        issues.append(Issue(kind, detail))
-    elif issues[-1].kind != "many_issues":
-        issues.append(Issue("many_issues", f"more than {_MOST_ISSUES}"))
-
-
-_KINDS = {dict: "an object", str: "a string", bool: "a boolean", float: "a number", int: "a number"}
-
-
-def _kind(value: Any) -> str:
-    """Describe a JSON value for an issue."""
-    if value is None:
-        return "missing or null"
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    return _KINDS.get(type(value), type(value).__name__)

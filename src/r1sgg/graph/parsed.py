@@ -11,11 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from r1sgg.graph.frames import Frame as Frame
 from r1sgg.graph.policies import FAILURES, Issue
 from r1sgg.graph.scene import EMPTY, SceneGraph
-
-Frame = tuple[float, float]
-"""Width and height that coordinates are relative to: (1000, 1000) for Qwen2-VL, pixels for Qwen2.5-VL."""
 
 
 class GraphColumns(NamedTuple):
@@ -37,6 +35,11 @@ class GraphColumns(NamedTuple):
     predicates: Sequence[str]
     frame: Frame
 
+    def triplets(self) -> tuple[tuple[str, str, str], ...]:
+        """The relationships as names: (subject label, predicate, object label)."""
+        rows = zip(self.subjects, self.predicates, self.objects, strict=True)
+        return tuple((self.labels[s], p, self.labels[o]) for s, p, o in rows)
+
     def graph(self) -> SceneGraph:
         """Convert to a `SceneGraph`, with boxes as fractions of the frame."""
         boxes = np.array(self.boxes, dtype=np.float64).reshape(-1, 4)
@@ -51,9 +54,11 @@ class Parsed:
     Attributes:
         issues: the faults of the text.
         object_rows, relationship_rows: the row of the completion (from 0, dropped rows included) of each item.
+        inverted: class and box, as written, of the objects that were dropped because their box is inverted.
+        declared: the frame that boxes were taken to be relative to.
     """
 
-    __slots__ = ("_columns", "_graph", "_rows", "issues")
+    __slots__ = ("_columns", "_graph", "_rows", "declared", "inverted", "issues")
 
     def __init__(
         self,
@@ -61,9 +66,14 @@ class Parsed:
         issues: Sequence[Issue] = (),
         object_rows: Sequence[int] = (),
         relationship_rows: Sequence[int] = (),
+        written: GraphColumns | None = None,
+        inverted: Sequence[tuple[str, Sequence[float]]] = (),
     ) -> None:
+        """Hold a graph and its issues; `written`: the columns of a `SceneGraph`, if it was made of columns."""
+        self.inverted = inverted
         self._graph = graph if isinstance(graph, SceneGraph) else None
-        self._columns = None if isinstance(graph, SceneGraph) else graph
+        self._columns = written if isinstance(graph, SceneGraph) else graph
+        self.declared: Frame = (1.0, 1.0) if self._columns is None else self._columns.frame
         self.issues = tuple(issues)
         self._rows = (object_rows, relationship_rows)
 

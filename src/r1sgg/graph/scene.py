@@ -20,8 +20,11 @@ import numpy.typing as npt
 
 Boxes = npt.NDArray[np.float64]
 
-NUMBER_SUFFIX = re.compile(r"[._\- ]\d+$")
-"""The number at the end of an id, with the separator before it."""
+NUMBER_SUFFIX = re.compile(r"[._\-#: ]?\d+$")
+"""The number at the end of an id, with the separator before it: "man.1", "man_1", "man#1", "man1"."""
+
+ODD_NUMBER = re.compile(r"[^._\- \d]\d+$")
+"""The number at the end of an id without one of the usual separators: "man1", "man#1", "man:1"."""
 
 _SEPARATORS = re.compile(r"[_\-\s\x00-\x1f\x7f-\x9f]+")  # control characters too: names are printed on terminals
 _CACHE = 1 << 16

@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from r1sgg.graph import compact
+from r1sgg.graph.dialects.registry import OURS, dialect_of, dialect_of_name
 from r1sgg.graph.document import find_document
+from r1sgg.graph.frames import AnyFrame, BoxFrame, Frame, size_of
 from r1sgg.graph.items import parse_document, read_relations
-from r1sgg.graph.parsed import Frame, GraphColumns, Parsed
+from r1sgg.graph.parsed import GraphColumns, Parsed
 from r1sgg.graph.policies import FAILURES, POLICIES, Issue
+from r1sgg.graph.records import are_numbers
+from r1sgg.graph.references import Ends
 from r1sgg.graph.scene import EMPTY, SceneGraph
 
 __all__ = [
     "FAILURES",
     "POLICIES",
     "AnswerFormat",
+    "AnyFrame",
+    "BoxFrame",
     "Frame",
     "GraphColumns",
     "Issue",
@@ -31,6 +37,7 @@ __all__ = [
     "number_ids",
     "parse",
     "parse_document",
+    "parse_rows",
     "render",
 ]
 
@@ -38,32 +45,89 @@ AnswerFormat = Literal["json", "compact"]
 """The paper's JSON, or one line per object and relationship (`r1sgg.graph.compact`)."""
 
 
-def parse(text: str, frame: Frame, *, repair: bool = False, given: SceneGraph | None = None) -> Parsed:
-    """Read a completion in either answer format.
+def parse(
+    text: str,
+    frame: AnyFrame,
+    *,
+    repair: bool = False,
+    given: SceneGraph | None = None,
+    dialect: str = OURS,
+    image: Frame | None = None,
+) -> Parsed:
+    """Read a completion.
 
     Args:
         text: any string: a graph alone, in a code fence, in <answer> tags, or inside prose.
-        frame: width and height that the text's boxes are relative to, both positive.
+        frame: width and height that the text's boxes are relative to, both positive; or a `BoxFrame` for boxes that are
+            not x1 y1 x2 y2.
         repair: keep the complete items of a broken or truncated completion, instead of counting a failure.
         given: objects that the prompt gave; a completion with "relationships" but no "objects" refers to them.
+        dialect: a name of `r1sgg.graph.dialects.registry.DIALECTS`. Ours is JSON or compact lines, detected by itself;
+            a text in another dialect is then a failure that names it.
+        image: width and height of the image, which frames of padded images need (the text's boxes are otherwise taken
+            to be relative to a square image).
 
     Returns:
         The graph (boxes divided by the frame, not clipped to [0, 1]) and the issues; the graph is empty if and only if
         `Parsed.failure` is set.
+
+    Raises:
+        ConfigError: there is no such dialect.
     """
     issues: list[Issue] = []
-    document = find_document(text, issues, repair=repair)
+    if dialect == OURS:
+        document = find_document(text, issues, repair=repair)
+    else:
+        spoken = dialect_of_name(dialect)
+        document = spoken.read(text, issues)
+        if not isinstance(frame, BoxFrame):
+            frame = spoken.frame(frame, image)
+    if document is None or not _has_relations(document):
+        other = dialect_of(text)
+        if other not in (None, dialect):
+            detail = f"it looks like {other!r}: pass that dialect, or auto"
+            issues = [Issue("other_dialect", detail), *(i for i in issues if i.kind not in FAILURES)]
+            document = None
     if document is None:
         return Parsed(EMPTY, issues)
+    size = size_of(frame)
+    if isinstance(frame, BoxFrame):
+        document = _with_corners(document, frame)
     if given is not None and "relationships" in document and not document.get("objects"):
-        index = {name: k for k, name in enumerate(given.ids)}
-        subjects, objects, predicates, rows = read_relations(document["relationships"], index, issues)
+        ends = Ends({name: k for k, name in enumerate(given.ids)}, given.labels, given.ids)
+        subjects, objects, predicates, rows = read_relations(document["relationships"], ends, issues)
         pairs = tuple(zip(subjects, objects, strict=True))
         graph = SceneGraph(given.ids, given.labels, given.boxes, pairs, tuple(predicates))
         if not len(graph):
             issues.append(Issue("empty", "no valid object"))
         return Parsed(graph, issues, (), rows)
-    return parse_document(document, frame, issues)
+    return parse_document(document, size, issues)
+
+
+def _has_relations(document: dict[str, Any]) -> bool:
+    """Return whether a document has a relationship that can be read, or a list of none."""
+    rows = document.get("relationships", document.get("relations"))
+    return isinstance(rows, list) and (not rows or any(isinstance(row, dict) for row in rows))
+
+
+def parse_rows(document: dict[str, Any], frame: AnyFrame) -> Parsed:
+    """Read the objects and relationships of a document, with boxes in any frame; see `parse_document`."""
+    if isinstance(frame, BoxFrame):
+        document = _with_corners(document, frame)
+    return parse_document(document, size_of(frame))
+
+
+def _with_corners(document: dict[str, Any], frame: BoxFrame) -> dict[str, Any]:
+    """Return a document with its boxes as x1 y1 x2 y2 in units of the frame's size."""
+    rows = document.get("objects")
+    if not isinstance(rows, list):
+        return document
+    places = [k for k, row in enumerate(rows) if type(row) is dict and are_numbers(row.get("bbox"), 4)]
+    boxes = frame.corners(np.array([rows[k]["bbox"] for k in places], dtype=np.float64)).tolist()
+    changed = list(rows)
+    for k, box in zip(places, boxes, strict=True):
+        changed[k] = {**rows[k], "bbox": box}
+    return {**document, "objects": changed}
 
 
 # ---------------------------------------------------------------- writing

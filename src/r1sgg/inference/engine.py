@@ -7,8 +7,8 @@ is `r1sgg.bulk.run`; the transformers engine is `r1sgg.inference.hf`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from PIL import Image
@@ -96,6 +96,9 @@ class Completion:
         passes: how many passes of the model it took, reading the prompt included; None where the engine doesn't say.
         error: one sentence where this image got no answer and the others did (`text` is then empty, `finish_reason`
             "error"); its line in a predictions file is {"image_id", "error"}, and the run goes on.
+        replies: what the model wrote, where `text` was made of it and something was left out or changed.
+        left_out: how many objects and relationships of the replies are not in `text`.
+        unit: the frame in which the replies' boxes were found to be, if it is not the one that was asked for.
     """
 
     text: str
@@ -106,6 +109,9 @@ class Completion:
     pieces: tuple[Piece, ...] | None = None
     error: str | None = None
     passes: int | None = None
+    replies: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    unit: tuple[float, float] | None = None
 
 
 class Engine(Protocol):

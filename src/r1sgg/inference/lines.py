@@ -40,6 +40,11 @@ def prediction_line(reading: Reading, model: str, *, logprobs: bool = False) -> 
         kept = graph.above(reading.threshold) if reading.threshold else graph
         line |= graph_to_rows(kept, reading.frame, digits=6 if fractions else 2)
         line["scores"] = "triplet"  # what a relationship's score is about (`r1sgg.data.base`)
+    if completion.replies:
+        line["replies"] = [spoken(reply) for reply in completion.replies]
+        line["left_out"] = dict(completion.left_out)
+    if completion.unit is not None:
+        line["written_in"] = list(completion.unit)
     if reading.samples:
         line["completions"] = [spoken(sample.text) for sample in reading.samples]
     return line

@@ -197,13 +197,6 @@ def linked_objects(graph: SceneGraph, truth: SceneGraph, told: Sequence[str] = (
     return links
 
 
-def class_overlaps(truth: SceneGraph, graph: SceneGraph) -> Array:
-    """For each true object whose class was predicted, the largest IoU with a predicted object of that class."""
-    iou, alike = pairwise_iou(truth.boxes, graph.boxes), equal_labels(truth, graph)
-    named = alike.any(1)
-    return np.asarray(np.where(alike, iou, 0.0)[named].max(1, initial=0.0))
-
-
 def equal_labels(first: SceneGraph, second: SceneGraph) -> Mask:
     """(N, M) which objects have one class."""
     a, b = np.array(first.labels, dtype=object), np.array(second.labels, dtype=object)

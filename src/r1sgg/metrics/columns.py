@@ -21,11 +21,13 @@ from r1sgg.data.base import Example, example_digest, hash_of_digests
 from r1sgg.data.predictions import Prediction
 from r1sgg.errors import InputError
 from r1sgg.graph.given import renumbered
+from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.mapping import Change, Level, Similarity, map_graph
 from r1sgg.graph.open_vocabulary import novelty
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import FAILURES
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
+from r1sgg.judging.frames import FrameEvidence
 from r1sgg.judging.protocol import STRICT, Protocol
 from r1sgg.judging.triplets import Judged, TripletMatch, blocks, judge
 from r1sgg.metrics.frequency import TrainingStatistics
@@ -191,6 +193,7 @@ class Evaluator:
         self._outside = 0
         self._digests: list[bytes] = []
         self._models: set[str] = set()
+        self.ledger, self.evidence = Ledger(), FrameEvidence()
 
     def add(self, images: Iterable[Numbered]) -> None:
         """Judge images: positions in the ground truth, annotations and predictions (None if missing)."""
@@ -218,8 +221,7 @@ class Evaluator:
 
     def _read(self, number: int, example: Example, prediction: Prediction | None) -> _Image:
         self._check_task(prediction)
-        given = renumbered(example.graph) if self.task == "predcls" else None
-        graph, failure = self._parse(prediction, given)
+        graph, failure = self._parse(prediction, example)
         truth = self.restrict(example.graph)
         if failure is None and self.threshold is not None:
             graph = _above(graph, self.threshold, example.image_id)
@@ -358,12 +360,16 @@ class Evaluator:
             found, expected = f"answers to {prediction.task}", f"answers to {self.task}"
             raise InputError(f"image_id {prediction.image_id!r}", expected=expected, found=found, hint=hint)
 
-    def _parse(self, prediction: Prediction | None, given: SceneGraph | None) -> tuple[SceneGraph, str | None]:
+    def _parse(self, prediction: Prediction | None, example: Example) -> tuple[SceneGraph, str | None]:
         if prediction is None:
             return EMPTY, "missing"
         if prediction.error is not None:
             return EMPTY, "error"
-        parsed = prediction.read(repair=self.repair, given=given)
+        size = (example.width, example.height)
+        given = renumbered(example.graph) if self.task == "predcls" else None
+        parsed = prediction.read(repair=self.repair, image=size, given=given)
+        self.ledger.add(parsed, example.image_id, prediction.left_out)
+        self.evidence.add(parsed, example.graph, size)
         if parsed.failure is not None:
             return EMPTY, parsed.failure
         if self.protocol.one_bad_item_fails:
@@ -378,6 +384,7 @@ class Evaluator:
             return graph
         mapped = map_graph(graph, self.vocabulary, self.mapping, self.similarity)
         self._changes.update(mapped.changes)
+        self.ledger.add_outside((change.kind, change.name) for change in mapped.changes if change.to is None)
         return mapped.graph
 
     def restrict(self, truth: SceneGraph) -> SceneGraph:

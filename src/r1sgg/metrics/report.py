@@ -18,6 +18,7 @@ from r1sgg.data.predictions import Prediction
 from r1sgg.errors import ConfigError
 from r1sgg.graph.mapping import Level, Similarity
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
+from r1sgg.judging.diagnosis import diagnosis
 from r1sgg.judging.protocol import CUTOFFS, PROTOCOLS, STRICT, Protocol
 from r1sgg.metrics.baselines import FrequencyBaseline
 from r1sgg.metrics.calibration import summary
@@ -50,6 +51,7 @@ def run(
     Raises:
         InputError: a prediction for an image that is not in the ground truth.
     """
+    evaluator.ledger.dialect = getattr(predictions, "choice", None)
     evaluator.add(join(examples, predictions, where))
     return finish(evaluator)
 
@@ -192,6 +194,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         "image_hash": hash_of_ids(columns.image_ids),
         "model": ", ".join(columns.models) or None,
         "switches": asdict(evaluator.protocol),
+        "ledger": diagnosis(evaluator.ledger, evaluator.evidence, evaluator.vocabulary),
     }
 
 

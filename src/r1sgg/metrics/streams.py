@@ -14,8 +14,6 @@ def join(
 ) -> Iterator[tuple[int, Example, Prediction | None]]:
     """Yield each example with its position in the ground truth and its prediction (None if missing).
 
-    A prediction without a frame gets the size of its image.
-
     If both streams have the same order, nothing is buffered; otherwise items are kept until their partner arrives.
     Examples are yielded as their predictions arrive, and those without one at the end.
 
@@ -32,15 +30,15 @@ def join(
         if truth is not None:
             name = truth[1].image_id
             if answer is not None and answer.image_id == name:
-                yield *truth, answer.of_size(truth[1].width, truth[1].height)
+                yield *truth, answer
                 continue
             if (partner := waiting_answers.pop(name, None)) is not None:
-                yield *truth, partner.of_size(truth[1].width, truth[1].height)
+                yield *truth, partner
             else:
                 waiting_truths[name] = truth
         if answer is not None:
             if (match := waiting_truths.pop(answer.image_id, None)) is not None:
-                yield *match, answer.of_size(match[1].width, match[1].height)
+                yield *match, answer
             elif answer.image_id in waiting_answers:
                 raise InputError(where, expected="one prediction per image", found=f"{answer.image_id!r} twice")
             else:

@@ -15,6 +15,7 @@ from typing import Any
 
 from r1sgg.data.predictions import Prediction
 from r1sgg.drawing.style import display_names, shorten
+from r1sgg.graph.frames import Frame
 from r1sgg.graph.mapping import Change
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import POLICIES
@@ -99,8 +100,17 @@ class Columns:
 # ---------------------------------------------------------------- details
 
 
-def run_detail(judgement: Judgement, prediction: Prediction | None, changes: Sequence[Change]) -> dict[str, Any]:
-    """Return a run's prediction for one image: its graph, what is right and wrong in it, the completion, its issues."""
+def run_detail(
+    judgement: Judgement, prediction: Prediction | None, changes: Sequence[Change], size: Frame
+) -> dict[str, Any]:
+    """Return a run's prediction for one image: its graph, what is right and wrong in it, the completion, its issues.
+
+    Args:
+        judgement: of the image.
+        prediction: of the image.
+        changes: names that were mapped.
+        size: width and height of the image in pixels.
+    """
     outcomes = judgement.outcomes()
     kind = judgement.failure or ""
     raw = prediction.completion if prediction is not None and prediction.completion is not None else ""
@@ -114,7 +124,7 @@ def run_detail(judgement: Judgement, prediction: Prediction | None, changes: Seq
         "objects": "".join(_STATUS[s] for s in judgement.object_statuses[:MAX_OBJECTS]),
         "relations": "".join(_STATUS[s] for s in judgement.graph_statuses),
         "text": raw[:MAX_TEXT],
-        "issues": _issues(prediction, kind, changes),
+        "issues": _issues(prediction, kind, changes, size),
         **({"cut": len(raw) - MAX_TEXT} if len(raw) > MAX_TEXT else {}),
     }
 
@@ -137,13 +147,13 @@ def graph_detail(graph: SceneGraph) -> dict[str, Any]:
     return detail
 
 
-def _issues(prediction: Prediction | None, failure: str, changes: Sequence[Change]) -> list[list[str]]:
+def _issues(prediction: Prediction | None, failure: str, changes: Sequence[Change], size: Frame) -> list[list[str]]:
     """Return the parser's issues and the names that were mapped; not the failure itself, which has its own place."""
     if prediction is None:
         return []
     if prediction.error is not None:
         return [["error", prediction.error[:MAX_TEXT]]]
-    notes = [[i.kind, i.detail] for i in prediction.read().issues if i.kind != failure]
+    notes = [[i.kind, i.detail] for i in prediction.read(image=size).issues if i.kind != failure]
     for change in changes:
         where = f"to {change.to!r} ({change.how})" if change.to else "is not in the vocabulary: dropped"
         notes.append(["mapped" if change.to else "dropped", f"{change.kind} {change.name!r} {where}"])

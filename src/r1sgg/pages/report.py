@@ -19,8 +19,9 @@ import orjson
 
 from r1sgg.data.base import Example, read_ground_truth
 from r1sgg.data.images import open_image
-from r1sgg.data.predictions import read_predictions
+from r1sgg.data.importers.registry import open_predictions
 from r1sgg.errors import ConfigError, ImageError
+from r1sgg.graph.dialects.registry import AUTO
 from r1sgg.graph.mapping import Change, map_graph
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
@@ -58,7 +59,7 @@ class Built:
 def build_report(
     out: Path,
     truth: Path | None = None,
-    runs: Sequence[tuple[str, Path]] = (),
+    runs: Sequence[tuple[str, str | Path]] = (),
     training: Sequence[Path] = (),
     *,
     title: str = "Scene graphs",
@@ -67,19 +68,21 @@ def build_report(
     limit: int | None = None,
     bootstrap: int = BOOTSTRAP,
     embed: bool | None = None,
+    dialect: str = AUTO,
 ) -> Built:
     """Evaluate predictions files and write the report.
 
     Args:
         out: the HTML file; what is large goes into a folder beside it, named after it.
         truth: ground-truth file; the images that it names are shown, or a note that one is missing.
-        runs: names and predictions files of the same images, in the order of the table.
+        runs: names and predictions (see `open_predictions`) of the same images, in the order of the table.
         training: run folders with a `metrics.jsonl`, and `completions.jsonl` where there is one.
         title: its heading.
         vocabulary: names that count.
         protocol: how predictions are counted.
         limit: how many images can be opened at most, bad ones first; None for all.
         bootstrap: resamples for the 95 % intervals; 0: none.
+        dialect: how completions are written, see `r1sgg.data.predictions.read_predictions`.
         embed: everything in the page (True) or in the folder (False); None lets the size decide.
 
     Raises:
@@ -98,13 +101,17 @@ def build_report(
     if runs:
         if truth is None:
             raise ConfigError("report: expected the ground truth of the predictions, found none; use --ground-truth")
-        for _, file in runs:
+        notes: list[str] = []
+        for name, file in runs:
             evaluator = Evaluator(vocabulary, protocol)
             watched.append(_Watched(evaluator, columns, images))
-            for number, result in evaluator.results(join(read_ground_truth(truth), read_predictions(file), str(file))):
+            predictions = open_predictions(file, dialect)
+            evaluator.ledger.dialect = predictions.choice
+            for number, result in evaluator.results(join(read_ground_truth(truth), predictions, predictions.where)):
                 watched[-1].keep(number, result)
+            notes += [f"{name}: {note}" for note in predictions.notes]
             evaluations.append(finish(evaluator))
-        facts = [f"ground truth {truth.name}", f"vocabulary {vocabulary.name}", f"{protocol.name} protocol"]
+        facts = [f"ground truth {truth.name}", f"vocabulary {vocabulary.name}", f"{protocol.name} protocol", *notes]
     results = [record(found, bootstrap=bootstrap) for found in evaluations]
     facts += [f"data {found['data_hash']}" for found in results[:1] if found.get("data_hash")]
     table = results_table(run_names, results)
@@ -126,6 +133,11 @@ def build_report(
         differences=differences_table(run_names[1:], paired) if paired else (),
         base=run_names[0] if runs else "",
         failures=[(name, kinds) for name, r in zip(run_names, results, strict=True) if (kinds := failure_kinds(r))],
+        readings=[
+            (name, finding["said"])
+            for name, r in zip(run_names, results, strict=True)
+            for finding in r["ledger"]["findings"]
+        ],
         bootstrap=bootstrap,
         diagrams=diagrams(run_names, results),
         thresholds=threshold_charts(run_names, results),
@@ -155,12 +167,13 @@ class _Watched:
         prediction, vocabulary = result.prediction, self.evaluator.vocabulary
         judgement = Judgement.of_match(result.truth, result.graph, result.match, result.failure)
         changes: tuple[Change, ...] = ()
-        if prediction is not None and not vocabulary.covers(raw := prediction.read().graph):
+        size = (result.example.width, result.example.height)
+        if prediction is not None and not vocabulary.covers(raw := prediction.read(image=size).graph):
             changes = map_graph(raw, vocabulary, self.evaluator.mapping).changes
         self._shown.setdefault(number, (result.example, judgement.truth))
         self.rows[number] = self._columns.row_of(judgement)
         # As JSON, which is smaller than the objects: this is kept for every image until all runs have been read.
-        self.details[number] = orjson.Fragment(orjson.dumps(run_detail(judgement, prediction, changes)))
+        self.details[number] = orjson.Fragment(orjson.dumps(run_detail(judgement, prediction, changes, size)))
 
 
 def _write_details(

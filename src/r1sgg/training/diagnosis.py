@@ -1,20 +1,16 @@
-"""What `guards` measures on batches and completions: missing images, and boxes read in the wrong unit.
+"""What `guards` measures on batches: images that are missing, and the units that boxes may be written in.
 
-Pure functions and sums; `r1sgg.training.guards` decides what is reported.
+Completions are diagnosed by `r1sgg.judging.diagnosis`, as everywhere; `r1sgg.training.guards` decides what is reported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
-from r1sgg.graph.parsed import Parsed
-from r1sgg.graph.scene import SceneGraph
-from r1sgg.judging.claims import class_overlaps
+from r1sgg.graph.frames import Frame
 from r1sgg.models.coordinates import resized_size
 
 
@@ -50,53 +46,11 @@ def missing_images(ids_BT: torch.Tensor, batch: Mapping[str, Any], image_token: 
     return None
 
 
-class FrameCheck:
-    """Sums the overlap of predicted and true boxes of equal class, for each unit that the boxes may be written in.
-
-    Attributes:
-        objects: true objects seen; named: those of which the answer names the class.
-    """
-
-    def __init__(self, processor: Any) -> None:
-        self.processor = processor
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget what was added."""
-        self.objects = self.named = 0
-        self._overlaps: dict[str, float] = {}
-
-    def add(self, parsed: Parsed, truth: SceneGraph, size: tuple[int, int]) -> None:
-        """Take one completion into account.
-
-        Args:
-            parsed: what was read, in the frame that its boxes are taken to be relative to.
-            truth: the annotated graph.
-            size: width and height of the image in pixels.
-        """
-        columns, graph = parsed.columns, parsed.graph
-        written = np.array(columns.boxes, dtype=np.float64).reshape(-1, 4)
-        frames = {"": columns.frame, "fractions (0..1)": (1.0, 1.0), "thousandths (0..1000)": (1000.0, 1000.0)}
-        frames["pixels of the image"] = (float(size[0]), float(size[1]))
-        if hasattr(self.processor.image_processor, "merge_size"):
-            frames["pixels of the resized image"] = resized_size(size, self.processor)
-        self.objects += len(truth)
-        for unit, (width, height) in frames.items():
-            best = class_overlaps(truth, replace(graph, boxes=written / (width, height, width, height)))
-            self._overlaps[unit] = self._overlaps.get(unit, 0.0) + float(best.sum())
-        self.named += len(best)
-
-    @property
-    def overlap(self) -> float:
-        """Mean IoU of the named objects with the best box of their class."""
-        return self._overlaps.get("", 0.0) / max(self.named, 1)
-
-    @property
-    def better(self) -> tuple[str, float]:
-        """The other unit that gives the largest mean IoU, and that IoU."""
-        others = {unit: total / max(self.named, 1) for unit, total in self._overlaps.items() if unit}
-        unit = max(others, key=lambda name: others[name], default="")
-        return unit, others.get(unit, 0.0)
+def resized_units(size: tuple[int, int], processor: Any) -> dict[str, Frame]:
+    """Return the units, besides the usual ones, in which a checkpoint of this family may write boxes, by name."""
+    if not hasattr(processor.image_processor, "merge_size"):
+        return {}
+    return {"pixels of the resized image": resized_size(size, processor)}
 
 
 def image_token_of(processor: Any) -> int | None:

@@ -16,9 +16,12 @@ from typing import Any, NamedTuple
 from transformers import TrainerCallback
 
 from r1sgg.errors import TrainingError
+from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.text import parse
+from r1sgg.judging.diagnosis import findings, frame_found
+from r1sgg.judging.frames import FrameEvidence
 from r1sgg.rewards.adapters import ScoredBatch
-from r1sgg.training.diagnosis import FrameCheck, image_token_of, missing_images
+from r1sgg.training.diagnosis import image_token_of, missing_images, resized_units
 from r1sgg.training.logs import MetricsLog, StepFile
 from r1sgg.training.trends import Enumeration, FormatCollapse, RewardWithoutRecall
 from r1sgg.training.validation import Answer, validations
@@ -80,6 +83,11 @@ TROUBLES: dict[str, Trouble] = {
         "train and evaluate with one max_pixels and the model's own processor, and check that the checkpoint's family "
         "is what config.json says",
     ),
+    "misread": Trouble(
+        "the model copies the prompt or has collapsed to one completion, or writes relationships between objects that "
+        "it has not declared",
+        "read the completions of the evaluation; start from SFT, or lower the learning rate",
+    ),
 }
 
 STREAK = 3
@@ -89,8 +97,9 @@ CLIPPED = 0.25
 _SAMPLE = 8  # completions of a batch whose boxes are checked
 _ENOUGH = 50  # correctly named objects before boxes are judged
 _SEEN = 0.5  # share of the true objects that has to be named
-_APART = 0.1  # mean IoU below which boxes are in the wrong place
-_THERE = 0.3  # mean IoU from which another unit explains them
+_APART = 0.05  # mean IoU below which boxes are in the wrong place
+_COMPLETIONS = 20  # evaluated completions before they are diagnosed as a whole
+_MISREAD = ("same_graph", "prompt_example", "prompt_echo", "lost_relations", "duplicate_key")
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
@@ -102,7 +111,7 @@ class Guards(TrainerCallback):  # type: ignore[misc]
         self.file = StepFile(folder / "warnings.jsonl")
         self.log, self.processor = log, processor
         self.said: set[str] = set()
-        self.boxes = FrameCheck(processor)
+        self.boxes = FrameEvidence()
         self._step = 0
         self._speaks = True
         self._zero = self._equal = self._infinite = 0
@@ -172,23 +181,24 @@ class Guards(TrainerCallback):  # type: ignore[misc]
         for k in range(0, count, max(count // _SAMPLE, 1)):
             if batch.parsed[k].failure is None:
                 example = batch.examples[k]
-                self.boxes.add(batch.parsed[k], example.graph, (example.width, example.height))
+                size = (example.width, example.height)
+                units = resized_units(size, self.processor)
+                self.boxes.add(batch.parsed[k], example.graph, size, units)
         self._judge_boxes("sampled completions")
 
     def _judge_boxes(self, where: str) -> None:
-        if self.boxes.named < _ENOUGH:
+        if self.boxes.named < _ENOUGH or (verdict := self.boxes.verdict()) is None:
             return
-        overlap, (unit, other) = self.boxes.overlap, self.boxes.better
-        if self.boxes.named >= _SEEN * self.boxes.objects and overlap < _APART:
-            seen = (
-                f"{where} name {self.boxes.named / self.boxes.objects:.0%} of the true objects correctly, but their "
-                f"boxes overlap the true ones by {overlap:.2f} (mean IoU)"
+        named = verdict.named / self.boxes.objects
+        if verdict.wrong or verdict.partly_wrong:
+            self._say("frame_mismatch", f"{where}: {frame_found(verdict)}")
+        elif named >= _SEEN and verdict.overlap < _APART:
+            self._say(
+                "frame_mismatch",
+                f"{where} name {named:.0%} of the true objects correctly, but their boxes overlap the true ones by "
+                f"{verdict.overlap:.2f} (mean IoU)",
             )
-            if other >= _THERE:
-                self._say("frame_mismatch", f"{seen}, and by {other:.2f} if they are read as {unit}")
-            elif overlap < _APART / 2:
-                self._say("frame_mismatch", seen)
-        self.boxes.clear()
+        self.boxes = FrameEvidence()
 
     # ---------------------------------------------------------------- events of the trainer
 
@@ -217,11 +227,19 @@ class Guards(TrainerCallback):  # type: ignore[misc]
         self._step = state.global_step
         true = sum(len(answer.example.graph.pairs) for answer in answers) / len(answers)
         self._validated(state.global_step, numbers, true)
-        kept, self.boxes = self.boxes, FrameCheck(self.processor)
+        kept, self.boxes, ledger = self.boxes, FrameEvidence(), Ledger()
         for answer in answers:
-            self.boxes.add(parse(answer.text, answer.frame), answer.example.graph, answer.size)
+            parsed = parse(answer.text, answer.frame)
+            ledger.add(parsed, answer.example.image_id)
+            if parsed.failure is None:
+                units = resized_units(answer.size, self.processor)
+                self.boxes.add(parsed, answer.example.graph, answer.size, units)
         self._judge_boxes("evaluated completions")
         self.boxes = kept
+        if len(answers) >= _COMPLETIONS:
+            for finding in findings(ledger):
+                if finding.kind in _MISREAD:
+                    self._say("misread", finding.found, "evaluated completions")
 
     def _logged(self, row: Mapping[str, Any]) -> None:
         clipped, failed = row.get("completions/clipped_ratio"), row.get("completions/failure_rate")

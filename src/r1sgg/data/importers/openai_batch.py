@@ -1,0 +1,71 @@
+"""The output file of the OpenAI Batch API, also of vLLM's `run-batch` and other servers of that API.
+
+    openai-batch:FILE[,frame=...]
+
+    {"id": "batch_req_1", "custom_id": "2417", "error": null, "response": {"status_code": 200, "body":
+     {"model": "gpt-4o", "choices": [{"message": {"role": "assistant", "content": "{...}"}, "finish_reason": "stop"}]}}}
+
+`custom_id` is the image's id. Bodies of /v1/chat/completions, /v1/completions and /v1/responses are read. A request
+that failed, and an answer without text, is an image with an error, which counts as a failure. The lines do not say what
+boxes are relative to: see `frame_option` of `r1sgg.data.importers.layout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from r1sgg.data.importers.layout import FRAME_OPTIONS, Layout, Say, frame_option
+from r1sgg.data.jsonl import image_id_of, read_jsonl
+from r1sgg.data.predictions import Prediction
+from r1sgg.data.spec import Spec
+from r1sgg.errors import InputError, short
+
+
+def read(spec: Spec, say: Say) -> Iterator[Prediction]:
+    """See the module's docstring."""
+    frame = frame_option(spec, say)
+    for number, row in read_jsonl(spec.path):
+        where = f"{spec.path}:{number}"
+        if "custom_id" not in row:
+            raise InputError(f"{where}: 'custom_id'", expected="this key", found="nothing")
+        image_id = image_id_of({"image_id": row["custom_id"]}, f"{where}: custom_id")
+        response = row.get("response")
+        body = response.get("body") if isinstance(response, dict) else None
+        status = response.get("status_code", 200) if isinstance(response, dict) else None
+        if row.get("error") is not None or not isinstance(body, dict) or status != 200:
+            reason = row.get("error") or (isinstance(body, dict) and body.get("error")) or response
+            yield Prediction(image_id, None, "", error=f"the request failed: {short(reason)}")
+            continue
+        text, fault = _answer(body, f"{where}: response.body")
+        model = body.get("model")
+        name = model if isinstance(model, str) else None
+        yield Prediction(image_id, None if fault else frame, text, error=fault, model=name)
+
+
+def _answer(body: dict[str, Any], where: str) -> tuple[str, str | None]:
+    """Return the text of an answer, or why there is none."""
+    if isinstance(output := body.get("output"), list):  # /v1/responses
+        parts = [part for item in output if isinstance(item, dict) for part in item.get("content") or ()]
+        text = _joined(parts)
+        return text, None if text else f"no text in the output (status {body.get('status')!r})"
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise InputError(f"{where}.choices", expected="a list with an answer", found=short(choices))
+    message = choices[0].get("message", choices[0])  # /v1/completions has "text" in place of a message
+    content = message.get("content", message.get("text")) if isinstance(message, dict) else None
+    if isinstance(content, list):
+        content = _joined(content)
+    if isinstance(content, str):
+        return content, None
+    why = next((f"{key} has text" for key in ("refusal", "reasoning_content") if (message or {}).get(key)), "no text")
+    return "", f"content is {short(content)}: {why}, finish_reason {choices[0].get('finish_reason')!r}"
+
+
+def _joined(parts: list[Any]) -> str:
+    return "".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+LAYOUT = Layout(
+    "openai-batch", "the OpenAI Batch API's output", ("lines",), (("custom_id", "response"),), FRAME_OPTIONS, read
+)

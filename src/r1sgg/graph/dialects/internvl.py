@@ -1,0 +1,57 @@
+"""InternVL's grounding tags: a name in <ref>, its boxes in <box>. MiniCPM-V writes the numbers without brackets.
+
+    <ref>man</ref><box>[[100, 80, 420, 900]]</box> on a <ref>horse</ref><box>[[90, 300, 800, 990]]</box>, a
+    <ref>tree</ref><box>[[700, 10, 990, 600]]</box>
+
+There are no relationships in it: a text with <pred> is ASMv2's.
+"""
+
+from __future__ import annotations
+
+import re
+
+from r1sgg.graph.dialects.building import Draft
+from r1sgg.graph.dialects.dialect import Dialect, Document
+from r1sgg.graph.dialects.tagged import boxes_of, parts
+from r1sgg.graph.policies import Issue
+from r1sgg.graph.tags import answer_of
+
+_TAGS = re.compile(r"<(?P<closing>/?)(?P<name>ref|box)>")
+
+
+def _looks(text: str) -> bool:
+    return "<box>" in text and "<pred>" not in text
+
+
+def _read(text: str, issues: list[Issue]) -> Document | None:
+    body = answer_of(text, issues)
+    if "<pred>" in body:
+        issues.append(Issue("wrong_schema", "a text with <pred>, which is ASMv2's"))
+        return None
+    draft, label, count = Draft(), "", 0
+    for part in parts(body, _TAGS):
+        if not part.closed:
+            issues.append(Issue("truncated", f"<{part.name}> is not closed"))
+            return None
+        if part.name == "ref":
+            label = part.content
+            continue
+        for box in boxes_of(part.content):
+            draft.add_object(label, box)
+            count += 1
+    if not count:
+        issues.append(Issue("no_json", "no <box>"))
+        return None
+    return draft.document(relations=False)
+
+
+DIALECT = Dialect(
+    name="internvl",
+    about="InternVL, MiniCPM-V: <ref> and <box>",
+    example="<ref>man</ref><box>[[100, 80, 420, 900]]</box> on a <ref>horse</ref><box>[[90, 300, 800, 990]]</box>, a "
+    "<ref>tree</ref><box>[[700, 10, 990, 600]]</box>",
+    marks=("<box>",),
+    looks=_looks,
+    read=_read,
+    relations=False,
+)

@@ -1,0 +1,55 @@
+"""Qwen2-VL's grounding tags: a name, then the corners of each of its boxes. Rex-Omni writes <12> in place of 12.
+
+    <|object_ref_start|>man<|object_ref_end|><|box_start|>(100,80),(420,900)<|box_end|>
+    <|object_ref_start|>horse<|object_ref_end|><|box_start|>(90,300),(800,990)<|box_end|>
+    <|object_ref_start|>tree<|object_ref_end|><|box_start|>(700,10),(990,600)<|box_end|>
+
+There are no relationships in it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from r1sgg.graph.dialects.building import Draft
+from r1sgg.graph.dialects.dialect import Dialect, Document
+from r1sgg.graph.dialects.tagged import boxes_of, parts
+from r1sgg.graph.policies import Issue
+from r1sgg.graph.tags import answer_of
+
+_TAGS = re.compile(r"<\|(?P<name>object_ref|box)_(?:start|(?P<closing>end))\|>")
+
+
+def _looks(text: str) -> bool:
+    return "<|object_ref_start|>" in text or "<|box_start|>" in text
+
+
+def _read(text: str, issues: list[Issue]) -> Document | None:
+    draft, label, count = Draft(), "", 0
+    for part in parts(answer_of(text, issues), _TAGS):
+        if not part.closed:
+            issues.append(Issue("truncated", f"<|{part.name}_start|> is not closed"))
+            return None
+        if part.name == "object_ref":
+            label = part.content
+            continue
+        for box in boxes_of(part.content):
+            draft.add_object(label, box)
+            count += 1
+    if not count:
+        issues.append(Issue("no_json", "no <|box_start|>"))
+        return None
+    return draft.document(relations=False)
+
+
+DIALECT = Dialect(
+    name="qwen-tags",
+    about="Qwen2-VL: <|object_ref_start|> and <|box_start|>",
+    example="<|object_ref_start|>man<|object_ref_end|><|box_start|>(100,80),(420,900)<|box_end|>"
+    "<|object_ref_start|>horse<|object_ref_end|><|box_start|>(90,300),(800,990)<|box_end|>"
+    "<|object_ref_start|>tree<|object_ref_end|><|box_start|>(700,10),(990,600)<|box_end|>",
+    marks=("<|object_ref_start|>", "<|box_start|>"),
+    looks=_looks,
+    read=_read,
+    relations=False,
+)

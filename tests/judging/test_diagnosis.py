@@ -1,0 +1,206 @@
+"""Findings over a whole file: each is made by what it is for, and nothing is said where all is well."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from r1sgg.graph.frames import BoxFrame, Frame
+from r1sgg.graph.ledger import Ledger
+from r1sgg.graph.scene import SceneGraph
+from r1sgg.graph.text import number_ids, parse, render
+from r1sgg.graph.vocabulary import VG150
+from r1sgg.judging.diagnosis import SystematicFinding, diagnosis, findings
+from r1sgg.judging.frames import MOST_IMAGES, FrameEvidence
+
+FRAME = (1000.0, 1000.0)
+SIZE = (640.0, 480.0)
+NAMES = ("man", "dog", "tree", "car", "hat", "street")
+
+
+def scenes(count: int, seed: int = 0) -> list[SceneGraph]:
+    """Random scenes of five objects and two relationships."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for _ in range(count):
+        labels = [NAMES[k] for k in rng.permutation(len(NAMES))[:5]]
+        low = rng.uniform(0, 0.6, (5, 2))
+        boxes = np.concatenate((low, low + rng.uniform(0.1, 0.4, (5, 2))), axis=1)
+        out.append(SceneGraph(number_ids(labels), tuple(labels), boxes, ((0, 1), (2, 3)), ("on", "near")))
+    return out
+
+
+def with_boxes(truth: SceneGraph, frame: BoxFrame, digits: int) -> str:
+    boxes = np.round(frame.written(truth.boxes), digits).tolist()
+    rows = ", ".join(f'{{"id": "{i}", "bbox": {box}}}' for i, box in zip(truth.ids, boxes, strict=True))
+    return f'{{"objects": [{rows}], "relationships": []}}'
+
+
+def read(texts: list[str], truths: list[SceneGraph] | None = None) -> tuple[Ledger, FrameEvidence | None]:
+    ledger, evidence = Ledger(), None if truths is None else FrameEvidence()
+    for k, text in enumerate(texts):
+        parsed = parse(text, FRAME)
+        ledger.add(parsed, str(k))
+        if truths is not None and evidence is not None:
+            evidence.add(parsed, truths[k], SIZE)
+    return ledger, evidence
+
+
+def found(texts: list[str], truths: list[SceneGraph] | None = None) -> dict[str, SystematicFinding]:
+    return {finding.kind: finding for finding in findings(*read(texts, truths))}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 40])
+def test_nothing_is_said_where_all_is_well(count: int) -> None:
+    truths = scenes(count)
+    for texts in ([render(t, FRAME) for t in truths], [f"```json\n{render(t, FRAME)}\n```" for t in truths]):
+        assert found(texts, truths) == {}
+    assert findings(Ledger()) == []
+
+
+@pytest.mark.parametrize("error", [0.05, 0.15, 0.4])
+def test_a_model_that_localises_badly_has_no_wrong_frame(error: float) -> None:
+    rng = np.random.default_rng(3)
+    truths = scenes(60)
+    texts = []
+    for t in truths:
+        low = t.boxes[:, :2] + rng.normal(0, error, (5, 2))
+        moved = np.concatenate((low, low + t.boxes[:, 2:] - t.boxes[:, :2]), axis=1).clip(0, 1)
+        moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 0.01)
+        texts.append(with_boxes(SceneGraph(t.ids, t.labels, moved), BoxFrame(FRAME), 0))
+    assert "frame" not in found(texts, truths)
+
+
+WRONG = [
+    (BoxFrame((1.0, 1.0)), 3, "fractions (0 to 1)", '"frame": [1, 1]'),
+    (BoxFrame(SIZE), 0, "pixels of the image", '"frame": [width, height]'),
+    (BoxFrame(FRAME, axes="yx"), 0, "y before x", '"frame": {"size": [1000, 1000], "axes": "yx"}'),
+    (BoxFrame(FRAME, shape="centre"), 0, "[centre x, centre y, width, height]", '"shape": "centre"'),
+    (BoxFrame(SIZE, axes="yx"), 0, "pixels of the image, y before x", '{"size": [width, height], "axes": "yx"}'),
+]
+
+
+@pytest.mark.parametrize(("frame", "digits", "called", "do"), WRONG, ids=[row[2] for row in WRONG])
+@pytest.mark.parametrize("count", [4, 60])
+def test_a_wrong_frame_is_named(frame: BoxFrame, digits: int, called: str, do: str, count: int) -> None:
+    truths = scenes(count)
+    finding = found([with_boxes(t, frame, digits) for t in truths], truths)["frame"]
+    assert called in finding.found
+    assert do in finding.do
+    assert finding.share == 1
+
+
+def test_sizes_in_place_of_corners_are_named() -> None:
+    """Many such boxes are inverted, and dropped before they are compared; the others tell."""
+    truths = scenes(60)
+    said = found([with_boxes(t, BoxFrame(FRAME, shape="size"), 0) for t in truths], truths)
+    assert "as [x, y, width, height]" in said["frame"].found
+    assert "inverted_box" in said
+
+
+def test_a_frame_that_a_part_of_the_images_is_in() -> None:
+    truths = scenes(60)
+    frames = [BoxFrame(SIZE) if k % 5 == 0 else BoxFrame(FRAME) for k in range(60)]
+    finding = found([with_boxes(t, f, 0) for t, f in zip(truths, frames, strict=True)], truths)["frame"]
+    assert 0.1 <= finding.share < 0.3
+    assert "of the images" in finding.found
+
+
+def test_evidence_is_bounded_and_spread_over_the_file() -> None:
+    truths = scenes(50)
+    evidence = FrameEvidence()
+    for k in range(5 * MOST_IMAGES):
+        truth = truths[k % 50]
+        frame = FRAME if k < 4 * MOST_IMAGES else (1.0, 1.0)
+        written = parse(with_boxes(truth, BoxFrame(frame), 3), FRAME)
+        evidence.add(written, truth, SIZE)
+    verdict = evidence.verdict()
+    assert verdict is not None
+    assert verdict.named <= 2 * MOST_IMAGES * 5
+    assert verdict.votes == pytest.approx(0.2, abs=0.03)
+    assert evidence.as_json() is not None
+
+
+ANSWER = render(scenes(1)[0], FRAME)
+
+
+def many(change: Callable[[str], str], count: int = 20) -> list[str]:
+    return [change(render(t, FRAME)) for t in scenes(count)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts", "said"),
+    [
+        ("same_graph", [ANSWER] * 3, "all 3 completions hold the same graph"),
+        ("same_graph", [ANSWER] * 12 + many(str, 60), "of 72 completions hold the same graph"),
+        ("lost_relations", many(lambda t: t.replace('"on"', "3")), "20 of 40 relationships were lost: 20 bad_rel"),
+        ("no_relations_written", many(lambda t: t.partition(', "relationships"')[0] + "}"), "100 % of the completions"),
+        ("truncated", many(lambda t: t[:-5]), "100 % of the completions fail with truncated"),
+        ("other_dialect", ['[{"bbox_2d": [1, 2, 3, 4], "label": "a"}]'] * 3, "looks like 'qwen-json'"),
+        ("class_key", many(lambda t: t.replace('"man.1", ', '"o.1", "label": "man", ')), "objects["),
+        ("closed_early", many(lambda t: t.replace('], "rel', ']}, "rel')), "100 % of the completions have closed_early"),
+        ("no_json", ["I can't."] * 5 + many(str, 20), "20 % of the completions fail with no_json"),
+    ],
+)  # fmt: skip
+def test_each_finding(kind: str, texts: list[str], said: str) -> None:
+    finding = found(texts)[kind]
+    assert said in finding.found
+    assert finding.do
+    assert 0.1 <= finding.share <= 1
+
+
+def test_what_happens_now_and_then_is_in_the_json_alone() -> None:
+    texts = [*many(str, 40), ANSWER[:-5], ANSWER.replace('"on"', "3")]
+    ledger, evidence = read(texts, scenes(42))
+    result = diagnosis(ledger, evidence)
+    assert result["findings"] == []
+    assert result["failures"] == {"truncated": 1}
+    assert result["relations"]["lost"] == 1
+    assert result["first"]["bad_relationship"] == {
+        "image_id": "41",
+        "detail": "relationships[0] lacks a subject, predicate or object",
+    }
+    assert result["frame"]["overlap"] > 0.9
+
+
+def test_names_outside_the_vocabulary_come_with_the_nearest() -> None:
+    ledger, _ = read(many(str))
+    for _ in range(5):
+        ledger.add_outside([("object", "helmets"), ("predicate", "ridin")])
+    (finding,) = findings(ledger, vocabulary=VG150)
+    assert finding.kind == "outside_vocabulary"
+    assert "'helmets' 5 (nearest 'helmet')" in finding.found
+    assert "'ridin' 5 (nearest 'riding')" in finding.found
+
+
+def test_the_example_of_a_prompt() -> None:
+    from r1sgg.models.prompts import AnswerSettings, build_messages
+
+    prompt = build_messages(AnswerSettings())[-1]["content"]
+    example = prompt.partition("Example:\n")[2].partition("\n")[0]
+    assert "prompt_example" in found([example] + many(str, 9))
+    assert found([prompt] * 3)["prompt_echo"].share == 1
+    assert found([prompt + t for t in many(str)])["prompt_text"].share == 1
+
+
+def test_random_texts_never_raise() -> None:
+    rng = random.Random(1)
+    pieces: list[Any] = [ANSWER, ANSWER[:40], "{}", "[1, 2]", "objects", '"a -> b -> c"', " ", "\n"]
+    texts = ["".join(rng.choices(pieces, k=4)) for _ in range(300)]
+    ledger, evidence = read(texts, scenes(300))
+    diagnosis(ledger, evidence, VG150)
+
+
+def test_units_of_a_family_are_candidates() -> None:
+    truths = scenes(30)
+    evidence = FrameEvidence()
+    resized: Frame = (616.0, 476.0)
+    for truth in truths:
+        parsed = parse(with_boxes(truth, BoxFrame(resized), 0), FRAME)
+        evidence.add(parsed, truth, (2000.0, 1500.0), {"pixels of the resized image": resized})
+    verdict = evidence.verdict()
+    assert verdict is not None
+    assert verdict.wrong
+    assert verdict.best.unit == "pixels of the resized image"
