@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from r1sgg.data.base import Example
-from r1sgg.data.predictions import Prediction
+from r1sgg.data.predictions import prediction_of_record
 from r1sgg.data.sources import open_data, with_images
 from r1sgg.graph.places import places_of
 from r1sgg.graph.scene import SceneGraph
@@ -48,7 +48,11 @@ from r1sgg.metrics.report import calibration
 
 BATCH, MAX_NEW_TOKENS = 50, 200
 CUTOFFS = (1, 2, 3, 5, 20)
-APART = ("AP", "AP50", "ECE objects", "ECE triplets")  # figures that are no ratios of sums over images
+APART = (
+    "AP",
+    "AP50",
+    *(f"{f} {k}" for f in ("ECE", "brier", "pooled_AP") for k in ("objects", "triplets")),
+)  # figures that are no ratios of sums over images
 UNRANKED = replace(STRICT, name="order", use_scores=False)
 
 
@@ -205,11 +209,18 @@ def ranking(examples: Sequence[Example], graphs: Sequence[SceneGraph], resamples
 def evaluated(examples: Sequence[Example], graphs: Sequence[SceneGraph]) -> tuple[Figures, dict[str, float | None]]:
     """The evaluator's figures of graphs, AP and ECE apart; one without objects is a failure."""
     evaluator = Evaluator(protocol=replace(STRICT, claims="all"))
-    rows = [Prediction(e.image_id, (1.0, 1.0), None, _document(g)) for e, g in zip(examples, graphs, strict=True)]
+    rows = [
+        prediction_of_record({"image_id": e.image_id, "frame": [1, 1], "scores": "triplet", **_document(g)}, e.image_id)
+        for e, g in zip(examples, graphs, strict=True)
+    ]
     evaluator.add(zip(range(len(rows)), examples, rows, strict=True))
     columns = evaluator.finish()
-    errors = {kind: of and of["ECE"] for kind, of in (calibration(columns) or {}).items()}
-    return Figures(columns, STRICT, closed=False), columns.precision | {f"ECE {k}": v for k, v in errors.items()}
+    apart = {
+        f"{figure} {kind}": of and of[figure]
+        for kind, of in (calibration(columns) or {}).items()
+        for figure in ("ECE", "brier", "pooled_AP")
+    }
+    return Figures(columns, STRICT, closed=False), columns.precision | apart
 
 
 def _document(graph: SceneGraph) -> dict[str, Any]:
@@ -256,7 +267,7 @@ def merging(
     for name, graphs in sets.items():
         figures, precision = evaluated(examples, graphs)
         values = figures.values()
-        wanted = ("R@50", "precision", "f1", "relations_per_image")
+        wanted = ("R@20", "R@50", "precision", "f1", "relations_per_image")
         bounds = intervals(figures, options.bootstrap)
         found[name] = {k: {"value": values[k], "interval": bounds.get(k)} for k in wanted}
         found[name] |= {k: {"value": precision.get(k), "interval": None} for k in APART}
@@ -312,7 +323,7 @@ def main() -> None:
 
 def show(result: dict[str, Any]) -> None:
     """The three tables, in percent."""
-    console = Console(width=180)
+    console = Console(width=220)
     table = Table("confidence", *(f"{side} {c}" for side in result["formulas"] for c in ("pooled AP", "ECE", "Brier")))
     for name in result["formulas"]["greedy"]:
         rows = [rows[name] for rows in result["formulas"].values()]
@@ -324,7 +335,7 @@ def show(result: dict[str, Any]) -> None:
         for k, r in rows.items():
             table.add_row(name, k, _percent(r["order"]), _percent(r["confidence"]), _interval(r))
     console.print(table)
-    figures = ("R@50", "AP50", "AP", "precision", "f1", "ECE objects", "ECE triplets", "relations_per_image")
+    figures = ("R@20", "R@50", "AP50", "precision", "f1", "relations_per_image", *APART[:1], *APART[2:])
     table = Table(f"{result['images']} images", *figures)
     for name, row in result["merging"].items():
         table.add_row(name, *(_value(row[f], 1 if f == "relations_per_image" else 100) for f in figures))

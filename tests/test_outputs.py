@@ -34,7 +34,10 @@ TABLE = {
     "data view": Writes(("--out",), ("--data", "--data psg:")),
     "doctor": Writes(("--json",), ("--config", "--model", "--image", "--prompt", "--vocabulary")),
     "draw": Writes(("--out",), ("", "--ground-truth"), folders=("--out",)),
-    "evaluate": Writes(("--json", "--out"), ("", " swift:", "--ground-truth", "--train", "--vocabulary")),
+    "evaluate": Writes(
+        ("--json", "--out"),
+        ("", " swift:", "--ground-truth", "--train", "--train jsonl:", "--vocabulary", "--groups", "--zero-shot"),
+    ),
     "export": Writes(("--out",), ("", "--ground-truth"), "--format csv"),
     "generate": Writes(("--out",), ("--images", "--images webdataset:", "--vocabulary", "--prompt"), "--overwrite"),
     "predict": Writes(("--out",), ("--model", "--vocabulary", "--prompt"), "photo.jpg", folders=("--out",)),
@@ -62,12 +65,12 @@ NEEDED = {
 }
 RECIPES = {"sft", "grpo"}
 """Their options are a recipe's: tests/training/test_resume.py does the same for them."""
-NOTHING = {"serve", "web"}
-"""They write no file that an option names."""
+NOTHING = {"calibrate", "serve", "web"}
+"""They write no file that an option names (calibrate: into the folder of its checkpoint)."""
 
 PATHS = {
     *("predictions", "train", "file", "cases", "images", "image_data", "objects", "relationships", "results", "runs"),
-    *("folders", "config", "ground_truth", "image"),
+    *("folders", "config", "ground_truth", "image", "zero_shot"),
 }
 """Options and arguments that are paths to read."""
 PLAIN = {
@@ -82,12 +85,12 @@ PLAIN = {
         "ignore",
         "launch",
         "mapping",
+        "method",
         "name",
-        "preset",
-        "protocol",
+        "open_vocabulary",
     ),
-    *("push",),
-    *("ray", "repair", "scores", "settings", "similarity", "split", "task", "title"),
+    *("preset", "protocol", "push", "ray", "repair", "scores", "settings", "similarity", "split", "task"),
+    *("title",),
 }
 """Options that are texts and name no file."""
 

@@ -333,7 +333,9 @@ def test_detector_scores_stay_with_their_rows(tmp_path):
     graph = prediction.read().graph
     assert graph.ids == ("man.1", "hat.1")
     assert graph.object_scores.tolist() == [0.9, 0.7]
-    assert graph.relationship_scores.tolist() == [0.5]
+    assert graph.relationship_scores == pytest.approx([0.5 * 0.9 * 0.7]), "a detector's is of the predicate alone"
+    whole = written(tmp_path / "whole.jsonl", {**row, "scores": "triplet"})
+    assert next(read_predictions(whole)).read().graph.relationship_scores.tolist() == [0.5]
 
 
 @pytest.mark.parametrize(
@@ -342,6 +344,7 @@ def test_detector_scores_stay_with_their_rows(tmp_path):
         ({"completion": ANSWER, "frame": [1, 1]}, ":1: 'image_id'", "found nothing"),
         ({"image_id": None, "completion": ANSWER, "frame": [1, 1]}, ":1: image_id", "found None"),
         ({"image_id": "1", "answer": ANSWER, "frame": [1, 1]}, ":1: 'answer'", "an unknown key"),
+        ({"image_id": "1", "objects": [], "frame": [1, 1], "scores": "all"}, ":1: scores", "found 'all'"),
         ({"image_id": "1", "completion": ANSWER}, ":1: frame", "found None"),
         ({"image_id": "1", "completion": ANSWER, "frame": [1000]}, ":1: frame", "found [1000]"),
         ({"image_id": "1", "completion": ANSWER, "frame": [0, 1000]}, ":1: frame", "found [0, 1000]"),

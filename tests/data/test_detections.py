@@ -161,4 +161,4 @@ def test_boxes_and_references_are_issues_as_in_text(tmp_path: Path) -> None:
     parsed = prediction.read()
     assert [issue.kind for issue in parsed.issues] == ["inverted_box", "dangling"]
     assert parsed.graph.relationship_scores is not None
-    assert parsed.graph.relationship_scores.tolist() == [0.8]
+    assert parsed.graph.relationship_scores == pytest.approx([0.8 * 0.9 * 0.9]), "times its objects'"

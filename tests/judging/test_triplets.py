@@ -115,12 +115,12 @@ def test_graph_constraint_keeps_the_first_or_the_best_scored_predicate():
     assert match_triplets(truth, two, replace(STRICT, graph_constraint=False)).ranks == (1,)
 
 
-def test_object_scores_multiply():
+def test_a_relationship_s_score_is_the_triplet_s_and_without_them_object_scores_multiply():
     graph = replace(
         scene(("man", "dog", "tree"), ((0, "on", 1), (0, "on", 2)), scores=[0.9, 0.5]),
         object_scores=np.array([1.0, 0.1, 0.8]),
     )
-    assert graph.triplet_scores == pytest.approx([0.09, 0.4])
+    assert graph.triplet_scores == pytest.approx([0.9, 0.5])
     assert replace(graph, relationship_scores=None).triplet_scores == pytest.approx([0.1, 0.8])
     assert scene(("man",), ()).triplet_scores is None
 

@@ -11,7 +11,9 @@ from r1sgg.cli import app, main
 from r1sgg.data.base import write_ground_truth
 from r1sgg.data.sources import open_data
 from r1sgg.data.splits import describe
+from r1sgg.errors import InputError
 from r1sgg.graph.text import render
+from r1sgg.graph.vocabulary import VG150
 
 from .conftest import FRAME, example, scene
 
@@ -139,9 +141,53 @@ def test_two_files_are_compared_in_pairs(files):
 
 def test_training_graphs_add_the_baseline(files):
     got, shown = call(files, "--train", str(files / "gt.jsonl"))
+    assert [(b["name"], b["objects"]) for b in got["baselines"]] == [
+        ("FREQ", "good.jsonl"),
+        ("FREQ+OVERLAP", "good.jsonl"),
+    ]
+    assert got["frequency_baseline"] == got["baselines"][0]["result"]
     assert got["frequency_baseline"]["R@50"] == 1
+    assert got["frequency_baseline"]["precision"] is None
+    assert got["baselines"][1]["result"]["R@50"] == 0, "no two boxes of these overlap"
     assert got["zero_shot"]["zR@50"] is None
-    assert "frequency baseline" in shown
+    assert "FREQ, objects" in shown
+    told, shown = call(files, "--train", f"jsonl:{files / 'gt.jsonl'}", "--task", "predcls")
+    assert [(b["name"], b["objects"]) for b in told["baselines"]] == [("FREQ", "true"), ("FREQ+OVERLAP", "true")]
+    assert "true objects" in shown
+
+
+def test_zero_shot_says_what_it_counts(files):
+    got, shown = call(files, "--train", str(files / "gt.jsonl"), "--all")
+    assert got["zero_shot"]["triplets"] == f"absent from {files / 'gt.jsonl'}"
+    assert "published tables count a fixed list" in " ".join(shown.split())
+    man, horse, riding = (
+        VG150.objects.index("man") + 1,
+        VG150.objects.index("horse") + 1,
+        VG150.predicates.index("riding") + 1,
+    )
+    for rows in ([["man", "riding", "horse"]], [[man, horse, riding]]):
+        (files / "list.json").write_text(json.dumps(rows))
+        got, shown = call(files, "--zero-shot", str(files / "list.json"), "--all")
+        assert got["zero_shot"]["zR@50"] == pytest.approx(2 / 3)
+        assert "listed in" in " ".join(shown.split())
+        assert "published" not in shown
+    for rows in ([], {}, [["man", "riding"]], [[0, 1, 1]], [[1, 1, 51]], [[True, 1, 1]], [["man", 1, "horse"]]):
+        (files / "list.json").write_text(json.dumps(rows))
+        with pytest.raises(InputError, match="list"):
+            call(files, "--zero-shot", str(files / "list.json"))
+
+
+def test_groups_have_a_name(files):
+    got, shown = call(files, "--all")
+    assert got["grouping"] == "bgnn"
+    assert [len(got["groups"][g]["predicates"]) for g in ("head", "body", "tail")] == [7, 21, 22]
+    assert "(bgnn)" in shown
+    assert call(files, "--groups", "thirds")[0]["grouping"] == "thirds"
+    (files / "mine.json").write_text(json.dumps({"riding": ["riding"], "rest": ["near", "on"]}))
+    got, shown = call(files, "--groups", str(files / "mine.json"), "--all")
+    assert (got["grouping"], list(got["groups"])) == ("mine", ["riding", "rest"])
+    assert got["groups"]["riding"]["mR@50"] == pytest.approx(2 / 3)
+    assert "riding mR@50 (mine)" in shown
 
 
 @pytest.mark.parametrize(

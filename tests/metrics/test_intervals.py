@@ -9,9 +9,10 @@ from r1sgg.errors import InputError
 from r1sgg.graph.vocabulary import VG150, Vocabulary
 from r1sgg.metrics import evaluate
 from r1sgg.metrics.columns import Evaluator
-from r1sgg.metrics.frequency import VG150_BY_FREQUENCY, collect, most_frequent, predicate_groups
+from r1sgg.metrics.frequency import collect
+from r1sgg.metrics.groups import VG150_BY_FREQUENCY, predicate_groups
 from r1sgg.metrics.intervals import compare, intervals
-from r1sgg.metrics.report import run, run_baseline
+from r1sgg.metrics.report import run
 
 from .conftest import answer, example, scene
 
@@ -86,18 +87,6 @@ def test_zero_shot_counts_only_triplets_that_training_lacks():
     assert got["zero_shot"]["zR@50"] == 0  # "man near dog" is new
     assert evaluate([example(RIGHT)], [answer(RIGHT)], VG150, statistics=statistics)["zero_shot"]["zR@50"] is None
     assert evaluate([example(truth)], [answer(said)], VG150)["zero_shot"] is None
-
-
-def test_the_frequency_baseline_says_what_is_most_frequent():
-    train = [example(RIGHT, "a"), example(RIGHT, "b"), example(WRONG, "c")]
-    statistics = collect(train)
-    assert statistics.together["man", "horse"] == 3
-    assert statistics.together["man", "man"] == 0
-    said = most_frequent(WRONG, statistics)
-    assert said.predicates == ("riding",)
-    assert said.relationship_scores.tolist() == [2 / 3]
-    got = run_baseline([example(RIGHT, "1"), example(WRONG, "2")], statistics, Evaluator(VG150)).figures.values()
-    assert got["R@50"] == 0.5
 
 
 def test_groups_are_thirds_by_training_frequency():

@@ -243,6 +243,32 @@ def test_the_small_experiment_goes_on_and_can_begin_with_what_ships(stub: Path) 
     assert tiny(stub, "curves")[0] == 2
 
 
+@pytest.mark.parametrize("mode", ["ovd", "ovr", "ovd+r"])
+@pytest.mark.parametrize("subset", ["vg150", "tiny"])
+def test_open_vocabulary_trains_on_base_names_and_predicts_the_whole_test_set_once(
+    stub: Path, subset: str, mode: str
+) -> None:
+    code, lines = start(stub, "open", SET=subset, MODE=mode, VG="/vg")
+    assert code == 0
+    assert kinds(lines) == "sft generate evaluate"
+    sft, generate, evaluate = lines
+    assert f",open={mode} " in sft
+    assert "open=" not in generate + evaluate
+    assert f"--vocabulary {'open' if subset == 'tiny' else f'vg150-{mode}'} " in sft
+    assert "--model /out/sft --vocabulary vg150 --out /out/predictions.jsonl" in generate
+    assert f"--vocabulary vg150 --open-vocabulary {mode} " in evaluate
+    if subset == "vg150":
+        assert "splits=split_GLIPunseen,filters=ovsgtr," in sft
+        assert "vg150:/vg,split=test,splits=split_GLIPunseen " in generate
+        assert start(stub, "open", SFT="--include configs/lora-sft.yaml", VG="/vg")[1][0].startswith("generate")
+    line = shlex.split((stub / "log.quoted").read_text().splitlines()[0])
+    read_recipe((RunOptions, SFTConfig, TargetOptions, PartOptions), ROOT / line[2], line[3:], CPU)
+
+
+def test_open_vocabulary_needs_the_data(stub: Path) -> None:
+    assert start(stub, "open")[0] != 0
+
+
 def test_slurm_starts_one_torchrun_a_machine(tmp_path: Path) -> None:
     """With stand-ins for SLURM's commands; `srun` runs its command once for each of two machines."""
     programs = {

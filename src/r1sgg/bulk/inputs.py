@@ -28,21 +28,23 @@ from r1sgg.data.sources import open_data
 from r1sgg.data.spec import parse_spec
 from r1sgg.errors import ImageError, InputError, short
 from r1sgg.files import user_path
+from r1sgg.graph.scene import SceneGraph
 
 
-def open_inputs(spec: str, column: str = "") -> Inputs:
+def open_inputs(spec: str, column: str = "", *, annotated: bool = False) -> Inputs:
     """Open the images that a command line names, in the syntax above.
 
     Args:
         spec: the images.
         column: the column of their prompts: a text column of a `hub:` set or a parquet file, or a text in a line of
             JSON Lines or in its `meta`; "": none. Places without such a text have no prompt.
+        annotated: the true graphs are needed too (`Inputs.truth`), so it must be a data set.
 
     Raises:
         ConfigError: an unknown kind, option or value.
         InputError: nothing is found, or a file cannot be read at all.
     """
-    inputs = _open(spec)
+    inputs = DataImages(open_data(spec)) if annotated else _open(spec)
     inputs.column = column
     return inputs
 
@@ -169,3 +171,6 @@ class DataImages(Inputs):
 
     def size(self, place: Place) -> Size:
         return self.data.size(int(place.where[0]))
+
+    def truth(self, place: Place) -> SceneGraph:
+        return self.data[int(place.where[0])].graph

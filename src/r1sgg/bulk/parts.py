@@ -144,10 +144,11 @@ def _schema() -> Any:
             "finish_reason": text,
             "tokens": pa.int64(),
             "passes": pa.int64(),
-            "logprobs": pa.struct({"sum": number, "mean": number}),
+            "logprobs": pa.struct({"sum": number, "mean": number, "weight": number}),
             "objects": pa.list_(thing),
             "relationships": pa.list_(relation),
             "completions": pa.list_(text),
+            "scores": text,
             "error": text,
         }
     )

@@ -25,6 +25,8 @@ from r1sgg.bulk.stored import Inputs, Place
 from r1sgg.data.provenance import read_trained_on
 from r1sgg.errors import ConfigError, InputError
 from r1sgg.files import locked
+from r1sgg.graph.given import Task
+from r1sgg.graph.scene import SceneGraph
 from r1sgg.inference.engine import Sampling, batches_by_size, describe
 from r1sgg.inference.lines import prediction_line, spoken
 from r1sgg.inference.reader import Reader, check_samples
@@ -44,7 +46,9 @@ class Job:
         sampling: how tokens are chosen.
         guide: see `r1sgg.inference.reader.Reader.read_batch`, also for `samples` and `scores`.
         samples: completions per image, merged.
-        scores: add `objects` and `relationships` with scores; a guide or several samples imply it.
+        scores: add `objects` and `relationships` with scores; a guide, several samples or a threshold imply it.
+        threshold: leave out rows with lower scores; the completion stays whole.
+        task: "sgcls" and "predcls" give the true boxes, or boxes and names; the inputs must have true graphs then.
         logprobs: add {"sum", "mean"} of the tokens' log-probabilities.
         batch_size: images per batch.
         window: batches that are sorted by image size together and written together.
@@ -57,6 +61,8 @@ class Job:
     logprobs: bool = False
     batch_size: int = 8
     window: int = WINDOW
+    threshold: float | None = None
+    task: Task = "sgdet"
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -177,6 +183,9 @@ def settings_of(
         "batch_size": job.batch_size,
         "logprobs": job.logprobs,
         "engine": engine,
+        **({} if job.threshold is None else {"threshold": job.threshold}),
+        **({} if job.task == "sgdet" else {"task": job.task}),
+        **({} if checkpoint.calibration is None else {"calibration": dict(checkpoint.calibration.fitted)}),
     }
 
 
@@ -187,6 +196,7 @@ class Batch(NamedTuple):
         rows: one line per image; with `error` if it could not be opened.
         images: the images that could be opened.
         columns: their own prompts, see `Place.prompt`.
+        truths: the true graphs of these images, where a task gives some of them.
         places: the positions of the rows in their window.
         window: number of rows of the window.
     """
@@ -194,6 +204,7 @@ class Batch(NamedTuple):
     rows: list[dict[str, Any]]
     images: list[Image.Image]
     columns: list[str | None]
+    truths: list[SceneGraph]
     places: list[int]
     window: int
 
@@ -243,17 +254,32 @@ def _batches(places: Iterator[Place], inputs: Inputs, checkpoint: Checkpoint, jo
     while window := list(itertools.islice(places, job.images)):
         for chosen in batches_by_size([inputs.size(place) for place in window], job.batch_size):
             rows: list[dict[str, Any]] = [{"image_id": window[k].image_id} for k in chosen]
-            images, columns = [], []
+            images: list[Image.Image] = []
+            truths: list[SceneGraph] = []
+            columns: list[str | None] = []
             for k, row in zip(chosen, rows, strict=True):
                 try:
                     image = inputs.image(window[k])
                     checkpoint.frame(image.size)  # raises for aspect ratios that the model does not support
+                    if job.task != "sgdet":
+                        truths.append(_with_objects(inputs, window[k]))
                 except InputError as error:
                     row["error"] = spoken(str(error))
                 else:
                     images.append(image)
                     columns.append(window[k].prompt)
-            yield Batch(rows, images, columns, chosen, len(window))
+            yield Batch(rows, images, columns, truths, chosen, len(window))
+
+
+def _with_objects(inputs: Inputs, place: Place) -> SceneGraph:
+    """Return the true graph whose objects are given.
+
+    Raises:
+        InputError: it has none.
+    """
+    if not len(truth := inputs.truth(place)):
+        raise InputError(f"{inputs.name}: {place.image_id}", expected="true objects to give", found="none")
+    return truth
 
 
 def _generate(batch: Batch, reader: Reader, job: Job) -> float:
@@ -265,9 +291,15 @@ def _generate(batch: Batch, reader: Reader, job: Job) -> float:
         keys=[row["image_id"] for row in pending],
         guide=job.guide,
         samples=job.samples,
-        scores=job.scores,
         columns=batch.columns,
+        scores=job.scores or job.threshold is not None,
+        truths=batch.truths,
+        task=job.task,
     )
     for row, reading in zip(pending, readings, strict=True):
+        if job.threshold is not None and reading.completion.error is None:
+            reading = reading.above(job.threshold)
         row |= prediction_line(reading, reader.checkpoint.name, logprobs=job.logprobs)
+        if job.task != "sgdet":
+            row["task"] = job.task
     return sum(reading.completion.seconds for reading in readings)

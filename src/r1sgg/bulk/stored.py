@@ -15,6 +15,7 @@ from PIL import Image
 
 from r1sgg.data.images import image_size, open_image
 from r1sgg.errors import InputError
+from r1sgg.graph.scene import SceneGraph
 
 IMAGE_ENDINGS = frozenset(
     (*(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
@@ -75,6 +76,14 @@ class Inputs(ABC):
     @abstractmethod
     def size(self, place: Place) -> Size:
         """Return width and height from the header or the record; (0, 0) if there is no image."""
+
+    def truth(self, place: Place) -> SceneGraph:
+        """Return the true graph of an image.
+
+        Raises:
+            InputError: these images have no annotations.
+        """
+        raise InputError(f"{self.name}: {place.image_id}", expected="a data set with true graphs", found="images alone")
 
     @functools.cached_property
     def _scanned(self) -> tuple[int, str, int]:

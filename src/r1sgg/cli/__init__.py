@@ -13,6 +13,7 @@ import sys
 import typer
 
 from r1sgg.cli import (  # each registers its commands when it is imported
+    calibrate,  # noqa: F401
     data,  # noqa: F401
     data_build,  # noqa: F401
     data_check,  # noqa: F401

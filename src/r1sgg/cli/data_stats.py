@@ -41,7 +41,8 @@ def stats(
     from r1sgg.data.sources import open_data
     from r1sgg.data.stats import collect, outside, readable, record
     from r1sgg.graph.vocabulary import Vocabulary, load_vocabulary
-    from r1sgg.metrics.frequency import TrainingStatistics, predicate_groups
+    from r1sgg.metrics.frequency import TrainingStatistics
+    from r1sgg.metrics.groups import predicate_groups
     from r1sgg.pages.statistics import write_statistics
 
     names = load_vocabulary(vocabulary)

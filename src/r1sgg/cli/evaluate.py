@@ -58,14 +58,32 @@ def evaluate(
         "glove"
     ),
     train: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Training data, for zero-shot recall and the frequency baselines."),
+    ] = None,
+    zero_shot: Annotated[
         Path | None,
-        typer.Option(help="Training ground truth, for zero-shot recall, head/body/tail and the frequency baseline."),
+        typer.Option(help="Published list of unseen triplets, JSON; without it those that --train lacks."),
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(help="Groups of predicates: bgnn (VG150's default), thirds (by --train), or a JSON file."),
+    ] = None,
+    open_vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODE", help="Add OvSGTR's columns: ovd, ovr or ovd+r, from predictions for the whole set."
+        ),
     ] = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for 95 % intervals; 0: no intervals.")] = 0,
     seed: Annotated[int, typer.Option(help="Random seed of the resamples.")] = 0,
     repair: Annotated[
         bool, typer.Option("--repair", help="Keep the complete items of broken or truncated completions.")
     ] = (False),
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Leave out predicted objects and relationships with lower scores."),
+    ] = None,
     dialect: Annotated[
         str,
         typer.Option(
@@ -84,19 +102,23 @@ def evaluate(
     Example: `r1sgg evaluate predictions.jsonl --ground-truth gt.jsonl --vocabulary vg150 --json results.json`
     """
     from r1sgg.cli.evaluate_table import show
-    from r1sgg.data.base import read_ground_truth
     from r1sgg.data.importers.registry import open_predictions, predictions_spec
     from r1sgg.data.provenance import at_source, remarks, trained_on_of
     from r1sgg.errors import ConfigError
     from r1sgg.graph.mapping import LEVELS
+    from r1sgg.graph.open_vocabulary import mode_of
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import CLAIMS, PROTOCOLS, Protocol
+    from r1sgg.metrics.baselines import FrequencyBaseline
     from r1sgg.metrics.columns import Evaluator
     from r1sgg.metrics.frequency import collect
+    from r1sgg.metrics.groups import named_groups
     from r1sgg.metrics.intervals import compare as compare_figures
-    from r1sgg.metrics.report import record, run, run_baseline
+    from r1sgg.metrics.open_vocabulary import open_record
+    from r1sgg.metrics.report import baseline_record, record, run, run_baseline
     from r1sgg.metrics.table import EVERY, FORMATS, PAPER, distinct_names
     from r1sgg.metrics.tasks import TASKS
+    from r1sgg.metrics.zero_shot import read_zero_shot
 
     for option, value, known in (
         ("--protocol", protocol, tuple(PROTOCOLS)),
@@ -106,17 +128,23 @@ def evaluate(
     ):
         if value not in known:
             raise ConfigError(f"{option}: expected one of {', '.join(filter(None, known))}, found {value!r}")
+    mode = None if open_vocabulary is None else mode_of(open_vocabulary, "--open-vocabulary")
     for path in out or ():
         if path.suffix.lower() not in FORMATS:
             raise ConfigError(f"--out: expected a file that ends in {', '.join(FORMATS)}, found {str(path)!r}")
     chosen = PROTOCOLS[protocol] if claims is None else replace(PROTOCOLS[protocol], claims=cast("Claims", claims))
-    settings: dict[str, Any] = {"mapping": mapping, "repair": repair, "task": task}
+    settings: dict[str, Any] = {"mapping": mapping, "repair": repair, "task": task, "threshold": threshold}
+    settings |= {"groups": groups, "zero_shot": None if zero_shot is None else read_zero_shot(zero_shot)}
     if mapping == "full":
         from r1sgg.judging.labels import load_similarity
 
         settings["similarity"] = load_similarity(similarity)
     names = load_vocabulary(vocabulary)
-    statistics = None if train is None else collect(read_ground_truth(train))
+    statistics = None if train is None else collect(GroundTruth(train))
+    named_groups(groups, names, statistics)
+    baselines = []
+    if statistics is not None:
+        baselines = [FrequencyBaseline(statistics, names.predicates, overlap=overlap) for overlap in (False, True)]
 
     def evaluator(conventions: Protocol, **changes: Any) -> Evaluator:
         return Evaluator(names, conventions, **{**settings, **changes}, statistics=statistics)
@@ -137,6 +165,9 @@ def evaluate(
         row["ground_truth"] = {"name": described["name"], "split": described["split"]}
         for remark in (*opened.notes, *row["remarks"]):
             typer.echo(f"{path}: {remark}", err=True)
+        if row["zero_shot"]:
+            row["zero_shot"]["triplets"] = f"absent from {train}" if zero_shot is None else f"listed in {zero_shot}"
+        row["open_vocabulary"] = None if mode is None else open_record(done, mode, bootstrap=bootstrap, seed=seed)
         columns.append((name, row))
         if first is None:
             first, result = done, {**row, "file": path.name}
@@ -150,10 +181,18 @@ def evaluate(
                 again = run(truth, opened, evaluator(conventions), opened.where)
                 columns.append((f"{name} ({label})", record(again)))
                 result.setdefault("compare", []).append({"file": path.name, **columns[-1][1]})
-    if statistics is not None:
-        baseline = run_baseline(truth, statistics, evaluator(chosen, task="sgdet"))
-        columns.append(("frequency baseline", record(baseline)))
-        result["frequency_baseline"] = columns[-1][1]
+        for baseline in baselines if task != "predcls" else ():
+            own = run(truth, opened, evaluator(chosen, rewrite=baseline), opened.where)
+            columns.append((f"{baseline.name}, objects of {name}", baseline_record(own)))
+            result.setdefault("baselines", []).append(
+                {"name": baseline.name, "objects": path.name, "result": columns[-1][1]}
+            )
+    for baseline in baselines if task == "predcls" else ():
+        told = run_baseline(truth, baseline, evaluator(chosen, task="sgdet"))
+        columns.append((f"{baseline.name}, true objects", baseline_record(told)))
+        result.setdefault("baselines", []).append({"name": baseline.name, "objects": "true", "result": columns[-1][1]})
+    if "baselines" in result:
+        result["frequency_baseline"] = result["baselines"][0]["result"]  # its name up to version 0.1
     show(columns, result.get("against", ()), every=every)
     names_shown, results = [name for name, _ in columns], [row for _, row in columns]
     for path in out or ():

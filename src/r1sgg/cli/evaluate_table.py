@@ -50,6 +50,12 @@ def show(columns: Sequence[Column], against: Iterable[Mapping[str, Any]] = (), *
     unit = "percent, except relations and objects per image"
     console.print(unit if every else f"{unit}; every figure: --all", highlight=False)
     for name, row in columns:
+        if row.get("open_vocabulary"):
+            console.print(_parts(name, row["open_vocabulary"]))
+    if (zero_shot := columns[0][1]["zero_shot"]) and (counted := zero_shot.get("triplets")):
+        published = "" if counted.startswith("listed") else "; published tables count a fixed list (--zero-shot)"
+        console.print(f"zR@K: true triplets {counted}{published}", markup=False, highlight=False)
+    for name, row in columns:
         for remark in _remarks(row):
             console.print(f"{name}: {remark}", markup=False)
     for other in against:
@@ -108,7 +114,12 @@ def _rows(columns: Sequence[Column], figures: Sequence[str], *, grouped: bool = 
         for name in (f"zR@{k}" for k in CUTOFFS):
             more.append((name, [Cell(number((row["zero_shot"] or {}).get(name), 100)) for row in results]))
     for group in (results[0]["groups"] or ()) if grouped or trained else ():
-        more.append((f"{group} mR@50", [Cell(number(row["groups"][group]["mR@50"], 100)) for row in results]))
+        more.append(
+            (
+                f"{group} mR@50 ({results[0]['grouping']})",
+                [Cell(number(row["groups"][group]["mR@50"], 100)) for row in results],
+            )
+        )
     plain = sum(figure in PLAIN for figure in figures)  # they come last
     return [*rows[: len(rows) - plain], *more, *rows[len(rows) - plain :]]
 
@@ -126,6 +137,8 @@ def _remarks(row: Mapping[str, Any]) -> Iterator[str]:
         yield f"failures: {kinds}"
     if calibration := _calibration(row["calibration"] or {}):
         yield f"confidence: {calibration}"
+    if row["interval_remark"]:
+        yield row["interval_remark"]
     dropped = sum(m["images"] for m in row["mappings"] if m["to"] is None)
     mapped = sum(m["images"] for m in row["mappings"]) - dropped
     if mapped or dropped:
@@ -137,10 +150,27 @@ def _remarks(row: Mapping[str, Any]) -> Iterator[str]:
 def _calibration(found: Mapping[str, Any]) -> str:
     return "; ".join(
         f"{kind} ECE {100 * of['ECE']:.2f} %, Brier {of['brier']:.3f}, mean score {of['mean_score']:.2f}, "
-        f"accuracy {of['accuracy']:.2f} of {of['count']}"
+        f"accuracy {of['accuracy']:.2f} of {of['count']}{_best(of['thresholds'])}"
         for kind, of in found.items()
         if of
     )
+
+
+def _parts(name: str, found: Mapping[str, Any]) -> Table:
+    """Return OvSGTR's columns of a file, each as a row."""
+    table = _table(f"{name}, {found['mode']}", "count", *(f"R@{k}" for k in CUTOFFS), *(f"mR@{k}" for k in CUTOFFS))
+    table.columns[0].min_width = max(len(name), *map(len, found["parts"])) if len(name) < 20 else 14
+    for part, row in found["parts"].items():
+        cells = [cell(row, f"{prefix}R@{k}") for prefix in ("", "m") for k in CUTOFFS]
+        shown = (f"{c.value}\n{'-'.join(c.interval)}" if c.interval else c.value for c in cells)
+        table.add_row(part, f"{row['relations']:,}", *shown)
+    return table
+
+
+def _best(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say at which threshold F1 is best."""
+    best = max(rows, key=lambda row: row["f1"] or 0.0)
+    return f", best F1 {100 * best['f1']:.1f} % from {best['threshold']:.2f} on" if best["f1"] else ""
 
 
 def _differences(other: Mapping[str, Any], base: str, *, every: bool) -> Table:

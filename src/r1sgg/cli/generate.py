@@ -42,10 +42,18 @@ def generate(
     cut_loops: loading.CutLoops = False,
     samples: loading.Samples = 1,
     scores: loading.Scores = False,
+    threshold: loading.Threshold = None,
+    task: Annotated[
+        str,
+        typer.Option(help="sgdet; sgcls gives the true boxes of a data set, predcls boxes and names."),
+    ] = "sgdet",
     max_pixels: loading.MaxPixels = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images.")] = None,
     logprobs: Annotated[
-        bool, typer.Option("--logprobs", help="Add sum and mean of the token log-probabilities.")
+        bool,
+        typer.Option(
+            "--logprobs", help="Add sum and mean of the token log-probabilities, and guided answers' weights."
+        ),
     ] = False,
     device: loading.Device = None,
     dtype: loading.Dtype = None,
@@ -69,7 +77,7 @@ def generate(
 
     The lines are in the order of the images. The same command resumes a killed run and gives the same file as an
     uninterrupted run. An image that cannot be opened gets a line with `error`; the exit code is then 1. With --guide,
-    --samples or --scores the lines also have objects and relationships with scores.
+    --samples, --scores or --threshold the lines also have objects and relationships with scores.
 
     Example: `r1sgg generate --images val/gt.jsonl --model runs/sft --out runs/sft/val.jsonl --batch-size 32`
     """
@@ -77,6 +85,7 @@ def generate(
     from r1sgg.data.predictions import ledger_of, read_predictions
     from r1sgg.errors import ConfigError
     from r1sgg.graph.dialects.registry import OURS
+    from r1sgg.graph.given import TASKS
     from r1sgg.inference.engine import Sampling
     from r1sgg.inference.engines import Opening
     from r1sgg.judging.diagnosis import findings
@@ -85,6 +94,12 @@ def generate(
         raise ConfigError("--shard-size: expected --ray ADDRESS or --workers too, because one model has no shards")
     if workers is not None and ray is None and engine.startswith("openai"):
         raise ConfigError("--workers: expected --engine hf or vllm, found a server; concurrency= is its own option")
+    if task not in TASKS:
+        raise ConfigError(f"--task: expected one of {', '.join(TASKS)}, found {task!r}")
+    if (ray is not None or workers is not None) and task != "sgdet":
+        raise ConfigError(
+            f"--task {task}: expected no --ray and no --workers, because workers read images without their annotations"
+        )
     if cut_loops and not engine.startswith("hf"):
         raise ConfigError(f"--cut-loops: this option is for --engine hf, not {engine}")
     options = loading.prompt_options(prompt, vocabulary, answer_format, think, guide=guide, columns=True)
@@ -95,11 +110,13 @@ def generate(
         guide=guide,
         samples=samples,
         scores=scores,
+        threshold=threshold,
+        task=task,
         logprobs=logprobs,
         batch_size=batch_size or habits.batch_size,
         window=habits.window,
     )
-    inputs = loading.open_with_prompts(images, opening)
+    inputs = loading.open_with_prompts(images, opening, annotated=task != "sgdet")
     _print_notes(inputs)
     files: dict[str, Any] = {"limit": limit, "overwrite": overwrite}
     if ray is not None:
@@ -118,6 +135,7 @@ def generate(
             summary = run_on_cards(inputs, out, opening, job, places, shard_size or SHARD, **files, progress=progress)
     else:
         reader = loading.open_quietly(opening, columns=True)
+        loading.remark_calibration(reader, guide=guide, temperature=temperature, samples=samples)
         with contextlib.closing(reader), loading.progress_bar("generate") as progress:
             summary = run(inputs, out, reader, job, **files, progress=progress)
         if (used := loading.describe_usage(reader)) is not None:

@@ -61,6 +61,10 @@ CutLoops = Annotated[
 Guide = Annotated[bool, typer.Option("--guide", help="Constrain decoding to valid graphs; adds scores.")]
 Samples = Annotated[int, typer.Option(min=1, help="Completions per image, merged into one graph with scores.")]
 Scores = Annotated[bool, typer.Option("--scores", help="Add a confidence to each object and relationship.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.0, help="Leave out objects and relationships with lower scores; implies --scores."),
+]
 MaxPixels = Annotated[int | None, typer.Option(min=1024, help="Resize larger images to at most this many pixels.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: the GPU if there is one.")]
 Dtype = Annotated[
@@ -142,8 +146,13 @@ def prompt_options(
     }
 
 
-def open_with_prompts(images: str, opening: Opening) -> Inputs:
+def open_with_prompts(images: str, opening: Opening, *, annotated: bool = False) -> Inputs:
     """Open the images of a command, with their prompts if the model is asked by a column of the data.
+
+    Args:
+        images: the images.
+        opening: the model.
+        annotated: see `r1sgg.bulk.inputs.open_inputs`.
 
     Raises:
         ConfigError: --prompt names a column that is not there, or not with every image.
@@ -151,7 +160,7 @@ def open_with_prompts(images: str, opening: Opening) -> Inputs:
     """
     from r1sgg.bulk.inputs import open_inputs
 
-    inputs = open_inputs(images, opening.column_asked())
+    inputs = open_inputs(images, opening.column_asked(), annotated=annotated)
     if not inputs.column or not (without := inputs.without_prompt):
         return inputs
     found = f"none in {images}" if without == len(inputs) else f"none with {without:,} of {len(inputs):,} images"
@@ -187,6 +196,14 @@ def open_quietly(opening: Opening, *, columns: bool = False) -> Reader:
     if not columns and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
     return reader
+
+
+def remark_calibration(reader: Reader, *, guide: bool, temperature: float, samples: int) -> None:
+    """Say on standard error if the checkpoint's calibration was fitted on answers of another kind."""
+    calibration = reader.checkpoint.calibration
+    remark = calibration and calibration.remark(guide=guide, temperature=temperature, samples=samples)
+    if remark:
+        typer.echo(f"{reader.checkpoint.name}: {remark}", err=True)
 
 
 def describe_usage(reader: Reader) -> str | None:

@@ -34,10 +34,7 @@ def predict(
     cut_loops: loading.CutLoops = True,
     samples: loading.Samples = 1,
     scores: loading.Scores = False,
-    threshold: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=1.0, help="Leave out objects and relationships with lower scores; implies --scores."),
-    ] = None,
+    threshold: loading.Threshold = None,
     max_pixels: loading.MaxPixels = None,
     device: loading.Device = None,
     dtype: loading.Dtype = None,
@@ -47,7 +44,7 @@ def predict(
 
     Each image gives a JSON file (objects and relationships, boxes in pixels, scores if requested, the raw completion
     and its issues) and a picture of the graph on the image. Images that cannot be opened are named and skipped; the
-    exit code is then 1. For --threshold, the score of a relationship is its own times those of its two objects.
+    exit code is then 1. The score of a relationship is that of the whole triplet, its objects included.
 
     Example: `r1sgg predict holiday/*.jpg --model runs/grpo --guide --threshold 0.3 --out graphs`
     """
@@ -67,6 +64,7 @@ def predict(
     reader = loading.open_quietly(
         Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, threads=threads, **options)
     )
+    loading.remark_calibration(reader, guide=guide, temperature=temperature, samples=samples)
     out.mkdir(parents=True, exist_ok=True)
     table = Table("image", "objects", "relationships", "written to", title=f"Scene graphs by {model}")
     failed = 0

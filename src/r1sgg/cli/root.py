@@ -22,7 +22,10 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 OUTPUTS = frozenset(("out", "json", "fix", "log"))
 """Names of the options that name what a command writes."""
 SOURCES = frozenset(
-    ("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards", "predictions", "prompt")
+    (
+        *("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards", "predictions", "prompt"),
+        *("train", "groups"),
+    )
 )
 """Names of the options that are texts and may name files to read; every other path is an input too."""
 

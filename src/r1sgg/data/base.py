@@ -16,6 +16,9 @@ are not x1 y1 x2 y2, see `r1sgg.graph.frames`); optional `model`, `logprobs`, `f
 of the text. `completions` holds the texts of several samples; the rows and `completion` are then what the samples were
 merged to. `replies` are the texts that a guided completion was made of, if something was left out of them or changed;
 `left_out` counts that, and `written_in` is the frame that they were in.
+The score of a triplet is the product of its relationship's score and those of its two objects; where the line says
+`"scores": "triplet"`, as `r1sgg generate` writes, it is the relationship's score itself.
+`task` is "sgcls" or "predcls" where the prompt gave boxes, or boxes and names.
 
 Reading is strict: a wrong line raises one sentence with file, line and field. Nothing is guessed.
 """

@@ -11,20 +11,35 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from r1sgg.data.detections import BY_INDEX, Detections, detections_of
 from r1sgg.data.jsonl import add_image_id, image_id_of, read_jsonl
 from r1sgg.errors import InputError, short
 from r1sgg.graph.dialects.registry import AUTO, OURS, Choice, check_dialect, choose_dialect
 from r1sgg.graph.frames import AnyFrame, frame_of_value
+from r1sgg.graph.given import TASKS, Task
 from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.records import check_keys
-from r1sgg.graph.scene import EMPTY, Boxes, score_column
+from r1sgg.graph.scene import EMPTY, Boxes, SceneGraph, score_column
 from r1sgg.graph.text import Frame, Parsed, parse, parse_rows
 
 PREDICTION_KEYS = frozenset(
     (
         *("image_id", "frame", "completion", "completions", "objects", "relationships", "error", "model", "meta"),
-        *("logprobs", "finish_reason", "seconds", "tokens", "passes", "replies", "left_out", "written_in", BY_INDEX),
+        *(
+            "logprobs",
+            "finish_reason",
+            "seconds",
+            "tokens",
+            "passes",
+            "replies",
+            "left_out",
+            "written_in",
+            "scores",
+            "task",
+            BY_INDEX,
+        ),
     )
 )
 
@@ -50,10 +65,17 @@ class Prediction:
     rows: Detections | None = None
     error: str | None = None
     model: str | None = None
+    whole: bool = False
+    """Whether the score of a relationship is that of its triplet (`"scores": "triplet"`); else it is multiplied by
+    those of its two objects when it is read, as detectors' are."""
+
+    task: Task | None = None
+    """What the prompt gave, where the line says so."""
+
     dialect: str = OURS
     left_out: Mapping[str, int] = field(default_factory=dict)
 
-    def read(self, *, repair: bool = False, image: Frame | None = None) -> Parsed:
+    def read(self, *, repair: bool = False, image: Frame | None = None, given: SceneGraph | None = None) -> Parsed:
         """Return the graph and its issues.
 
         If the line has a completion beside its rows, failure and issues are those of the completion.
@@ -61,6 +83,7 @@ class Prediction:
         Args:
             repair: see `parse`.
             image: width and height of the image, for frames that depend on it.
+            given: objects that the prompt gave, for a completion with relationships alone.
 
         Raises:
             InputError: the frame depends on the size of the image, and `image` is None.
@@ -74,18 +97,18 @@ class Prediction:
             raise InputError(where, expected=expected, found="nothing", hint=hint)
         reading: dict[str, Any] = {"repair": repair, "dialect": self.dialect, "image": image}
         if self.rows is None:
-            return parse(self.completion or "", frame, **reading)
-        parsed = _parse_rows(self.rows, frame)
+            return parse(self.completion or "", frame, given=given, **reading)
+        parsed = _parse_rows(self.rows, frame, whole=self.whole)
         if self.completion is None:
             return parsed
-        text = parse(self.completion, frame, **reading)
+        text = parse(self.completion, frame, given=given, **reading)
         rows = parsed.object_rows, parsed.relationship_rows
         if text.failure:
             return Parsed(EMPTY, text.issues, *rows)
         return Parsed(parsed.graph, text.issues, *rows, parsed.columns, parsed.inverted)
 
 
-def _parse_rows(rows: Detections, frame: AnyFrame) -> Parsed:
+def _parse_rows(rows: Detections, frame: AnyFrame, *, whole: bool) -> Parsed:
     """Return the graph of rows, with the labels and scores of those that were kept."""
     parsed = parse_rows(rows.document, frame)
     kept, related = parsed.object_rows, parsed.relationship_rows
@@ -96,6 +119,9 @@ def _parse_rows(rows: Detections, frame: AnyFrame) -> Parsed:
         object_scores=_taken(rows.object_scores, kept),
         relationship_scores=_taken(rows.relationship_scores, related),
     )
+    if not whole and graph.pairs and graph.relationship_scores is not None and graph.object_scores is not None:
+        ends = graph.object_scores[np.array(graph.pairs)].prod(1)
+        graph = replace(graph, relationship_scores=graph.relationship_scores * ends)
     columns = parsed.columns._replace(labels=labels)
     return Parsed(graph, parsed.issues, kept, related, columns, parsed.inverted)
 
@@ -199,14 +225,20 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
     model = row.get("model")
     if model is not None and not isinstance(model, str):
         raise InputError(f"{where}: model", expected="a name", found=short(model))
+    if (task := row.get("task")) not in (None, *TASKS):
+        raise InputError(f"{where}: task", expected=f"one of {', '.join(TASKS)}", found=short(task))
     completion, frame, left_out = row.get("completion"), None, row.get("left_out") or {}
     if row.get("objects") is None or completion is not None or row.get("frame") is not None:
         frame = frame_of_value(row.get("frame"), f"{where}: frame")
     if not isinstance(left_out, dict) or not all(type(n) is int for n in left_out.values()):
         raise InputError(f"{where}: left_out", expected='{"objects": number, ...}', found=short(left_out))
     if row.get("objects") is not None:
+        if (scores := row.get("scores")) not in (None, "triplet", "relationship"):
+            expected = '"triplet" or "relationship": what the score of a relationship is about'
+            raise InputError(f"{where}: scores", expected=expected, found=short(scores))
         rows = detections_of(row, where)
-        return Prediction(image_id, frame, completion, rows, model=model, left_out=left_out)
+        made: dict[str, Any] = {"model": model, "left_out": left_out, "whole": scores == "triplet", "task": task}
+        return Prediction(image_id, frame, completion, rows, **made)
     if not isinstance(completion, str):
         raise InputError(f"{where}: completion", expected='a string (or "objects")', found=short(completion))
-    return Prediction(image_id, frame, completion, model=model, left_out=left_out)
+    return Prediction(image_id, frame, completion, model=model, left_out=left_out, task=task)

@@ -50,13 +50,20 @@ def trained_on_of(predictions: Path) -> list[Stage]:
     Raises:
         InputError: the file beside it is broken.
     """
+    stages = settings_beside(predictions).get("trained_on")
+    return _stages(stages or [], f"{predictions}.run.json: trained_on")
+
+
+def settings_beside(predictions: Path) -> dict[str, Any]:
+    """Return the settings of the run that wrote a predictions file; empty if they are not recorded beside it.
+
+    Raises:
+        InputError: the file beside it is broken.
+    """
     path = predictions.with_name(predictions.name + ".run.json")
-    if not path.is_file():
-        return []
-    record = read_json(path)
+    record = read_json(path) if path.is_file() else None
     settings = record.get("settings") if isinstance(record, dict) else None
-    stages = settings.get("trained_on") if isinstance(settings, dict) else None
-    return _stages(stages or [], f"{path}: trained_on")
+    return settings if isinstance(settings, dict) else {}
 
 
 def write_description(folder: Path, described: Mapping[str, Any]) -> None:
@@ -104,7 +111,8 @@ def remarks(stages: Sequence[Stage], evaluated: Mapping[str, Any], vocabulary: s
     seen = [s for s in stages if images is not None and (s.get("hashes") or {}).get("images") == images]
     sentences = [difference(stage, evaluated) for stage in (*seen[:1], stages[-1])]
     taught = str(stages[-1].get("vocabulary", "open"))
-    if taught != vocabulary and "open" not in (taught, vocabulary):
+    base = taught.startswith(f"{vocabulary}-ov")  # base names only: the novel ones are what is tested
+    if taught != vocabulary and "open" not in (taught, vocabulary) and not base:
         sentences.append(f"trained for the names of {taught}, evaluated on those of {vocabulary}")
     return list(dict.fromkeys(text for text in sentences if text))
 

@@ -44,11 +44,12 @@ def open_data(spec: str, *, strict: bool = True) -> DataSet:
         data = JsonlData(parts.path, parts.options.get("split"), name=spec, strict=strict)
     else:
         data = kind_of(parts.kind).open(parts)
-    if "open" in parts.options or "part" in parts.options:
+    if not {"open", "part", "parents"}.isdisjoint(parts.options):
         from r1sgg.data.splits import MODES, PARTS, open_vocabulary
 
         mode = parts.choice("open", MODES, "")
-        data = open_vocabulary(data, mode, parts.choice("part", PARTS, "train"))
+        parents = parts.choice("parents", ("yes", "no"), "yes") == "yes"
+        data = open_vocabulary(data, mode, parts.choice("part", PARTS, "train"), parents=parents)
     return data
 
 

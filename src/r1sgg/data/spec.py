@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from r1sgg.data.dataset import DataSet
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "jsonl": ("split", "open", "part"),
+    "jsonl": ("split", "open", "part", "parents"),
     "vg150": (
-        *("split", "open", "part", "images", "scale", "splits", "val_images", "empty"),
-        *("filter_non_overlap", "filter_duplicate_rels", "seed"),
+        *("split", "open", "part", "parents", "images", "scale", "splits", "val_images", "empty"),
+        *("filters", "filter_non_overlap", "filter_duplicate_rels", "seed"),
     ),
     "psg": ("split", "images", "panoptic", "empty"),
-    "coco": ("split", "images", "empty", "open", "part"),
-    "hub": ("split", "stream", "names", "open", "part"),
+    "coco": ("split", "images", "empty", "open", "part", "parents"),
+    "hub": ("split", "stream", "names", "open", "part", "parents"),
 }
 """The kinds of data in this package, and the options that each takes."""
 

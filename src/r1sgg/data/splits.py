@@ -2,23 +2,20 @@
 
 A results file has `describe(data)`; `difference` says why two described sets do not fit.
 
-Open-vocabulary VG150 (base and novel names as in OvSGTR, Chen et al. 2024, and R1-SGG; 105 / 45 object classes, 35 / 15
-predicates) trains on base names and is evaluated on base and novel names separately:
+Open-vocabulary VG150 (`r1sgg.graph.open_vocabulary`) trains on base names, and one set of predictions for the whole
+test set is evaluated (`r1sgg evaluate --open-vocabulary`):
 
-    vg150:DIR,split=train,open=OvR                       part=train: only what training may see
-    vg150:DIR,split=test,open=OvR,part=novel             only relations that are novel in this mode; all objects
+    vg150:DIR,split=train,open=OvD               part=train: only what training may see, parents for novel classes
+    vg150:DIR,split=train,open=OvD,parents=no    objects of novel classes dropped instead
+    vg150:DIR,split=test,open=OvR,part=novel     to look at: only relations that are novel in this mode
 
-| mode | training keeps | a relation is novel if |
-|---|---|---|
-| OvD | base objects and relations between them | its subject or object is |
-| OvR | all objects, base predicates | its predicate is |
-| OvD+R | base objects and predicates | one of the three is |
-
-Part "base" is the relations that are not novel. Images that keep no relation are left out.
+Part "base" is the relations that are not novel; those that are novel in OvD+R are those of either of its columns.
+Images that keep no relation are left out.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -26,24 +23,13 @@ from typing import Any
 from r1sgg.data.dataset import DataSet, Subset, fault
 from r1sgg.data.spec import is_kind, parse_spec
 from r1sgg.errors import ConfigError, InputError
+from r1sgg.graph.open_vocabulary import NOVEL_OBJECTS, NOVEL_PREDICATES, PARENTS, mode_of, novelty
+from r1sgg.graph.open_vocabulary import PARTS as PARTS_OF
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import number_ids
 
 MODES = ("OvD", "OvR", "OvD+R")
 PARTS = ("train", "base", "novel")
-
-NOVEL_OBJECTS = frozenset(
-    ("bed", "bench", "bike", "boy", "building", "bus", "car", "cat", "chair", "dog", "door", "ear", "elephant",
-     "fence", "giraffe", "girl", "glass", "hair", "hand", "hat", "head", "horse", "jacket", "leg", "man", "pant",
-     "person", "plane", "plate", "pole", "shirt", "shoe", "short", "sign", "snow", "street", "table", "tail", "track",
-     "train", "tree", "wheel", "window", "woman", "zebra")
-)  # fmt: skip
-"""45 object classes of VG150 that open-vocabulary training does not see."""
-NOVEL_PREDICATES = frozenset(
-    ("attached to", "belonging to", "eating", "for", "in", "of", "on", "painted on", "part of", "playing", "riding",
-     "says", "walking in", "walking on", "wears")
-)  # fmt: skip
-"""15 predicates of VG150 that open-vocabulary training does not see."""
 
 
 def describe(data: DataSet) -> dict[str, Any]:
@@ -70,8 +56,8 @@ def difference(trained: Mapping[str, Any], evaluated: Mapping[str, Any]) -> str 
     return None
 
 
-_SAME_SOURCE = ("splits", "val_images", "preset", "open")
-"""Options that decide which images are in which split, or which annotations are visible."""
+_SAME_SOURCE = ("splits", "val_images", "preset")
+"""Options that decide which images are in which split. Not "open": what its training doesn't see is what is tested."""
 _DEFAULTS = {"preset": "small"}
 
 
@@ -90,30 +76,44 @@ def _source(name: str) -> tuple[str, ...]:
 # ---------------------------------------------------------------- open vocabulary
 
 
-def training_graph(graph: SceneGraph, mode: str) -> SceneGraph:
-    """Return what training may see of a graph; if it loses an object, ids are numbered anew.
+def training_graph(graph: SceneGraph, mode: str, *, parents: bool = True) -> SceneGraph:
+    """Return what training may see of a graph; if it loses or renames an object, ids are numbered anew.
+
+    Args:
+        graph: the annotation.
+        mode: OvD, OvR or OvD+R.
+        parents: give objects of novel classes a base parent where there is one, as published; of two parents each
+            object has one by chance, the same whenever the graph is read. Otherwise they are dropped.
 
     Raises:
         ConfigError: no such mode.
     """
-    _check(mode)
-    objects = [k for k, label in enumerate(graph.labels) if mode == "OvR" or label not in NOVEL_OBJECTS]
-    relations = [k for k, p in enumerate(graph.predicates) if mode == "OvD" or p not in NOVEL_PREDICATES]
+    restricted = mode_of(mode)
+    labels: list[str | None] = list(graph.labels)
+    if restricted != "ovr":
+        labels = [_base_name(label, graph, k, parents=parents) for k, label in enumerate(graph.labels)]
+    objects = [k for k, label in enumerate(labels) if label is not None]
+    relations = [k for k, p in enumerate(graph.predicates) if restricted == "ovd" or p not in NOVEL_PREDICATES]
     seen = graph.take(objects, relations)
-    return seen if len(seen) == len(graph) else replace(seen, ids=number_ids(seen.labels))
+    kept = tuple(label for label in labels if label is not None)
+    return seen if kept == graph.labels else replace(seen, labels=kept, ids=number_ids(kept))
+
+
+def _base_name(label: str, graph: SceneGraph, k: int, *, parents: bool) -> str | None:
+    if label not in NOVEL_OBJECTS:
+        return label
+    known = PARENTS.get(label, ()) if parents else ()
+    return random.Random(f"{graph.ids} {graph.pairs} {k}").choice(known) if known else None
 
 
 def novel_relations(graph: SceneGraph, mode: str) -> list[bool]:
-    """Return for each relation whether it is novel in this mode.
+    """Return for each relation whether it is in a novel column of this mode.
 
     Raises:
         ConfigError: no such mode.
     """
-    _check(mode)
-    return [
-        (mode != "OvR" and (s in NOVEL_OBJECTS or o in NOVEL_OBJECTS)) or (mode != "OvD" and p in NOVEL_PREDICATES)
-        for s, p, o in graph.triplets
-    ]
+    bits = [bit for bit in PARTS_OF[mode_of(mode)].values() if bit]
+    return [any(novelty(triplet) & bit for bit in bits) for triplet in graph.triplets]
 
 
 def part_of(graph: SceneGraph, mode: str, part: str) -> SceneGraph:
@@ -126,19 +126,19 @@ def part_of(graph: SceneGraph, mode: str, part: str) -> SceneGraph:
     return graph.take(range(len(graph)), rows)
 
 
-def open_vocabulary(data: DataSet, mode: str, part: str = "train") -> Subset:
+def open_vocabulary(data: DataSet, mode: str, part: str = "train", *, parents: bool = True) -> Subset:
     """Return a view of a VG150 set for open-vocabulary work (see the module's docstring); reads every record once.
 
     Raises:
         ConfigError: no such mode or part.
         InputError: no image keeps a relation.
     """
-    _check(mode)
+    mode_of(mode)
     if part not in PARTS:
         raise ConfigError(f"part: expected one of {', '.join(PARTS)}, found {part!r}")
 
     def change(graph: SceneGraph) -> SceneGraph:
-        return training_graph(graph, mode) if part == "train" else part_of(graph, mode, part)
+        return training_graph(graph, mode, parents=parents) if part == "train" else part_of(graph, mode, part)
 
     rows = [k for k, example in enumerate(data) if change(example.graph).pairs]
     if not rows:
@@ -148,8 +148,3 @@ def open_vocabulary(data: DataSet, mode: str, part: str = "train") -> Subset:
         expected = f"relations for open={mode}, part={part}"
         view.notes.append(fault("empty", data.name, expected, f"{lost} of {len(data)} images without"))
     return view
-
-
-def _check(mode: str) -> None:
-    if mode not in MODES:
-        raise ConfigError(f"open: expected one of {', '.join(MODES)}, found {mode!r}")

@@ -16,7 +16,8 @@ val_images=N; splits=split_rel takes the three-way split of newer files instead)
 
 Two filters that training code often applies silently are off by default: filter_non_overlap=yes drops relations between
 boxes that do not touch (and training images without any other relation); filter_duplicate_rels=yes keeps one predicate
-of each ordered pair, drawn with seed=0. Corners are exact (centre -+ half the size); the classic loaders truncate half
+of each ordered pair, drawn with seed=0. filters=ovsgtr is both, in training only, as OvSGTR has it, and
+splits=split_GLIPunseen its split. Corners are exact (centre -+ half the size); the classic loaders truncate half
 units.
 """
 
@@ -40,6 +41,8 @@ from r1sgg.errors import InputError, require
 CORRUPT = frozenset((1592, 1722, 4616, 4617))
 """Images of Visual Genome that cannot be decoded; the h5 has no rows for them."""
 VALIDATION_IMAGES = 5000
+GLIP_UNSEEN = "split_GLIPunseen"
+"""OvSGTR's split: its test images are those that GLIP was not pre-trained on; -2 marks the others."""
 
 _PER_IMAGE = ("img_to_first_box", "img_to_last_box", "img_to_first_rel", "img_to_last_rel")
 _FOLDERS = ("VG_100K", "VG_100K_2", "images")
@@ -106,7 +109,8 @@ def open_vg150(spec: Spec) -> VG150Data:
         InputError: a file is missing or damaged, or the files do not belong together.
     """
     split = spec.choice("split", ("train", "val", "test"), "train")
-    field = spec.choice("splits", ("split", "split_rel"), "split")
+    field = spec.choice("splits", ("split", "split_rel", GLIP_UNSEEN), "split")
+    ovsgtr = spec.choice("filters", ("none", "ovsgtr"), "none") == "ovsgtr"
     scale = int(spec.choice("scale", ("1024", "512"), "1024"))
     validation = spec.whole("val_images", VALIDATION_IMAGES)
     folder = spec.path if spec.path.is_dir() else spec.path.parent
@@ -122,16 +126,16 @@ def open_vg150(spec: Spec) -> VG150Data:
         usable &= columns["img_to_first_rel"] >= 0
     code = {"train": 0, "val": 1 if field == "split_rel" else 0, "test": 2}[split]
     data.rows = np.flatnonzero(usable & (columns["split"] == code))
-    if field == "split" and split != "test":
+    if field != "split_rel" and split != "test":
         data.rows = data.rows[:validation] if split == "val" else data.rows[validation:]
-    if spec.yes("filter_non_overlap"):
+    if spec.choice("filter_non_overlap", ("yes", "no"), "yes" if ovsgtr and split == "train" else "no") == "yes":
         data.kept &= _touching(columns)
         if split == "train":
             data.rows = data.rows[_has_relation(data)]
-    if spec.yes("filter_duplicate_rels"):
+    if spec.choice("filter_duplicate_rels", ("yes", "no"), "yes" if ovsgtr and split == "train" else "no") == "yes":
         data.kept &= _one_per_pair(columns["relationships"], data.kept, spec.whole("seed", 0))
     if not len(data.rows):
-        hint = f"validation is the first {validation:,} training images" if field == "split" else ""
+        hint = "" if field == "split_rel" else f"validation is the first {validation:,} training images"
         raise InputError(str(h5), expected=f"images of split {split!r}", found="none", hint=hint)
     _find_images(spec, folder, data)
     return data
@@ -174,11 +178,11 @@ def _read_h5(path: Path, scale: int, split_field: str) -> dict[str, Any]:
     ):
         if shape != right:
             raise InputError(f"{path}: {key}", expected=f"shape {right}, as its partners have", found=str(shape))
-    allowed = (0, 1, 2) if split_field == "split_rel" else (0, 2)
+    allowed = {"split_rel": (0, 1, 2), GLIP_UNSEEN: (0, 2, -2)}.get(split_field, (0, 2))
     if not np.isin(split, allowed).all():
         k = int(np.flatnonzero(~np.isin(split, allowed))[0])
         expected = f"{', '.join(map(str, allowed))}"
-        hint = "three-way splits are read with splits=split_rel"
+        hint = f"three-way splits are read with splits=split_rel, OvSGTR's with splits={GLIP_UNSEEN}"
         raise InputError(f"{path}: {split_field}[{k}]", expected=expected, found=str(split[k]), hint=hint)
     columns: dict[str, Any] = {key: arrays[key].astype(np.int64) for key in _PER_IMAGE}
     columns |= {"boxes": boxes, "scale": scale, "labels": labels, "predicates": predicates, "split": split}

@@ -87,7 +87,7 @@ class SceneGraph:
         pairs: R pairs (subject index, object index).
         predicates: R predicates, normalised, in the order of `pairs`.
         object_scores: (N,) float64 in [0, 1], or None where the source has none.
-        relationship_scores: (R,) float64 in [0, 1], or None.
+        relationship_scores: (R,) float64 in [0, 1], or None. Each is the score of the whole triplet, objects included.
     """
 
     ids: tuple[str, ...]
@@ -161,13 +161,10 @@ class SceneGraph:
 
     @property
     def triplet_scores(self) -> Boxes | None:
-        """(R,) the product of a relationship's score and those of its two objects; None for a graph without scores."""
-        if self.relationship_scores is None and self.object_scores is None:
-            return None
-        scores = np.ones(len(self.pairs)) if self.relationship_scores is None else self.relationship_scores
-        if self.object_scores is not None and self.pairs:
-            scores = scores * self.object_scores[np.array(self.pairs)].prod(1)
-        return scores
+        """(R,) the relationships' scores, else the products of their two objects' scores; None without either."""
+        if self.relationship_scores is not None or self.object_scores is None:
+            return self.relationship_scores
+        return np.asarray(self.object_scores[np.array(self.pairs, dtype=np.intp).reshape(-1, 2)].prod(1))
 
     def take(self, objects: Sequence[int], relationships: Sequence[int] | None = None) -> Self:
         """Return the objects at these places, in this order, and the relationships between them.
@@ -198,7 +195,7 @@ class SceneGraph:
         )
 
     def above(self, threshold: float) -> Self:
-        """Return the objects scored `threshold` or higher, and the relationships whose `triplet_scores` are.
+        """Return the objects scored `threshold` or higher, and the relationships whose `triplet_scores` are, too.
 
         Raises:
             ValueError: the graph has objects but no scores.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from r1sgg.errors import InputError, os_errors, short
+from r1sgg.graph.open_vocabulary import MODES, NOVEL_OBJECTS, NOVEL_PREDICATES
 from r1sgg.graph.records import json_value
 from r1sgg.graph.scene import SceneGraph, normalize_name
 
@@ -61,6 +62,8 @@ class Vocabulary:
 def load_vocabulary(spec: str) -> Vocabulary:
     """Return the vocabulary that a user names: "vg150", "psg", "open", or a JSON file.
 
+    "vg150-ovd", "vg150-ovr" and "vg150-ovd+r" are the names that open-vocabulary training may see: for its prompts.
+
     A file has {"name": "mine", "objects": ["man", ...], "predicates": ["on", ...]}; a side with an empty list is open.
 
     Raises:
@@ -69,7 +72,9 @@ def load_vocabulary(spec: str) -> Vocabulary:
     if (known := _NAMED.get(spec.lower())) is not None:
         return known
     path = Path(spec)
-    with os_errors(f"vocabulary {spec!r}", f"one of {', '.join(_NAMED)}, or a readable JSON file"):
+    with os_errors(
+        f"vocabulary {spec!r}", "one of vg150, psg, open, vg150-ovd, vg150-ovr, vg150-ovd+r, or a readable JSON file"
+    ):
         content = path.read_bytes()
     document = json_value(content, spec)
     if not isinstance(document, dict):
@@ -162,4 +167,14 @@ PSG = Vocabulary(
 )
 """80 thing classes, then 53 stuff classes, and 56 predicates (Yang et al., Panoptic Scene Graph Generation, 2022)."""
 
-_NAMED = {v.name: v for v in (VG150, PSG, OPEN)}
+
+def _seen(mode: str) -> Vocabulary:
+    """VG150's names that training of an open-vocabulary mode may see."""
+    objects = VG150.objects if mode == "ovr" else tuple(o for o in VG150.objects if o not in NOVEL_OBJECTS)
+    predicates = VG150.predicates
+    if mode != "ovd":
+        predicates = tuple(p for p in predicates if p not in NOVEL_PREDICATES)
+    return Vocabulary(f"vg150-{mode}", objects, predicates)
+
+
+_NAMED = {v.name: v for v in (VG150, PSG, OPEN, *map(_seen, MODES))}

@@ -45,6 +45,12 @@ class Costs:
         rest[Stage.THOUGHTS] = cost(opening) + rest[Stage.START]
         rest[Stage.THINK] = cost(END_THINK) + rest[Stage.THOUGHTS]
         self._rest = {stage: (tokens,) for stage, tokens in rest.items()}
+        self._given = len(spec.given)
+        # a given object costs no more than this from behind the box before it; what is left of the one being written is
+        # in `rest`, but for two numbers that are not 0
+        self._each = cost(layout.box_ends[0]) + objects.dearest + number + cost(layout.after_id) + 3 * comma
+        self._each += 2 * (wide + high)
+        self._sides = wide + high if spec.given else 0
 
         self._said = [1, 1 + slack(spec.max_relationships)]  # of a predicate: at first, and if some are ruled out
         if spec.predicates:
@@ -80,6 +86,15 @@ class Costs:
 
     def rest(self, draft: Draft) -> Sequence[int]:
         """Tokens that follow the region a draft is in: one number, or one for each of its values."""
+        rest = self._free(draft)
+        if not self._given or draft.stage > Stage.AFTER_BOX:
+            return rest
+        later = self._given - len(draft.ids) - (draft.stage <= Stage.AFTER_NAME)
+        more = max(0, later) * self._each + self._sides
+        return tuple(tokens + more for tokens in rest)
+
+    def _free(self, draft: Draft) -> Sequence[int]:
+        """The same where no objects are given."""
         stage = draft.stage
         if stage is Stage.NAME and not self._json:
             named = self._rest[stage]
@@ -114,4 +129,5 @@ class Costs:
         if draft.stage >= Stage.SUBJECT:
             return pairs
         most = max(pairs, self._relate + longest + behind_subject, self._most_body)
+        most += self._given * self._each + self._sides
         return most if draft.stage >= Stage.NAME else max(most, self._most_start)

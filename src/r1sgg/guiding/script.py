@@ -110,10 +110,10 @@ class Script:
             Stage.THOUGHTS: lambda draft: Thoughts.of(table),
             Stage.NAME: self._name,
             Stage.AFTER_NAME: self._tail,
-            Stage.X1: lambda draft: of(0, wide - 1),
-            Stage.Y1: lambda draft: of(0, high - 1),
-            Stage.X2: lambda draft: of(draft.box[0] + 1, wide),
-            Stage.Y2: lambda draft: of(draft.box[1] + 1, high),
+            Stage.X1: lambda draft: self._side(draft, of, 0, wide - 1),
+            Stage.Y1: lambda draft: self._side(draft, of, 0, high - 1),
+            Stage.X2: lambda draft: self._side(draft, of, draft.box[0] + 1, wide),
+            Stage.Y2: lambda draft: self._side(draft, of, draft.box[1] + 1, high),
             Stage.SUBJECT: self._subject,
             Stage.PREDICATE: self._predicate,
             Stage.OBJECT: self._object,
@@ -123,7 +123,7 @@ class Script:
         if layout.no_more is None:
             boxes = [Pick(fixed[Stage.AFTER_BOX], allowed) for allowed in range(8)]
             pairs = [Pick(fixed[Stage.AFTER_PAIR], allowed) for allowed in range(4)]
-            regions[Stage.AFTER_BOX] = lambda draft: boxes[4 | self._may_relate(draft) << 1 | self._may_add(draft)]
+            regions[Stage.AFTER_BOX] = lambda draft: boxes[self._behind_box(draft)]
             regions[Stage.AFTER_PAIR] = lambda draft: pairs[2 | self._may_relate(draft)]
         return regions
 
@@ -184,14 +184,29 @@ class Script:
     def _tails(self) -> dict[tuple[int, bool], Pick]:
         return {}
 
+    def _side(self, draft: Draft, of: Callable[[int, int], Integers], low: int, most: int) -> Region:
+        """A coordinate between bounds, or the one that is given."""
+        if given := self.spec.given:
+            low = most = int(given[len(draft.ids) - 1][1 + len(draft.box)])
+        return of(low, most)
+
+    def _behind_box(self, draft: Draft) -> int:
+        """What may follow a box, as bits: another object (1), relationships (2), the end (4)."""
+        add = self._may_add(draft)
+        if self.spec.given and add:
+            return 1
+        return 4 | self._may_relate(draft) << 1 | add
+
     def _name(self, draft: Draft) -> Region:
         """A class, or behind the first object the keyword that ends objects."""
-        closing = self.layout.no_more is not None and len(draft.ids) > 0
+        closing = self.layout.no_more is not None and len(draft.ids) > 0 and not self.spec.given
         if not self._may_add(draft):
             return Pick(self._objects.choice, 1 << len(self._objects)) if self.spec.objects else self._only_end
         if not self.spec.objects:
             return self._name_or_end if closing else self._any_name
         choice = self._objects.choice
+        if self.spec.given and (name := str(self.spec.given[len(draft.ids)][0])):
+            return Pick(choice, 1 << self.spec.objects.index(name))
         return Pick(choice, choice.every if closing else (1 << len(self._objects)) - 1)
 
     def _subject(self, draft: Draft) -> Region:
@@ -217,7 +232,7 @@ class Script:
         return Pick(draft.refs, ((1 << len(draft.ids)) - 1) & ~used)
 
     def _may_add(self, draft: Draft) -> bool:
-        return len(draft.ids) < self.spec.max_objects
+        return len(draft.ids) < (len(self.spec.given) or self.spec.max_objects)
 
     def _may_relate(self, draft: Draft) -> bool:
         return draft.pairs < self.spec.max_relationships and len(draft.ids) > 1 and (draft.free > 0 or not draft.pairs)

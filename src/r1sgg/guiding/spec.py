@@ -30,6 +30,8 @@ class GuideSpec:
         answer_format: see `AnswerFormat`.
         minify: JSON without spaces after commas and colons.
         think: most tokens of a <think> block before the answer (which then stands in <answer> tags); 0 allows none.
+        given: (name, x1, y1, x2, y2) of each object, if exactly these and no others are to be written, in this order;
+            "" leaves the name free. `max_objects` has no meaning then.
     """
 
     frame: Frame
@@ -40,6 +42,7 @@ class GuideSpec:
     answer_format: AnswerFormat = "json"
     minify: bool = False
     think: int = 0
+    given: tuple[tuple[str | int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name, fine, expected in (
@@ -50,6 +53,13 @@ class GuideSpec:
         ):
             if not fine:
                 raise ConfigError(f"guide, {name}: expected {expected}, found {getattr(self, name)}")
+        wide, high = self.frame
+        for told, *box in self.given:
+            x1, y1, x2, y2 = map(int, box)
+            if not (0 <= x1 < x2 <= wide and 0 <= y1 < y2 <= high):
+                raise ConfigError(f"guide, given: expected boxes inside the frame, found {box} in {list(self.frame)}")
+            if told and self.objects and told not in self.objects:
+                raise ConfigError(f"guide, given: expected names among its objects, found {told!r}")
 
     def to_json(self) -> str:
         """The guide as one string, as a request to a server carries it."""
@@ -75,6 +85,8 @@ class GuideSpec:
             if not fits(value):
                 raise ConfigError(f"guide, {name}: expected {expected}, found {str(value)[:60]!r}")
         fields: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in record.items()}
+        if "given" in fields:
+            fields["given"] = tuple(map(tuple, fields["given"]))
         return cls(**fields)
 
 
@@ -98,4 +110,14 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "answer_format": (" or ".join(get_args(AnswerFormat)), lambda value: value in get_args(AnswerFormat)),
     "minify": ("true or false", lambda value: isinstance(value, bool)),
     "think": ("a whole number", _whole),
+    "given": (
+        "a list of [name, x1, y1, x2, y2]",
+        lambda value: (
+            isinstance(value, list)
+            and all(
+                isinstance(row, list) and len(row) == 5 and isinstance(row[0], str) and all(map(_whole, row[1:]))
+                for row in value
+            )
+        ),
+    ),
 }

@@ -1,12 +1,15 @@
 """Confidences of an answer's objects and relationships, from the probabilities of the tokens that say them.
 
     object        sqrt(P(class) * P(box)), P(box) the geometric mean of its four coordinates' probabilities
-    relationship  P(predicate) * P(object), of the words that name them
+    relationship  P(predicate) * P(object), of the words that name them, x the scores of both its objects
 
 Each P is that of the tokens which write a name or number, given all before them. Where the engine says how probable a
 token was among those that a guide allowed (`Piece.allowed`), that is taken: what could not have been said does not
-count against what was. A triplet's confidence is the product of its relationship's and its two objects' scores
-(`SceneGraph.triplet_scores`), as for detectors. What else was tried, and how these were chosen: docs/metrics.md.
+count against what was. So a relationship's score is that of its triplet. What else was tried, and how these were
+chosen: docs/metrics.md.
+
+Scores are rounded to `DIGITS` digits. Which images share a batch changes a probability by about 1e-6 (sums in another
+order), and must not change the order of two relationships.
 """
 
 from __future__ import annotations
@@ -43,11 +46,18 @@ def scored(parsed: Parsed, completion: Completion) -> SceneGraph:
         for row in parsed.relationship_rows
         if row in places.relationships
     ]
-    return replace(
-        parsed.graph,
-        object_scores=_column(objects, len(parsed.graph)),
-        relationship_scores=_column(relationships, len(parsed.graph.pairs)),
-    )
+    graph = parsed.graph
+    object_scores, own = _column(objects, len(graph)), _column(relationships, len(graph.pairs))
+    if object_scores is not None and own is not None:
+        own = own * object_scores[np.array(graph.pairs)].prod(1)
+    return replace(graph, object_scores=_rounded(object_scores), relationship_scores=_rounded(own))
+
+
+DIGITS = 3
+
+
+def _rounded(scores: Boxes | None) -> Boxes | None:
+    return None if scores is None else np.round(scores, DIGITS)
 
 
 def _object(tokens: Tokens, place: ObjectPlace) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 from r1sgg.graph.records import graph_to_rows
 from r1sgg.inference.reader import Reading
+from r1sgg.inference.weights import log_weight
 
 
 def prediction_line(reading: Reading, model: str, *, logprobs: bool = False) -> dict[str, Any]:
@@ -15,7 +16,8 @@ def prediction_line(reading: Reading, model: str, *, logprobs: bool = False) -> 
     Args:
         reading: a completion and its graph.
         model: name of the model.
-        logprobs: add {"sum", "mean"} of the tokens' log-probabilities if the engine has them.
+        logprobs: add {"sum", "mean"} of the tokens' log-probabilities if the engine has them, and the logarithm of a
+            guided answer's importance "weight" (`r1sgg.inference.weights`).
     """
     completion = reading.completion
     if completion.error is not None:
@@ -31,9 +33,13 @@ def prediction_line(reading: Reading, model: str, *, logprobs: bool = False) -> 
         line["passes"] = completion.passes
     if logprobs and completion.logprobs is not None:
         line["logprobs"] = {key: round(value, 6) for key, value in dataclasses.asdict(completion.logprobs).items()}
-    if reading.parsed.graph.object_scores is not None:
+        if (weight := log_weight(completion)) is not None:
+            line["logprobs"]["weight"] = round(weight, 6)
+    if (graph := reading.parsed.graph).object_scores is not None:
         fractions = min(reading.frame) < 100  # of 1, as LLaVA's: 1/100 of them would be a coarse grid
-        line |= graph_to_rows(reading.parsed.graph, reading.frame, digits=6 if fractions else 2)
+        kept = graph.above(reading.threshold) if reading.threshold else graph
+        line |= graph_to_rows(kept, reading.frame, digits=6 if fractions else 2)
+        line["scores"] = "triplet"  # what a relationship's score is about (`r1sgg.data.base`)
     if completion.replies:
         line["replies"] = [spoken(reply) for reply in completion.replies]
         line["left_out"] = dict(completion.left_out)

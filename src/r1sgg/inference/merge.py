@@ -2,7 +2,16 @@
 
 Objects of different samples are the same if they have one class and overlap by an IoU of at least 1/2. Pairs are taken
 greedily from the largest IoU down; two objects of one sample are never the same. The merged box is the median of each
-coordinate. Nothing is left out: `SceneGraph.above` cuts off what few samples say.
+coordinate. What that leaves twice is suppressed: of two merged objects of one class that overlap by 1/2, the one that
+fewer samples show becomes part of the other, unless at least half of the samples show both. Nothing else is left out:
+`SceneGraph.above` cuts off what few samples say.
+
+The score of an object, and of a triplet, is the share of samples that hold it, less up to half a vote:
+
+    score = (votes - (1 - p) / 2) / samples       p: its mean score in the samples that hold it; 1 where they have none
+
+The share is what is calibrated. p puts those with equal votes in order, and moves none past another share (measured in
+docs/metrics.md).
 """
 
 from __future__ import annotations
@@ -10,10 +19,12 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from r1sgg.graph.scene import EMPTY, SceneGraph
+from r1sgg.judging.boxes import SAME_OBJECT, overlapping, pairwise_iou
 from r1sgg.judging.claims import same_objects
 
 Node = tuple[int, int]
@@ -21,29 +32,31 @@ Node = tuple[int, int]
 
 
 def merge(graphs: Sequence[SceneGraph]) -> SceneGraph:
-    """The graph that samples of one image agree on, with scores in [0, 1].
+    """The graph that samples of one image agree on, with scores in [0, 1] (see the module's docstring).
 
-    An object's score is the mean over all samples of its score there (1 where a sample has no scores, 0 where it does
-    not show the object), so a failed sample, as the empty graph, counts against everything. A relationship's is the
-    mean over the samples that show both its objects. Repeats of a triplet in a sample count once.
+    A failed sample, as the empty graph, counts against everything. Repeats of a triplet in a sample count once.
 
-    The order of the samples does not matter. One graph, or copies of it, give that graph (scores of 1 where it had
-    none, repeated triplets once). Objects and relationships stand in the mean order that the samples give them.
+    The order of the samples does not matter. One graph gives that graph with the scores that it has (1 where it had
+    none), repeated triplets once. Objects and relationships stand in the mean order that the samples give them.
     """
-    clusters = _clusters(graphs)
+    if len(graphs) == 1:
+        return _once(graphs[0])
+    clusters = _suppressed(graphs, _clusters(graphs))
     if not clusters:
         return EMPTY
     count = len(graphs)
-    scores = [_mean([_object_score(graphs[g], k) for g, k in nodes], count) for nodes in clusters]
-    boxes = np.array([np.median([graphs[g].boxes[k] for g, k in nodes], axis=0) for nodes in clusters])
+    # of an object that a sample holds twice, the better scored place counts
+    nodes_of = [_one_per_graph(graphs, nodes) for nodes in clusters]
+    scores = [_score([_object_score(graphs[g], k) for g, k in nodes], count) for nodes in nodes_of]
+    boxes = np.array([np.median([graphs[g].boxes[k] for g, k in nodes], axis=0) for nodes in nodes_of])
     labels = [graphs[nodes[0][0]].labels[nodes[0][1]] for nodes in clusters]
     ranks = [
-        (_mean([k for _, k in nodes], len(nodes)), -score, label, *box)
-        for nodes, score, label, box in zip(clusters, scores, labels, boxes.tolist(), strict=True)
+        (_mean([k for _, k in nodes]), -score, label, *box)
+        for nodes, score, label, box in zip(nodes_of, scores, labels, boxes.tolist(), strict=True)
     ]
     order = sorted(range(len(clusters)), key=ranks.__getitem__)
-    clusters = [clusters[c] for c in order]
-    ids = _ids([[graphs[g].ids[k] for g, k in nodes] for nodes in clusters], [labels[c] for c in order])
+    clusters, nodes_of = [clusters[c] for c in order], [nodes_of[c] for c in order]
+    ids = _ids([[graphs[g].ids[k] for g, k in nodes] for nodes in nodes_of], [labels[c] for c in order])
     rows = _relationships(graphs, clusters)
     return SceneGraph(
         ids,
@@ -54,6 +67,25 @@ def merge(graphs: Sequence[SceneGraph]) -> SceneGraph:
         np.array([scores[c] for c in order]),
         np.array([score for *_, score in rows]),
     )
+
+
+def _once(graph: SceneGraph) -> SceneGraph:
+    """A graph with scores, each triplet of it once."""
+    if not len(graph):
+        return EMPTY
+    triplets = [(s, predicate, o) for (s, o), predicate in zip(graph.pairs, graph.predicates, strict=True)]
+    graph = graph.take(range(len(graph)), [triplets.index(t) for t in dict.fromkeys(triplets)])
+    objects, relationships = graph.object_scores, graph.relationship_scores
+    return replace(
+        graph,
+        object_scores=np.ones(len(graph)) if objects is None else objects,
+        relationship_scores=np.ones(len(graph.pairs)) if relationships is None else relationships,
+    )
+
+
+def _score(values: Sequence[float], count: int) -> float:
+    """The share of `count` samples that hold an item, of which the scores in those that do are given."""
+    return (len(values) - (1 - _mean(values)) / 2) / count
 
 
 def _clusters(graphs: Sequence[SceneGraph]) -> list[list[Node]]:
@@ -77,22 +109,53 @@ def _clusters(graphs: Sequence[SceneGraph]) -> list[list[Node]]:
     return [sorted(c.items()) for c in {id(c): c for c in cluster_of.values()}.values()]
 
 
+def _suppressed(graphs: Sequence[SceneGraph], clusters: Sequence[list[Node]]) -> list[list[Node]]:
+    """The clusters without those that are another one again, which gets their nodes."""
+    if not clusters:
+        return []
+    boxes = np.array([np.median([graphs[g].boxes[k] for g, k in nodes], axis=0) for nodes in clusters])
+    labels = [graphs[nodes[0][0]].labels[nodes[0][1]] for nodes in clusters]
+    samples = [{g for g, _ in nodes} for nodes in clusters]
+    means = [_mean([_object_score(graphs[g], k) for g, k in nodes]) for nodes in clusters]
+    iou = pairwise_iou(boxes, boxes)
+    ranks = [(-len(samples[c]), -means[c], boxes[c].tolist()) for c in range(len(clusters))]
+    kept: list[int] = []
+    nodes_of = [list(nodes) for nodes in clusters]
+    for c in sorted(range(len(clusters)), key=ranks.__getitem__):
+        for other in kept:
+            twice = 2 * len(samples[c] & samples[other]) >= len(graphs)
+            least = SAME_OBJECT if twice else 0.5
+            if labels[other] == labels[c] and bool(overlapping(iou[c, other], least)):
+                nodes_of[other] += nodes_of[c]
+                break
+        else:
+            kept.append(c)
+    return [nodes_of[c] for c in kept]
+
+
+def _one_per_graph(graphs: Sequence[SceneGraph], nodes: Sequence[Node]) -> list[Node]:
+    """The nodes of a cluster, of each graph the best scored one, and the first of equal ones."""
+    best: dict[int, int] = {}
+    for g, k in sorted(nodes, key=lambda node: (-_object_score(graphs[node[0]], node[1]), node[1])):
+        best.setdefault(g, k)
+    return sorted(best.items())
+
+
 def _relationships(
     graphs: Sequence[SceneGraph], clusters: Sequence[Sequence[Node]]
 ) -> list[tuple[float, tuple[int, str, int], float]]:
-    """Mean place, triplet of merged objects, and score, in order."""
+    """Mean place, triplet of merged objects, and score, in order; none of a suppressed double with itself."""
     place = {node: c for c, nodes in enumerate(clusters) for node in nodes}
-    shown = [{g for g, _ in nodes} for nodes in clusters]
     said: dict[tuple[int, str, int], dict[int, tuple[int, float]]] = defaultdict(dict)
     for g, graph in enumerate(graphs):
         for k, ((s, o), predicate) in enumerate(zip(graph.pairs, graph.predicates, strict=True)):
             score = 1.0 if graph.relationship_scores is None else float(graph.relationship_scores[k])
-            said[place[g, s], predicate, place[g, o]].setdefault(g, (k, score))
+            if s == o or place[g, s] != place[g, o]:
+                said[place[g, s], predicate, place[g, o]].setdefault(g, (k, score))
     rows = []
     for triplet, votes in said.items():
-        both = len(shown[triplet[0]] & shown[triplet[2]])
-        rank = _mean([k for k, _ in votes.values()], len(votes))
-        rows.append((rank, triplet, _mean([score for _, score in votes.values()], both)))
+        rank = _mean([k for k, _ in votes.values()])
+        rows.append((rank, triplet, _score([score for _, score in votes.values()], len(graphs))))
     return sorted(rows, key=lambda row: (row[0], -row[2], row[1]))
 
 
@@ -100,11 +163,9 @@ def _object_score(graph: SceneGraph, k: int) -> float:
     return 1.0 if graph.object_scores is None else float(graph.object_scores[k])
 
 
-def _mean(values: Sequence[float], count: int) -> float:
-    """Sum divided by `count`, whatever the order; exactly the value where all are the same."""
-    if len(values) == count and len(set(values)) == 1:
-        return float(values[0])
-    return math.fsum(values) / count
+def _mean(values: Sequence[float]) -> float:
+    """The mean, whatever the order; exactly the value where all are the same."""
+    return float(values[0]) if len(set(values)) == 1 else math.fsum(values) / len(values)
 
 
 def _ids(said: Iterable[Sequence[str]], labels: Sequence[str]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from PIL import Image
 from r1sgg.data.base import Example
 from r1sgg.data.images import open_image, upright_rgb
 from r1sgg.errors import ConfigError, ModelError
+from r1sgg.graph.given import Given, Task
 from r1sgg.graph.records import graph_to_rows
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import Frame, Parsed, parse, render
@@ -161,6 +162,8 @@ class Reader:
         samples: int = 1,
         scores: bool = False,
         columns: Sequence[str | None] | None = None,
+        truths: Sequence[SceneGraph] | None = None,
+        task: Task = "sgdet",
     ) -> list[Reading]:
         """Read several images together; one that the engine has no answer for has `completion.error`.
 
@@ -173,6 +176,8 @@ class Reader:
             samples: answers for each image, merged into one graph (`r1sgg.inference.merge`).
             scores: give objects and relationships a confidence (`r1sgg.inference.confidence`).
             columns: each image's prompt in its data (`AnswerSettings.column`); None where there is none.
+            truths: true graphs whose objects are given, for a task that gives some.
+            task: "sgcls" gives their boxes, "predcls" boxes and names; a guided answer then has exactly these objects.
 
         Raises:
             ConfigError: several samples at temperature 0.
@@ -185,15 +190,23 @@ class Reader:
         pictures = [_opened(image) for image in images]
         frames = [self.checkpoint.frame(picture.size) for picture in pictures]
         texts = [None] * len(pictures) if columns is None else columns
-        chats = [self.checkpoint.messages(p.size, text) for p, text in zip(pictures, texts, strict=True)]
+        given: list[Given | None] = [None] * len(pictures)
+        if task != "sgdet":
+            if truths is None:
+                raise ConfigError(f"task {task}: expected the true graphs whose objects are given, found none")
+            given = [Given.of(truth, frame, task) for truth, frame in zip(truths, frames, strict=True)]
+        rows = zip(pictures, texts, given, strict=True)
+        chats = [self.checkpoint.messages(picture.size, text, told) for picture, text, told in rows]
         seen = [self.checkpoint.view(picture) for picture in pictures]
-        guides = [self.guide_spec(frame, sampling) for frame in frames] if guide else None
+        guides = None
+        if guide:
+            guides = [self.guide_spec(f, sampling, told) for f, told in zip(frames, given, strict=True)]
         scores = scores or guide or samples > 1
         names = [keys] if samples == 1 else [[f"{key}#{k}" for key in keys] for k in range(samples)]
         drawn = [self.engine.generate(seen, chats, sampling, each, guides=guides, pieces=scores) for each in names]
         return [
-            self._reading(picture, frame, answers)
-            for picture, frame, *answers in zip(pictures, frames, *drawn, strict=True)
+            self._reading(picture, frame, answers, told)
+            for picture, frame, told, *answers in zip(pictures, frames, given, *drawn, strict=True)
         ]
 
     def close(self) -> None:
@@ -224,19 +237,30 @@ class Reader:
                 begun = Completion(answer, 0, "unfinished")
                 yield Reading(picture, frame, begun, parse(answer, frame, repair=True))
 
-    def guide_spec(self, frame: Frame, sampling: Sampling) -> GuideSpec:
-        """What a guided answer of this model is held to.
+    def guide_spec(self, frame: Frame, sampling: Sampling, given: Given | None = None) -> GuideSpec:
+        """What a guided answer of this model is held to: with `given`, to exactly these objects.
 
         Raises:
             InputError: there is no such vocabulary.
         """
-        return guide_spec(self.checkpoint.settings, frame, sampling.max_new_tokens, self.guide_vocabulary)
+        spec = guide_spec(self.checkpoint.settings, frame, sampling.max_new_tokens, self.guide_vocabulary)
+        if given is None:
+            return spec
+        rows: tuple[tuple[str | int, ...], ...] = tuple(
+            (label, *box) for label, box in zip(given.told, given.boxes, strict=True)
+        )
+        names = tuple(dict.fromkeys(given.labels)) if given.task == "predcls" else spec.objects
+        return dataclasses.replace(spec, objects=names, given=rows)
 
-    def _reading(self, picture: Image.Image, frame: Frame, answers: Sequence[Completion]) -> Reading:
+    def _reading(
+        self, picture: Image.Image, frame: Frame, answers: Sequence[Completion], told: Given | None = None
+    ) -> Reading:
         given = [answer for answer in answers if answer.error is None]
-        parsed = [_parsed(answer, frame) for answer in given]
+        parsed = [_parsed(answer, frame, told) for answer in given]
         if len(answers) == 1 or not given:
             first = parsed[0] if parsed else Parsed(EMPTY)
+            if self.checkpoint.calibration is not None:
+                first = first.with_graph(self.checkpoint.calibration.apply(first.graph))
             return Reading(picture, frame, answers[0], first)
         graph = merge([p.graph for p in parsed])
         settings = self.checkpoint.settings
@@ -258,9 +282,9 @@ def _opened(image: Picture) -> Image.Image:
     return image if image.mode == "RGB" and image.getexif().get(_ORIENTATION, 1) == 1 else upright_rgb(image)
 
 
-def _parsed(answer: Completion, frame: Frame) -> Parsed:
+def _parsed(answer: Completion, frame: Frame, told: Given | None = None) -> Parsed:
     """An answer's graph and issues, with scores where the engine gave its tokens' probabilities."""
-    parsed = parse(answer.text, frame)
+    parsed = parse(answer.text, frame, given=None if told is None else told.graph)
     return parsed if answer.pieces is None else parsed.with_graph(scored(parsed, answer))
 
 

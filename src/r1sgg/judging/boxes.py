@@ -86,3 +86,8 @@ class BoxPairs:
 def pairwise_iou(a_N4: Array, b_M4: Array) -> Array:
     """Intersection over union of all pairs: (N, 4), (M, 4) -> (N, M) in [0, 1]; 0 if both are empty."""
     return BoxPairs(a_N4.T[:, :, None], b_M4.T[:, None, :]).iou
+
+
+def touching(a_N4: Array, b_N4: Array) -> Mask:
+    """Whether boxes have an area in common, element by element: (N, 4), (N, 4) -> (N,)."""
+    return np.asarray(BoxPairs(a_N4.T, b_N4.T).intersection > 0)

@@ -17,6 +17,7 @@ constraint of R@K.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -171,23 +172,28 @@ def same_objects(first: SceneGraph, second: SceneGraph) -> list[tuple[int, int, 
     return [(i, j, float(iou[i, j])) for i, j in found.tolist()]
 
 
-def linked_objects(graph: SceneGraph, truth: SceneGraph) -> list[int | None]:
+def linked_objects(graph: SceneGraph, truth: SceneGraph, told: Sequence[str] = ()) -> list[int | None]:
     """Return for each predicted object the true one that the prompt gave: by id, or else by box, whatever the class.
 
-    An object whose id is not a true one takes the free true object that it overlaps most, by at least one half.
+    Args:
+        graph: the prediction.
+        truth: the true graph.
+        told: the ids that the prompt told, in the order of the true objects; none if it told boxes alone.
+
+    Returns:
+        Places of true objects, each once at most. By box: pairs from the largest IoU down, at least one half, and of
+        equal ones those at the same place in both lists first.
     """
-    index = {name: k for k, name in enumerate(truth.ids)}
+    index = {name: k for k, name in enumerate(told)}
     links = [index.get(name) for name in graph.ids]
     free = set(range(len(truth))) - {t for t in links if t is not None}
     if None in links and free:
         iou = pairwise_iou(graph.boxes, truth.boxes)
-        enough = overlapping(iou)
-        for k, t in enumerate(links):
-            if t is None and free:
-                best = max(sorted(free), key=lambda j: iou[k, j])
-                if enough[k, best]:
-                    links[k] = best
-                    free.discard(best)
+        pairs = [(k, t) for k, t in np.argwhere(overlapping(iou)).tolist() if links[k] is None and t in free]
+        for k, t in sorted(pairs, key=lambda pair: (-round(float(iou[pair]), _DIGITS), pair[0] != pair[1], pair)):
+            if links[k] is None and t in free:
+                links[k] = t
+                free.discard(t)
     return links
 
 

@@ -2,8 +2,8 @@
 
 A score of 0.7 is calibrated if 70 % of the items with that score are right. The error is that of Guo et al. 2017 ("On
 Calibration of Modern Neural Networks", arXiv 1706.04599, Eq. 3): `BINS` bins of equal width on [0, 1], and in each the
-distance between mean score and accuracy, weighted by its number of items. Calibration is only measured: no temperature
-is fitted.
+distance between mean score and accuracy, weighted by its number of items. Maps that calibrate are fitted in
+`r1sgg.metrics.fitting`.
 """
 
 from __future__ import annotations
@@ -79,6 +79,36 @@ def pooled_precision(scores: Array, right: Mask, total: int) -> float | None:
     return float(np.sum(np.diff(recalls, prepend=0.0) * best))
 
 
+THRESHOLDS = tuple(k / 20 for k in range(20))
+
+
+def threshold_curve(scores: Array, right: Mask, total: int) -> list[dict[str, float | None]]:
+    """Return precision, recall and F1 of the items scored at or above each of `THRESHOLDS`.
+
+    Args:
+        scores: (N,) in [0, 1].
+        right: (N,) whether each item is right, among all of them.
+        total: number of true items.
+
+    Returns:
+        Rows with `threshold`, `count`, `precision` (None where nothing is left), `recall` and `f1`.
+    """
+    rows: list[dict[str, float | None]] = []
+    for threshold in THRESHOLDS:
+        kept = scores >= threshold
+        count, hits = int(kept.sum()), int(right[kept].sum())
+        rows.append(
+            {
+                "threshold": threshold,
+                "count": count,
+                "precision": hits / count if count else None,
+                "recall": hits / total if total else None,
+                "f1": 2 * hits / (count + total) if count + total else None,
+            }
+        )
+    return rows
+
+
 def summary(scores: Array, right: Mask, total: int) -> dict[str, Any] | None:
     """Return all of the above as JSON values; None if there are no scores, or they are not in [0, 1]."""
     if not len(scores) or scores.min() < 0 or scores.max() > 1:
@@ -92,4 +122,5 @@ def summary(scores: Array, right: Mask, total: int) -> dict[str, Any] | None:
         "accuracy": float(right.mean()),
         "pooled_AP": pooled_precision(scores, right, total),
         "bins": table,
+        "thresholds": threshold_curve(scores, right, total),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -19,8 +19,11 @@ import numpy.typing as npt
 
 from r1sgg.data.base import Example, example_digest, hash_of_digests
 from r1sgg.data.predictions import Prediction
+from r1sgg.errors import InputError
+from r1sgg.graph.given import renumbered
 from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.mapping import Change, Level, Similarity, map_graph
+from r1sgg.graph.open_vocabulary import novelty
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import FAILURES
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
@@ -34,12 +37,24 @@ from r1sgg.metrics.tasks import Task, apply_task
 
 Ints = npt.NDArray[np.int64]
 
-FAILURE_KINDS = (*FAILURES, "nothing_tied", "nothing_in_vocabulary", "missing", "error")
-"""Why an image has no usable prediction: the failures of `parse`, no object linked to a true one (SGCLS, PREDCLS), no
-class in the vocabulary, no line in the file, a line with an error of the model."""
+FAILURE_KINDS = (*FAILURES, "below_threshold", "nothing_tied", "nothing_in_vocabulary", "missing", "error")
+"""Why an image has no usable prediction: the failures of `parse`, no score at the threshold, no object linked to a true
+one (SGCLS, PREDCLS), no class in the vocabulary, no line in the file, a line with an error of the model."""
 
 _MALFORMED = ("bad_object", "bad_id", "bad_box", "bad_relationship")
-_EMPTY = ("empty", "nothing_tied", "nothing_in_vocabulary")
+_EMPTY = ("empty", "below_threshold", "nothing_tied", "nothing_in_vocabulary")
+
+
+def _above(graph: SceneGraph, threshold: float, image_id: str) -> SceneGraph:
+    """Return what is scored at the threshold or higher.
+
+    Raises:
+        InputError: the graph has no scores.
+    """
+    if len(graph) and graph.triplet_scores is None:
+        hint = "generate with --scores, --guide or --samples, or leave --threshold away"
+        raise InputError(f"image_id {image_id!r}", expected="scores to compare", found="none", hint=hint)
+    return graph.above(threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +93,8 @@ class Columns:
         image_ids: ids of N images.
         count_names: names of the columns of `images` (see `r1sgg.metrics.ratios.image_columns`).
         images: N rows, one per image.
-        triplets: T rows, one per true triplet: image, predicate, rank, rank without constraint, unseen in training.
+        triplets: T rows, one per true triplet: image, predicate, rank, rank without constraint, unseen in training,
+            and what is novel in it (`r1sgg.graph.open_vocabulary`).
         predicates: names of the predicates in `triplets`.
         failures: number of images by kind of failure.
         changes: number of images by change of a name.
@@ -139,6 +155,10 @@ class Evaluator:
         repair: bool = False,
         task: Task = "sgdet",
         statistics: TrainingStatistics | None = None,
+        zero_shot: frozenset[tuple[str, str, str]] | None = None,
+        groups: str | None = None,
+        threshold: float | None = None,
+        rewrite: Callable[[SceneGraph], SceneGraph] | None = None,
     ) -> None:
         """Create an evaluator without images.
 
@@ -150,9 +170,15 @@ class Evaluator:
             repair: keep the complete items of broken or truncated completions.
             task: what the model was given (see `r1sgg.metrics.tasks`).
             statistics: of the training set, for zero-shot recall.
+            zero_shot: a published list of unseen triplets, which then counts instead.
+            groups: name of the grouping of predicates (see `r1sgg.metrics.groups`).
+            threshold: leave out objects and relationships with lower scores.
+            rewrite: what is judged instead of each predicted graph, made of it; a baseline on its objects.
         """
         self.vocabulary, self.protocol, self.task = vocabulary, protocol, task
         self.mapping, self.similarity, self.repair, self.statistics = mapping, similarity, repair, statistics
+        self.zero_shot = zero_shot
+        self.groups, self.threshold, self.rewrite = groups, threshold, rewrite
         self._count_names = image_columns()
         self._names: list[str] = []
         self._numbers = array("q")
@@ -194,14 +220,21 @@ class Evaluator:
                 pass
 
     def _read(self, number: int, example: Example, prediction: Prediction | None) -> _Image:
+        self._check_task(prediction)
         graph, failure = self._parse(prediction, example)
         truth = self.restrict(example.graph)
+        if failure is None and self.threshold is not None:
+            graph = _above(graph, self.threshold, example.image_id)
+            failure = None if len(graph) else "below_threshold"
         if failure is None and self.task != "sgdet":
-            graph = apply_task(graph, truth, self.task)
+            asked = prediction is not None and prediction.task is not None
+            graph = apply_task(graph, example.graph, self.task, asked=asked)
             failure = None if len(graph) else "nothing_tied"
         if failure is None:
             graph = self._map(graph)
             failure = None if len(graph) else "nothing_in_vocabulary"
+        if failure is None and self.rewrite is not None:
+            graph = self.rewrite(graph)
         if prediction is not None and prediction.model is not None:
             self._models.add(prediction.model)
         if failure in _EMPTY and not self.protocol.empty_is_failure:
@@ -246,9 +279,13 @@ class Evaluator:
         known = self.statistics.triplets if self.statistics is not None else None
         words = [triplet for image in images for triplet in image.truth.triplets]
         names = [self._predicates.setdefault(triplet[1], len(self._predicates)) for triplet in words]
-        unseen = [known is not None and triplet not in known for triplet in words]
-        triplets = [row + e.true.triplet_owners, names, judged.ranks, judged.ranks_ng, unseen]
-        self._triplets.frombytes(np.array(triplets, dtype=np.int32).reshape(5, -1).T.tobytes())
+        if self.zero_shot is not None:
+            unseen = [triplet in self.zero_shot for triplet in words]
+        else:
+            unseen = [known is not None and triplet not in known for triplet in words]
+        novel = [novelty(triplet) for triplet in words]
+        triplets = [row + e.true.triplet_owners, names, judged.ranks, judged.ranks_ng, unseen, novel]
+        self._triplets.frombytes(np.array(triplets, dtype=np.int32).reshape(6, -1).T.tobytes())
         for k, image in enumerate(images):
             size = (image.example.width, image.example.height)
             self._true_boxes.add(row + k, image.truth, size, self._classes, scored=False)
@@ -279,7 +316,7 @@ class Evaluator:
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         images = np.frombuffer(self._images, dtype=np.int32).reshape(-1, len(self._count_names)).astype(np.int64)
-        triplets = np.frombuffer(self._triplets, dtype=np.int32).reshape(-1, 5).astype(np.int64)
+        triplets = np.frombuffer(self._triplets, dtype=np.int32).reshape(-1, 6).astype(np.int64)
         triplets[:, 0] = place[triplets[:, 0]]
         triplets = triplets[np.argsort(triplets[:, 0], kind="stable")]
         by_name = np.empty_like(order)
@@ -312,13 +349,25 @@ class Evaluator:
                 return int(boxes[0])
         return None
 
+    def _check_task(self, prediction: Prediction | None) -> None:
+        """See that what the prompt gave is what is scored.
+
+        Raises:
+            InputError: the line says another task.
+        """
+        if prediction is not None and prediction.task is not None and prediction.task != self.task:
+            hint = f"evaluate it with --task {prediction.task}"
+            found, expected = f"answers to {prediction.task}", f"answers to {self.task}"
+            raise InputError(f"image_id {prediction.image_id!r}", expected=expected, found=found, hint=hint)
+
     def _parse(self, prediction: Prediction | None, example: Example) -> tuple[SceneGraph, str | None]:
         if prediction is None:
             return EMPTY, "missing"
         if prediction.error is not None:
             return EMPTY, "error"
         size = (example.width, example.height)
-        parsed = prediction.read(repair=self.repair, image=size)
+        given = renumbered(example.graph) if self.task == "predcls" else None
+        parsed = prediction.read(repair=self.repair, image=size, given=given)
         self.ledger.add(parsed, example.image_id, prediction.left_out)
         self.ledger.add_truth(example.graph, size)
         self.evidence.add(parsed, example.graph, size)

@@ -18,6 +18,7 @@ from r1sgg.metrics.ratios import RATIOS
 
 Array = npt.NDArray[np.float64]
 Values = dict[str, float | None]
+FEW_IMAGES = 5
 
 
 class Figures:
@@ -45,7 +46,7 @@ class Figures:
         self._divide_by_all = closed and protocol.absent_predicates == "zero"
         counts = {name: column.astype(np.float64) for name, column in columns.counts().items()}
         image: dict[str, Array] = {**counts, "images": np.ones(self.count)}
-        row, predicate, rank, rank_ng, unseen = columns.triplets.T
+        row, predicate, rank, rank_ng, unseen = columns.triplets[:, :5].T
         true = image["true_relations"]
         counted = (true > 0) & (image["skipped"] == 0)
         self._ratios: dict[str, tuple[Array, Array]] = {
@@ -108,11 +109,12 @@ class Figures:
         weights = np.ones(self.count) if weights is None else weights
         out = {name: _ratio(float(a @ weights), float(b @ weights)) for name, (a, b) in self._ratios.items()}
         recall, there = self.predicate_recalls(weights)
+        every = np.arange(len(recall))
         for j, name in enumerate(self._names):
-            out[f"m{name}" if not name.startswith("ng") else f"ngm{name[2:]}"] = self._mean(recall[:, j], there)
+            out[f"m{name}" if not name.startswith("ng") else f"ngm{name[2:]}"] = self._mean(recall[:, j], there, every)
             for group, members in self._groups.items():
                 out[f"{group} m{name}" if not name.startswith("ng") else f"{group} ngm{name[2:]}"] = self._mean(
-                    recall[members, j], there[members]
+                    recall[members, j], there[members], members
                 )
         return out
 
@@ -140,10 +142,27 @@ class Figures:
             for k, name in enumerate(self.columns.predicates)
         }
 
-    def _mean(self, recall: Array, there: npt.NDArray[np.bool_]) -> float | None:
+    def _mean(self, recall: Array, there: npt.NDArray[np.bool_], members: npt.NDArray[np.int64]) -> float | None:
+        """Return the mean recall of some predicates, those that never occur counting 0 if the protocol says so.
+
+        A resample lacks rare predicates that the images hold. Counting these as 0 too would pull every resample down,
+        so its mean over those that it holds stands for all that the images hold.
+        """
         if not there.any():
             return None
-        return float(recall.sum() / (len(recall) if self._divide_by_all else there.sum()))
+        mean = float(recall.sum() / there.sum())
+        return mean * float(np.isin(members, self.present).mean()) if self._divide_by_all else mean
+
+    def rare_predicates(self) -> str | None:
+        """Return one sentence if predicates are on so few images that intervals of mean recall are too narrow."""
+        images = np.diff(np.append(self._starts, len(self._cell_predicate)))
+        rare = int((images < FEW_IMAGES).sum())
+        if not rare:
+            return None
+        return (
+            f"intervals of mR@K and ngmR@K are too narrow: {rare} of {len(images)} predicates occur on fewer than "
+            f"{FEW_IMAGES} images"
+        )
 
 
 def _sum(columns: Mapping[str, Array], names: tuple[str, ...]) -> Array:

@@ -20,10 +20,12 @@ from r1sgg.graph.mapping import Level, Similarity
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
 from r1sgg.judging.diagnosis import diagnosis
 from r1sgg.judging.protocol import CUTOFFS, PROTOCOLS, STRICT, Protocol
+from r1sgg.metrics.baselines import FrequencyBaseline
 from r1sgg.metrics.calibration import summary
 from r1sgg.metrics.columns import Columns, Evaluator
 from r1sgg.metrics.figures import Figures
-from r1sgg.metrics.frequency import TrainingStatistics, most_frequent, predicate_groups
+from r1sgg.metrics.frequency import TrainingStatistics
+from r1sgg.metrics.groups import named_groups
 from r1sgg.metrics.intervals import intervals
 from r1sgg.metrics.ratios import RATIOS
 from r1sgg.metrics.streams import join
@@ -54,13 +56,18 @@ def run(
     return finish(evaluator)
 
 
-def run_baseline(examples: Iterable[Example], statistics: TrainingStatistics, evaluator: Evaluator) -> Evaluation:
-    """Evaluate the frequency baseline, which predicts the true objects."""
+def run_baseline(examples: Iterable[Example], baseline: FrequencyBaseline, evaluator: Evaluator) -> Evaluation:
+    """Evaluate a baseline on the true objects; on a model's, it is the `rewrite` of an evaluator of its predictions."""
     evaluator.add_graphs(
-        (number, example, most_frequent(evaluator.restrict(example.graph), statistics))
-        for number, example in enumerate(examples)
+        (number, example, baseline(evaluator.restrict(example.graph))) for number, example in enumerate(examples)
     )
     return finish(evaluator)
+
+
+def baseline_record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict[str, Any]:
+    """Return the results of a baseline, which ranks 100 relations and more: what counts them is None."""
+    unmeant = ("precision", "f1", "recall", "relations_per_image", "duplicate_rate", "self_loop_rate", "calibration")
+    return record(evaluation, bootstrap=bootstrap, seed=seed) | dict.fromkeys(unmeant)
 
 
 def finish(evaluator: Evaluator) -> Evaluation:
@@ -70,8 +77,8 @@ def finish(evaluator: Evaluator) -> Evaluation:
         columns,
         evaluator.protocol,
         closed=bool(evaluator.vocabulary.predicates),
-        groups=predicate_groups(evaluator.vocabulary, evaluator.statistics),
-        zero_shot=evaluator.statistics is not None,
+        groups=named_groups(evaluator.groups, evaluator.vocabulary, evaluator.statistics)[1],
+        zero_shot=evaluator.statistics is not None or evaluator.zero_shot is not None,
     )
     return Evaluation(evaluator, columns, figures)
 
@@ -87,6 +94,8 @@ def evaluate(
     repair: bool = False,
     task: Task = "sgdet",
     statistics: TrainingStatistics | None = None,
+    groups: str | None = None,
+    threshold: float | None = None,
     bootstrap: int = 0,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -102,6 +111,8 @@ def evaluate(
         repair: keep the complete items of broken or truncated completions.
         task: "sgdet", "sgcls" or "predcls".
         statistics: of the training set, for zero-shot recall and groups of predicates.
+        groups: "bgnn", "thirds" or a file, see `r1sgg.metrics.groups`.
+        threshold: leave out predicted objects and relationships with lower scores.
         bootstrap: number of resamples for the 95 % intervals; 0: no intervals.
         seed: random seed of the resamples.
 
@@ -124,6 +135,8 @@ def evaluate(
         repair=repair,
         task=task,
         statistics=statistics,
+        groups=groups,
+        threshold=threshold,
     )
     return record(run(examples, predictions, evaluator), bootstrap=bootstrap, seed=seed)
 
@@ -132,7 +145,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
     """Return the results of an evaluation as JSON values; `intervals` is None if `bootstrap` is 0."""
     evaluator, columns, figures = evaluation.evaluator, evaluation.columns, evaluation.figures
     values = figures.values()
-    groups = predicate_groups(evaluator.vocabulary, evaluator.statistics)
+    grouping, groups = named_groups(evaluator.groups, evaluator.vocabulary, evaluator.statistics)
     totals = {name: int(column.sum()) for name, column in columns.counts().items()}
     changes = sorted(columns.changes.items(), key=lambda item: (-item[1], item[0].kind, item[0].name))
     mean_names = [n for n in RECALLS if "mR@" in n]
@@ -149,9 +162,11 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
             g: {"predicates": list(names)} | {n: values[f"{g} {n}"] for n in mean_names} for g, names in groups.items()
         }
         or None,
+        "grouping": grouping,
         "per_predicate": figures.per_predicate(),
         "calibration": calibration(columns),
         "intervals": intervals(figures, bootstrap, seed) if bootstrap else None,
+        "interval_remark": figures.rare_predicates() if bootstrap else None,
         "resamples": bootstrap,
         "seed": seed,
         "counts": {
@@ -170,6 +185,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         },
         "task": evaluator.task,
         "repair": evaluator.repair,
+        "threshold": evaluator.threshold,
         "vocabulary": evaluator.vocabulary.name,
         "mapping": evaluator.mapping,
         "mappings": [{**change._asdict(), "images": n} for change, n in changes],

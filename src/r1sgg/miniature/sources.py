@@ -84,5 +84,5 @@ class InstructData(SceneData, Instructions):
 
 
 _OPTIONS = ("count", "seed", "preset", "split", "annotation")
-SCENES = SourceKind(_OPTIONS, SceneData, place="COUNT")
+SCENES = SourceKind((*_OPTIONS, "open", "part", "parents"), SceneData, place="COUNT")
 INSTRUCT = SourceKind(_OPTIONS, InstructData, place="COUNT")

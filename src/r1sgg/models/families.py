@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r1sgg.data.calibration import Calibration, read_calibration
 from r1sgg.errors import ModelError, require
+from r1sgg.graph.given import Given
 from r1sgg.graph.text import Frame
 from r1sgg.models.damage import Naming, check_files, check_image_processor, check_parts, check_template, load_weights
 from r1sgg.models.family import FAMILIES, ModelFamily
@@ -62,6 +64,8 @@ class Checkpoint:
     settings: AnswerSettings
     base: str | None = field(default=None, kw_only=True)
     """The base model of an adapter; None for a whole model."""
+    calibration: Calibration | None = field(default=None, kw_only=True)
+    """What its single answers' scores are mapped by; None leaves them as they are."""
 
     def frame(self, image_size: tuple[int, int]) -> Frame:
         """Return the frame of an image's scene graph, see `ModelFamily.frame`."""
@@ -77,15 +81,18 @@ class Checkpoint:
         size = self.processor.image_processor.size
         return [size["shortest_edge"], size["longest_edge"]] if self.family.max_pixels else None
 
-    def messages(self, image_size: tuple[int, int], column: str | None = None) -> list[Message]:
+    def messages(
+        self, image_size: tuple[int, int], column: str | None = None, given: Given | None = None
+    ) -> list[Message]:
         """Return the chat that asks for the graph of an image, without the image.
 
         Args:
             image_size: width and height in pixels.
             column: the image's text in the column `settings.column`; None where its data has none.
+            given: objects that the prompt lists, in this checkpoint's frame.
         """
         asked = None if column is None else ask_of_column(self.settings, column, image_size)
-        return build_messages(self.settings, self.frame(image_size), asked)
+        return build_messages(self.settings, self.frame(image_size), asked, given)
 
     def with_model(self, model: PreTrainedModel) -> LoadedModel:
         """Return this checkpoint together with weights."""
@@ -182,7 +189,9 @@ def load_checkpoint(path_or_id: str | Path, *, max_pixels: int | None = None) ->
     known = known_checkpoint(path)
     processor = load_processor(path, max_pixels=max_pixels or (known.max_pixels if known else None))
     settings = answer_settings(path)
-    return Checkpoint(str(path_or_id), path, family_of(path), processor, settings, base=adapter_base(path))
+    calibration = read_calibration(Path(path)) if is_local(path) else None
+    base = adapter_base(path)
+    return Checkpoint(str(path_or_id), path, family_of(path), processor, settings, base=base, calibration=calibration)
 
 
 def load_model(

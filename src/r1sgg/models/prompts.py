@@ -17,6 +17,7 @@ import numpy as np
 from r1sgg.data.jsonl import read_json
 from r1sgg.errors import InputError, os_errors, short
 from r1sgg.files import write_json
+from r1sgg.graph.given import Given
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import AnswerFormat, Frame, number_ids, render
 from r1sgg.graph.vocabulary import load_vocabulary
@@ -112,6 +113,17 @@ THINK_SYSTEM_PROMPT = (
 )
 """After DeepSeek-R1 (arXiv 2501.12948, Table 1)."""
 
+_GIVEN = {
+    "sgcls": (
+        "The boxes of the objects are given. Write one object for each of these boxes, in this order and with this "
+        "box, and no other objects; find their names and their relationships."
+    ),
+    "predcls": (
+        "The objects are given. Write exactly these objects, in this order and with these ids and boxes, and no "
+        "others; find their relationships."
+    ),
+}
+
 _EXAMPLE = SceneGraph(
     ids=("person.1", "bike.2", "helmet.3", "tree.4"),
     labels=("person", "bike", "helmet", "tree"),
@@ -124,7 +136,10 @@ _EXAMPLE = SceneGraph(
 
 
 def build_messages(
-    settings: AnswerSettings, frame: Frame = (1000.0, 1000.0), asked: str | None = None
+    settings: AnswerSettings,
+    frame: Frame = (1000.0, 1000.0),
+    asked: str | None = None,
+    given: Given | None = None,
 ) -> list[Message]:
     """Build the chat that asks for a scene graph, without the image (it goes before the text of the last message).
 
@@ -132,6 +147,7 @@ def build_messages(
         settings: which prompt; "paper" and "short" list the names of `settings.vocabulary`, none if that is open.
         frame: width and height that coordinates are relative to; the worked example is written in it.
         asked: the text of the user's message instead of the settings' prompt, see `ask_of_column`.
+        given: objects that the prompt lists (SGCLS, PREDCLS), in the same frame.
 
     Returns:
         A system message if `settings.system` or `settings.think`, and one user message.
@@ -141,7 +157,11 @@ def build_messages(
     """
     first = settings.system or (THINK_SYSTEM_PROMPT if settings.think else "")
     system = [{"role": "system", "content": first}] if first else []
-    return [*system, {"role": "user", "content": _user_text(settings, frame) if asked is None else asked}]
+    text = _user_text(settings, frame) if asked is None else asked
+    if given is not None:
+        said = "" if settings.prompt == "short" else f"\n\n{_GIVEN[given.task]}"
+        text += f"{said}\n{given.text(minify=settings.minify)}"
+    return [*system, {"role": "user", "content": text}]
 
 
 def _user_text(settings: AnswerSettings, frame: Frame) -> str:

@@ -52,6 +52,8 @@ def _write(source: str, out: Path, name: str, results: Path | None, dtype: str) 
     loaded.settings.write(out)
     if trained_on:
         write_trained_on(out, trained_on)
+    if loaded.calibration is not None:
+        loaded.calibration.write(out)
     text = card(name, loaded.settings, read_run(folder), trained_on, measured)
     write_file(out / CARD, text)
 

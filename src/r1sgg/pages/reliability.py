@@ -1,4 +1,7 @@
-"""Reliability diagrams (Guo et al. 2017): how often what has a score is right, from the bins of the metrics."""
+"""Reliability diagrams (Guo et al. 2017): how often what has a score is right, from the bins of the metrics.
+
+And what a threshold on the scores makes of precision, recall and F1.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,33 @@ def diagrams(names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> list
             summary = f"share of right ones against the score. {words}"
             found.append(Chart(kind.capitalize(), "reliability", "score", _FRAME, lines, x_ticks, y_ticks, summary))
     return found
+
+
+def threshold_charts(names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Return for each run whose triplets have scores a chart of precision, recall and F1 over thresholds."""
+    found = []
+    for name, result in zip(names, results, strict=True):
+        if summary := (result.get("calibration") or {}).get("triplets"):
+            lines = tuple(
+                _curve(k, kind, summary["thresholds"]) for k, kind in enumerate(("precision", "recall", "f1"))
+            )
+            x_ticks = tuple((_FRAME.at(tick, 0)[0], f"{tick:g}") for tick in _TICKS)
+            y_ticks = tuple((_FRAME.at(0, tick)[1], f"{100 * tick:g}") for tick in _TICKS)
+            words = f"precision, recall and F1 of triplets against the threshold. {lines[2].note}"
+            found.append(Chart(name, "threshold", "threshold", _FRAME, lines, x_ticks, y_ticks, words))
+    return found
+
+
+def _curve(index: int, kind: str, rows: Sequence[Mapping[str, Any]]) -> Line:
+    given = [row for row in rows if row[kind] is not None]
+    name = "F1" if kind == "f1" else kind
+    dots = []
+    for row in given:
+        text = f"{name} {100 * row[kind]:.1f} % from {row['threshold']:.2f} on, {row['count']:,} triplets"
+        dots.append(Dot(*_FRAME.at(row["threshold"], row[kind]), 4.0, text))
+    best = max(given, key=lambda row: row[kind], default=None)
+    note = "" if best is None else f"best {100 * best[kind]:.1f} % from {best['threshold']:.2f} on"
+    return Line(index, name, tuple((dot.x, dot.y) for dot in dots), tuple(dots), note=note)
 
 
 def _line(index: int, name: str, summary: Mapping[str, Any]) -> Line:

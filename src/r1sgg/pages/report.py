@@ -35,7 +35,7 @@ from r1sgg.pages.curves import charts, distinct_names, read_series
 from r1sgg.pages.evidence import Columns, graph_detail, run_detail
 from r1sgg.pages.page import write_page
 from r1sgg.pages.pictures import thumbnail
-from r1sgg.pages.reliability import diagrams
+from r1sgg.pages.reliability import diagrams, threshold_charts
 from r1sgg.pages.samples import read_samples, read_warnings
 from r1sgg.pages.shards import IMAGES, Shards, script_json, size_on_disk
 from r1sgg.pages.tables import COLUMNS, TableRow, differences_table, failure_kinds, predicate_rows, results_table
@@ -140,6 +140,7 @@ def build_report(
         ],
         bootstrap=bootstrap,
         diagrams=diagrams(run_names, results),
+        thresholds=threshold_charts(run_names, results),
         charts=charts(series),
         series=[s.name for s in series],
         warnings=warnings,

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from r1sgg.data.targets import Order, target
+from r1sgg.errors import ConfigError
+from r1sgg.graph.given import TASKS, Task
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.rewards.rubric import DEFAULT_SET
 
@@ -80,12 +82,19 @@ class TargetOptions:
         default=None, metadata={"help": "Teach at most this many relationships per image."}
     )
 
+    task: Task = field(
+        default="sgdet",
+        metadata={"help": "Teach sgdet, or answers to prompts that give boxes (sgcls) or boxes and names (predcls)."},
+    )
+
     def bind(self, seed: int) -> Callable[..., SceneGraph]:
         """Return `target` with these options, to be called with a graph and epoch=N.
 
         Raises:
-            ConfigError: a limit that is too low.
+            ConfigError: a limit that is too low, or no such task.
         """
+        if self.task not in TASKS:
+            raise ConfigError(f"task: expected one of {', '.join(TASKS)}, found {self.task!r}")
         bound = functools.partial(
             target,
             order=self.object_order,

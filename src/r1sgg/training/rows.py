@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import datasets
@@ -20,8 +21,9 @@ from r1sgg.data.base import Example
 from r1sgg.data.dataset import DataSet, Instructions, Subset
 from r1sgg.data.sources import open_data, with_images
 from r1sgg.errors import ImageError, InputError
+from r1sgg.graph.given import Given, Task
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.graph.text import render
+from r1sgg.graph.text import number_ids, render
 
 if TYPE_CHECKING:
     from r1sgg.models.families import Checkpoint
@@ -62,7 +64,11 @@ def left_out(source: DataSet) -> int:
 
 
 def training_row(
-    checkpoint: Checkpoint, image: Image.Image, example: Example, taught: SceneGraph | None = None
+    checkpoint: Checkpoint,
+    image: Image.Image,
+    example: Example,
+    taught: SceneGraph | None = None,
+    task: Task = "sgdet",
 ) -> dict[str, Any]:
     """Make the columns that TRL's trainers and our rewards read.
 
@@ -71,13 +77,18 @@ def training_row(
         image: upright RGB.
         example: the annotation; `ground_truth` holds all of it.
         taught: the graph of `completion`; the annotated one if None.
+        task: what the prompt gives of that graph.
 
     Raises:
         ImageError: the checkpoint's processor takes no image of this shape.
     """
     frame, settings = checkpoint.frame(image.size), checkpoint.settings
+    graph = example.graph if taught is None else taught
+    given = None
+    if task != "sgdet":
+        given, graph = Given.of(graph, frame, task), replace(graph, ids=number_ids(graph.labels))
     answer = render(
-        example.graph if taught is None else taught,
+        graph,
         frame,
         minify=settings.minify,
         think=settings.think,
@@ -85,7 +96,7 @@ def training_row(
     )
     return {
         "image": checkpoint.view(image),
-        "prompt": checkpoint.messages(image.size, prompt_of(checkpoint, example)),
+        "prompt": checkpoint.messages(image.size, prompt_of(checkpoint, example), given),
         "completion": [{"role": "assistant", "content": answer}],
         "ground_truth": orjson.dumps(example.to_record()).decode(),
         "frame": list(frame),
@@ -107,11 +118,18 @@ class TrainingRows(datasets.Dataset):  # type: ignore[misc]
     """
 
     def __init__(
-        self, source: DataSet, checkpoint: Checkpoint, *, completion: bool, target: Target | None = None
+        self,
+        source: DataSet,
+        checkpoint: Checkpoint,
+        *,
+        completion: bool,
+        target: Target | None = None,
+        task: Task = "sgdet",
     ) -> None:
         # the table holds row numbers only: TRL asks for its length and column names
         super().__init__(datasets.Dataset.from_dict({"row": range(len(source))}).data)
         self.source, self.checkpoint, self.completion, self.target = source, checkpoint, completion, target
+        self.task = task
         self.unreadable: set[int] = set()
         # whether the examples have prompts of their own; the first one decides, and the others must agree
         self._own_prompts = bool(checkpoint.settings.column) and prompt_of(checkpoint, source[0]) is not None
@@ -146,7 +164,7 @@ class TrainingRows(datasets.Dataset):  # type: ignore[misc]
                 image, example = self.source.draw(place)
                 self._check_prompt(example)
                 taught = self.target(example.graph, epoch=self.epoch) if self.target and self.completion else None
-                made = training_row(self.checkpoint, image, example, taught)
+                made = training_row(self.checkpoint, image, example, taught, self.task)
             except ImageError as error:
                 self.unreadable.add(place)
                 _log.warning("%s; the next image takes its place (%d so far)", error, len(self.unreadable))

@@ -225,7 +225,8 @@ def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder:
         raise ConfigError(f"data: {options.data!r} holds instructions; object_order and limits are for scene graphs")
     target = None if taught is None else taught.bind(args.seed)
     log = MetricsLog(folder, stage)
-    rows = TrainingRows(source, checkpoint, completion=stage == "sft", target=target)
+    task = "sgdet" if taught is None else taught.task
+    rows = TrainingRows(source, checkpoint, completion=stage == "sft", target=target, task=task)
     _check_column(rows, options)
     checked = open_source(options.validation) if options.validation else None
     trained_on: list[Stage] = []
@@ -258,7 +259,7 @@ def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder:
     if checked is not None:
         callbacks.append(Validation(checked, checkpoint, log, options))
         if str(args.eval_strategy.value) != "no":
-            validation_rows = TrainingRows(checked, checkpoint, completion=stage == "sft", target=target)
+            validation_rows = TrainingRows(checked, checkpoint, completion=stage == "sft", target=target, task=task)
     if options.keep_best:
         callbacks.append(KeepBest(folder, log, figure=options.keep_best, patience=options.early_stop))
     stopping = StopOnSignal()
