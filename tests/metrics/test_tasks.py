@@ -137,7 +137,7 @@ def test_a_prompt_lists_what_is_given_in_the_frame_and_no_more():
     for task in ("sgcls", "predcls"):
         told = Given.of(TRUTH, (500.0, 250.0), task)
         for settings_ in (AnswerSettings(), AnswerSettings(prompt="short", minify=True)):
-            text = build_messages(settings_, (500.0, 250.0), told)[-1]["content"]
+            text = build_messages(settings_, (500.0, 250.0), given=told)[-1]["content"]
             rows = json.loads(text.splitlines()[-1])
             assert [row["bbox"] for row in rows] == [[round(x * s) for x, s in zip(box, (500, 250) * 2, strict=True)]
                                                     for box in TRUTH.boxes.tolist()]  # fmt: skip
