@@ -263,8 +263,8 @@ def measure_workers(engine: str, workers: int) -> dict[str, Any]:
     """One row of 1 or 2 workers."""
     openers = {"waiting": Waiting(0.5), "computing": Waiting(0.0, 30), "tiny": Opening("tiny", device="cpu")}
     opener: Any = openers[engine]
-    job = Job(Sampling(max_new_tokens=200), batch_size=32 if engine == "tiny" else 8)
-    shards, size = (12, 128) if engine == "tiny" else (40, 32)
+    job, size = Job(Sampling(max_new_tokens=200), batch_size=8), 32
+    shards = 20 if engine == "tiny" else 40
     seen: list[tuple[int, float, dict[str, float]]] = []
 
     def look(done: int, total: int) -> None:
