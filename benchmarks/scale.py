@@ -15,11 +15,11 @@ cluster that it started) when a fifth, a half and four fifths are done, starts t
 compares the file with that of an undisturbed run: lines, ids in order, SHA-256.
 
 "workers" runs three engines on drawn scenes: one that waits half a second per batch without using the CPU, one that
-multiplies matrices of 256 x 256, 30 times per image, and `tiny` greedily.
-Ray's start and the loading of the model are constants, so CPU time is that between two moments of one run: two shards per
-worker after all have loaded the model, and when the last but one shard per worker is finished. That is the difference of
-two runs of those sizes, without the noise of two starts. "workers" counts the CPU time of the workers, "all" also that
-of the driver and of Ray's processes. The least of the rounds counts; 1 and 2 workers take turns on one cluster.
+multiplies matrices of 256 x 256, 30 times per image, and `tiny` greedily. Ray's start and the loading of the model are
+constants, so CPU time is that between two moments of one run: two shards per worker after all have loaded the model,
+and when the last but one shard per worker is finished. That is the difference of two runs of those sizes, without the
+noise of two starts. "workers" counts the CPU time of the workers, "all" also that of the driver and of Ray's processes.
+The least of the rounds counts; 1 and 2 workers take turns on one cluster.
 
 "plan" measures what the process that starts a run on a cluster does with names and finished parts, and how long lines
 are whose completions are annotated graphs (a JSON list or JSON Lines of `objects` and `relationships`).
