@@ -15,11 +15,11 @@ cluster that it started) when a fifth, a half and four fifths are done, starts t
 compares the file with that of an undisturbed run: lines, ids in order, SHA-256.
 
 "workers" runs three engines on drawn scenes: one that waits half a second per batch without using the CPU, one that
-multiplies matrices of 256 x 256, 30 times per image, and `tiny` greedily.
-Ray's start and the loading of the model are constants, so CPU time is that between two moments of one run: when every
-worker has finished its first shard, and when the last but one shard per worker is finished. That is the difference of
-two runs of those sizes, without the noise of two starts. "workers" counts the CPU time of the workers, "all" also that
-of the driver and of Ray's processes. The least of the rounds counts; 1 and 2 workers take turns on one cluster.
+multiplies matrices of 256 x 256, 30 times per image, and `tiny` greedily. Ray's start and the loading of the model are
+constants, so CPU time is that between two moments of one run: two shards per worker after all have loaded the model,
+and when the last but one shard per worker is finished. That is the difference of two runs of those sizes, without the
+noise of two starts. "workers" counts the CPU time of the workers, "all" also that of the driver and of Ray's processes.
+The least of the rounds counts; 1 and 2 workers take turns on one cluster.
 
 "plan" measures what the process that starts a run on a cluster does with names and finished parts, and how long lines
 are whose completions are annotated graphs (a JSON list or JSON Lines of `objects` and `relationships`).
@@ -41,6 +41,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,28 @@ def say_progress(path: Path) -> Callable[[int, int], None]:
 # ---------------------------------------------------------------- workers
 
 
+@dataclass(frozen=True)
+class Noted:
+    """Opens an engine, and leaves a file that tells that this worker has its model."""
+
+    opener: Any
+    folder: str
+    guide_vocabulary: str | None = None
+    threads: int | None = None
+
+    @property
+    def engine(self) -> str:
+        return str(self.opener.engine)
+
+    def checkpoint(self) -> Any:
+        return self.opener.checkpoint()
+
+    def open(self) -> Reader:
+        reader: Reader = self.opener.open()
+        (Path(self.folder) / f"{os.getpid()}").touch()
+        return reader
+
+
 def measure_both(engine: str, rounds: int) -> list[dict[str, Any]]:
     """Rows of 1 and of 2 workers in turns, on one cluster."""
     import ray
@@ -263,18 +286,20 @@ def measure_workers(engine: str, workers: int) -> dict[str, Any]:
     """One row of 1 or 2 workers."""
     openers = {"waiting": Waiting(0.5), "computing": Waiting(0.0, 30), "tiny": Opening("tiny", device="cpu")}
     opener: Any = openers[engine]
-    job = Job(Sampling(max_new_tokens=200), batch_size=32 if engine == "tiny" else 8)
-    shards, size = (12, 128) if engine == "tiny" else (40, 32)
+    job, size = Job(Sampling(max_new_tokens=200), batch_size=8), 32
+    shards = 40
     seen: list[tuple[int, float, dict[str, float]]] = []
 
-    def look(done: int, total: int) -> None:
-        seen.append((done, time.perf_counter(), cpu_seconds()))
+    with tempfile.TemporaryDirectory() as place, tempfile.TemporaryDirectory() as loaded:
 
-    with tempfile.TemporaryDirectory() as place:
+        def look(done: int, total: int) -> None:
+            if len(list(Path(loaded).iterdir())) == workers:
+                seen.append((done, time.perf_counter(), cpu_seconds()))
+
+        opener = Noted(opener, loaded)
         inputs = open_inputs(f"scenes:{shards * size},split=test")
         run_on_ray(inputs, Path(place) / "p.jsonl", opener, job, Cluster("local", workers, size), progress=look)
-    seen = [step for step in seen if step[0]]
-    (first, began, before), (last, ended, after) = seen[workers - 1], seen[-1 - workers]
+    (first, began, before), (last, ended, after) = seen[2 * workers], seen[-1 - workers]
     spent = {kind: 1e3 * (after[kind] - before[kind]) / (last - first) for kind in after}
     return {
         "engine": engine,

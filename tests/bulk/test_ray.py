@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from r1sgg.bulk.inputs import open_inputs
-from r1sgg.bulk.parts import write_places
+from r1sgg.bulk.parts import forget, write_places
 from r1sgg.bulk.ray_data import SURROUNDINGS, Cluster, RayWorker, run_on_ray
 from r1sgg.bulk.run import run
 from r1sgg.bulk.workers import TRIES, Work
@@ -112,6 +112,20 @@ def test_a_start_that_fails_on_the_workers_leaves_no_folder(folder: Path, said: 
     assert [line.get("error", "none") for line in said[5:9]].count("none") == 0
     assert not (folder / "new").exists()
     assert list((folder / "kept").iterdir()) == [], "this one was there before"
+
+
+def test_what_a_failed_start_removes_is_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    forget(folder, None)  # it ended before it made the folder
+    folder.mkdir()
+    for name in ("_run.json", "_places.jsonl", ".part-000000000.jsonl.part", "part-000000000.jsonl.tries", "notes.txt"):
+        (folder / name).write_text("")
+    forget(folder, {folder / "_run.json"})
+    assert sorted(path.name for path in folder.iterdir()) == ["_run.json", "notes.txt"]
+    (folder / "part-000000000.jsonl").write_text("")
+    (folder / "_places.jsonl").write_text("")
+    forget(folder, None)  # a part is finished: all stays
+    assert len(list(folder.iterdir())) == 4
 
 
 def test_an_image_that_kills_its_workers_ends_the_run(folder: Path, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_draws_depend_on_seed_and_key_alone(engine: VLLMEngine, asked: Asked) ->
 def test_seeded_draws_after_long_prompts_do_not_stop_the_engine(engine: VLLMEngine, asked: Asked) -> None:
     """Together they are longer than one step reads; vLLM 0.32 stops on a CPU where it reads a prompt in parts."""
     images, _, keys = asked.first(32)
-    chats: list[list[Message]] = [[{"role": "user", "content": "A man rides a horse. " * 60}]] * 32
+    chats: list[list[Message]] = [[{"role": "user", "content": "A man rides a horse. " * 30}]] * 32
     budget = engine._llm.llm_engine.vllm_config.scheduler_config.max_num_batched_tokens
     tokens = len(engine.checkpoint.processor.tokenizer(chats[0][0]["content"])["input_ids"])
     assert budget < 32 * tokens

@@ -6,6 +6,7 @@ the number of the image, which restores the order of shuffled rows.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -21,7 +22,7 @@ from r1sgg.files import write_lines, writing
 
 PREFIX, UNFINISHED = "part-", ".part"
 ENDINGS = (".jsonl", ".parquet")
-PLACES = "_places.jsonl"  # readers of a folder of parquet files ignore names that begin with "_"
+PLACES, RUN = "_places.jsonl", "_run.json"  # readers of a folder of parquet files ignore names that begin with "_"
 
 
 class Shard(NamedTuple):
@@ -38,13 +39,13 @@ def folder_of_parts(folder: Path, settings: dict[str, Any], overwrite: bool) -> 
     Raises:
         InputError: it is a file, or what is in it is not of a run with the same settings.
     """
-    side = SideFile(folder / "_run.json", settings)
+    side = SideFile(folder / RUN, settings)
     if folder.exists() and not folder.is_dir():
         raise InputError(str(folder), expected="a folder for shards, or NAME.jsonl", found="a file")
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if overwrite and (side.path.is_file() or not found):
         for name in found:
-            if name.startswith(PREFIX) or name in (side.path.name, PLACES):
+            if name.startswith(PREFIX) or name in (RUN, PLACES):
                 (folder / name).unlink()
     elif found:
         side.check(folder)
@@ -82,9 +83,11 @@ def forget(folder: Path, before: set[Path] | None) -> None:
     if any(path.name.startswith(PREFIX) and path.suffix in ENDINGS for path in now):
         return
     for path in now - (before or set()):
-        path.unlink(missing_ok=True)
-    if before is None and now:
-        folder.rmdir()
+        if path.name.removeprefix(".").startswith((PREFIX, PLACES, RUN)):  # with a dot: one that was being written
+            path.unlink(missing_ok=True)
+    if before is None:
+        with contextlib.suppress(OSError):  # there is no folder, or somebody's file in it
+            folder.rmdir()
 
 
 def line_of_place(place: Place) -> bytes:
