@@ -104,8 +104,7 @@ class ParityGate:
     @property
     def due(self) -> bool:
         """Whether the next rollout is one to compare."""
-        step = self._trainer.state.global_step
-        return self._checked_at is None or (step != self._checked_at and step - self._checked_at >= self._every)
+        return self._checked_at is None or self._trainer.state.global_step - self._checked_at >= self._every
 
     def check(
         self,
