@@ -125,7 +125,7 @@ class Machine:
 
 
 def look() -> Machine:
-    """Look at this machine; nothing is installed, fetched or run on a card, and of models' packages only torch imported.
+    """Look at this machine; nothing is installed or fetched, and of the large packages only torch is imported.
 
     Raises:
         MissingDependencyError: see `packages`.
