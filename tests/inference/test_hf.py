@@ -46,6 +46,28 @@ def test_an_answer_does_not_depend_on_the_batch(
         assert batched.logprobs.sum == pytest.approx(single.logprobs.sum, abs=1e-3)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_score_reads_a_completion_as_it_would_be_written(
+    tiny: LoadedModel, engine: TransformersEngine, temperature: float
+) -> None:
+    """Against one pass for each token, on the whole vocabulary."""
+    completions = [[5, 90, 41], [200], [17, 17, 300, 2]]
+    ran = engine.score(IMAGES, chats(tiny), completions, temperature)
+    for image, chat, ids, one in zip(IMAGES, chats(tiny), completions, ran, strict=True):
+        text = tiny.processor.apply_chat_template(with_image(chat), add_generation_prompt=True, tokenize=False)
+        inputs = tiny.processor(text=[text], images=[[image]], return_tensors="pt")
+        assert list(one.prompt_ids) == inputs["input_ids"][0].tolist()
+        assert one.image_features == int(inputs["image_grid_thw"].prod()) // 4
+        assert one.image_size == (14 * int(inputs["image_grid_thw"][0, 2]), 14 * int(inputs["image_grid_thw"][0, 1]))
+        for token, logprob in zip(ids, one.logprobs, strict=True):
+            logits = tiny.model(**inputs).logits[0, -1].double() / temperature
+            assert logprob == pytest.approx(logits.log_softmax(-1)[token].item(), abs=1e-4)
+            more = torch.tensor([[token]])
+            inputs["input_ids"] = torch.cat([inputs["input_ids"], more], 1)
+            inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(more)], 1)
+            inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(more)], 1)
+
+
 def test_draws_follow_seed_and_key_and_leave_torch_s_generator_alone(
     tiny: LoadedModel, engine: TransformersEngine
 ) -> None:

@@ -16,10 +16,13 @@ from trl.trainer import grpo_trainer
 from typer.testing import Result
 
 from r1sgg.cli import main
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, TrainingError
 from r1sgg.graph.text import parse
 from r1sgg.graph.vocabulary import VG150
+from r1sgg.training import upstream
+from r1sgg.training.gate import steps_between
 from r1sgg.training.guards import Guards
+from r1sgg.training.internals import INTERNALS
 from r1sgg.training.rollouts import narrowing, settle_correction
 
 from .vowels import use
@@ -106,6 +109,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> type[Sampler]:
     monkeypatch.setitem(sys.modules, "vllm", types.ModuleType("vllm"))
     monkeypatch.setattr(grpo_trainer, "VLLMGeneration", Sampler)
     monkeypatch.setattr("trl.generation.vllm_generation.LLM", None, raising=False)
+    monkeypatch.setattr(upstream, "INTERNALS", tuple(one for one in INTERNALS if not one.needs))
     monkeypatch.setattr(Sampler, "keeps", None)
     use("vowels", monkeypatch)
     return Sampler
@@ -231,6 +235,49 @@ def test_with_vllm_a_guide_is_a_schema_and_the_correction_is_off(
         train(r1sgg, tmp_path / "think", guide=True, think=True)
     with pytest.raises(ConfigError, match="leave one of them out"):
         train(r1sgg, tmp_path / "both", guide=True, vllm_structured_outputs_regex="a+")
+
+
+# ---------------------------------------------------------------- the parity gate (real vLLM: tests/vllm)
+
+
+def test_engine_and_trainer_are_compared_at_the_first_rollout_and_every_n_steps(
+    r1sgg: Command, tmp_path: Path, vllm: type[Sampler]
+) -> None:
+    done = r1sgg("grpo", tmp_path, **{**OPTIONS, "use_vllm": True, "max_steps": 4, "parity": 2, "top_p": 0.8})
+    assert done.exit_code == 0, done.output
+    rows = [orjson.loads(line) for line in (tmp_path / "metrics.jsonl").read_bytes().splitlines()]
+    assert [row.get("parity/mean_kl", 1.0) < 1e-9 for row in rows] == [True, False, True, False]
+    assert done.output.count("parity of vLLM and the trained model:") == 1
+
+
+def test_the_gate_stops_an_engine_with_another_distribution(
+    r1sgg: Command, tmp_path: Path, vllm: type[Sampler]
+) -> None:
+    vllm.keeps = 0.7  # the recipe does not know of it
+    with pytest.raises(TrainingError, match=r"step 1: the log-probabilities of \d+ sampled tokens have a mean KL"):
+        train(r1sgg, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+
+
+def test_the_gate_stops_an_engine_that_runs_other_prompts(
+    r1sgg: Command, tmp_path: Path, vllm: type[Sampler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = vllm.expanded
+    monkeypatch.setattr(vllm, "expanded", lambda self, prompts, grids: plain(self, [[5, *p] for p in prompts], grids))
+    with pytest.raises(TrainingError, match=r"step 1: the engine ran a prompt of .* they differ from token 0 on"):
+        train(r1sgg, tmp_path / "run")
+    train(r1sgg, tmp_path / "off", parity="off")
+
+
+@pytest.mark.parametrize(("text", "steps"), [("50", 50), ("1", 1), ("off", None), ("OFF", None), ("False", None)])
+def test_how_often_is_a_number_or_off(text: str, steps: int | None) -> None:
+    assert steps_between(text) == steps
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "on", "", "True"])
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="parity: expected a number of steps from 1 on, or off, found"):
+        steps_between(text)
 
 
 # ---------------------------------------------------------------- the decision alone

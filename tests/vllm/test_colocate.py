@@ -188,10 +188,10 @@ def test_tiny_answers_scenes_as_transformers_does(
 # ---------------------------------------------------------------- faults, each in the engine of a real run
 
 
-Fault = Callable[[pytest.MonkeyPatch], dict[str, object]]
+Fault = Callable[[pytest.MonkeyPatch, Path], dict[str, object]]
 
 
-def expanded_twice(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def expanded_twice(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, object]:
     """What TRL 1.16 sends by itself."""
     from r1sgg.training.grpo import GraphTrainer
 
@@ -207,14 +207,14 @@ def expanded_twice(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     return {}
 
 
-def image_dropped(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def image_dropped(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, object]:
     """Expanded ids and no image: the ids are equal."""
-    options = expanded_twice(monkeypatch)
+    options = expanded_twice(monkeypatch, folder)
     change_requests(monkeypatch, lambda row: {"prompt_token_ids": row["prompt_token_ids"]})
     return options
 
 
-def another_image(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def another_image(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, object]:
     """Upside down: ids, features and size are equal."""
 
     def turned(row: dict[str, Any]) -> dict[str, Any]:
@@ -242,15 +242,15 @@ def change_arguments(monkeypatch: pytest.MonkeyPatch, **changed: object) -> dict
     return {}
 
 
-def other_pixels(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def other_pixels(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, object]:
     return change_arguments(monkeypatch, mm_processor_kwargs={"size": {"shortest_edge": 784, "longest_edge": 7056}})
 
 
-def wrong_dtype(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def wrong_dtype(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, object]:
     return change_arguments(monkeypatch, dtype="bfloat16")
 
 
-def stale_weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def stale_weights(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, object]:
     """Only the first sync writes."""
     from trl.generation.vllm_generation import VLLMGeneration
 
@@ -259,7 +259,7 @@ def stale_weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     return {"max_steps": 4, "learning_rate": 1e-4, "parity": 1}
 
 
-def packed_weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def packed_weights(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, object]:
     """vLLM's own packing of the output layer: a weight sync does not reach it."""
     from vllm.model_executor.layers import utils
 
@@ -271,10 +271,10 @@ def packed_weights(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
         (ours if remove_weight else plain)(layer, remove_weight)
 
     monkeypatch.setattr(engine, "_unpacked", packed)
-    return {"max_steps": 4, "learning_rate": 1e-4, "parity": 1}
+    return {"max_steps": 4, "learning_rate": 1e-3, "parity": 1}
 
 
-def shifted_positions(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def shifted_positions(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, object]:
     """M-RoPE: the text after the image begins three positions too late."""
     from vllm.model_executor.models.qwen2_vl import Qwen2VLForConditionalGeneration as Model
 
@@ -288,6 +288,15 @@ def shifted_positions(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
     monkeypatch.setattr(Model, "get_mrope_input_positions", shifted)
     return {}
+
+
+def another_frame(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, object]:
+    """The reward reads boxes in pixels of the image itself."""
+    from r1sgg.models.family import ModelFamily
+
+    model = BUILDERS["qwen2_5_vl"](folder / "model")
+    monkeypatch.setattr(ModelFamily, "frame", lambda self, size, processor: (float(size[0]), float(size[1])))
+    return {"model": model, "max_pixels": 84 * 84}
 
 
 FAULTS: dict[str, tuple[Fault, str]] = {
@@ -304,6 +313,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "stale weights": (stale_weights, "step 2: the log-probabilities of"),
     "packed weights": (packed_weights, "step 2: the log-probabilities of"),
     "M-RoPE positions shifted": (shifted_positions, "step 1: the log-probabilities of"),
+    "another frame": (another_frame, "pixels, and the trainer reads its boxes in a frame of"),
     "wrong dtype": (wrong_dtype, "step 1: the engine computes in bfloat16, and the trainer in float32"),
 }
 
@@ -317,7 +327,7 @@ def test_the_gate_stops(
     record_property: Callable[[str, object], None],
 ) -> None:
     inject, message = FAULTS[name]
-    options = {"max_completion_length": 100, **inject(monkeypatch)}
+    options = {"max_completion_length": 100, **inject(monkeypatch, tmp_path)}
     with pytest.raises(SystemExit) as ended:
         main(arguments(tmp_path / "run", **options))
     assert ended.value.code == 2
@@ -327,6 +337,12 @@ def test_the_gate_stops(
     record_property(SHOWN, f"{name}: {said.removeprefix('r1sgg: ').partition('. Usually')[0]}")
 
 
+def test_the_page_lists_these_faults() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    table = page.partition("| fault | seen by | message |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in table] == list(FAULTS)
+
+
 def test_parity_off_trains_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (row,) = train(tmp_path / "run", parity="off", **wrong_dtype(monkeypatch))
+    (row,) = train(tmp_path / "run", parity="off", **wrong_dtype(monkeypatch, tmp_path))
     assert not [key for key in row if key.startswith("parity/")]

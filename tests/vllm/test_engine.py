@@ -34,6 +34,19 @@ def near_tie(one: Completion, other: Completion) -> bool:
     return abs(first[0].logprob - first[1].logprob) < 1e-3
 
 
+def test_it_runs_the_model_on_the_same_inputs(
+    engine: VLLMEngine, transformers_engine: TransformersEngine, asked: Asked
+) -> None:
+    few = asked.first(6)
+    for _ in range(2):  # the second time vLLM has the images in its cache
+        parity = engine.parity(transformers_engine, few.images, few.chats)
+        assert parity.fault() is None
+        assert {ran.image_size for ran in parity.engine} == {(112, 112)}
+    long = [{"role": "user", "content": "A man. " * 600}]
+    with pytest.raises(ModelError, match="refuses the request"):
+        engine.parity(transformers_engine, few.images[:1], [long])
+
+
 def test_greedy_answers_are_those_of_transformers(
     engine: VLLMEngine, transformers_engine: TransformersEngine, asked: Asked
 ) -> None:

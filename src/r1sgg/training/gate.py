@@ -82,6 +82,7 @@ class ParityGate:
         self._trainer, self._engine, self._every = trainer, engine, every
         self._suppressed, self._pixel_frames, self._say = list(suppressed), pixel_frames, say
         self._checked_at: int | None = None
+        self._shown = False
 
     @contextmanager
     def rollouts(self, prompt_ids: Sequence[Sequence[int]], group: int) -> Iterator[None]:
@@ -179,10 +180,10 @@ class ParityGate:
 
     def _report(self, parity: Parity) -> None:
         """Log the figures, show the first table, and stop all processes if one of them has found a fault."""
-        first = not self._trainer._metrics["train"].get("parity/mean_kl")
         for name, value in parity.metrics().items():
             self._trainer._metrics["train"][name].append(value)
-        if first and self._trainer.is_world_process_zero():
+        if not self._shown and self._trainer.is_world_process_zero():
+            self._shown = True
             self._say(f"parity of vLLM and the trained model:\n{parity.table()}")
         faults = [fault for fault in gather_object([parity.fault()]) if fault]
         if faults:
