@@ -20,6 +20,7 @@ from r1sgg.errors import ConfigError, TrainingError
 from r1sgg.graph.text import parse
 from r1sgg.graph.vocabulary import VG150
 from r1sgg.training import upstream
+from r1sgg.training.engine import replies_read
 from r1sgg.training.gate import steps_between
 from r1sgg.training.guards import Guards
 from r1sgg.training.internals import INTERNALS
@@ -267,6 +268,18 @@ def test_the_gate_stops_an_engine_that_runs_other_prompts(
     with pytest.raises(TrainingError, match=r"step 1: the engine ran a prompt of .* they differ from token 0 on"):
         train(r1sgg, tmp_path / "run")
     train(r1sgg, tmp_path / "off", parity="off")
+
+
+@pytest.mark.parametrize("names", [{"token_id": 7}, {"token": "token_id:7"}], ids=["vLLM 0.32", "vLLM to 0.31"])
+def test_the_replies_of_a_server_are_read(names: dict[str, object]) -> None:
+    from trl.generation import vllm_client
+
+    sampled = {**names, "logprob": -0.5, "top_logprobs": [{**names, "logprob": -0.5}]}
+    plain = vllm_client.parse_logprobs
+    with replies_read():
+        assert vllm_client.parse_logprobs([{"content": [sampled, sampled]}]) == ([[[-0.5], [-0.5]]], [[[7], [7]]])
+        assert vllm_client.parse_logprobs([None]) == (None, None)
+    assert vllm_client.parse_logprobs is plain
 
 
 @pytest.mark.parametrize(("text", "steps"), [("50", 50), ("1", 1), ("off", None), ("OFF", None), ("False", None)])

@@ -23,6 +23,8 @@ from .conftest import OPTIONS, SURROUNDINGS, Asked, Server, wait_for
 pytest.importorskip("vllm", reason="needs vLLM, which has an environment of its own: make test-vllm")
 pytest.importorskip("trl")
 
+from r1sgg.training.engine import RolloutEngine, replies_read
+
 TOKENS = 60
 
 
@@ -53,27 +55,26 @@ def trainer_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 
 @pytest.fixture
-def generation(trainer_server: Server, monkeypatch: pytest.MonkeyPatch) -> Any:
+def generation(trainer_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """TRL's own client of the server."""
     from accelerate import Accelerator
     from trl.generation import vllm_client, vllm_generation
 
     monkeypatch.setattr(vllm_client.VLLMClient, "init_communicator", lambda self, device: None)  # CUDA only
     other = load_model("tiny", device="cpu")
-    return vllm_generation.VLLMGeneration(
-        model=other.model,
-        accelerator=Accelerator(cpu=True),
-        processing_class=other.processor,
-        mode="server",
-        server_base_url=trainer_server.url,
-        max_completion_length=TOKENS,
-        top_p=0.5,
-    )
+    with replies_read():
+        yield vllm_generation.VLLMGeneration(
+            model=other.model,
+            accelerator=Accelerator(cpu=True),
+            processing_class=other.processor,
+            mode="server",
+            server_base_url=trainer_server.url,
+            max_completion_length=TOKENS,
+            top_p=0.5,
+        )
 
 
 def sampled(generation: Any, asked: Asked, model: TransformersEngine, images: list[Any]) -> Parity:
-    from r1sgg.training.engine import RolloutEngine
-
     engine = RolloutEngine(generation, model.loaded.processor)
     ids = [list(ran.prompt_ids) for ran in model.score(asked.images, asked.chats, [[0]] * len(images))]
     with engine.whole_distribution(TOKENS, []):
@@ -88,14 +89,13 @@ def test_a_server_samples_from_the_model(
     few = asked.first(6)
     parity = sampled(generation, few, transformers_engine, few.images)
     assert parity.fault() is None
+    assert RolloutEngine(generation, transformers_engine.loaded.processor).precision == "float32"
     assert {ran.image_features for ran in parity.engine} == {16}
     assert generation.top_p == 0.5, "the recipe's sampling is put back"
     record_property("shown", f"server: mean KL {parity.mean_kl:.1e}, largest difference {parity.largest:.1e}")
 
 
 def test_every_row_of_a_group_is_noted(generation: Any, asked: Asked, transformers_engine: TransformersEngine) -> None:
-    from r1sgg.training.engine import RolloutEngine
-
     few = asked.first(3)
     engine = RolloutEngine(generation, transformers_engine.loaded.processor)
     ids = [list(ran.prompt_ids) for ran in transformers_engine.score(few.images, few.chats, [[0]] * 3)]

@@ -35,8 +35,7 @@ _OURS = ("model", "logits_processors")  # TRL names the model; image tokens are 
 
 def set_surroundings() -> None:
     """Set vLLM's environment variables, each where it is not set; before vLLM is imported."""
-    # TRL writes weights into the engine of its own process
-    for name, value in {**SURROUNDINGS, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}.items():
+    for name, value in SURROUNDINGS.items():
         os.environ.setdefault(name, value)
 
 
@@ -92,6 +91,35 @@ def name_weights(generation: Any, checkpoint: Checkpoint) -> None:
         return name if "vision_model." in name else name.replace("vision_tower.", "vision_tower.vision_model.")
 
     generation._fix_param_name_to_vllm = named
+
+
+@contextmanager
+def replies_read() -> Iterator[None]:
+    """Let TRL's client read, within the block, what a server of vLLM 0.32 replies.
+
+    It names tokens by `token_id`, and TRL 1.16, which declares vLLM to 0.31, looks for `token`.
+    """
+    module = importlib.import_module("trl.generation.vllm_client")
+    plain = module.parse_logprobs
+
+    def parse_logprobs(choices: Sequence[Any]) -> Any:
+        named = [{**one, "content": _named(one["content"])} if one and "content" in one else one for one in choices]
+        return plain(named)
+
+    with replaced(module, "parse_logprobs", parse_logprobs):
+        yield
+
+
+def _named(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Add the names that TRL looks for to the entries of one completion, or of the candidates at one place."""
+    return [
+        {
+            **entry,
+            "token": entry.get("token", f"token_id:{entry.get('token_id')}"),
+            "top_logprobs": _named(entry.get("top_logprobs", ())),
+        }
+        for entry in entries
+    ]
 
 
 def unexpanded(processor: Any, texts: Sequence[str]) -> list[list[int]]:

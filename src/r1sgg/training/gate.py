@@ -19,7 +19,7 @@ import torch
 from accelerate.utils import gather_object
 
 from r1sgg.errors import ConfigError, TrainingError
-from r1sgg.inference.parity import Parity, Ran, input_fault
+from r1sgg.inference.parity import LIMITS, Parity, Ran, input_fault
 from r1sgg.inference.vllm_inputs import patch_of
 from r1sgg.training.diagnosis import image_token_of
 from r1sgg.training.engine import RolloutEngine
@@ -104,8 +104,7 @@ class ParityGate:
     @property
     def due(self) -> bool:
         """Whether the next rollout is one to compare."""
-        step = self._trainer.state.global_step
-        return self._checked_at is None or (step != self._checked_at and step - self._checked_at >= self._every)
+        return self._checked_at is None or self._trainer.state.global_step - self._checked_at >= self._every
 
     def check(
         self,
@@ -148,8 +147,9 @@ class ParityGate:
                 frame = (round(frames[k][0]), round(frames[k][1])) if self._pixel_frames else size
                 engine.append(Ran(ran.prompt_ids, ran.image_features, ran.image_size, ran.logprobs[: len(ids)]))
                 trainer.append(Ran(tuple(prompt_ids[k]), self._features(prompt_ids[k]), frame, logs[: len(ids)]))
-        parity = Parity(tuple(engine), tuple(trainer), (self._engine.precision, precision_of(self._trainer.args)))
-        self._report(parity)
+        own = precision_of(self._trainer.args)
+        # only the first process can ask a server
+        self._report(Parity(tuple(engine), tuple(trainer), (self._engine.precision if engine else own, own)))
 
     def _trained(
         self, text: str, images: list[Any], prompt_ids: Sequence[int], ids: Sequence[int]
@@ -179,13 +179,14 @@ class ParityGate:
         return None if token is None else list(prompt_ids).count(token)
 
     def _report(self, parity: Parity) -> None:
-        """Log the figures, show the first table, and stop all processes if one of them has found a fault."""
+        """Log the figures, show the first table and that of a fault; stop all processes if one has found a fault."""
+        fault = parity.fault()
         for name, value in parity.metrics().items():
             self._trainer._metrics["train"][name].append(value)
-        if not self._shown and self._trainer.is_world_process_zero():
+        if (fault or not self._shown) and self._trainer.is_world_process_zero():
             self._shown = True
             self._say(f"parity of vLLM and the trained model:\n{parity.table()}")
-        faults = [fault for fault in gather_object([parity.fault()]) if fault]
+        faults = [one for one in gather_object([fault]) if one]
         if faults:
             raise TrainingError(self._message(faults[0]))
 
@@ -199,7 +200,15 @@ def precision_of(arguments: Any) -> str:
 
     Args:
         arguments: its GRPOConfig.
+
+    Raises:
+        ConfigError: `model_init_kwargs` has another one.
     """
     if arguments.bf16 or arguments.fp16:
         return "bfloat16" if arguments.bf16 else "float16"
-    return str((arguments.model_init_kwargs or {}).get("dtype") or "float32").removeprefix("torch.")
+    found = str((arguments.model_init_kwargs or {}).get("dtype") or "float32").removeprefix("torch.")
+    if found not in LIMITS:
+        raise ConfigError(
+            f"model_init_kwargs: expected dtype {', '.join(LIMITS)} with vLLM, which gets the same, found {found!r}"
+        )
+    return found

@@ -27,7 +27,7 @@ from r1sgg.judging.labels import load_similarity
 from r1sgg.rewards.adapters import trl_rewards
 from r1sgg.rewards.rubric import Rubric
 from r1sgg.training.checkpoints import ResumableTrainer
-from r1sgg.training.engine import RolloutEngine, made_for, name_weights, set_surroundings, unexpanded
+from r1sgg.training.engine import RolloutEngine, made_for, name_weights, replies_read, set_surroundings, unexpanded
 from r1sgg.training.gate import ParityGate, precision_of, steps_between
 from r1sgg.training.logs import CompletionsLog
 from r1sgg.training.memory import sampled_at_once, vllm_bytes, vllm_share
@@ -203,7 +203,9 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
     if guide and not run.arguments.use_vllm:
         tokens = run.arguments.max_completion_length
         trainer.guided = GuidedRollouts(run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed)
-    return run.train(trainer)
+    server = run.arguments.use_vllm and not colocated
+    with replies_read() if server else nullcontext():
+        return run.train(trainer)
 
 
 def _share_the_card(run: Run) -> None:

@@ -229,6 +229,13 @@ INTERNALS = (
         ("images",),
     ),
     Internal(
+        "trl.generation.vllm_client",
+        "parse_logprobs",
+        "r1sgg.training.engine",
+        "replaces while a trainer asks a server",
+        "it does not read the replies of vLLM 0.32, which name tokens by token_id",
+    ),
+    Internal(
         "vllm.v1.engine.llm_engine.LLMEngine",
         "add_request",
         "r1sgg.inference.vllm_inputs.EngineInputs",
