@@ -60,13 +60,12 @@ def test_the_machine_is_described(doctor: Doctor) -> None:
     result = doctor("--json", "-")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)["machine"]
-    assert found["python"]["tested"]
+    assert found["python"]["tested"] == found["python"]["version"].startswith(machine.PYTHONS)
     assert found["cores"] >= 1
     parts = {part["extra"]: part for part in found["parts"]}
     assert set(parts) == set(machine.RUNS)
     assert parts["train"]["ready"]
     assert parts["train"]["packages"][0]["fits"]
-    assert not found["internals"]
     for part in parts.values():
         assert part["ready"] == all(package["fits"] for package in part["packages"])
     shown = doctor().output

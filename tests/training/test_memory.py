@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import peft
@@ -179,3 +180,30 @@ def test_vllm_s_share_holds_its_weights_and_its_cache() -> None:
     assert 0.3 < share < 0.4, "0.2 of 80 GiB is less than its weights with any cache"
     assert vllm_bytes(shape, rollouts).bytes <= share * 80 * GIB
     assert vllm_share(shape, rollouts, 24 * GIB) == 0.95
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_grpo_gives_vllm_what_it_needs_unless_the_recipe_says_how_much(
+    given: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from r1sgg.training import grpo
+
+    checkpoint = load_checkpoint("tiny")
+    arguments = SimpleNamespace(
+        vllm_mode="colocate",
+        vllm_gpu_memory_utilization=0.3,
+        vllm_max_model_length=4096,
+        vllm_tensor_parallel_size=1,
+        generation_batch_size=256,
+        world_size=16,
+    )
+    chosen = {"vllm_gpu_memory_utilization": 0.3} if given else {}
+    run: Any = SimpleNamespace(arguments=arguments, checkpoint=checkpoint, recipe=SimpleNamespace(chosen=chosen))
+    grpo._share_the_card(run)
+    assert arguments.vllm_gpu_memory_utilization == 0.3, "there is no card here"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda k: SimpleNamespace(total_memory=24 * GIB))
+    grpo._share_the_card(run)
+    expected = 0.3 if given else vllm_share(shape_of(checkpoint), Rollouts(16, 4096), 24 * GIB)
+    assert arguments.vllm_gpu_memory_utilization == expected

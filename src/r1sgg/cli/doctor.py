@@ -119,8 +119,6 @@ def _show_machine(found: Machine) -> None:
         state = "; ".join([*missing, part.install]) if missing else "ready"
         table.add_row(f"r1sgg[{part.extra}]" if part.extra else "r1sgg", part.runs, state)
     _print(table)
-    for sentence in found.internals:
-        typer.echo(sentence)
 
 
 def _run(

