@@ -320,6 +320,7 @@ class Evaluator:
         size = (example.width, example.height)
         parsed = prediction.read(repair=self.repair, image=size)
         self.ledger.add(parsed, example.image_id, prediction.left_out)
+        self.ledger.add_truth(example.graph, size)
         self.evidence.add(parsed, example.graph, size)
         if parsed.failure is not None:
             return EMPTY, parsed.failure
