@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 
 from r1sgg import __version__
 from r1sgg.errors import InputError
-from r1sgg.files import STANDARD_OUTPUT, protected, refuse_inputs, standard_output
+from r1sgg.files import STANDARD_OUTPUT, protected, refuse_inputs, standard_output, user_path
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -56,11 +56,9 @@ def inputs_of(values: dict[str, Any]) -> Iterator[Path]:
     for name, value in values.items():
         if name not in OUTPUTS and name != "config":  # a recipe may be the record of the run that it continues
             yield from _paths(value)
-
-
-SOURCES = frozenset(
-    ("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards", "predictions", "prompt")
-)
+        texts = value if isinstance(value, list | tuple) else [value]
+        for text in (text for text in texts if name in SOURCES and isinstance(text, str)):
+            yield from (user_path(found) for found in _named(name, text) if found)
 
 
 def _paths(value: Any) -> list[Path]:
