@@ -133,6 +133,7 @@ def test_a_specification_opens_the_parts(tmp_path: Path) -> None:
     }
     assert found == {"train": [("1", 1), ("3", 1)], "base": [("1", 1), ("3", 1)], "novel": [("2", 1), ("3", 1)]}
     assert len(open_data(f"vg150:{folder},val_images=0,open=OvD")) == 3
+    assert len(open_data(f"vg150:{folder},val_images=0,open=ovd+r")) == 2, "as `runs/open.sh` spells it"
     data = open_data(f"vg150:{folder},val_images=0,open=OvD,parents=no")
     assert [item.image_id for item in data] == ["1"]
     assert data.image(data[0]).size == (512, 384)

@@ -13,6 +13,7 @@ Further options are in the docstring of each reader. Only `hub:` downloads anyth
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,9 @@ def open_data(spec: str, *, strict: bool = True) -> DataSet:
     if not {"open", "part", "parents"}.isdisjoint(parts.options):
         from r1sgg.data.splits import MODES, PARTS, open_vocabulary
 
-        mode = parts.choice("open", MODES, "")
+        given = parts.options.get("open", "")
+        spelled = replace(parts, options={"open": next((m for m in MODES if m.lower() == given.lower()), given)})
+        mode = spelled.choice("open", MODES, "")
         parents = parts.choice("parents", ("yes", "no"), "yes") == "yes"
         data = open_vocabulary(data, mode, parts.choice("part", PARTS, "train"), parents=parents)
     return data
