@@ -16,6 +16,7 @@ import typer
 from r1sgg.cli import (  # each registers its commands when it is imported
     data,  # noqa: F401
     data_build,  # noqa: F401
+    data_captions,  # noqa: F401
     data_check,  # noqa: F401
     data_stats,  # noqa: F401
     data_vg,  # noqa: F401

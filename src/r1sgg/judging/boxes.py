@@ -86,3 +86,15 @@ class BoxPairs:
 def pairwise_iou(a_N4: Array, b_M4: Array) -> Array:
     """Intersection over union of all pairs: (N, 4), (M, 4) -> (N, M) in [0, 1]; 0 if both are empty."""
     return BoxPairs(a_N4.T[:, :, None], b_M4.T[:, None, :]).iou
+
+
+def pairwise_gaps(a_N4: Array, b_M4: Array) -> Array:
+    """Distance of all pairs of boxes, in their unit: (N, 4), (M, 4) -> (N, M).
+
+    It is the distance of the nearest points, 0 where they overlap, plus a hundredth of the distance of the centres, which
+    decides between boxes that overlap.
+    """
+    a, b = a_N4[:, None, :], b_M4[None, :, :]
+    between = np.maximum(np.maximum(a[..., :2] - b[..., 2:], b[..., :2] - a[..., 2:]), 0.0)
+    centres = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2
+    return np.asarray(np.hypot(between[..., 0], between[..., 1]) + 0.01 * np.hypot(centres[..., 0], centres[..., 1]))
