@@ -66,7 +66,7 @@ walk watch look carry use play park cross cover touch pull push jump climb reach
 pass chase hug pet groom cook prepare serve fill pour point face follow graze rest relax float sail land approach travel
 move turn work smile pose perform practice compete skate ski snowboard surf board enter exit open close plug stack
 decorate paint print label line connect lift raise drop roll slide race ride stare gaze peek lick sniff chew kiss wash
-clean brush dry comb type operate display feature contain include support top fasten place pile seat perch crowd gather
+clean brush dry comb type operate display feature contain include support fasten place pile seat perch crowd gather
 share enjoy examine inspect check load unload tow drag haul balance swoop dive splash cast reflect shine light glow
 block separate divide fence frame border overlook adorn wrap tuck dress shade lounge kneel crouch squat stretch hover
 soar dock moor anchor glide spray drip melt sprinkle garnish toss bat pitch serve return strike dribble shoot
@@ -191,15 +191,18 @@ NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "ei
     "dozen": 12,
 }
 
-NO_OBJECTS = frozenset(
+NO_PLACES = frozenset(
     (
-        *("background", "foreground", "picture", "image", "photo", "photograph", "view", "scene", "front", "top", "back"),
-        *("side", "way", "day", "time", "night", "distance", "middle", "left", "right", "color", "colour", "kind"),
-        *("type", "something", "someone", "thing", "other", "others", "one", "ones", "rest", "air", "motion", "shape"),
-        *("style", "daytime", "nighttime", "closeup", "shot", "part", "lot", "black", "white", "red", "blue", "green"),
+        *("background", "foreground", "view", "scene", "front", "back", "side", "way", "day", "time", "night", "distance"),
+        *("middle", "left", "right", "color", "colour", "kind", "type", "something", "someone", "thing", "air", "motion"),
+        *("shape", "style", "daytime", "nighttime", "closeup", "part", "lot", "rest", "other", "one", "bckground"),
     )
 )
-"""Nouns of captions that no box can be drawn around. "air" is among them: "in the air" is a manner, not a place."""
+"""Nouns of captions that no box can be drawn around, whatever stands before them: "the far side", "in the air"."""
+NO_OBJECTS = NO_PLACES | frozenset(("black", "white", "red", "blue", "green", "shot", "top", "bottom", "image", "about"))
+"""The same, where they stand alone."""
+DEPICTIONS = frozenset(("picture", "image", "photo", "photograph", "view", "shot", "painting", "close-up", "scene"))
+"""Nouns that show another: of "a picture of a cat" the cat is taken."""
 
 PRONOUNS = {"he": 1, "she": 1, "it": 1, "him": 1, "her": 1, "they": 0, "them": 0, "who": 1, "that": 1, "which": 1} | {
     "himself": 1,
@@ -238,11 +241,22 @@ ADJECTIVES = frozenset(
     baked fried grilled chopped unknown tiled paved parked crowded electric digital
     """.split()
 )
+NOUNS_TOO = frozenset(
+    """
+    line board crowd park face label light fence frame watch set seat plug pile stack show point border roll print block
+    catch shade slide drop drip cross cover touch pass pitch post ride play walk work surf ski skate snowboard land turn
+    step rest look hang bat cut run box cook serve
+    lines boards crowds parks faces labels lights fences frames watches sets seats plugs piles stacks shows points borders
+    rolls prints blocks shades slides drops crosses covers passes posts rides plays walks works skis skates lands turns
+    steps rests looks bats cuts runs cooks
+    """.split()
+)
+"""Verbs whose finite forms are more often nouns: they are verbs only where an article or a preposition follows."""
 GERUND_NOUNS = frozenset(
     """
     building ceiling clothing railing painting wing ring string king evening morning parking wedding frosting icing
     lighting awning earring thing spring swing something nothing everything anything dressing drawing stuffing bedding
-    flooring siding landing crossing molding bowling dining swimming living serving wrapping topping sling sibling
+    flooring siding landing molding padding bowling dining swimming living serving wrapping topping sling sibling
     """.split()
 )
 ANIMATE = frozenset(

@@ -19,11 +19,14 @@ from r1sgg.data.captions.english import (
     BREAKS,
     COMPOUND_PREPOSITIONS,
     CONJUNCTIONS,
+    DEPICTIONS,
     DETERMINERS,
     GERUND_NOUNS,
     MANY,
     MANY_DETERMINERS,
     NO_OBJECTS,
+    NO_PLACES,
+    NOUNS_TOO,
     NUMBERS,
     PARTITIVES,
     PREPOSITIONS,
@@ -129,12 +132,13 @@ def _kind(raw: list[tuple[str, int, int]], k: int) -> str:
             fits = before in _VERB_CONTEXT or after in PREPOSITIONS or (kind == "past" and noun_before)
             return "verb" if fits and (noun_before or after in PREPOSITIONS) else "adj"
         follows = after in DETERMINERS or after in PREPOSITIONS or after in NUMBERS or after in PRONOUNS
+        follows = follows or (bool(after) and after[0].isalpha() and word not in NOUNS_TOO)
         if noun_before and before not in PREPOSITIONS and before and before != "," and (follows or not after):
             return "verb"
     if word in ADJECTIVES:
         return "adj"
     if word.endswith("ing") and word not in GERUND_NOUNS and len(word) > 4 and before not in DETERMINERS and before:
-        return "verb" if after in DETERMINERS or after in PREPOSITIONS else "adj"
+        return "verb" if after in DETERMINERS or after in PREPOSITIONS else "noun" if not after or after == "." else "adj"
     return "noun"
 
 
@@ -238,7 +242,7 @@ class _Reading:
     def _partitive(self, k: int) -> bool:
         """ "a group of": the next noun is the phrase."""
         phrase = self.phrases[self.last[-1]]
-        if phrase.name.split(" ")[-1] not in PARTITIVES:
+        if phrase.name.split(" ")[-1] not in PARTITIVES | DEPICTIONS:
             return False
         self.phrases[self.last[-1]] = phrase._replace(name="")
         self.pending = (self.last[-1], NUMBERS.get(phrase.name, PLURAL if phrase.name in MANY else phrase.count))
@@ -322,7 +326,7 @@ class _Reading:
         """Add a phrase; None if no box can be drawn around it."""
         text = " ".join(word.text for word in nouns)
         name = singular(text)
-        if name.split(" ")[-1] in NO_OBJECTS or not any(c.isalpha() for c in name):
+        if name in NO_OBJECTS or name.rpartition(" ")[2] in NO_PLACES or not any(c.isalpha() for c in name):
             return None
         if count == 1 and name != text and not text.endswith(("ss", "glasses", "pants", "shorts", "jeans", "scissors")):
             count = PLURAL

@@ -108,6 +108,21 @@ class Captioned:
     vg_id: str | None = None
 
 
+    def to_record(self, root: Path) -> dict[str, Any]:
+        """Return the line of a "jsonl" source; regions and traces are not part of it."""
+        record: dict[str, Any] = {"image_id": self.image_id, "width": self.width, "height": self.height}
+        record["captions"] = [caption.text for caption in self.captions]
+        if self.image is not None:
+            inside = self.image.resolve().is_relative_to(root.resolve())
+            record["image"] = (self.image.resolve().relative_to(root.resolve()) if inside else self.image).as_posix()
+        if self.boxes is not None:
+            record["boxes"] = [{"name": b.name, "bbox": list(b.box), "score": b.score} for b in self.boxes]
+        for key in ("split", "coco_id", "vg_id"):
+            if (value := getattr(self, key)) is not None:
+                record[key] = value or None
+        return record
+
+
 class Skipped(NamedTuple):
     """A record that was not used, and why, in one sentence."""
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 from r1sgg.data.captions.english import (
+    DEPICTIONS,
     MANY,
     NO_OBJECTS,
+    NO_PLACES,
     NUMBERS,
     PARTITIVES,
     RELATIONAL,
@@ -112,7 +114,8 @@ class _Reading:
             return place
         words = [child for child in token.lefts if child.dep_ in ("compound", "nmod") and child.pos_ in _NOUNS]
         name = " ".join([*(word.lower_ for word in words), singular(token.lower_)])
-        if token.lemma_.lower() in NO_OBJECTS or self._relational(token) or not any(c.isalpha() for c in name):
+        bare = token.lower_ in NO_OBJECTS and not any(child.pos_ in ("ADJ", *_NOUNS) for child in token.lefts)
+        if bare or token.lemma_.lower() in NO_PLACES or self._relational(token) or not any(c.isalpha() for c in name):
             return None
         first = min((child.idx for child in token.lefts), default=token.idx)
         self.phrases.append(Phrase(name, first, token.idx + len(token), self._count(token)))
@@ -121,7 +124,7 @@ class _Reading:
 
     def _counted(self, token: Any) -> Any | None:
         """Return "people" of "a group of people"."""
-        if token.lemma_.lower() not in PARTITIVES and token.lower_ not in PARTITIVES:
+        if not {token.lemma_.lower(), token.lower_} & (PARTITIVES | DEPICTIONS):
             return None
         return next((o for of in token.rights if of.lower_ == "of" for o in of.rights if o.pos_ in _NOUNS), None)
 
@@ -186,6 +189,10 @@ class _Reading:
 
     def _of_verb(self, verb: Any) -> None:
         subjects, passive = self._subjects(verb)
+        if not subjects and verb.pos_ != "VERB" and verb.head.pos_ in _NOUNS and verb.head.i < verb.i:
+            for child in verb.children:  # "a mouse next to a keyboard"
+                for preposition, group in self._ends(child) if child.dep_ == "prep" else ():
+                    self._join(self._group_of_one(verb.head), f"{verb.lower_} {preposition}", group)
         if not subjects:
             return
         be = verb.lemma_ == "be" or verb.pos_ in ("ADJ", "ADV")
