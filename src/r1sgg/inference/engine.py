@@ -7,7 +7,7 @@ is `r1sgg.bulk.run`; the transformers engine is `r1sgg.inference.hf`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -132,6 +132,29 @@ class Engine(Protocol):
             keys: names that decide each image's random draws; its position where None.
             guides: what each answer must be; free answers where None.
             pieces: give each token with its log-probability.
+        """
+        ...
+
+
+@runtime_checkable
+class ChatEngine(Protocol):
+    """An engine that answers chats with or without an image, in JSON of a schema where it can be held to one."""
+
+    def chat(
+        self,
+        messages: Sequence[list[Message]],
+        sampling: Sampling,
+        *,
+        images: Sequence[Image.Image] | None = None,
+        schemas: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[Completion]:
+        """Answer each chat.
+
+        Args:
+            messages: the chats; their content is text.
+            sampling: how tokens are chosen.
+            images: one for each chat, or None for chats without.
+            schemas: JSON schemas of the answers; an engine that cannot be held to one answers freely.
         """
         ...
 

@@ -18,7 +18,7 @@ class Extractor(Protocol):
     name: str
 
     def extract(self, records: Sequence[Captioned]) -> list[list[Extraction]]:
-        """Return for each image an extraction per caption, in their order."""
+        """Return for each image what was read in its captions; `Extraction.caption` says in which."""
         ...
 
 
@@ -38,7 +38,7 @@ class RuleExtractor:
             self._known.clear()
             new = list(dict.fromkeys(text for row in texts for text in row))
         self._known |= zip(new, self._parser.parse(new), strict=True)
-        return [[self._known[text] for text in row] for row in texts]
+        return [[self._known[text]._replace(caption=k) for k, text in enumerate(row)] for row in texts]
 
 
 def open_parser(name: str = "") -> Parser:

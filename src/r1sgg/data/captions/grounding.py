@@ -66,9 +66,11 @@ class Named:
         self.objects = objects
         self.score: dict[int, float] = {}
         self.by_label: dict[str, list[int]] = {}
+        self.place: list[int] = []  # of each box, or -1
         for label, box in boxes:
+            place = -1 if label is None else objects.add(label, box.box)
+            self.place.append(place)
             if label is not None:
-                place = objects.add(label, box.box)
                 self.score[place] = box.score
                 self.by_label.setdefault(label, []).append(place)
 
@@ -79,7 +81,10 @@ class Named:
             extraction: the caption's phrases and links.
             labels: the aligned name of each phrase.
         """
-        candidates = [self._candidates(label) if label is not None else [] for label in labels]
+        candidates = [
+            [] if label is None else self._given(p) if p.given >= 0 else self._candidates(label)
+            for p, label in zip(extraction.phrases, labels, strict=True)
+        ]
         chosen: dict[int, list[int]] = {k: list(c) for k, c in enumerate(candidates) if len(c) < 2}
         for link in extraction.links:
             ends = link.subject, link.object
@@ -92,6 +97,10 @@ class Named:
             [Grounded(place, self.score[place] * len(chosen[k]) / len(candidates[k])) for place in chosen[k]]
             for k in range(len(labels))
         ]
+
+    def _given(self, phrase: Phrase) -> list[int]:
+        place = self.place[phrase.given]
+        return [place] if place >= 0 else []
 
     def _candidates(self, label: str) -> list[int]:
         """Return the boxes with a name; else those of another word for it, or of a kind of it ("person": a woman)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,21 @@ _NO_NAME, _NO_PREDICATE, _NO_BOX, _ONE_BOX, _REPEATED = DROPPED_AT
 
 Lookup = Callable[[Captioned], Sequence[NamedBox]]
 """The boxes of an image: those of its record, of another file, or of a model."""
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A lookup that wants to know the images of a part before it is asked for each."""
+
+    def prepare(self, records: Sequence[Captioned], found: Sequence[Sequence[Extraction]]) -> None:
+        """Look up the boxes of all of them."""
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A step that notes what it could not do."""
+
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,20 @@ class Maker:
         objects |= {box.name for box in self._boxes(record)}
         return objects, {link.predicate for found in extractions for link in found.links}
 
+    def prepare(self, records: Sequence[Captioned], found: Sequence[Sequence[Extraction]]) -> None:
+        """Ask an engine that grounds for the boxes of some images."""
+        if isinstance(self.lookup, Prepared):
+            self.lookup.prepare(records, found)
+
+    def notes(self) -> list[str]:
+        """Return what engines did not answer since the last call, a sentence each."""
+        notes: list[str] = []
+        for step in (self.lookup, self.aligner.ask):
+            if isinstance(step, Noting):
+                notes += step.notes
+                step.notes = []
+        return notes
+
     def _boxes(self, record: Captioned) -> Sequence[NamedBox]:
         return self.lookup(record) if self.lookup is not None else ()
 
@@ -57,23 +86,17 @@ class Maker:
 
         Args:
             record: the image and its captions.
-            extractions: what was read in each caption, in their order (several for one caption are joined before).
+            extractions: what was read in its captions.
         """
         objects = Objects()
         counts: Counter[str] = Counter({"captions": len(record.captions)})
         named: Named | None = None
         if self.ground == "given":
-            named = Named(
-                objects,
-                [
-                    (self.aligner.object(b.name).name, b._replace(box=inside))
-                    for b in self._boxes(record)
-                    if (inside := clipped(b.box, record.width, record.height)) is not None
-                ],
-            )
+            named = Named(objects, [self._named(box, record) for box in self._boxes(record)])
         found: list[_Read] = []
         kept = set(range(len(objects.labels))) if self.keep_boxes else set[int]()
-        for k, extraction in enumerate(extractions):
+        for extraction in extractions:
+            k = extraction.caption
             labels = [self.aligner.object(phrase.name) for phrase in extraction.phrases]
             places = self._places(record, k, extraction, labels, objects, named)
             counts["phrases"] += len(labels)
@@ -92,6 +115,12 @@ class Maker:
         }
         meta: dict[str, Any] = {KEY: provenance}
         return Example(record.image_id, record.width, record.height, graph, record.image, record.split, meta)
+
+    def _named(self, box: NamedBox, record: Captioned) -> tuple[str | None, NamedBox]:
+        """Return a given box inside its image with its aligned name; None for one that is not used."""
+        inside = clipped(box.box, record.width, record.height)
+        name = self.aligner.object(box.name).name
+        return (None, box) if inside is None else (name, box._replace(box=inside))
 
     def _places(
         self,

@@ -23,12 +23,14 @@ class Phrase(NamedTuple):
         start: where the phrase begins, as an offset in characters of the caption.
         end: where it ends.
         count: how many: 1, a number that the caption gives, or `PLURAL`.
+        given: the place of the given box that it is, where an engine said so, else -1.
     """
 
     name: str
     start: int
     end: int
     count: int = 1
+    given: int = -1
 
 
 class Link(NamedTuple):
@@ -48,6 +50,7 @@ class Extraction(NamedTuple):
         step: what made it: "rules (plain)", "rules (en_core_web_sm 3.8.0)", "engine", "engine, paraphrase".
         error: why nothing was read, where that is so.
         invalid: relations of an answer that could not be used.
+        caption: the place of the caption among those of its image.
     """
 
     phrases: tuple[Phrase, ...] = ()
@@ -55,6 +58,7 @@ class Extraction(NamedTuple):
     step: str = ""
     error: str = ""
     invalid: int = 0
+    caption: int = 0
 
 
 class Parser(Protocol):

@@ -69,6 +69,7 @@ class Workshop:
                 if not reason:
                     used.append(record)
         found = self.extractor.extract(used)
+        self.maker.prepare(used, found)
         objects: set[str] = set()
         predicates: set[str] = set()
         for record, extractions in zip(used, found, strict=True):
@@ -76,13 +77,12 @@ class Workshop:
             objects |= more[0]
             predicates |= more[1]
         self.maker.aligner.prepare(sorted(objects), sorted(predicates))
+        notes += self.maker.notes()
         lines: list[bytes] = []
         for record, extractions in zip(used, found, strict=True):
             example = self.maker.make(record, extractions)
             counts.update(example.meta[KEY]["counts"])
-            failed = next((e.error for e in extractions if e.error), "")
-            if failed:
-                notes.append(f"image {record.image_id}: {failed}")
+            notes += [f"image {record.image_id}: {e.error}" for e in extractions if e.error]
             if not len(example.graph):
                 counts["images dropped: no object"] += 1
                 continue
