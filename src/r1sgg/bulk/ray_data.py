@@ -339,6 +339,11 @@ def _useful_threads(checkpoint: Checkpoint, images: int) -> int:
 
 
 def connect(ray: ModuleType, cluster: Cluster) -> None:
+    """Start Ray on this machine, or connect to a cluster.
+
+    Raises:
+        ConfigError: there is no cluster at the address.
+    """
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if cluster.address == "local":
         ray.init(

@@ -14,6 +14,7 @@ import sys
 import typer
 
 from r1sgg.cli import (  # each registers its commands when it is imported
+    captions,  # noqa: F401
     data,  # noqa: F401
     data_build,  # noqa: F401
     data_captions,  # noqa: F401

@@ -96,6 +96,8 @@ app = Application(
 )
 data_app = Application(no_args_is_help=True, help="Create, convert and inspect data sets.")
 app.add_typer(data_app, name="data")
+captions_app = Application(no_args_is_help=True, help="Judge captions by scene graphs.")
+app.add_typer(captions_app, name="captions")
 
 PARTLY_FAILED = 1
 """Exit code of a command that finished although some items failed."""

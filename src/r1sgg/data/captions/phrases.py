@@ -60,6 +60,11 @@ class Extraction(NamedTuple):
     invalid: int = 0
     caption: int = 0
 
+    @property
+    def names(self) -> tuple[tuple[str, str, str], ...]:
+        """The relations as triplets of names."""
+        return tuple((self.phrases[s].name, predicate, self.phrases[o].name) for s, predicate, o in self.links)
+
 
 class Parser(Protocol):
     """Reads captions without a language model."""

@@ -193,6 +193,20 @@ def read_captions(path: Path, source: Source, sizes: Sizes = Sizes()) -> Iterato
             yield sizes.complete(record) if isinstance(record, Captioned) else record
 
 
+def read_unsized(path: Path) -> Iterator[Captioned | Skipped]:
+    """Yield the records of a "jsonl" source, also those without a size.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    for number, _, content in read_lines(path):
+        where = f"{path}:{number}"
+        try:
+            yield _of_jsonl(record_of_line(content, where, first=number == 1), where, path.parent)
+        except InputError as error:
+            yield Skipped(str(error))
+
+
 def of_line(content: bytes, number: int, path: Path, source: Source, sizes: Sizes) -> Captioned | Skipped:
     """Return the record of one line of `path`, or why it cannot be used."""
     where = f"{path}:{number}"
