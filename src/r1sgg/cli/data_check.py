@@ -67,8 +67,13 @@ def check(
             "lines_with": report.in_lines,
             "first": first,
         }
+        if report.captions.images:
+            record["captions"] = report.captions.record()
         write_json(json, record)
     _show(data, report)
+    if report.captions.images:
+        for name, value in report.captions.lines():
+            typer.echo(f"{name}: {value}")
     if fix is not None:
         typer.echo(
             f"{fix}: {report.kept:,} of {report.lines:,} lines, {report.changed:,} of them changed; "

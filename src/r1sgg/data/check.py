@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import orjson
 
+from r1sgg.data.captions.provenance import CaptionLedger
 from r1sgg.data.dataset import DataSet
 from r1sgg.data.findings import IGNORABLE, LIKE_SIZES, Finding
 from r1sgg.data.images import image_size, open_image
@@ -56,6 +57,7 @@ class CheckReport:
         in_lines: lines that have a finding of each kind.
         first: the first finding of each kind.
         like_sizes: degenerate boxes that would be right as [x, y, width, height].
+        captions: what became of captions, of graphs that were made of them.
     """
 
     lines: int = 0
@@ -65,6 +67,7 @@ class CheckReport:
     in_lines: Counter[str] = field(default_factory=Counter)
     first: dict[str, FirstFinding] = field(default_factory=dict)
     like_sizes: int = 0
+    captions: CaptionLedger = field(default_factory=CaptionLedger)
 
     def add(self, where: str, findings: Collection[Finding]) -> None:
         """Count the findings of one line."""
@@ -134,6 +137,7 @@ def check(
             if line.row is not None:
                 row, more = repairer.repair(line.row, size)
                 findings += more
+                report.captions.add(line.row.get("meta"))
             report.lines += 1
             report.add(line.where, findings)
             report.like_sizes += sum(f.found.endswith(LIKE_SIZES) for f in findings)

@@ -1,8 +1,9 @@
 """Made graphs against people's: precision and recall of triplets by their names, image by image or phrase by phrase.
 
-Names are compared in their normal form: nouns in the singular, predicates without articles and auxiliaries and with the
+By name: names are compared in their normal form: nouns in the singular, predicates without articles and auxiliaries and with the
 gerund for every form of a verb ("wears", "is wearing", "worn" are "wearing"). Boxes play no part: two men who ride two
-horses are one triplet. Against graphs with boxes, `r1sgg evaluate` says the rest.
+horses are one triplet. Against graphs with boxes, triplets are also matched one to one with their boxes (IoU 0.5), by
+`r1sgg.judging`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from r1sgg.data.captions.english import verb_form
 from r1sgg.data.visual_genome import load_document
 from r1sgg.errors import InputError
 from r1sgg.graph.forms import bare_predicate, object_form
-from r1sgg.graph.scene import normalize_name
+from r1sgg.graph.scene import SceneGraph, normalize_name
+from r1sgg.judging.triplets import match_triplets
 
 Names = tuple[str, str, str]
 """Subject, predicate, object."""
@@ -42,6 +44,8 @@ class Agreement:
         both: equal triplets.
         pairs_made: pairs of names, whatever joins them; likewise the next two.
         images: images (or phrases) that both sides have.
+        hits: made triplets that are true with their boxes, one to one, as `r1sgg evaluate` counts them.
+        hits_made: made triplets; `hits_true` true ones, likewise.
     """
 
     made: int = 0
@@ -51,6 +55,16 @@ class Agreement:
     pairs_true: int = 0
     pairs_both: int = 0
     images: int = 0
+    hits: int = 0
+    hits_made: int = 0
+    hits_true: int = 0
+
+    def add_boxes(self, made: SceneGraph, true: SceneGraph) -> None:
+        """Count one image by its boxes, too."""
+        match = match_triplets(true, made)
+        self.hits += match.true_positives
+        self.hits_made += match.counted
+        self.hits_true += match.distinct_true
 
     def add(self, made: Iterable[Names], true: Iterable[Names]) -> None:
         """Count one image or phrase."""
@@ -67,6 +81,7 @@ class Agreement:
         for name, both, made, true in (
             ("triplets", self.both, self.made, self.true),
             ("pairs", self.pairs_both, self.pairs_made, self.pairs_true),
+            ("triplets with boxes", self.hits, self.hits_made, self.hits_true),
         ):
             found |= {f"{name} made": made, f"{name} true": true, f"{name} equal": both}
             found[f"{name} precision"] = both / made if made else None
@@ -75,28 +90,41 @@ class Agreement:
         return found
 
 
-def against(examples: Iterable[Example], truth: Path) -> Agreement:
-    """Compare made graphs with a ground-truth file or Visual Genome's region graphs, by image_id.
+class Truth:
+    """What made graphs are compared with: a ground-truth file, or Visual Genome's region graphs, by image_id."""
 
-    Args:
-        examples: the made graphs.
-        truth: a ground-truth file (.jsonl), or region_graphs.json (or .gz).
+    def __init__(self, path: Path) -> None:
+        """Read the file; it is in memory as a whole.
 
-    Raises:
-        InputError: the file cannot be read, or has none of the images.
-    """
-    true = _region_truth(truth) if truth.suffix in (".json", ".gz") else _triplets(read_ground_truth(truth))
-    agreement = Agreement()
-    for example in examples:
-        if (names := true.get(example.image_id)) is not None:
-            agreement.add(example.graph.triplets, names)
-    if not agreement.images:
-        raise InputError(str(truth), expected="graphs of the same images (by image_id)", found="none of them")
-    return agreement
+        Args:
+            path: a ground-truth file (.jsonl), or region_graphs.json (or .gz).
 
+        Raises:
+            InputError: the file cannot be read.
+        """
+        self.path = path
+        self.regions = path.suffix in (".json", ".gz")
+        self._names = _region_truth(path) if self.regions else {}
+        self._graphs = {} if self.regions else {e.image_id: e.graph for e in read_ground_truth(path)}
+        self.agreement = Agreement()
 
-def _triplets(examples: Iterable[Example]) -> dict[str, Sequence[Names]]:
-    return {example.image_id: tuple(set(example.graph.triplets)) for example in examples}
+    def add(self, example: Example) -> None:
+        """Compare one made graph; an image that the file does not have is left out."""
+        if (truth := self._graphs.get(example.image_id)) is not None:
+            self.agreement.add(example.graph.triplets, truth.triplets)
+            self.agreement.add_boxes(example.graph, truth)
+        elif (names := self._names.get(example.image_id)) is not None:
+            self.agreement.add(example.graph.triplets, names)
+
+    def result(self) -> Agreement:
+        """Return the agreement over all images.
+
+        Raises:
+            InputError: the file has none of the images.
+        """
+        if not self.agreement.images:
+            raise InputError(str(self.path), expected="graphs of the same images (by image_id)", found="none of them")
+        return self.agreement
 
 
 def _region_truth(path: Path) -> dict[str, Sequence[Names]]:

@@ -57,9 +57,9 @@ class CaptionLedger:
     steps: Counter[str] = field(default_factory=Counter)
     alignments: Counter[str] = field(default_factory=Counter)
 
-    def add(self, meta: Mapping[str, Any]) -> None:
+    def add(self, meta: Any) -> None:
         """Count the provenance of one image; what is not as it should be is left out."""
-        record = meta.get(KEY)
+        record = meta.get(KEY) if isinstance(meta, Mapping) else None
         if not isinstance(record, dict):
             return
         self.images += 1
