@@ -3,9 +3,9 @@
     python benchmarks/captions.py --regions region_graphs.json.gz --spacy en_core_web_sm --json captions.json
 
 The phrases are those whose region graph has a relation: there people said what is in the phrase. Precision and recall
-are over distinct triplets of each phrase (`r1sgg.data.captions.comparing`), by name, and by the names of VG150 that both
-sides are aligned with. What is missed is sorted by kind, with an example of each. SceneGraphParser (sng_parser) takes
-the same spaCy pipeline; a peer that is not installed is left out, and the table says so. Costs are CPU-seconds of one
+are over distinct triplets of each phrase (`r1sgg.data.captions.comparing`), by name, and by the names of VG150 that
+both sides are aligned with. What is missed is sorted by kind, with an example of each. SceneGraphParser
+(sng_parser) takes the same spaCy pipeline; a peer that is not installed is left out, and the table says so. Costs are CPU-seconds of one
 thread, the loading of a pipeline left out.
 """
 
@@ -74,7 +74,7 @@ def aligned(aligner: Aligner, triplets: Iterable[Names]) -> list[Names]:
 def kind_of_miss(phrase: str, made: list[Names], true: Names) -> str:
     """Why a true triplet was not found."""
     words = {object_form(word) for word in phrase.lower().replace(".", " ").replace(",", " ").split()}
-    subject, predicate, target = normal(true)
+    subject, _, target = normal(true)
     ends = {(s, o): p for s, p, o in map(normal, made)}
     if (subject, target) in ends:
         said = set(true[1].lower().split()) <= set(phrase.lower().replace(".", " ").split())
@@ -130,7 +130,13 @@ def main() -> None:
                     kinds[kind] += 1
                     examples.setdefault(kind, f"{phrase.strip()!r}: {sorted(forms)} for {triplet}")
         a, b = by_name.record(), by_class.record()
-        figures = [a["triplets precision"], a["triplets recall"], a["triplets F1"], a["pairs precision"], a["pairs recall"]]
+        figures = [
+            a["triplets precision"],
+            a["triplets recall"],
+            a["triplets F1"],
+            a["pairs precision"],
+            a["pairs recall"],
+        ]
         figures += [b["triplets precision"], b["triplets recall"], b["triplets F1"]]
         cells = " | ".join(f"{100 * f:.1f}" if isinstance(f, float) else "-" for f in figures)
         print(f"| {name} | {cells} | {len(phrases) / max(seconds, 1e-9):,.0f} |")

@@ -120,7 +120,7 @@ def exact_objects(graph: SceneGraph, rng: random.Random, right: float = 0.8) -> 
 
 
 def beyond(graph: SceneGraph, rng: random.Random, world: World, more: int = 5) -> Answer:
-    """The ground truth, and a frequent predicate on pairs that it says nothing about: as the rest of the truth may be."""
+    """The ground truth, and a frequent predicate on pairs that it says nothing about."""
     objects, triplets = gold(graph)
     related = {frozenset(pair) for pair in graph.pairs}
     free = [pair for pair in itertools.combinations(range(len(graph)), 2) if frozenset(pair) not in related]

@@ -7,8 +7,6 @@ of the input itself: paths must be valid on all machines, and the source must be
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +17,7 @@ from typing import Any
 from r1sgg.data.captions.answers import KeptAnswers
 from r1sgg.data.captions.asking import Answer, Asker, Question
 from r1sgg.data.captions.engine_steps import EngineAligner, EngineExtractor, EngineGrounder
+from r1sgg.data.captions.extracting import Extractor
 from r1sgg.data.captions.plan import Plan
 from r1sgg.data.captions.run import PART_SIZE, Parts, Result, Workshop, run
 from r1sgg.data.captions.sources import BY_LINES, of_line
@@ -53,6 +52,10 @@ class EngineAsker:
     def frame(self, size: tuple[int, int]) -> Frame:
         """See `Asker`."""
         return self._reader.checkpoint.frame(size)
+
+    def close(self) -> None:
+        """See `Asker`."""
+        self._reader.close()
 
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
         """See `Asker`."""
@@ -155,31 +158,25 @@ class Job:
             part: is added to the name of the file of answers, where several processes have one each.
         """
         plan = self.plan
+        opened: dict[str, Asker] = {}
 
-        @functools.cache
         def asker(engine: str) -> Asker:
-            opened = EngineAsker(self._opening(engine), self.max_new_tokens)
-            if self.answers is None:
-                return opened
-            return KeptAnswers(opened, self.answers.with_name(self.answers.name + part))
+            if engine not in opened:
+                own = EngineAsker(self._opening(engine), self.max_new_tokens)
+                path = None if self.answers is None else self.answers.with_name(self.answers.name + part)
+                opened[engine] = own if path is None else KeptAnswers(own, path)
+            return opened[engine]
 
         vocabulary = load_vocabulary(plan.vocabulary)
         closed = bool(vocabulary.objects or vocabulary.predicates)
         lookup = EngineGrounder(asker(plan.ground)) if plan.grounds_by_engine else None
         ask = EngineAligner(asker(plan.align), vocabulary) if plan.aligns_by_engine and closed else None
-        if not plan.extracts_by_engine:
-            return plan.workshop(plan.extractor(), ask, lookup)
-        given = plan.workshop(_Nothing(), ask, lookup)
-        extractor = EngineExtractor(asker(plan.extract), plan.recipe, given.maker.lookup)
-        return dataclasses.replace(given, extractor=extractor)
-
-
-class _Nothing:
-    name = "nothing"
-
-    def extract(self, records: Sequence[Any]) -> list[list[Any]]:
-        """Read nothing."""
-        return [[] for _ in records]
+        maker = plan.maker(ask, lookup)
+        if plan.extracts_by_engine:
+            extractor: Extractor = EngineExtractor(asker(plan.extract), plan.recipe, maker.lookup)
+        else:
+            extractor = plan.extractor()
+        return Workshop(extractor, maker, plan.policy(), [each.close for each in opened.values()])
 
 
 def make(
@@ -219,8 +216,8 @@ def make(
         )
     if job.plan.source not in BY_LINES:
         raise ConfigError(
-            f"--ray: expected a source of lines ({', '.join(sorted(BY_LINES))}), because each process reads its own, found "
-            f"{job.plan.source}; write its captions as JSON Lines first"
+            f"--ray: expected a source of lines ({', '.join(sorted(BY_LINES))}), because each process reads its own, "
+            f"found {job.plan.source}; write its captions as JSON Lines first"
         )
     with locked(out):
         plan = Parts(out, {**job.settings, "part_size": part_size}, overwrite)
@@ -244,7 +241,7 @@ Piece = tuple[int, int, int]
 def _pieces(path: Path, size: int) -> tuple[list[Piece], int]:
     pieces: list[Piece] = []
     total = 0
-    for total, (_, offset, _) in enumerate(read_lines(path), 1):  # noqa: B007 - the last number is the total
+    for total, (_, offset, _) in enumerate(read_lines(path), 1):
         if (total - 1) % size == 0:
             pieces.append((total - 1, size, offset))
     if pieces:

@@ -55,7 +55,6 @@ def check(
 
     kept = None if log is None else log.with_name(log.name + ".answers.jsonl")
     plan = Plan(captions, "jsonl", extract=extract, ground="whole")
-    extractor = Job(plan, model, max_new_tokens, kept).open().extractor
     measure: LabelSimilarity | None = None if similarity == "exact" else load_similarity(similarity)
     texts: dict[str, Captioned] = {}
     notes: list[str] = []
@@ -68,6 +67,7 @@ def check(
     worst: list[tuple[int, int, ImageOfPage]] = []
     with_errors = without = 0
     with contextlib.ExitStack() as files:
+        extractor = files.enter_context(contextlib.closing(Job(plan, model, max_new_tokens, kept).open())).extractor
         lines = files.enter_context(writing(log)) if log is not None else None
         for number, found in enumerate(read_graphs(predictions, ground_truth)):
             captioned = texts.pop(found.record.image_id, None)
@@ -78,9 +78,7 @@ def check(
             notes += [f"image {captioned.image_id}: {e.error}" for e in extractions if e.error]
             graph = found.record.graph
             said = [caption.text for caption in captioned.captions]
-            checked = check_captions(
-                captioned.image_id, said, extractions, graph, measure, exact=similarity == "exact"
-            )
+            checked = check_captions(captioned.image_id, said, extractions, graph, measure, exact=similarity == "exact")
             figures.add(checked, graph)
             if lines is not None:
                 write_lines(lines, (row for caption in checked for row in caption.rows(graph)))

@@ -79,7 +79,9 @@ def captions(
     if extract == "rules" and job.extractor_name == "rules (plain)":
         typer.echo("no English pipeline of spaCy is installed: captions are read by the plain parser", err=True)
     with loading.progress_bar("captions") as progress:
-        result = make(job, out, ray=ray, workers=workers, overwrite=overwrite, advance=lambda done: progress(done, done))
+        result = make(
+            job, out, ray=ray, workers=workers, overwrite=overwrite, advance=lambda done: progress(done, done)
+        )
     table = Table("step", "", title=str(out))
     table.columns[1].justify = "right"
     for step, value in lines(result.counts, result.counts["images kept"]):

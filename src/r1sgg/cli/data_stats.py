@@ -31,7 +31,9 @@ def stats(
     ] = "open",
     against: Annotated[
         Path | None,
-        typer.Option(help="Ground truth (JSON Lines) or region_graphs.json: precision and recall of caption-made graphs."),
+        typer.Option(
+            help="Ground truth (JSON Lines) or region_graphs.json: precision and recall of caption-made graphs."
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Rows per table.")] = 20,
     json: Annotated[Path | None, typer.Option(help="File for all statistics as JSON.")] = None,
@@ -105,7 +107,9 @@ def _agreed(record: Mapping[str, float | int | None], name: str) -> list[tuple[s
     for what in ("triplets", "pairs", "triplets with boxes"):
         precision, recall = record[f"{what} precision"], record[f"{what} recall"]
         if precision is not None and recall is not None:
-            rows.append((f"{what} against {Path(name).name}", f"precision {100 * precision:.1f} %, recall {100 * recall:.1f} %"))
+            rows.append(
+                (f"{what} against {Path(name).name}", f"precision {100 * precision:.1f} %, recall {100 * recall:.1f} %")
+            )
     return rows
 
 

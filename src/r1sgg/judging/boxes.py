@@ -91,8 +91,8 @@ def pairwise_iou(a_N4: Array, b_M4: Array) -> Array:
 def pairwise_gaps(a_N4: Array, b_M4: Array) -> Array:
     """Distance of all pairs of boxes, in their unit: (N, 4), (M, 4) -> (N, M).
 
-    It is the distance of the nearest points, 0 where they overlap, plus a hundredth of the distance of the centres, which
-    decides between boxes that overlap.
+    It is the distance of the nearest points, 0 where they overlap, plus a hundredth of the distance of the centres,
+    which decides between boxes that overlap.
     """
     a, b = a_N4[:, None, :], b_M4[None, :, :]
     between = np.maximum(np.maximum(a[..., :2] - b[..., 2:], b[..., :2] - a[..., 2:]), 0.0)

@@ -136,7 +136,7 @@ class _GraphNames:
         return frozenset(found)
 
     def predicates(self, name: str) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the predicates of the graph that say the same, and those that say it with subject and object turned."""
+        """Return the predicates of the graph that say the same, and those that say it turned round."""
         if not self._predicates:
             return frozenset(), frozenset()
         plain = bare_predicate(normalize_name(name)) or normalize_name(name)
@@ -146,7 +146,9 @@ class _GraphNames:
             if target is not None and target.name is not None:
                 (turned if target.swap else said).add(target.name)
         if not self._exact:
-            said |= {p for p in self._predicates if p.endswith(f" {plain}") and p.partition(" ")[0].endswith(("ing", "ed"))}
+            said |= {
+                p for p in self._predicates if p.endswith(f" {plain}") and p.partition(" ")[0].endswith(("ing", "ed"))
+            }
             said |= {p for p in self._predicates if plain == "on" and p == "riding"}
         return frozenset(said), frozenset(turned)
 

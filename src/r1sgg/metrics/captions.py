@@ -5,8 +5,8 @@
     CHAIR_i       mentioned nouns that the graph has no object for, over all mentioned nouns (each once a caption)
     CHAIR_s       captions with such a noun, over all captions
 
-CHAIR is that of Rohrbach et al. (Object Hallucination in Image Captioning, 2018), with all nouns that the rules take for
-things instead of COCO's 80 classes, against whatever graph is given. What is judged: `r1sgg.judging.statements`.
+CHAIR is that of Rohrbach et al. (Object Hallucination in Image Captioning, 2018), with all nouns that the rules take
+for things instead of COCO's 80 classes, against whatever graph is given. What is judged: `r1sgg.judging.statements`.
 """
 
 from __future__ import annotations

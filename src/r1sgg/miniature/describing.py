@@ -158,7 +158,7 @@ def captioned(truth: Example, seed: int) -> Captioned:
 
 
 def from_captions(truth: Example, seed: int) -> Example:
-    """Return the scene with the graph that the rules make of its caption (the plain parser), instead of the true one."""
+    """Return the scene with the graph that the plain rules make of its caption, instead of the true one."""
     record = captioned(truth, seed)
     extractions = _PARSER.parse([caption.text for caption in record.captions])
     objects, predicates = _MAKER.names(record, extractions)

@@ -61,7 +61,9 @@ class ImageOfPage:
         return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
 
 
-def write_caption_page(out: Path, title: str, figures: Mapping[str, Any], images: Sequence[ImageOfPage], left: int) -> None:
+def write_caption_page(
+    out: Path, title: str, figures: Mapping[str, Any], images: Sequence[ImageOfPage], left: int
+) -> None:
     """Write the page.
 
     Args:
@@ -79,6 +81,14 @@ def write_caption_page(out: Path, title: str, figures: Mapping[str, Any], images
         for name in ("precision", "coverage", "CHAIR_i", "CHAIR_s")
     ]
     notes.append(("statements", ", ".join(f"{kind} {n:,}" for kind, n in figures["outcomes"].items())))
-    notes.append(("most often invented", ", ".join(f"{name} {n}" for name, n in list(figures["invented"].items())[:20])))
-    facts = [f"{figures['images']:,} images", f"{figures['captions']:,} captions", f"{figures['statements']:,} statements"]
-    write_page(out, "captions.html.j2", title=title, facts=facts, notes=notes, images=[i.shown() for i in images], left=left)
+    notes.append(
+        ("most often invented", ", ".join(f"{name} {n}" for name, n in list(figures["invented"].items())[:20]))
+    )
+    facts = [
+        f"{figures['images']:,} images",
+        f"{figures['captions']:,} captions",
+        f"{figures['statements']:,} statements",
+    ]
+    write_page(
+        out, "captions.html.j2", title=title, facts=facts, notes=notes, images=[i.shown() for i in images], left=left
+    )

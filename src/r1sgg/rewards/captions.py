@@ -26,7 +26,7 @@ from r1sgg.rewards.evidence import CompletionEvidence
 from r1sgg.rewards.rubric import Rubric
 
 WEIGHTS = {"caption_precision": 2.0, "caption_coverage": 1.0, "caption_objects": 1.0}
-"""Weights of `caption_rubric`: alone, precision is paid best by one safe statement, and coverage by listing everything."""
+"""Weights of `caption_rubric`: alone, precision pays one safe statement best, and coverage a list of everything."""
 
 
 def caption_precision(evidence: CompletionEvidence) -> Array:
@@ -44,9 +44,9 @@ def caption_objects(evidence: CompletionEvidence) -> Array:
     return _each(evidence, _objects)
 
 
-def caption_rubric(**options: bool) -> Rubric:
-    """Return a rubric of the three terms with `WEIGHTS`; options as for `r1sgg.rewards.rubric.Rubric`."""
-    return Rubric({f"{__name__}:{name}": weight for name, weight in WEIGHTS.items()}, **options)
+def caption_rubric() -> Rubric:
+    """Return a rubric of the three terms with `WEIGHTS`."""
+    return Rubric({f"{__name__}:{name}": weight for name, weight in WEIGHTS.items()})
 
 
 def _precision(judged: Statements, graph: SceneGraph) -> float:

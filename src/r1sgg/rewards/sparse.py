@@ -37,7 +37,7 @@ from r1sgg.data.base import read_ground_truth
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.vocabulary import VG150
 from r1sgg.judging.batch import Ints
-from r1sgg.judging.boxes import Array
+from r1sgg.judging.boxes import Array, Mask
 from r1sgg.rewards.evidence import CompletionEvidence
 
 PRIOR = 5
@@ -130,10 +130,10 @@ def density(evidence: CompletionEvidence) -> Array:
     return np.asarray(np.divide(related, pairs, out=np.ones(len(pairs)), where=pairs > 0))
 
 
-def _costs(evidence: CompletionEvidence, paired: Array, statistics: ClassDensity | None) -> Array:
+def _costs(evidence: CompletionEvidence, paired: Mask, statistics: ClassDensity | None) -> Array:
     """(R,) the cost of each predicted triplet: 0 where it is paired or forgiven."""
     p, claims, first = evidence.predicted, evidence.claims, evidence.true_things.first
-    costs = np.where(np.asarray(paired, dtype=np.bool_) | evidence.forgiven, 0.0, 1.0)
+    costs = np.where(paired | evidence.forgiven, 0.0, 1.0)
     true_of = np.full(len(p.labels) + 1, -1, dtype=np.intp)  # of a predicted object, the true one that it claims
     claimed = np.flatnonzero(claims.claimant >= 0)[::-1]  # the first one is written last
     true_of[claims.claimant[claimed]] = first[claimed]

@@ -1,4 +1,4 @@
-"""The rules on captions written for this test, and on junk: the plain parser, and spaCy's parse where it is installed."""
+"""The rules on captions written for this test, and on junk; spaCy's parse where it is installed."""
 
 import itertools
 
@@ -79,13 +79,26 @@ def test_a_dependency_parse_reads_most_of_the_same(spacy_parser: SpacyParser) ->
 def test_counts_and_places_of_phrases() -> None:
     caption = "Two men and some dogs near 12 trees, a pair of shoes and a cat."
     (found,) = PLAIN.parse([caption])
-    counts = {phrase.name: phrase.count for phrase in found.phrases}
+    counts = {phrase.name: phrase.many for phrase in found.phrases}
     assert counts == {"man": 2, "dog": PLURAL, "tree": 12, "shoe": 2, "cat": 1}
     said = [caption[phrase.start : phrase.end] for phrase in found.phrases]
     assert said == ["Two men", "some dogs", "12 trees", "a pair of shoes", "a cat"]
 
 
-JUNK = ("", " ", ".", "...", "and and and", "of", "the the", "🐕 on 🛋", "a" * 5000, "is is is", "riding riding", "a\x00b on c")
+JUNK = (
+    "",
+    " ",
+    ".",
+    "...",
+    "and and and",
+    "of",
+    "the the",
+    "🐕 on 🛋",
+    "a" * 5000,
+    "is is is",
+    "riding riding",
+    "a\x00b on c",
+)
 
 
 @pytest.mark.parametrize("junk", JUNK)
@@ -94,7 +107,25 @@ def test_junk_gives_no_error(junk: str) -> None:
     check(found)
 
 
-WORDS = ("a", "the", "man", "dogs", "on", "and", "riding", "rides", "ridden", "by", "of", ",", ".", "is", "who", "'s", "group")
+WORDS = (
+    "a",
+    "the",
+    "man",
+    "dogs",
+    "on",
+    "and",
+    "riding",
+    "rides",
+    "ridden",
+    "by",
+    "of",
+    ",",
+    ".",
+    "is",
+    "who",
+    "'s",
+    "group",
+)
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=25).map(" ".join))

@@ -19,7 +19,10 @@ def write(path: Path, content: object, *, lines: bool = False) -> Path:
     return path
 
 
-def split(path: Path, source: Source, sizes: Sizes = Sizes()) -> tuple[list[Captioned], list[str]]:
+NO_SIZES = Sizes()
+
+
+def split(path: Path, source: Source, sizes: Sizes = NO_SIZES) -> tuple[list[Captioned], list[str]]:
     rows = list(read_captions(path, source, sizes))
     return [r for r in rows if isinstance(r, Captioned)], [r.reason for r in rows if isinstance(r, Skipped)]
 
@@ -109,7 +112,9 @@ def test_vg_regions_plain_and_packed(tmp_path: Path) -> None:
     assert len(reasons) == 3
     data = write(tmp_path / "image_data.json", [{"image_id": 1, "width": 80, "height": 60}])
     assert split(path, "vg-regions", Sizes(None, data))[0][0].width == 80
-    assert "--image-data" in split(path, "vg-regions")[1][-1] or "--image-data" in " ".join(split(path, "vg-regions")[1])
+    assert "--image-data" in split(path, "vg-regions")[1][-1] or "--image-data" in " ".join(
+        split(path, "vg-regions")[1]
+    )
 
 
 NARRATIVE = {

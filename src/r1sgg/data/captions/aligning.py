@@ -81,7 +81,9 @@ class Aligner:
                     unknown.append(name)
             if unknown and self.ask is not None:
                 for name, target in self.ask(kind, unknown).items():
-                    known[name] = Aligned(target, self.how) if target is not None else Aligned(None, f"none ({self.how})")
+                    known[name] = (
+                        Aligned(target, self.how) if target is not None else Aligned(None, f"none ({self.how})")
+                    )
 
     def object(self, name: str) -> Aligned:
         """Return what a noun became; `prepare` must have had it."""
@@ -115,7 +117,9 @@ class Aligner:
         if rest and verb in _POSTURE:
             shorter = self._rules.predicate(rest)
             if shorter.name is not None:
-                return Aligned(shorter.name, "without its verb" + (f", {shorter.how}" if shorter.how else ""), shorter.swap)
+                return Aligned(
+                    shorter.name, "without its verb" + (f", {shorter.how}" if shorter.how else ""), shorter.swap
+                )
         if self._nearest is not None:
             target = self._nearest.predicate(label)
         return Aligned(*target)

@@ -52,6 +52,10 @@ class KeptAnswers:
         """See `Asker`."""
         return self._inner.frame(size)
 
+    def close(self) -> None:
+        """See `Asker`."""
+        self._inner.close()
+
     def ask(self, questions: Sequence[Question]) -> list[Answer]:
         """See `Asker`; equal questions are asked once."""
         keys = [key_of(self.name, question) for question in questions]

@@ -48,6 +48,10 @@ class Asker(Protocol):
         """Return the frame that the model's boxes are relative to in an image of that size."""
         ...
 
+    def close(self) -> None:
+        """Let go of connections and processes."""
+        ...
+
 
 def key_of(name: str, question: Question) -> str:
     """Return 32 hex digits of who is asked and what: the image counts by its content."""
@@ -73,7 +77,9 @@ _TEXT, _NUMBER = {"type": "string"}, {"type": "integer"}
 _TRIPLETS = _rows("relations", {"caption": _NUMBER, "subject": _TEXT, "predicate": _TEXT, "object": _TEXT})
 TRIPLETS = _document({"triplets": _TRIPLETS})
 PARAPHRASED = _document({"paraphrases": _rows("texts", {"caption": _NUMBER, "text": _TEXT}), "triplets": _TRIPLETS})
-BOXES = _document({"boxes": _rows("boxes", {"label": _TEXT, "bbox_2d": {"type": "array", "items": {"type": "number"}}})})
+BOXES = _document(
+    {"boxes": _rows("boxes", {"label": _TEXT, "bbox_2d": {"type": "array", "items": {"type": "number"}}})}
+)
 
 
 def aligned_schema(names: Sequence[str], targets: Sequence[str]) -> dict[str, Any]:
@@ -86,8 +92,10 @@ def aligned_schema(names: Sequence[str], targets: Sequence[str]) -> dict[str, An
 
 _EXTRACT = """\
 List the relations between visible things that the captions of one image state, as triplets of subject, predicate and \
-object. Subject and object are single nouns in the singular, without adjectives and numbers. The predicate is a verb, a \
-preposition, or both, without auxiliary and tense: write "riding", not "is riding" or "rode". Write one triplet for each \
+object. Subject and object are single nouns in the singular, without adjectives and numbers. The predicate is a \
+verb, a \
+preposition, or both, without auxiliary and tense: write "riding", not "is riding" or "rode". Write one triplet for \
+each \
 pair of things, also where "and" joins several. State nothing that the captions do not state.
 
 Example captions:
@@ -107,10 +115,13 @@ relations that your new texts state, as the next paragraph says, with the number
 
 """
 _OBJECTS = """\
-The objects of one image are given with their boxes [x1, y1, x2, y2] in pixels, and captions of the image or of parts of \
+The objects of one image are given with their boxes [x1, y1, x2, y2] in pixels, and captions of the image or of \
+parts of \
 it. List the relations between these objects that the captions state, or that follow from captions and boxes together. \
-Subject and object are ids of the list, such as "man.1", never other names. Use the boxes to decide which object is meant: \
-what is worn or held overlaps the one who does so, and one thing is worn by one person only. The predicate is a verb, a \
+Subject and object are ids of the list, such as "man.1", never other names. Use the boxes to decide which object is \
+meant: \
+what is worn or held overlaps the one who does so, and one thing is worn by one person only. The predicate is a \
+verb, a \
 preposition, or both, without auxiliary and tense.
 """
 _IMAGE = """\
@@ -121,13 +132,16 @@ caption that states the relation, or 1.
 """
 _ALIGN = """\
 For each name choose the name from the list that means the same, or a more general one ("pigeon" is a bird, "bus" is a \
-vehicle), or "none" where nothing fits. A colour, a material or a place without a name in the list is "none". Number and \
-spelling do not matter ("dogs" is dog). A predicate needs one of the same meaning ("next to" is near, "lies on" is lying \
+vehicle), or "none" where nothing fits. A colour, a material or a place without a name in the list is "none". \
+Number and \
+spelling do not matter ("dogs" is dog). A predicate needs one of the same meaning ("next to" is near, "lies on" is \
+lying \
 on); "waiting" is "none" if nothing in the list says so.
 """
 _GROUND = """\
 Find the named things in the image. Give a box for each one that is visible, several for a name if there are several \
-such things, and none for a name that is not there. Coordinates are [x1, y1, x2, y2] relative to a width of {width:g} and a \
+such things, and none for a name that is not there. Coordinates are [x1, y1, x2, y2] relative to a width of \
+{width:g} and a \
 height of {height:g}.
 """
 NAMES_PER_QUESTION = 30
@@ -196,11 +210,12 @@ def triplet_of_row(row: Any, captions: int) -> tuple[int, str, str, str] | None:
     """Return (caption from 0, subject, predicate, object) of a row of an answer, or None for an invalid one."""
     if not isinstance(row, dict):
         return None
-    number, *names = (row.get(field) for field in ("caption", "subject", "predicate", "object"))
-    number = 1 if number is None else number
-    if type(number) is not int or not 1 <= number <= captions or not all(isinstance(name, str) for name in names):
+    number = row.get("caption", 1)
+    given = [row.get(field) for field in ("subject", "predicate", "object")]
+    names = [name.strip() for name in given if isinstance(name, str)]
+    if type(number) is not int or not 1 <= number <= captions or len(names) < 3:
         return None
-    subject, predicate, target = (name.strip() for name in names)
+    subject, predicate, target = names
     if not all(map(normalize_name, (subject, predicate, target))) or max(map(len, names)) > 80:
         return None
     return number - 1, subject, predicate, target
@@ -211,7 +226,7 @@ def box_of_row(row: Any, frame: Frame, size: tuple[int, int]) -> tuple[str, tupl
     if not isinstance(row, dict):
         return None
     name = next((row[k] for k in ("label", "name", "id", "phrase") if isinstance(row.get(k), str)), "")
-    box = next((row[k] for k in ("bbox_2d", "bbox", "box_2d", "box") if isinstance(row.get(k), list)), [])
+    box: list[Any] = next((row[k] for k in ("bbox_2d", "bbox", "box_2d", "box") if isinstance(row.get(k), list)), [])
     if not normalize_name(name) or len(box) != 4 or not all(type(v) in (int, float) for v in box):
         return None
     x1, y1, x2, y2 = (v / frame[k % 2] * size[k % 2] for k, v in enumerate(box))

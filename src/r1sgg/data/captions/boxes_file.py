@@ -40,7 +40,6 @@ class BoxesFile:
         rows.sort()
         self._keys = np.array([key for key, _ in rows], dtype=np.uint64)
         self._offsets = np.array([offset for _, offset in rows], dtype=np.int64)
-        self._handle = path.open("rb")
         self.missing = 0
 
     def __call__(self, record: Captioned) -> Sequence[NamedBox]:
@@ -52,9 +51,10 @@ class BoxesFile:
         key = np.uint64(_key(record.image_id))
         place = int(np.searchsorted(self._keys, key))
         while place < len(self._keys) and self._keys[place] == key:
-            self._handle.seek(int(self._offsets[place]))
             where = f"{self.path}, image {record.image_id}"
-            row = record_of_line(self._handle.readline(), where)
+            with self.path.open("rb") as handle:
+                handle.seek(int(self._offsets[place]))
+                row = record_of_line(handle.readline(), where)
             if str(row.get("image_id")) == record.image_id:
                 if "width" in row:
                     graph = example_of_record(row, where, Path(), frozenset(row) - TRUTH_KEYS).graph
@@ -64,10 +64,6 @@ class BoxesFile:
             place += 1
         self.missing += 1
         return ()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._handle.close()
 
 
 def given_boxes(record: Captioned) -> Sequence[NamedBox]:

@@ -1,8 +1,8 @@
 """Made graphs against people's: precision and recall of triplets by their names, image by image or phrase by phrase.
 
-By name: names are compared in their normal form: nouns in the singular, predicates without articles and auxiliaries and with the
-gerund for every form of a verb ("wears", "is wearing", "worn" are "wearing"). Boxes play no part: two men who ride two
-horses are one triplet. Against graphs with boxes, triplets are also matched one to one with their boxes (IoU 0.5), by
+By name: nouns are compared in the singular, predicates without articles and auxiliaries and with the gerund for every
+form of a verb ("wears", "is wearing", "worn" are "wearing"). Boxes play no part: two men who ride two horses are one
+triplet. Against graphs with boxes, triplets are also matched one to one with their boxes (IoU 0.5), by
 `r1sgg.judging`.
 """
 
@@ -31,7 +31,11 @@ def normal(names: Names) -> Names:
     words = (bare_predicate(normalize_name(predicate)) or "").split()
     forms = [verb_form(word) for word in words]
     gerunds = [form[1] if form else word for word, form in zip(words, forms, strict=True)]
-    return object_form(normalize_name(subject)), " ".join(gerunds).replace("having", "has"), object_form(normalize_name(target))
+    return (
+        object_form(normalize_name(subject)),
+        " ".join(gerunds).replace("having", "has"),
+        object_form(normalize_name(target)),
+    )
 
 
 @dataclass(slots=True)

@@ -137,7 +137,9 @@ class EngineAligner:
             known = {normalize_name(name): name for name in chunk}
             answered = 0
             for row in rows:
-                name, target = (row.get(field) for field in ("name", "class")) if isinstance(row, dict) else (None, None)
+                name, target = (
+                    (row.get(field) for field in ("name", "class")) if isinstance(row, dict) else (None, None)
+                )
                 if isinstance(name, str) and (asked := known.pop(normalize_name(name), None)) is not None:
                     target = normalize_name(target) if isinstance(target, str) else ""
                     found[asked] = target if target in index else None

@@ -110,7 +110,7 @@ class Named:
         return [place for name in others for place in self.by_label[name]]
 
     def _wanted(self, phrase: Phrase) -> int:
-        return _MOST_PLURAL if phrase.count == PLURAL else max(1, phrase.count)
+        return _MOST_PLURAL if phrase.many == PLURAL else max(1, phrase.many)
 
     def _choose(
         self,
@@ -125,12 +125,11 @@ class Named:
         gaps = pairwise_gaps(boxes[here], boxes[there])
         if set(here) & set(there):
             gaps = np.where(np.array(here)[:, None] == np.array(there)[None, :], np.inf, gaps)
-        pairs = sorted(
-            ((float(gaps[i, j]), a, b) for i, a in enumerate(here) for j, b in enumerate(there) if np.isfinite(gaps[i, j]))
-        )
+        closest = [np.unravel_index(k, gaps.shape) for k in np.argsort(gaps, axis=None, kind="stable")]
+        pairs = [(here[i], there[j]) for i, j in closest if np.isfinite(gaps[i, j])]
         for place, end in enumerate(ends):
             if end not in chosen:
-                order = list(dict.fromkeys(pair[1 + place] for pair in pairs))
+                order = list(dict.fromkeys(pair[place] for pair in pairs))
                 chosen[end] = order[: self._wanted(phrases[end])]
 
 

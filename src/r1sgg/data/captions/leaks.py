@@ -17,6 +17,7 @@ from typing import Any
 
 from r1sgg.data.captions.sources import Captioned
 from r1sgg.data.jsonl import read_lines, record_of_line
+from r1sgg.data.visual_genome import load_document
 from r1sgg.errors import ConfigError, InputError, os_errors
 
 
@@ -80,7 +81,6 @@ def read_policy(text: str | None, vocabulary: str) -> LeakPolicy:
 
 
 def _of_vg150(name: str, folder: Path) -> LeakPolicy:
-    from r1sgg.data.captions.sources import load_document
     from r1sgg.data.sources import open_data
 
     test = frozenset(open_data(f"vg150:{folder},split=test,empty=yes").image_ids())
@@ -106,7 +106,9 @@ def _of_file(name: str, path: Path) -> LeakPolicy:
         else:
             text = line.decode("utf-8", "replace").strip()
             if any(c.isspace() for c in text):
-                raise InputError(f"{path}:{number}", expected="an id, or a JSON object with image_id", found=repr(text[:60]))
+                raise InputError(
+                    f"{path}:{number}", expected="an id, or a JSON object with image_id", found=repr(text[:60])
+                )
             vg.add(text)
             coco.add(_number(text))
     return LeakPolicy(name, frozenset(vg - {""}), frozenset(coco - {""}))

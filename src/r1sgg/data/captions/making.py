@@ -66,13 +66,15 @@ class Maker:
 
     def prepare(self, records: Sequence[Captioned], found: Sequence[Sequence[Extraction]]) -> None:
         """Ask an engine that grounds for the boxes of some images."""
-        if isinstance(self.lookup, Prepared):
-            self.lookup.prepare(records, found)
+        lookup: Any = self.lookup
+        if isinstance(lookup, Prepared):
+            lookup.prepare(records, found)
 
     def notes(self) -> list[str]:
         """Return what engines did not answer since the last call, a sentence each."""
         notes: list[str] = []
-        for step in (self.lookup, self.aligner.ask):
+        steps: tuple[Any, ...] = (self.lookup, self.aligner.ask)
+        for step in steps:
             if isinstance(step, Noting):
                 notes += step.notes
                 step.notes = []

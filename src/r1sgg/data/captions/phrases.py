@@ -22,14 +22,14 @@ class Phrase(NamedTuple):
         name: its noun, in the singular, with the nouns before it: "parking meter".
         start: where the phrase begins, as an offset in characters of the caption.
         end: where it ends.
-        count: how many: 1, a number that the caption gives, or `PLURAL`.
+        many: how many: 1, a number that the caption gives, or `PLURAL`.
         given: the place of the given box that it is, where an engine said so, else -1.
     """
 
     name: str
     start: int
     end: int
-    count: int = 1
+    many: int = 1
     given: int = -1
 
 

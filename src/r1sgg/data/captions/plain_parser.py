@@ -2,9 +2,9 @@
 
     [a man] wearing [a hat] is sitting on [a bench] next to [two dogs]
 
-It knows closed classes of words and the verbs of `r1sgg.data.captions.english`; every other word is a noun. A preposition
-joins the phrase before it with the one after it; a verb takes the subject of its clause. Long sentences with several
-clauses are where it fails: a dependency parser is the remedy (`r1sgg.data.captions.spacy_parser`).
+It knows closed classes of words and the verbs of `r1sgg.data.captions.english`; every other word is a noun. A
+preposition joins the phrase before it with the one after it; a verb takes the subject of its clause. Long sentences
+with several clauses are where it fails: a dependency parser is the remedy (`r1sgg.data.captions.spacy_parser`).
 """
 
 from __future__ import annotations
@@ -81,10 +81,7 @@ def _compound(raw: list[tuple[str, int, int]], k: int) -> tuple[int, str]:
     """Return how many words from `k` on are one preposition, and it; articles inside do not count."""
     if raw[k][0] not in _COMPOUND_STARTS:
         return 0, ""
-    said: list[tuple[str, int]] = []
-    for j in range(k, min(k + 5, len(raw))):
-        if raw[j][0] not in ("the", "a", "an"):
-            said.append((raw[j][0], j - k + 1))
+    said = [(raw[j][0], j - k + 1) for j in range(k, min(k + 5, len(raw))) if raw[j][0] not in ("the", "a", "an")]
     for compound in COMPOUND_PREPOSITIONS:
         if tuple(word for word, _ in said[: len(compound)]) == compound:
             return said[len(compound) - 1][1], " ".join(compound)
@@ -100,7 +97,7 @@ def _kind(raw: list[tuple[str, int, int]], k: int) -> str:
     word = raw[k][0]
     before = raw[k - 1][0] if k else ""
     after = raw[k + 1][0] if k + 1 < len(raw) else ""
-    if word in SKIPPED or word.endswith("ly") and word not in ("fly", "family", "belly"):
+    if word in SKIPPED or (word.endswith("ly") and word not in ("fly", "family", "belly")):
         return "skip"
     if word in BREAKS and word != "with":
         return "break"
@@ -138,7 +135,9 @@ def _kind(raw: list[tuple[str, int, int]], k: int) -> str:
     if word in ADJECTIVES:
         return "adj"
     if word.endswith("ing") and word not in GERUND_NOUNS and len(word) > 4 and before not in DETERMINERS and before:
-        return "verb" if after in DETERMINERS or after in PREPOSITIONS else "noun" if not after or after == "." else "adj"
+        return (
+            "verb" if after in DETERMINERS or after in PREPOSITIONS else "noun" if not after or after == "." else "adj"
+        )
     return "noun"
 
 
@@ -204,10 +203,12 @@ class _Reading:
         before = self.words[k - 1] if k else None
         finite = found is None or found[0] in ("s", "base", "past")
         if before is not None and before.kind == "noun" and not self._waits() and self.last:
-            # "a man holding a dog wearing a hat": the nearest phrase acts, if it can; else the one that opened the clause
+            # "a man holding a dog wearing a hat": the nearest phrase acts, if it can; else what opened the clause
             if len(self.last) > 1 and self.of_verb:
                 self._separate()
-            elif not (finite and self.opening) and (self._acts(self.last[-1]) or not any(map(self._acts, self.opening))):
+            elif not (finite and self.opening) and (
+                self._acts(self.last[-1]) or not any(map(self._acts, self.opening))
+            ):
                 self.subject = list(self.last)
         self._clause()
         self.passive = participle and after is not None and after.text == "by"
@@ -245,7 +246,7 @@ class _Reading:
         if phrase.name.split(" ")[-1] not in PARTITIVES | DEPICTIONS:
             return False
         self.phrases[self.last[-1]] = phrase._replace(name="")
-        self.pending = (self.last[-1], NUMBERS.get(phrase.name, PLURAL if phrase.name in MANY else phrase.count))
+        self.pending = (self.last[-1], NUMBERS.get(phrase.name, PLURAL if phrase.name in MANY else phrase.many))
         return True
 
     pending: tuple[int, int] | None = None
@@ -334,7 +335,7 @@ class _Reading:
         if self.pending is not None:
             place, many = self.pending
             self.pending = None
-            self.phrases[place] = phrase._replace(start=self.phrases[place].start, count=many if many != 1 else count)
+            self.phrases[place] = phrase._replace(start=self.phrases[place].start, many=many if many != 1 else count)
             return place
         self.phrases.append(phrase)
         return len(self.phrases) - 1

@@ -12,7 +12,7 @@ from r1sgg.data.captions.boxes_file import BoxesFile, given_boxes
 from r1sgg.data.captions.extracting import Extractor, RuleExtractor, open_parser
 from r1sgg.data.captions.leaks import LeakPolicy, read_policy
 from r1sgg.data.captions.making import Lookup, Maker
-from r1sgg.data.captions.run import Record, Workshop, file_identity
+from r1sgg.data.captions.run import Record, file_identity
 from r1sgg.data.captions.sources import SOURCES, Captioned, Sizes, Source, read_captions
 from r1sgg.errors import ConfigError, InputError
 from r1sgg.graph.vocabulary import load_vocabulary
@@ -51,7 +51,7 @@ class Plan:
             raise ConfigError(f"--recipe: expected one of {', '.join(RECIPES)}, found {self.recipe!r}")
         if self.recipe != "caption" and not self.extracts_by_engine:
             raise ConfigError(f"--recipe {self.recipe}: expected --extract ENGINE, because rules read captions only")
-        if self.recipe == "objects" and self.ground in ("whole", "trace") or (
+        if (self.recipe == "objects" and self.ground in ("whole", "trace")) or (
             self.recipe == "objects" and self.grounds_by_engine
         ):
             raise ConfigError("--recipe objects: expected boxes, from the records or a file (--ground given or FILE)")
@@ -61,7 +61,9 @@ class Plan:
             raise ConfigError(
                 f"--ground given: captions of --source {self.source} come without boxes of their objects; give a file "
                 "with boxes (a detector's predictions, or a ground truth), an engine that grounds phrases, "
-                + {"vg-regions": "whole (the box of the region)", "narratives": "trace, or whole"}.get(self.source, "or whole")
+                + {"vg-regions": "whole (the box of the region)", "narratives": "trace, or whole"}.get(
+                    self.source, "or whole"
+                )
             )
         self.policy(check_only=True)
 
@@ -130,11 +132,10 @@ class Plan:
         """Return the extractor by rules."""
         return RuleExtractor(open_parser(self.extract.partition(":")[2]))
 
-    def workshop(self, extractor: Extractor, ask: Ask | None = None, lookup: Lookup | None = None) -> Workshop:
-        """Return what makes graphs.
+    def maker(self, ask: Ask | None = None, lookup: Lookup | None = None) -> Maker:
+        """Return what makes graphs of triplets.
 
         Args:
-            extractor: reads triplets.
             ask: aligns by an engine, where one is asked for.
             lookup: grounds by an engine, likewise.
         """
@@ -142,5 +143,4 @@ class Plan:
         if lookup is None and way == "given":
             lookup = given_boxes if self.ground == "given" else BoxesFile(Path(self.ground).expanduser())
         aligner = Aligner(load_vocabulary(self.vocabulary), self.align, ask)
-        maker = Maker(aligner, way, lookup, keep_boxes=self.ground == "given", leak=self.leak or "none")
-        return Workshop(extractor, maker, self.policy())
+        return Maker(aligner, way, lookup, keep_boxes=self.ground == "given", leak=self.leak or "none")

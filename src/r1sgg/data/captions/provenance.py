@@ -69,15 +69,17 @@ class CaptionLedger:
         for row in record.get("triplets") or ():
             if isinstance(row, dict):
                 self.steps[str(row.get("step", "?"))] += 1
-                self.alignments.update(str(how).partition(" (")[0] or "in vocabulary" for how in row.get("aligned") or ())
+                self.alignments.update(
+                    str(how).partition(" (")[0] or "in vocabulary" for how in row.get("aligned") or ()
+                )
                 self.scores.update(round(s, 1) for s in row.get("grounded") or () if isinstance(s, int | float))
 
     def lines(self) -> list[tuple[str, str]]:
         """Return what to print: shares of the steps, and how names were aligned and grounded."""
-        return lines(self.counts, self.images) + [
-            ("triplets by step", _ranked(self.steps)),
-            ("names of triplets by alignment", _ranked(self.alignments)),
-        ]
+        rows = lines(self.counts, self.images)
+        rows.append(("triplets by step", _ranked(self.steps)))
+        rows.append(("names of triplets by alignment", _ranked(self.alignments)))
+        return rows
 
     def record(self) -> dict[str, Any]:
         """Return the same as JSON values."""
@@ -106,9 +108,8 @@ def lines(counts: Mapping[str, int], images: int) -> list[tuple[str, str]]:
         ("captions", f"{counts.get('captions', 0):,}"),
         (READ, f"{read:,}" + (f", {read / images:.2f} per image" if images else "")),
     ]
-    for step in DROPPED_AT:
-        if n := counts.get(step, 0):
-            rows.append((step, f"{n:,} ({100 * n / max(read, 1):.1f} %)"))
+    dropped = [(step, counts[step]) for step in DROPPED_AT if counts.get(step)]
+    rows += [(step, f"{n:,} ({100 * n / max(read, 1):.1f} %)") for step, n in dropped]
     kept = counts.get(KEPT, 0)
     rows.append((KEPT, f"{kept:,}" + (f", {kept / images:.2f} per image" if images else "")))
     if named := counts.get(PHRASES, 0):

@@ -11,6 +11,7 @@ the records of one part. A finished file with the same settings is not made agai
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import shutil
@@ -45,11 +46,18 @@ class Workshop:
         extractor: reads triplets.
         maker: aligns and grounds.
         policy: what is left out.
+        closers: let go of what engines hold.
     """
 
     extractor: Extractor
     maker: Maker
     policy: LeakPolicy
+    closers: Sequence[Callable[[], None]] = ()
+
+    def close(self) -> None:
+        """Let go of connections and processes of engines."""
+        for close in self.closers:
+            close()
 
     def make(self, records: Sequence[Record], root: Path) -> Part:
         """Return the lines of some records, and what became of them.
@@ -94,7 +102,7 @@ class Workshop:
 
 
 class Part(NamedTuple):
-    """The lines of some records, counts, sentences about what was skipped or not answered, and how many were skipped."""
+    """The lines of some records, counts, sentences about what was not used, and how many records were skipped."""
 
     lines: bytes
     counts: Mapping[str, int]
@@ -158,15 +166,16 @@ def run(
         plan = Parts(out, {**settings, "part_size": part_size}, overwrite)
         if (found := plan.finished()) is not None:
             return found
-        opened: Workshop | None = None
-        done = 0
-        source = iter(records)
-        while batch := list(itertools.islice(source, part_size)):
-            if not plan.has(done):
-                opened = opened or workshop()
-                plan.write(done, opened.make(batch, out.parent))
-            done += len(batch)
-            advance(done)
+        with contextlib.ExitStack() as stack:
+            opened: Workshop | None = None
+            done = 0
+            source = iter(records)
+            while batch := list(itertools.islice(source, part_size)):
+                if not plan.has(done):
+                    opened = opened or stack.enter_context(contextlib.closing(workshop()))
+                    plan.write(done, opened.make(batch, out.parent))
+                done += len(batch)
+                advance(done)
         return plan.finish(done)
 
 
@@ -186,7 +195,7 @@ class Parts:
         refuse_inputs([out, self.folder, self.side])
         self.overwrite = overwrite
         self.kept = 0
-        if overwrite:
+        if overwrite or not any(self.folder.glob("part-*")):
             shutil.rmtree(self.folder, ignore_errors=True)
         elif (self.folder / _SETTINGS).is_file():
             self._check(self.folder / _SETTINGS, self.folder)
@@ -198,7 +207,9 @@ class Parts:
             record = orjson.loads(path.read_bytes())
             earlier = record["settings"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(str(path), expected="the settings of a run", found="something else", hint=_AGAIN) from error
+            raise InputError(
+                str(path), expected="the settings of a run", found="something else", hint=_AGAIN
+            ) from error
         for key, value in self.settings.items():
             if earlier.get(key) != value:
                 raise InputError(
@@ -218,7 +229,9 @@ class Parts:
         if self.out.is_file() and not self.overwrite and not any(self.folder.glob("part-*")):
             shutil.rmtree(self.folder, ignore_errors=True)
             if not self.side.is_file():
-                raise InputError(str(self.out), expected="no such file, or one of this command", found="another", hint=_AGAIN)
+                raise InputError(
+                    str(self.out), expected="no such file, or one of this command", found="another", hint=_AGAIN
+                )
             record = self._check(self.side, self.out)
             result = Result(Counter(record.get("counts") or {}))
             result.notes.count = int(record.get("notes") or 0)

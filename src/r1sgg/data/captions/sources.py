@@ -6,9 +6,9 @@
     coco         {"images": [{"id": 9, "file_name": "9.jpg", "height": 480, "width": 640}],
                   "annotations": [{"image_id": 9, "id": 1, "caption": "A cat."}]}         captions_train2017.json
     vg-regions   [{"id": 1, "regions": [{"region_id": 3, "image_id": 1, "phrase": "a man on a horse",
-                  "x": 21, "y": 40, "width": 90, "height": 75}]}]      region_descriptions.json, region_graphs.json (.gz)
+                  "x": 21, "y": 40, "width": 90, "height": 75}]}]    region_descriptions.json, region_graphs.json (.gz)
     narratives   {"dataset_id": "mscoco_train2017", "image_id": "9", "caption": "...", "timed_caption": [{"utterance":
-                  "a man", "start_time": 0.0, "end_time": 1.2}], "traces": [[{"x": 0.2, "y": 0.3, "t": 0.1}]]}  a line each
+                  "a man", "start_time": 0.0, "end_time": 1.2}], "traces": [[{"x": 0.2, "y": 0.3, "t": 0.1}]]}
 
 A record that cannot be used is skipped, counted and named. `coco` and `vg-regions` are one JSON document, so they are
 in memory as a whole; the other two are read line by line.
@@ -106,7 +106,6 @@ class Captioned:
     split: str | None = None
     coco_id: str | None = None
     vg_id: str | None = None
-
 
     def to_record(self, root: Path) -> dict[str, Any]:
         """Return the line of a "jsonl" source; regions and traces are not part of it."""
@@ -238,19 +237,22 @@ def _of_jsonl(row: Mapping[str, Any], where: str, root: Path) -> Captioned:
     for key in ("image", "split"):
         if row.get(key) is not None and (not isinstance(row[key], str) or not row[key]):
             raise InputError(f"{where}: {key}", expected="a text, or no such key", found=short(row[key]))
-    ids: dict[str, str | None] = {}
+    ids: list[str | None] = []
     for key in ("coco_id", "vg_id"):
         value = row.get(key, ...)
-        ids[key] = None if value is ... else "" if value is None else image_id_of({"image_id": value}, where)
+        ids.append(None if value is ... else "" if value is None else image_id_of({"image_id": value}, where))
     boxes = row.get("boxes")
     return Captioned(
         image_id_of(row, where),
-        *size,
+        size[0],
+        size[1],
         tuple(Caption(text) for text in texts),
-        None if boxes is None else tuple(_box(box, f"{where}: boxes[{k}]") for k, box in enumerate(_list(boxes, where))),
+        None
+        if boxes is None
+        else tuple(_box(box, f"{where}: boxes[{k}]") for k, box in enumerate(_list(boxes, where))),
         root / row["image"] if row.get("image") else None,
         row.get("split"),
-        **ids,
+        *ids,
     )
 
 
@@ -299,7 +301,7 @@ def _coco(path: Path) -> Iterator[Captioned | Skipped]:
             yield Skipped(f"{path}: images[{k}]: expected id, width and height, found {short(row)}")
         elif row["id"] in captions:
             name = str(row["id"])
-            yield Captioned(name, *size, tuple(captions.pop(row["id"])), coco_id=name)
+            yield Captioned(name, size[0], size[1], tuple(captions.pop(row["id"])), coco_id=name)
     if captions:
         left = next(iter(captions))
         yield Skipped(f"{path}: captions of {len(captions):,} images that are not listed, the first: {left}")

@@ -109,8 +109,8 @@ class _Reading:
             self.place[token.i] = place = self._phrase(head)
             if place is not None:
                 phrase = self.phrases[place]
-                count = NUMBERS.get(token.lemma_.lower(), PLURAL if token.lemma_.lower() in MANY else phrase.count)
-                self.phrases[place] = phrase._replace(count=count)
+                count = NUMBERS.get(token.lemma_.lower(), PLURAL if token.lemma_.lower() in MANY else phrase.many)
+                self.phrases[place] = phrase._replace(many=count)
             return place
         words = [child for child in token.lefts if child.dep_ in ("compound", "nmod") and child.pos_ in _NOUNS]
         name = " ".join([*(word.lower_ for word in words), singular(token.lower_)])
@@ -257,4 +257,6 @@ def _gerund(verb: Any) -> str:
 
 
 _FREE = frozenset(("while", "during"))
-_PAIRS = frozenset(("glasses", "pants", "shorts", "jeans", "scissors", "sunglasses", "trousers", "goggles", "headphones"))
+_PAIRS = frozenset(
+    ("glasses", "pants", "shorts", "jeans", "scissors", "sunglasses", "trousers", "goggles", "headphones")
+)
