@@ -5,8 +5,8 @@
 The phrases are those whose region graph has a relation: there people said what is in the phrase. Precision and recall
 are over distinct triplets of each phrase (`r1sgg.data.captions.comparing`), by name, and by the names of VG150 that
 both sides are aligned with. What is missed is sorted by kind, with an example of each. SceneGraphParser
-(sng_parser) takes the same spaCy pipeline; a peer that is not installed is left out, and the table says so. Costs are CPU-seconds of one
-thread, the loading of a pipeline left out.
+(sng_parser) takes the same spaCy pipeline; if it is not installed it is left out, which is said. Costs are CPU-seconds
+of one thread, the loading of a pipeline left out.
 """
 
 from __future__ import annotations
