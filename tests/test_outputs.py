@@ -25,10 +25,12 @@ class Writes(NamedTuple):
 
 
 TABLE = {
+    "captions check": Writes(("--out", "--log", "--json"), ("", "--captions", "--ground-truth")),
     "data build": Writes(("--out",), ("--data", "--data jsonl:"), folders=("--out",)),
+    "data captions": Writes(("--out",), ("", "--image-data", "--leak", "--ground", "--vocabulary")),
     "data check": Writes(("--fix", "--log", "--json"), ("--data", "--data jsonl:", "--vocabulary")),
     "data scenes": Writes(("--out",), (), folders=("--out",)),
-    "data stats": Writes(("--out", "--json"), ("--data", "--data coco:", "--vocabulary")),
+    "data stats": Writes(("--out", "--json"), ("--data", "--data coco:", "--vocabulary", "--against")),
     "data vg": Writes(("--out",), ("--objects", "--relationships", "--image-data", "--vocabulary")),
     "data view": Writes(("--out",), ("--data", "--data psg:")),
     "draw": Writes(("--out",), ("", "--ground-truth"), folders=("--out",)),
@@ -43,6 +45,8 @@ TABLE = {
     "tiny": Writes(("--out",), (), folders=("--out",)),
 }
 NEEDED = {
+    "captions check": {"": "g.jsonl", "--captions": "c.jsonl"},
+    "data captions": {"": "c.jsonl", "--out": "new"},
     "data build": {"--data": "d.jsonl", "--out": "new"},
     "data check": {"--data": "d.jsonl"},
     "data stats": {"--data": "d.jsonl"},
@@ -65,11 +69,25 @@ NOTHING = {"serve", "web"}
 
 PATHS = {
     *("predictions", "train", "file", "cases", "images", "image_data", "objects", "relationships", "results", "runs"),
-    *("folders", "config", "ground_truth"),
+    *("folders", "config", "ground_truth", "captions", "against"),
 }
 """Options and arguments that are paths to read."""
 PLAIN = {
-    *("answer_format", "answering", "annotation", "api_key", "allow_host", "boxes", "claims", "device", "distractors"),
+    *(
+        "align",
+        "answer_format",
+        "answering",
+        "annotation",
+        "api_key",
+        "extract",
+        "recipe",
+        "source",
+        "allow_host",
+        "boxes",
+        "claims",
+        "device",
+        "distractors",
+    ),
     *("dtype", "engine", "format", "host", "id", "ignore", "mapping", "name", "preset", "prompt", "protocol", "push"),
     *("ray", "repair", "scores", "settings", "similarity", "split", "task", "title"),
 }

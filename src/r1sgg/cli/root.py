@@ -20,7 +20,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 OUTPUTS = frozenset(("out", "json", "fix", "log"))
 """Names of the options that name what a command writes."""
-SOURCES = frozenset(("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards"))
+SOURCES = frozenset(
+    ("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards", "ground", "leak")
+)
 """Names of the options that are texts and may name files to read; every other path is an input too."""
 
 
@@ -68,8 +70,10 @@ def _named(option: str, text: str) -> Iterator[str]:
     elif packed or is_kind(kind):
         options = (part.partition("=") for part in rest.split(","))
         yield from (value if equals else key for key, equals, value in options if not equals or key in _PATHS)
+    elif option == "leak":
+        yield rest or text
     elif option == "rewards":
-        yield from re.findall(r"[^\s\"{},:]+\.py", text)
+        yield from re.findall(r"[^\s\"{},:]+\.(?:py|jsonl)", text)
     elif text not in _OURS:
         yield text
 
