@@ -78,15 +78,21 @@ def kind_of_miss(phrase: str, made: list[Names], true: Names) -> str:
     ends = {(s, o): p for s, p, o in map(normal, made)}
     if (subject, target) in ends:
         said = set(true[1].lower().split()) <= set(phrase.lower().replace(".", " ").split())
-        return "pair found, predicate misread" if said else "pair found, annotator's predicate is not in the phrase"
+        return (
+            "pair found, predicate says more or else"
+            if said
+            else "pair found, annotator's predicate is not in the phrase"
+        )
     if (target, subject) in ends:
         return "reversed by the annotator"
     ends_said = [{object_form(word) for word in name.lower().split()} for name in (true[0], true[2])]
     if not all(said <= words for said in ends_said):
         return "annotator's object is not in the phrase"
-    heads = {s for s, _, _ in map(normal, made)} | {o for _, _, o in map(normal, made)}
-    if any(name.endswith(tuple(heads)) for name in (subject, target) if heads):
-        return "annotator's name has an adjective or more words"
+    heads = {end for s, _, o in map(normal, made) for end in (s, o)}
+    if any(name not in heads and name.endswith(tuple(heads)) for name in (subject, target) if heads):
+        return "annotator's name has more words"
+    if any(head not in (subject, target) and head.endswith((subject, target)) for head in heads):
+        return "annotator's name has fewer words"
     return "relation not read" if made else "nothing read"
 
 

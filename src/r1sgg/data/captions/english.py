@@ -165,7 +165,17 @@ RELATIONAL = frozenset(
 COMPOUND_PREPOSITIONS = tuple(
     tuple(phrase.split())
     for phrase in (
-        *("in front of", "on top of", "next to", "close to", "in back of", "on back of", "on side of", "along with"),
+        *(
+            "in front of",
+            "on top of",
+            "ontop of",
+            "next to",
+            "close to",
+            "in back of",
+            "on back of",
+            "on side of",
+            "along with",
+        ),
         *("to left of", "to right of", "in middle of", "in center of", "on edge of", "at edge of", "at end of"),
         *(
             "on front of",
@@ -541,6 +551,10 @@ NOUNS_TOO = frozenset(
     ]
 )
 """Verbs whose finite forms are more often nouns: they are verbs only where an article or a preposition follows."""
+MATERIALS = frozenset(
+    ("glass", "paper", "brick", "stone", "metal", "plastic", "leather", "top", "bottom", "orange", "cream", "rubber")
+)
+"""Adjectives that are nouns where no noun follows."""
 GERUND_NOUNS = frozenset(
     [
         "building",

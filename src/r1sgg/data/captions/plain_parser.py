@@ -24,6 +24,7 @@ from r1sgg.data.captions.english import (
     GERUND_NOUNS,
     MANY,
     MANY_DETERMINERS,
+    MATERIALS,
     NO_OBJECTS,
     NO_PLACES,
     NOUNS_TOO,
@@ -69,7 +70,7 @@ def _words(caption: str) -> list[_Word]:
     while k < len(raw):
         size, text = _compound(raw, k)
         if size:
-            words.append(_Word(text, raw[k][1], raw[k + size - 1][2], "prep"))
+            words.append(_Word(text.replace("ontop", "on top"), raw[k][1], raw[k + size - 1][2], "prep"))
         else:
             size = 1
             words.append(_Word(*raw[k], _kind(raw, k)))
@@ -97,6 +98,8 @@ def _kind(raw: list[tuple[str, int, int]], k: int) -> str:
     word = raw[k][0]
     before = raw[k - 1][0] if k else ""
     after = raw[k + 1][0] if k + 1 < len(raw) else ""
+    if word == "outside" and (after in DETERMINERS or after in ADJECTIVES):
+        return "prep"
     if word in SKIPPED or (word.endswith("ly") and word not in ("fly", "family", "belly")):
         return "skip"
     if word in BREAKS and word != "with":
@@ -303,6 +306,8 @@ class _Reading:
             elif word.kind == "adj" and nouns:
                 break
             k += 1
+        if not nouns and k > first and self.words[k - 1].text in MATERIALS:  # "the glass contains milk"
+            nouns.append(self.words[k - 1])
         if not nouns:
             return max(k, first + 1)
         if any(word.text.endswith("'s") for word in nouns[:-1]):  # "a man's hat"
