@@ -45,10 +45,11 @@ def check(
     if fix is not None and log is None:
         log = fix.with_name(f"{fix.stem}.changes.jsonl")
         refuse_inputs([log])
+    names = load_vocabulary(vocabulary)
     with progress_bar("lines") as advance:
         report = check(
             data,
-            vocabulary=load_vocabulary(vocabulary),
+            vocabulary=names,
             ignore=ignore or (),
             looking=looking,
             workers=workers,
@@ -72,7 +73,7 @@ def check(
         write_json(json, record)
     _show(data, report)
     if report.captions.images:
-        for name, value in report.captions.lines():
+        for name, value in report.captions.lines(names):
             typer.echo(f"{name}: {value}")
     if fix is not None:
         typer.echo(

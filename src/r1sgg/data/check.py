@@ -137,7 +137,8 @@ def check(
             if line.row is not None:
                 row, more = repairer.repair(line.row, size)
                 findings += more
-                report.captions.add(line.row.get("meta"))
+                if row is not None:
+                    report.captions.add(row.get("meta"), (r.get("predicate") for r in row["relationships"]))
             report.lines += 1
             report.add(line.where, findings)
             report.like_sizes += sum(f.found.endswith(LIKE_SIZES) for f in findings)

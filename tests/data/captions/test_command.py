@@ -71,6 +71,8 @@ def test_captions_become_a_file_that_every_command_takes(captions: Path, tmp_pat
     assert checked.exit_code == 0, checked.output
     assert "triplets kept: 14, 2.00 per image" in checked.output
     assert "phrases grounded: 28 of 28 (100.0 %)" in checked.output
+    closed = call("data", "check", "--data", out, "--images", "none", "--ignore", "no_image", "--vocabulary", "vg150")
+    assert "predicates that never occur: 48: above, across," in closed.output
 
 
 def test_statistics_compare_with_the_truth(captions: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from r1sgg.data.base import Example
+from r1sgg.graph.vocabulary import OPEN, Vocabulary
 
 KEY = "captions"
 """The key of "meta"."""
@@ -49,6 +49,7 @@ class CaptionLedger:
         scores: groundings by score, rounded to a tenth.
         steps: triplets by the step that read them.
         alignments: names of kept triplets by how they were aligned.
+        predicates: relationships of images with provenance, by predicate.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -56,13 +57,20 @@ class CaptionLedger:
     scores: Counter[float] = field(default_factory=Counter)
     steps: Counter[str] = field(default_factory=Counter)
     alignments: Counter[str] = field(default_factory=Counter)
+    predicates: Counter[str] = field(default_factory=Counter)
 
-    def add(self, meta: Any) -> None:
-        """Count the provenance of one image; what is not as it should be is left out."""
+    def add(self, meta: Any, predicates: Iterable[Any] = ()) -> None:
+        """Count the provenance of one image; what is not as it should be is left out.
+
+        Args:
+            meta: of its ground-truth line.
+            predicates: of its relationships.
+        """
         record = meta.get(KEY) if isinstance(meta, Mapping) else None
         if not isinstance(record, dict):
             return
         self.images += 1
+        self.predicates.update(name for name in predicates if isinstance(name, str))
         counts = record.get("counts")
         if isinstance(counts, dict):
             self.counts.update({str(k): n for k, n in counts.items() if type(n) is int})
@@ -74,11 +82,13 @@ class CaptionLedger:
                 )
                 self.scores.update(round(s, 1) for s in row.get("grounded") or () if isinstance(s, int | float))
 
-    def lines(self) -> list[tuple[str, str]]:
-        """Return what to print: shares of the steps, and how names were aligned and grounded."""
+    def lines(self, vocabulary: Vocabulary = OPEN) -> list[tuple[str, str]]:
+        """Return what to print: shares of the steps, how names were aligned, and what of a vocabulary never occurs."""
         rows = lines(self.counts, self.images)
         rows.append(("triplets by step", _ranked(self.steps)))
         rows.append(("names of triplets by alignment", _ranked(self.alignments)))
+        if never := [name for name in vocabulary.predicates if name not in self.predicates]:
+            rows.append(("predicates that never occur", f"{len(never)}: {', '.join(never)}"))
         return rows
 
     def record(self) -> dict[str, Any]:
@@ -90,14 +100,6 @@ class CaptionLedger:
             "alignments": dict(self.alignments),
             "grounding_scores": {str(score): n for score, n in sorted(self.scores.items())},
         }
-
-
-def of_examples(examples: Iterable[Example]) -> CaptionLedger:
-    """Return the ledger of a set."""
-    ledger = CaptionLedger()
-    for example in examples:
-        ledger.add(example.meta)
-    return ledger
 
 
 def lines(counts: Mapping[str, int], images: int) -> list[tuple[str, str]]:
