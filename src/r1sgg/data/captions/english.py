@@ -8,6 +8,15 @@ from __future__ import annotations
 
 import functools
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _compounds(text: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(phrase.split()) for phrase in text.split(","))
+
+
 # ---------------------------------------------------------------- verbs
 
 _IRREGULAR = """
@@ -147,58 +156,35 @@ def predicate_of(verb: str, particle: str = "", preposition: str = "") -> str:
 
 # ---------------------------------------------------------------- words that join
 
-PREPOSITIONS = frozenset(
-    (
-        *("on", "in", "at", "with", "near", "by", "under", "over", "above", "behind", "beside", "below", "inside"),
-        *("along", "across", "against", "around", "between", "through", "from", "into", "onto", "of", "to", "for"),
-        *("beneath", "underneath", "atop", "upon", "outside", "past", "among", "amongst", "within", "toward"),
-        *("towards", "down", "up", "off", "alongside", "amid", "beyond", "without", "like", "before", "after"),
-    )
+PREPOSITIONS = _words(
+    """
+    on in at with near by under over above behind beside below inside along across against around between through from
+    into onto of to for beneath underneath atop upon outside past among amongst within toward towards down up off
+    alongside amid beyond without like before after
+    """
 )
-RELATIONAL = frozenset(
-    (
-        *("front", "top", "back", "side", "left", "right", "edge", "middle", "end", "bottom", "center", "centre"),
-        *("rear", "corner", "surface", "inside", "outside", "foot"),
-    )
+RELATIONAL = _words(
+    """
+    front top back side left right edge middle end bottom center centre rear corner surface inside outside foot
+    """
 )
 """Nouns that are places of another thing: "on the back of a truck" is one preposition, "on back of"."""
-COMPOUND_PREPOSITIONS = tuple(
-    tuple(phrase.split())
-    for phrase in (
-        *(
-            "in front of",
-            "on top of",
-            "ontop of",
-            "next to",
-            "close to",
-            "in back of",
-            "on back of",
-            "on side of",
-            "along with",
-        ),
-        *("to left of", "to right of", "in middle of", "in center of", "on edge of", "at edge of", "at end of"),
-        *(
-            "on front of",
-            "at top of",
-            "at bottom of",
-            "out of",
-            "inside of",
-            "outside of",
-            "away from",
-            "together with",
-        ),
-        *("on left of", "on right of", "adjacent to", "at back of", "at side of", "on bottom of", "by side of"),
-        *("on end of", "at foot of", "at corner of", "on corner of", "in corner of", "on surface of", "on rear of"),
-    )
+COMPOUND_PREPOSITIONS = _compounds(
+    """
+    in front of, on top of, ontop of, next to, close to, in back of, on back of, on side of, along with, to left of,
+    to right of, in middle of, in center of, on edge of, at edge of, at end of, on front of, at top of, at bottom of,
+    out of, inside of, outside of, away from, together with, on left of, on right of, adjacent to, at back of, at side
+    of, on bottom of, by side of, on end of, at foot of, at corner of, on corner of, in corner of, on surface of, on
+    rear of
+    """
 )
 """Prepositions of several words, without articles."""
 
-PARTITIVES = frozenset(
-    (
-        *("group", "pair", "bunch", "couple", "piece", "slice", "number", "lot", "lots", "kind", "type", "set", "row"),
-        *("stack", "pile", "herd", "flock", "variety", "part", "series", "line", "cluster", "crowd", "collection"),
-        *("bit", "dozen", "team", "assortment", "bundle", "portion", "half"),
-    )
+PARTITIVES = _words(
+    """
+    group pair bunch couple piece slice number lot lots kind type set row stack pile herd flock variety part series
+    line cluster crowd collection bit dozen team assortment bundle portion half
+    """
 )
 """Nouns that count another: "a group of people" are people."""
 MANY = frozenset(
@@ -212,38 +198,11 @@ NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "ei
     "dozen": 12,
 }
 
-NO_PLACES = frozenset(
-    (
-        *(
-            "background",
-            "foreground",
-            "view",
-            "scene",
-            "front",
-            "back",
-            "side",
-            "way",
-            "day",
-            "time",
-            "night",
-            "distance",
-        ),
-        *(
-            "middle",
-            "left",
-            "right",
-            "color",
-            "colour",
-            "kind",
-            "type",
-            "something",
-            "someone",
-            "thing",
-            "air",
-            "motion",
-        ),
-        *("shape", "style", "daytime", "nighttime", "closeup", "part", "lot", "rest", "other", "one", "bckground"),
-    )
+NO_PLACES = _words(
+    """
+    background foreground view scene front back side way day time night distance middle left right color colour kind
+    type something someone thing air motion shape style daytime nighttime closeup part lot rest other one bckground
+    """
 )
 """Nouns of captions that no box can be drawn around, whatever stands before them: "the far side", "in the air"."""
 NO_OBJECTS = NO_PLACES | frozenset(
@@ -263,431 +222,63 @@ PRONOUNS = {"he": 1, "she": 1, "it": 1, "him": 1, "her": 1, "they": 0, "them": 0
 AUXILIARIES = frozenset(
     ("is", "are", "was", "were", "be", "been", "being", "can", "has", "have", "had", "will", "does")
 )
-DETERMINERS = frozenset(
-    (
-        *("a", "an", "the", "this", "these", "those", "his", "her", "its", "their", "some", "several", "many", "each"),
-        *("every", "few", "any", "all", "various", "multiple", "other", "another", "no", "my", "our", "your"),
-        *("different",),
-    )
+DETERMINERS = _words(
+    """
+    a an the this these those his her its their some several many each every few any all various multiple other
+    another no my our your different
+    """
 )
 MANY_DETERMINERS = frozenset(("several", "many", "few", "some", "these", "those", "various", "multiple", "all"))
 CONJUNCTIONS = frozenset(("and", ",", "or", "&"))
 BREAKS = frozenset(("while", "as", "when", "where", "but", ";", ".", "!", "?", ":", "because", "although", "with"))
-SKIPPED = frozenset(
-    (
-        *(
-            "very",
-            "together",
-            "just",
-            "also",
-            "there",
-            "not",
-            "still",
-            "really",
-            "quite",
-            "partially",
-            "slightly",
-            "while",
-        ),
-        *("currently", "outdoors", "indoors", "outside", "away", "here", "too", "so", "brightly", "side-by-side"),
-    )
+SKIPPED = _words(
+    """
+    very together just also there not still really quite partially slightly while currently outdoors indoors outside
+    away here too so brightly side-by-side
+    """
 )
-ADJECTIVES = frozenset(
-    [
-        "red",
-        "green",
-        "blue",
-        "yellow",
-        "white",
-        "black",
-        "brown",
-        "grey",
-        "gray",
-        "orange",
-        "pink",
-        "purple",
-        "golden",
-        "silver",
-        "dark",
-        "light",
-        "bright",
-        "colorful",
-        "colourful",
-        "big",
-        "small",
-        "large",
-        "little",
-        "tall",
-        "short",
-        "long",
-        "old",
-        "young",
-        "new",
-        "tiny",
-        "huge",
-        "giant",
-        "wide",
-        "narrow",
-        "thick",
-        "thin",
-        "round",
-        "square",
-        "wooden",
-        "metal",
-        "plastic",
-        "glass",
-        "brick",
-        "stone",
-        "leather",
-        "paper",
-        "concrete",
-        "steel",
-        "rubber",
-        "wet",
-        "dry",
-        "dirty",
-        "clean",
-        "open",
-        "closed",
-        "empty",
-        "full",
-        "broken",
-        "beautiful",
-        "pretty",
-        "cute",
-        "nice",
-        "happy",
-        "sad",
-        "smiling",
-        "asleep",
-        "busy",
-        "hot",
-        "cold",
-        "cool",
-        "warm",
-        "fresh",
-        "ripe",
-        "green-grass",
-        "snowy",
-        "sandy",
-        "grassy",
-        "rocky",
-        "muddy",
-        "cloudy",
-        "clear",
-        "sunny",
-        "rainy",
-        "foggy",
-        "shiny",
-        "striped",
-        "plaid",
-        "dotted",
-        "floral",
-        "bare",
-        "bald",
-        "blonde",
-        "blond",
-        "curly",
-        "male",
-        "female",
-        "adult",
-        "elderly",
-        "middle-aged",
-        "asian",
-        "black-and-white",
-        "fluffy",
-        "furry",
-        "hairy",
-        "shaggy",
-        "fat",
-        "skinny",
-        "heavy",
-        "same",
-        "similar",
-        "low",
-        "high",
-        "front",
-        "rear",
-        "left",
-        "right",
-        "upper",
-        "lower",
-        "top",
-        "bottom",
-        "tan",
-        "beige",
-        "teal",
-        "maroon",
-        "navy",
-        "turquoise",
-        "cream",
-        "single",
-        "double",
-        "elegant",
-        "fancy",
-        "modern",
-        "antique",
-        "vintage",
-        "rusty",
-        "ornate",
-        "professional",
-        "public",
-        "commercial",
-        "wild",
-        "baby",
-        "stuffed",
-        "sliced",
-        "cooked",
-        "baked",
-        "fried",
-        "grilled",
-        "chopped",
-        "unknown",
-        "tiled",
-        "paved",
-        "parked",
-        "crowded",
-        "electric",
-        "digital",
-    ]
+ADJECTIVES = _words(
+    """
+    red green blue yellow white black brown grey gray orange pink purple golden silver dark light bright colorful
+    colourful big small large little tall short long old young new tiny huge giant wide narrow thick thin round square
+    wooden metal plastic glass brick stone leather paper concrete steel rubber wet dry dirty clean open closed empty
+    full broken beautiful pretty cute nice happy sad smiling asleep busy hot cold cool warm fresh ripe green-grass
+    snowy sandy grassy rocky muddy cloudy clear sunny rainy foggy shiny striped plaid dotted floral bare bald blonde
+    blond curly male female adult elderly middle-aged asian black-and-white fluffy furry hairy shaggy fat skinny heavy
+    same similar low high front rear left right upper lower top bottom tan beige teal maroon navy turquoise cream
+    single double elegant fancy modern antique vintage rusty ornate professional public commercial wild baby stuffed
+    sliced cooked baked fried grilled chopped unknown tiled paved parked crowded electric digital
+    """
 )
-NOUNS_TOO = frozenset(
-    [
-        "line",
-        "board",
-        "crowd",
-        "park",
-        "face",
-        "label",
-        "light",
-        "fence",
-        "frame",
-        "watch",
-        "set",
-        "seat",
-        "plug",
-        "pile",
-        "stack",
-        "show",
-        "point",
-        "border",
-        "roll",
-        "print",
-        "block",
-        "catch",
-        "shade",
-        "slide",
-        "drop",
-        "drip",
-        "cross",
-        "cover",
-        "touch",
-        "pass",
-        "pitch",
-        "post",
-        "ride",
-        "play",
-        "walk",
-        "work",
-        "surf",
-        "ski",
-        "skate",
-        "snowboard",
-        "land",
-        "turn",
-        "step",
-        "rest",
-        "look",
-        "hang",
-        "bat",
-        "cut",
-        "run",
-        "box",
-        "cook",
-        "serve",
-        "lines",
-        "boards",
-        "crowds",
-        "parks",
-        "faces",
-        "labels",
-        "lights",
-        "fences",
-        "frames",
-        "watches",
-        "sets",
-        "seats",
-        "plugs",
-        "piles",
-        "stacks",
-        "shows",
-        "points",
-        "borders",
-        "rolls",
-        "prints",
-        "blocks",
-        "shades",
-        "slides",
-        "drops",
-        "crosses",
-        "covers",
-        "passes",
-        "posts",
-        "rides",
-        "plays",
-        "walks",
-        "works",
-        "skis",
-        "skates",
-        "lands",
-        "turns",
-        "steps",
-        "rests",
-        "looks",
-        "bats",
-        "cuts",
-        "runs",
-        "cooks",
-    ]
+NOUNS_TOO = _words(
+    """
+    line board crowd park face label light fence frame watch set seat plug pile stack show point border roll print
+    block catch shade slide drop drip cross cover touch pass pitch post ride play walk work surf ski skate snowboard
+    land turn step rest look hang bat cut run box cook serve lines boards crowds parks faces labels lights fences
+    frames watches sets seats plugs piles stacks shows points borders rolls prints blocks shades slides drops crosses
+    covers passes posts rides plays walks works skis skates lands turns steps rests looks bats cuts runs cooks
+    """
 )
 """Verbs whose finite forms are more often nouns: they are verbs only where an article or a preposition follows."""
 MATERIALS = frozenset(
     ("glass", "paper", "brick", "stone", "metal", "plastic", "leather", "top", "bottom", "orange", "cream", "rubber")
 )
 """Adjectives that are nouns where no noun follows."""
-GERUND_NOUNS = frozenset(
-    [
-        "building",
-        "ceiling",
-        "clothing",
-        "railing",
-        "painting",
-        "wing",
-        "ring",
-        "string",
-        "king",
-        "evening",
-        "morning",
-        "parking",
-        "wedding",
-        "frosting",
-        "icing",
-        "lighting",
-        "awning",
-        "earring",
-        "thing",
-        "spring",
-        "swing",
-        "something",
-        "nothing",
-        "everything",
-        "anything",
-        "dressing",
-        "drawing",
-        "stuffing",
-        "bedding",
-        "flooring",
-        "siding",
-        "landing",
-        "molding",
-        "padding",
-        "bowling",
-        "dining",
-        "swimming",
-        "living",
-        "serving",
-        "wrapping",
-        "topping",
-        "sling",
-        "sibling",
-    ]
+GERUND_NOUNS = _words(
+    """
+    building ceiling clothing railing painting wing ring string king evening morning parking wedding frosting icing
+    lighting awning earring thing spring swing something nothing everything anything dressing drawing stuffing bedding
+    flooring siding landing molding padding bowling dining swimming living serving wrapping topping sling sibling
+    """
 )
-ANIMATE = frozenset(
-    [
-        "man",
-        "woman",
-        "boy",
-        "girl",
-        "child",
-        "kid",
-        "person",
-        "people",
-        "baby",
-        "toddler",
-        "guy",
-        "lady",
-        "player",
-        "skier",
-        "surfer",
-        "skateboarder",
-        "snowboarder",
-        "rider",
-        "batter",
-        "catcher",
-        "pitcher",
-        "officer",
-        "policeman",
-        "policewoman",
-        "cop",
-        "worker",
-        "chef",
-        "waiter",
-        "bride",
-        "groom",
-        "couple",
-        "crowd",
-        "adult",
-        "teenager",
-        "student",
-        "teacher",
-        "tourist",
-        "passenger",
-        "driver",
-        "cyclist",
-        "biker",
-        "motorcyclist",
-        "pedestrian",
-        "spectator",
-        "firefighter",
-        "soldier",
-        "dog",
-        "cat",
-        "horse",
-        "cow",
-        "sheep",
-        "bird",
-        "elephant",
-        "giraffe",
-        "zebra",
-        "bear",
-        "puppy",
-        "kitten",
-        "goat",
-        "duck",
-        "pigeon",
-        "seagull",
-        "animal",
-        "lion",
-        "monkey",
-        "rabbit",
-        "calf",
-        "lamb",
-        "pony",
-        "bull",
-        "deer",
-        "swan",
-        "goose",
-        "parrot",
-        "owl",
-        "male",
-        "female",
-        "friend",
-        "family",
-        "mother",
-        "father",
-        "umpire",
-        "gentleman",
-        "individual",
-    ]
+ANIMATE = _words(
+    """
+    man woman boy girl child kid person people baby toddler guy lady player skier surfer skateboarder snowboarder
+    rider batter catcher pitcher officer policeman policewoman cop worker chef waiter bride groom couple crowd adult
+    teenager student teacher tourist passenger driver cyclist biker motorcyclist pedestrian spectator firefighter
+    soldier dog cat horse cow sheep bird elephant giraffe zebra bear puppy kitten goat duck pigeon seagull animal lion
+    monkey rabbit calf lamb pony bull deer swan goose parrot owl male female friend family mother father umpire
+    gentleman individual
+    """
 )
 """Nouns that act: of two phrases before a participle the one that can is its subject."""

@@ -9,47 +9,22 @@ with several clauses are where it fails: a dependency parser is the remedy (`r1s
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
-
 from r1sgg.data.captions.english import (
-    ADJECTIVES,
     ANIMATE,
-    AUXILIARIES,
-    BREAKS,
-    COMPOUND_PREPOSITIONS,
-    CONJUNCTIONS,
     DEPICTIONS,
-    DETERMINERS,
-    GERUND_NOUNS,
     MANY,
     MANY_DETERMINERS,
     MATERIALS,
     NO_OBJECTS,
     NO_PLACES,
-    NOUNS_TOO,
     NUMBERS,
     PARTITIVES,
-    PREPOSITIONS,
-    PRONOUNS,
-    SKIPPED,
     predicate_of,
     verb_form,
 )
 from r1sgg.data.captions.phrases import PLURAL, Extraction, Link, Phrase, distinct
+from r1sgg.data.captions.plain_words import Word, words_of
 from r1sgg.graph.forms import singular
-
-_WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*|[^\w\s]")
-_MOST_WORDS = 400  # of one caption: the rest is not read
-
-
-class _Word(NamedTuple):
-    """A word, lower case, with its place in the caption, and its class: noun, verb, prep, det, conj, break, ..."""
-
-    text: str
-    start: int
-    end: int
-    kind: str
 
 
 class PlainParser:
@@ -59,99 +34,13 @@ class PlainParser:
 
     def parse(self, captions: list[str]) -> list[Extraction]:
         """Return an extraction for each caption."""
-        return [_Reading(_words(caption)).read(self.name) for caption in captions]
-
-
-def _words(caption: str) -> list[_Word]:
-    """Return the words of a caption with their classes; prepositions of several words are one."""
-    raw = [(m[0].lower().replace("’", "'"), m.start(), m.end()) for m in _WORD.finditer(caption)][:_MOST_WORDS]
-    words: list[_Word] = []
-    k = 0
-    while k < len(raw):
-        size, text = _compound(raw, k)
-        if size:
-            words.append(_Word(text.replace("ontop", "on top"), raw[k][1], raw[k + size - 1][2], "prep"))
-        else:
-            size = 1
-            words.append(_Word(*raw[k], _kind(raw, k)))
-        k += size
-    return words
-
-
-def _compound(raw: list[tuple[str, int, int]], k: int) -> tuple[int, str]:
-    """Return how many words from `k` on are one preposition, and it; articles inside do not count."""
-    if raw[k][0] not in _COMPOUND_STARTS:
-        return 0, ""
-    said = [(raw[j][0], j - k + 1) for j in range(k, min(k + 5, len(raw))) if raw[j][0] not in ("the", "a", "an")]
-    for compound in COMPOUND_PREPOSITIONS:
-        if tuple(word for word, _ in said[: len(compound)]) == compound:
-            return said[len(compound) - 1][1], " ".join(compound)
-    return 0, ""
-
-
-_COMPOUND_STARTS = frozenset(compound[0] for compound in COMPOUND_PREPOSITIONS)
-_VERB_CONTEXT = frozenset(("is", "are", "was", "were", "be", "being", "been"))
-
-
-def _kind(raw: list[tuple[str, int, int]], k: int) -> str:
-    """Return the class of a word."""
-    word = raw[k][0]
-    before = raw[k - 1][0] if k else ""
-    after = raw[k + 1][0] if k + 1 < len(raw) else ""
-    if word == "outside" and (after in DETERMINERS or after in ADJECTIVES):
-        return "prep"
-    if word in SKIPPED or (word.endswith("ly") and word not in ("fly", "family", "belly")):
-        return "skip"
-    if word in BREAKS and word != "with":
-        return "break"
-    if word in ("has", "have", "had") and not (verb_form(after) and verb_form(after)[0] == "participle"):  # type: ignore[index]
-        return "verb"
-    if word in AUXILIARIES:
-        return "aux"
-    if word in CONJUNCTIONS:
-        return "conj"
-    if word in ("her", "that") and not _opens_verb(after):
-        return "det" if word == "her" or after not in AUXILIARIES else "pron"
-    if word in DETERMINERS and word not in ("another",):
-        return "det"
-    if word in PRONOUNS:
-        return "pron" if word != "another" or not after or after in PREPOSITIONS else "det"
-    if word.isdigit() or word in NUMBERS:
-        return "noun" if word in ("couple", "pair", "dozen") else "number"
-    if word in PREPOSITIONS:
-        return "prep"
-    if not word[0].isalnum():
-        return "break"
-    found = verb_form(word)
-    if found and word not in GERUND_NOUNS | {"wash"}:
-        kind = found[0]
-        noun_before = before not in DETERMINERS and before not in ADJECTIVES and not before.isdigit()
-        if kind == "gerund":
-            return "verb" if noun_before or after in DETERMINERS or after in PREPOSITIONS else "adj"
-        if kind in ("participle", "past"):
-            fits = before in _VERB_CONTEXT or after in PREPOSITIONS or (kind == "past" and noun_before)
-            return "verb" if fits and (noun_before or after in PREPOSITIONS) else "adj"
-        follows = after in DETERMINERS or after in PREPOSITIONS or after in NUMBERS or after in PRONOUNS
-        follows = follows or (bool(after) and after[0].isalpha() and word not in NOUNS_TOO)
-        if noun_before and before not in PREPOSITIONS and before and before != "," and (follows or not after):
-            return "verb"
-    if word in ADJECTIVES:
-        return "adj"
-    if word.endswith("ing") and word not in GERUND_NOUNS and len(word) > 4 and before not in DETERMINERS and before:
-        return (
-            "verb" if after in DETERMINERS or after in PREPOSITIONS else "noun" if not after or after == "." else "adj"
-        )
-    return "noun"
-
-
-def _opens_verb(word: str) -> bool:
-    return word in AUXILIARIES or verb_form(word) is not None
+        return [_Reading(words_of(caption)).read(self.name) for caption in captions]
 
 
 class _Reading:
     """Reads the words of one caption from left to right."""
 
-    def __init__(self, words: list[_Word]) -> None:
+    def __init__(self, words: list[Word]) -> None:
         self.words = words
         self.phrases: list[Phrase] = []
         self.links: list[Link] = []
@@ -162,6 +51,8 @@ class _Reading:
         self.preposition = ""
         self.passive = False
         self.of_verb = False  # `last` is the object of a verb
+        self.subject_of_preposition: list[int] = []
+        self.pending: tuple[int, int] | None = None  # of "a group of": the phrase that comes, and its count
         self.joined: list[tuple[list[int], str, bool]] = []  # how `last` was joined, to join more of its group
 
     def read(self, step: str) -> Extraction:
@@ -252,10 +143,7 @@ class _Reading:
         self.pending = (self.last[-1], NUMBERS.get(phrase.name, PLURAL if phrase.name in MANY else phrase.many))
         return True
 
-    pending: tuple[int, int] | None = None
-    subject_of_preposition: list[int] = []  # noqa: RUF012 - replaced, never changed
-
-    def _pronoun(self, word: _Word) -> None:
+    def _pronoun(self, word: Word) -> None:
         if word.text in _RELATIVE:
             if self.last:
                 self.subject = [self.last[-1]]
@@ -292,7 +180,7 @@ class _Reading:
 
     def _phrase(self, k: int, *, alone: bool = False) -> int:
         """Read a noun phrase from word `k` on, and join it with what waits."""
-        count, first, nouns = 1, k, list[_Word]()
+        count, first, nouns = 1, k, list[Word]()
         while k < len(self.words) and self.words[k].kind in ("noun", "det", "number", "adj", "skip"):
             word = self.words[k]
             if nouns and word.kind in ("det", "number"):
@@ -328,7 +216,7 @@ class _Reading:
             self.last = [new]
         return k
 
-    def _add(self, nouns: list[_Word], first: int, count: int) -> int | None:
+    def _add(self, nouns: list[Word], first: int, count: int) -> int | None:
         """Add a phrase; None if no box can be drawn around it."""
         text = " ".join(word.text for word in nouns)
         name = singular(text)
