@@ -5,7 +5,8 @@ from pathlib import Path
 
 from r1sgg.data.base import read_ground_truth
 from r1sgg.data.captions.provenance import KEY
-from r1sgg.data.captions.sources import Captioned, read_captions
+from r1sgg.data.captions.records import Captioned
+from r1sgg.data.captions.sources import read_captions
 from r1sgg.data.sources import open_data
 from r1sgg.graph.synonyms import of_object
 from r1sgg.judging.triplets import match_triplets

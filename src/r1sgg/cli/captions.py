@@ -46,7 +46,8 @@ def check(
 
     from r1sgg.bulk.captions import Job
     from r1sgg.data.captions.plan import Plan
-    from r1sgg.data.captions.sources import Captioned, read_unsized
+    from r1sgg.data.captions.records import Captioned
+    from r1sgg.data.captions.sources import read_unsized
     from r1sgg.errors import InputError
     from r1sgg.exports.files import read_graphs
     from r1sgg.judging.labels import load_similarity

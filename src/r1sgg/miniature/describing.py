@@ -18,7 +18,7 @@ from r1sgg.data.captions.aligning import Aligner
 from r1sgg.data.captions.boxes_file import given_boxes
 from r1sgg.data.captions.making import Maker
 from r1sgg.data.captions.plain_parser import PlainParser
-from r1sgg.data.captions.sources import Caption, Captioned, NamedBox
+from r1sgg.data.captions.records import Caption, Captioned, NamedBox
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.vocabulary import Vocabulary
 from r1sgg.miniature.procedural.annotation import KEPT

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from r1sgg.data.captions.leaks import LeakPolicy, read_policy
-from r1sgg.data.captions.sources import Caption, Captioned
+from r1sgg.data.captions.records import Caption, Captioned
 from r1sgg.errors import ConfigError, InputError
 
 from ..annotation_files import examples, write_vg150

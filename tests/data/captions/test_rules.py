@@ -10,7 +10,7 @@ from r1sgg.data.captions.english import gerund_of_lemma, predicate_of, third_per
 from r1sgg.data.captions.extracting import RuleExtractor, open_parser
 from r1sgg.data.captions.phrases import PLURAL, Extraction, Parser
 from r1sgg.data.captions.plain_parser import PlainParser
-from r1sgg.data.captions.sources import Caption, Captioned
+from r1sgg.data.captions.records import Caption, Captioned
 from r1sgg.data.captions.spacy_parser import SpacyParser, installed_pipelines
 from r1sgg.errors import ConfigError, MissingDependencyError
 

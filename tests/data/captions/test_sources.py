@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from r1sgg.data.captions.sources import Captioned, Sizes, Skipped, Source, read_captions
+from r1sgg.data.captions.records import Captioned, Skipped
+from r1sgg.data.captions.sources import Sizes, Source, read_captions
 from r1sgg.errors import InputError
 
 

@@ -13,7 +13,7 @@ from r1sgg.data.captions.making import Maker
 from r1sgg.data.captions.phrases import Extraction, Link, Phrase
 from r1sgg.data.captions.plain_parser import PlainParser
 from r1sgg.data.captions.provenance import DROPPED_AT, GROUNDED, KEPT, KEY, PHRASES, READ, CaptionLedger
-from r1sgg.data.captions.sources import Caption, Captioned, NamedBox, Point, Spoken
+from r1sgg.data.captions.records import Caption, Captioned, NamedBox, Point, Spoken
 from r1sgg.graph.vocabulary import OPEN, PSG, VG150
 
 PARSER = PlainParser()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from r1sgg.data.base import TRUTH_KEYS, example_of_record
-from r1sgg.data.captions.sources import Captioned, NamedBox
+from r1sgg.data.captions.records import Captioned, NamedBox
 from r1sgg.data.jsonl import image_id_of, read_lines, record_of_line
 from r1sgg.data.predictions import prediction_of_record
 from r1sgg.errors import InputError

@@ -18,7 +18,7 @@ from r1sgg.data.captions.asking import (
     triplet_of_row,
 )
 from r1sgg.data.captions.phrases import PLURAL, Extraction, Link, Phrase, distinct
-from r1sgg.data.captions.sources import Captioned, NamedBox
+from r1sgg.data.captions.records import Captioned, NamedBox
 from r1sgg.graph.forms import singular
 from r1sgg.graph.scene import normalize_name
 from r1sgg.graph.text import number_ids

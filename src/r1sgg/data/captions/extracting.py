@@ -7,7 +7,7 @@ from typing import Protocol
 
 from r1sgg.data.captions.phrases import Extraction, Parser
 from r1sgg.data.captions.plain_parser import PlainParser
-from r1sgg.data.captions.sources import Captioned
+from r1sgg.data.captions.records import Captioned
 
 _MOST_KEPT = 1 << 15  # captions whose extraction is remembered: pages of data sets repeat them
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from r1sgg.data.captions.phrases import PLURAL, Extraction, Phrase
-from r1sgg.data.captions.sources import Caption, Captioned, Corners, NamedBox
+from r1sgg.data.captions.records import Caption, Captioned, Corners, NamedBox
 from r1sgg.data.visual_genome import merge_duplicates
 from r1sgg.graph.synonyms import of_object
 from r1sgg.judging.boxes import pairwise_gaps

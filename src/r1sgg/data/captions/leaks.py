@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from r1sgg.data.captions.sources import Captioned
+from r1sgg.data.captions.records import Captioned
 from r1sgg.data.jsonl import read_lines, record_of_line
 from r1sgg.data.visual_genome import load_document
 from r1sgg.errors import ConfigError, InputError, os_errors

@@ -14,7 +14,7 @@ from r1sgg.data.captions.aligning import Aligned, Aligner
 from r1sgg.data.captions.grounding import Grounded, Named, Objects, by_trace, clipped, whole
 from r1sgg.data.captions.phrases import Extraction
 from r1sgg.data.captions.provenance import DROPPED_AT, GROUNDED, KEPT, KEY, PHRASES, READ
-from r1sgg.data.captions.sources import Captioned, NamedBox
+from r1sgg.data.captions.records import Captioned, NamedBox
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import number_ids
 

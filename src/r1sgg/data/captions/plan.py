@@ -12,8 +12,9 @@ from r1sgg.data.captions.boxes_file import BoxesFile, given_boxes
 from r1sgg.data.captions.extracting import Extractor, RuleExtractor, open_parser
 from r1sgg.data.captions.leaks import LeakPolicy, read_policy
 from r1sgg.data.captions.making import Lookup, Maker
+from r1sgg.data.captions.records import Captioned
 from r1sgg.data.captions.run import Record, file_identity
-from r1sgg.data.captions.sources import SOURCES, Captioned, Sizes, Source, read_captions
+from r1sgg.data.captions.sources import SOURCES, Sizes, Source, read_captions
 from r1sgg.errors import ConfigError, InputError
 from r1sgg.graph.vocabulary import load_vocabulary
 

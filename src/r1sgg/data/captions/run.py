@@ -28,7 +28,8 @@ from r1sgg.data.captions.extracting import Extractor
 from r1sgg.data.captions.leaks import LeakPolicy
 from r1sgg.data.captions.making import Maker
 from r1sgg.data.captions.provenance import KEY
-from r1sgg.data.captions.sources import Captioned, Notes, Skipped
+from r1sgg.data.captions.records import Captioned, Skipped
+from r1sgg.data.captions.sources import Notes
 from r1sgg.errors import InputError, os_errors
 from r1sgg.files import locked, refuse_inputs, write_file, write_json, writing
 

@@ -20,8 +20,9 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
+from r1sgg.data.captions.records import Caption, Captioned, NamedBox, Point, Skipped, Spoken
 from r1sgg.data.columns import four_numbers
 from r1sgg.data.images import image_size
 from r1sgg.data.jsonl import image_id_of, read_lines, record_of_line
@@ -34,98 +35,6 @@ Source = Literal["jsonl", "coco", "vg-regions", "narratives"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 BY_LINES = frozenset(("jsonl", "narratives"))
 """The sources that are read line by line, in flat memory."""
-
-Corners = tuple[float, float, float, float]
-"""xyxy in pixels."""
-
-
-class Point(NamedTuple):
-    """A point of a mouse trace: fractions of the image (which may lie a little outside), and seconds."""
-
-    x: float
-    y: float
-    t: float
-
-
-class Spoken(NamedTuple):
-    """A part of a narrative: its place in the caption (characters), and when it was said (seconds)."""
-
-    start: int
-    end: int
-    begins: float
-    stops: float
-
-
-@dataclass(frozen=True, slots=True)
-class Caption:
-    """One caption.
-
-    Attributes:
-        text: as it was written.
-        region: the box that it describes, where it is not the whole image.
-        spoken: when its parts were said, in their order.
-        trace: where the mouse was meanwhile.
-    """
-
-    text: str
-    region: Corners | None = None
-    spoken: tuple[Spoken, ...] = ()
-    trace: tuple[Point, ...] = ()
-
-
-class NamedBox(NamedTuple):
-    """A box that somebody gave: its name (not aligned), xyxy in pixels, and a score in [0, 1] where there is one."""
-
-    name: str
-    box: Corners
-    score: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Captioned:
-    """An image with its captions.
-
-    Attributes:
-        image_id: its name.
-        width: in pixels; 0 where it is not known.
-        height: likewise.
-        captions: at least one.
-        boxes: given objects; None where none were given.
-        image: its file, where one is known.
-        split: as the record says.
-        coco_id: its id in COCO, "" where it has none, None where that is not known.
-        vg_id: likewise in Visual Genome.
-    """
-
-    image_id: str
-    width: int
-    height: int
-    captions: tuple[Caption, ...]
-    boxes: tuple[NamedBox, ...] | None = None
-    image: Path | None = None
-    split: str | None = None
-    coco_id: str | None = None
-    vg_id: str | None = None
-
-    def to_record(self, root: Path) -> dict[str, Any]:
-        """Return the line of a "jsonl" source; regions and traces are not part of it."""
-        record: dict[str, Any] = {"image_id": self.image_id, "width": self.width, "height": self.height}
-        record["captions"] = [caption.text for caption in self.captions]
-        if self.image is not None:
-            inside = self.image.resolve().is_relative_to(root.resolve())
-            record["image"] = (self.image.resolve().relative_to(root.resolve()) if inside else self.image).as_posix()
-        if self.boxes is not None:
-            record["boxes"] = [{"name": b.name, "bbox": list(b.box), "score": b.score} for b in self.boxes]
-        for key in ("split", "coco_id", "vg_id"):
-            if (value := getattr(self, key)) is not None:
-                record[key] = value or None
-        return record
-
-
-class Skipped(NamedTuple):
-    """A record that was not used, and why, in one sentence."""
-
-    reason: str
 
 
 @dataclass(frozen=True)
