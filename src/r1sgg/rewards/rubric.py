@@ -12,12 +12,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from r1sgg.errors import ConfigError
+from r1sgg.files import user_path
 from r1sgg.graph.parsed import Frame, Parsed
 from r1sgg.graph.policies import Issue
 from r1sgg.graph.scene import SceneGraph
@@ -161,7 +161,7 @@ class Rubric:
             return cls(chosen.weights, similarity, conventions=chosen.conventions, **options)
         if isinstance(rewards, str) and rewards.startswith("sparse:"):
             rubric = cls.of("sparse", similarity, **options)
-            rubric._terms["triplet_pu"] = ClassDensity.read(Path(rewards.removeprefix("sparse:")).expanduser())
+            rubric._terms["triplet_pu"] = ClassDensity.read(user_path(rewards.removeprefix("sparse:")))
             return rubric
         if isinstance(rewards, str) and not is_custom(rewards) and not rewards.lstrip().startswith("{"):
             raise ConfigError(

@@ -15,7 +15,7 @@ import orjson
 from r1sgg.data.captions.asking import Answer, Asker, Question, key_of
 from r1sgg.data.jsonl import read_lines, record_of_line
 from r1sgg.errors import InputError, os_errors
-from r1sgg.files import append
+from r1sgg.files import append, refuse_inputs
 from r1sgg.graph.text import Frame
 
 _CHUNK = 64  # questions that are asked, and written, together
@@ -34,6 +34,7 @@ class KeptAnswers:
         self._inner, self._path = inner, path
         self._places: dict[str, int] = {}
         self.asked = self.kept = 0
+        refuse_inputs([path])
         if path.exists() and path.stat().st_size:
             whole = 0
             for number, offset, content in read_lines(path):

@@ -19,6 +19,7 @@ from r1sgg.data.captions.records import Captioned
 from r1sgg.data.jsonl import read_lines, record_of_line
 from r1sgg.data.visual_genome import load_document
 from r1sgg.errors import ConfigError, InputError, os_errors
+from r1sgg.files import user_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ def read_policy(text: str | None, vocabulary: str) -> LeakPolicy:
                 "--leak vg150-test: expected vg150-test:DIR with VG-SGG.h5, VG-SGG-dicts.json and image_data.json in "
                 "it, found no folder"
             )
-        return _of_vg150(text, Path(place).expanduser())
-    return _of_file(text, Path(text).expanduser())
+        return _of_vg150(text, user_path(place))
+    return _of_file(text, user_path(text))
 
 
 def _of_vg150(name: str, folder: Path) -> LeakPolicy:

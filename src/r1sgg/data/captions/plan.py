@@ -16,6 +16,7 @@ from r1sgg.data.captions.records import Captioned
 from r1sgg.data.captions.run import Record, file_identity
 from r1sgg.data.captions.sources import SOURCES, Sizes, Source, read_captions
 from r1sgg.errors import ConfigError, InputError
+from r1sgg.files import user_path
 from r1sgg.graph.vocabulary import load_vocabulary
 
 Recipe = Literal["caption", "paraphrase", "objects", "image"]
@@ -81,7 +82,7 @@ class Plan:
     @property
     def grounds_by_engine(self) -> bool:
         """Whether --ground names an engine: neither a way of its own nor a file that is there."""
-        return self.ground not in ("given", "whole", "trace") and not Path(self.ground).expanduser().exists()
+        return self.ground not in ("given", "whole", "trace") and not user_path(self.ground).exists()
 
     def policy(self, *, check_only: bool = False) -> LeakPolicy:
         """Return the leak policy.
@@ -124,7 +125,7 @@ class Plan:
         found |= {"input": str(self.input), "content": file_identity(self.input), "extract": extractor}
         found["leak"] = self.leak or "none"
         for name in ("ground", "vocabulary"):
-            path = Path(str(found[name])).expanduser()
+            path = user_path(str(found[name]))
             if path.is_file():
                 found[name] = f"{path} ({file_identity(path)})"
         return found
@@ -142,6 +143,6 @@ class Plan:
         """
         way = self.ground if self.ground in ("whole", "trace") else "given"
         if lookup is None and way == "given":
-            lookup = given_boxes if self.ground == "given" else BoxesFile(Path(self.ground).expanduser())
+            lookup = given_boxes if self.ground == "given" else BoxesFile(user_path(self.ground))
         aligner = Aligner(load_vocabulary(self.vocabulary), self.align, ask)
         return Maker(aligner, way, lookup, keep_boxes=self.ground == "given", leak=self.leak or "none")

@@ -31,7 +31,7 @@ from r1sgg.data.captions.provenance import KEY
 from r1sgg.data.captions.records import Captioned, Skipped
 from r1sgg.data.captions.sources import Notes
 from r1sgg.errors import InputError, os_errors
-from r1sgg.files import locked, refuse_inputs, write_file, write_json, writing
+from r1sgg.files import locked, refuse_inputs, refuse_removal, write_file, write_json, writing
 
 PART_SIZE = 1000
 """Records per part."""
@@ -194,6 +194,7 @@ class Parts:
         self.folder = out.with_name(out.name + ".parts")
         self.side = out.with_name(out.name + ".run.json")
         refuse_inputs([out, self.folder, self.side])
+        refuse_removal(self.folder)
         self.overwrite = overwrite
         self.kept = 0
         if overwrite or not any(self.folder.glob("part-*")):
