@@ -26,10 +26,12 @@ class Writes(NamedTuple):
 
 
 TABLE = {
+    "captions check": Writes(("--out", "--log", "--json"), ("", "--captions", "--ground-truth")),
     "data build": Writes(("--out",), ("--data", "--data jsonl:"), folders=("--out",)),
+    "data captions": Writes(("--out",), ("", "--image-data", "--leak", "--ground", "--vocabulary")),
     "data check": Writes(("--fix", "--log", "--json"), ("--data", "--data jsonl:", "--vocabulary")),
     "data scenes": Writes(("--out",), (), folders=("--out",)),
-    "data stats": Writes(("--out", "--json"), ("--data", "--data coco:", "--vocabulary")),
+    "data stats": Writes(("--out", "--json"), ("--data", "--data coco:", "--vocabulary", "--against")),
     "data vg": Writes(("--out",), ("--objects", "--relationships", "--image-data", "--vocabulary")),
     "data view": Writes(("--out",), ("--data", "--data psg:")),
     "doctor": Writes(("--json",), ("--config", "--model", "--image", "--prompt", "--vocabulary")),
@@ -48,6 +50,8 @@ TABLE = {
     "tiny": Writes(("--out",), (), folders=("--out",)),
 }
 NEEDED = {
+    "captions check": {"": "g.jsonl", "--captions": "c.jsonl"},
+    "data captions": {"": "c.jsonl", "--out": "new"},
     "data build": {"--data": "d.jsonl", "--out": "new"},
     "data check": {"--data": "d.jsonl"},
     "data stats": {"--data": "d.jsonl"},
@@ -70,27 +74,14 @@ NOTHING = {"calibrate", "serve", "web"}
 
 PATHS = {
     *("predictions", "train", "file", "cases", "images", "image_data", "objects", "relationships", "results", "runs"),
-    *("folders", "config", "ground_truth", "image", "zero_shot"),
+    *("folders", "config", "ground_truth", "image", "zero_shot", "captions", "against"),
 }
 """Options and arguments that are paths to read."""
 PLAIN = {
-    *("answer_format", "answering", "annotation", "api_key", "allow_host", "boxes", "claims", "device", "distractors"),
-    *(
-        "dialect",
-        "dtype",
-        "engine",
-        "format",
-        "host",
-        "id",
-        "ignore",
-        "launch",
-        "mapping",
-        "method",
-        "name",
-        "open_vocabulary",
-    ),
-    *("preset", "protocol", "push", "ray", "repair", "scores", "settings", "similarity", "split", "task"),
-    *("title",),
+    *("align", "answer_format", "answering", "annotation", "api_key", "allow_host", "boxes", "claims", "device"),
+    *("dialect", "distractors", "dtype", "engine", "extract", "format", "host", "id", "ignore", "launch", "mapping"),
+    *("method", "name", "open_vocabulary", "preset", "protocol", "push", "ray", "recipe", "repair", "scores"),
+    *("settings", "similarity", "source", "split", "task", "title"),
 }
 """Options that are texts and name no file."""
 
@@ -222,6 +213,8 @@ def test_a_set_is_not_built_over_itself(
         "publish .out.part --out out",
         "report r_files.part/p.jsonl --ground-truth g.jsonl --out r.html",
         "data build --data new/.unfinished/g.jsonl --out new",
+        "data captions o.jsonl.parts/c.jsonl --extract rules:plain --out o.jsonl",
+        "data captions o.jsonl.run.json --extract rules:plain --out o.jsonl",
     ],
 )
 def test_an_input_with_the_name_of_a_work_file_is_not_removed(
@@ -232,6 +225,7 @@ def test_an_input_with_the_name_of_a_work_file_is_not_removed(
     line = Path("set/gt.jsonl").read_text().replace("images/", f"{tmp_path}/set/images/")
     prediction = '{"image_id": "scene-0", "frame": [1, 1], "completion": ""}\n'
     files = {".p.jsonl.lock": line, "g.jsonl": line, "new/.unfinished/g.jsonl": line, ".p.jsonl.part": line}
+    files |= {"o.jsonl.parts/c.jsonl": line, "o.jsonl.run.json": line}
     for name, text in {**files, "r_files.part/p.jsonl": prediction, ".out.part/config.json": "{}"}.items():
         Path(name).parent.mkdir(exist_ok=True, parents=True)
         Path(name).write_text(text)

@@ -269,6 +269,40 @@ def test_open_vocabulary_needs_the_data(stub: Path) -> None:
     assert start(stub, "open")[0] != 0
 
 
+def captions(stub: Path, *arguments: str, **more: str) -> tuple[int, list[str]]:
+    """runs/captions.sh, as `tiny` starts the other."""
+    tiny(stub, "curves")  # makes the stand-in for Python
+    return start(stub, "captions", *arguments, **more)
+
+
+def test_the_experiment_with_captions_in_order(stub: Path) -> None:
+    code, lines = captions(stub, "--short", SEEDS="0 1")
+    assert code == 0
+    names = [f"{name}-s{seed}" for seed in (0, 1) for name in ("captions-sft", "vg-sft")]
+    assert made(lines, "sft") == names
+    rl = [f"captions-rl-{rewards}-s{seed}" for seed in (0, 1) for rewards in ("paper-v1", "balanced", "sparse")]
+    assert made(lines, "grpo") == rl
+    trained = dict(zip(rl, (line for line in lines if line.startswith("grpo")), strict=True))
+    assert "--model /out/captions-sft-s1 " in trained["captions-rl-sparse-s1"]
+    assert "annotation=captions --rewards sparse" in trained["captions-rl-sparse-s1"]
+    assert sum("--against /out/route/full.jsonl" in line for line in lines) == 1
+    assert len(made(lines, "generate")) == 10
+    assert lines[-1] == "python benchmarks/tiny.py /out --json /out/table.json"
+    again = captions(stub, "--short", SEEDS="0 1")[1]
+    assert not [line for line in again if line.split()[0] in ("sft", "grpo")]
+    shutil.rmtree(stub / "out")
+    assert "--model tiny-base" in next(x for x in captions(stub, SEEDS="0")[1] if x.startswith("sft"))
+    assert captions(stub, "--long")[0] == 2
+
+
+def test_every_training_with_captions_is_one_that_can_be_asked_for(stub: Path) -> None:
+    assert captions(stub, SEEDS="0")[0] == 0
+    lines = map(shlex.split, (stub / "log.quoted").read_text().splitlines())
+    for kind, _, config, *rest in (line for line in lines if line[0] in ("sft", "grpo")):
+        classes = {"sft": (SFTConfig, TargetOptions), "grpo": (GRPOConfig, RewardOptions)}[kind]
+        read_recipe((RunOptions, *classes, PartOptions), ROOT / config, rest, CPU)
+
+
 def test_slurm_starts_one_torchrun_a_machine(tmp_path: Path) -> None:
     """With stand-ins for SLURM's commands; `srun` runs its command once for each of two machines."""
     programs = {

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from PIL import Image
 
@@ -240,3 +241,12 @@ def test_the_library_without_vllm_says_how_to_get_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(__import__("sys").modules, "vllm", None)
     with pytest.raises(MissingDependencyError, match=r"r1sgg\[vllm\]"):
         VLLMEngine.load("tiny")
+
+
+def test_chats_are_held_to_their_schemas_with_and_without_an_image(engine: VLLMEngine, asked: Asked) -> None:
+    kind = {"type": "string", "enum": ["man", "none"]}
+    schema = {"type": "object", "properties": {"class": kind}, "required": ["class"], "additionalProperties": False}
+    for images in (None, asked.images[:3]):
+        answers = engine.chat(asked.chats[:3], Sampling(max_new_tokens=60), images=images, schemas=[schema] * 3)
+        assert [answer.error for answer in answers] == [None] * 3
+        assert {orjson.loads(answer.text)["class"] for answer in answers} <= {"man", "none"}

@@ -108,7 +108,7 @@ def _results(work: Work, shards: Sequence[Shard], cluster: Cluster) -> Iterator[
     ray, data = require("ray", "ray"), require("ray.data", "ray")
     ours = not ray.is_initialized()
     if ours:
-        _connect(ray, cluster)
+        connect(ray, cluster)
     try:
         has = ray.cluster_resources()
         gpus = int(has.get("GPU", 0)) if cluster.on_gpu else 0
@@ -163,7 +163,12 @@ def _useful_threads(checkpoint: Checkpoint, images: int) -> int:
     return useful_threads(AutoConfig.from_pretrained(path, local_files_only=is_local(path)), images)
 
 
-def _connect(ray: ModuleType, cluster: Cluster) -> None:
+def connect(ray: ModuleType, cluster: Cluster) -> None:
+    """Start Ray on this machine, or connect to a cluster.
+
+    Raises:
+        ConfigError: there is no cluster at the address.
+    """
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if cluster.address == "local":
         ray.init(

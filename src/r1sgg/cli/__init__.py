@@ -14,8 +14,10 @@ import typer
 
 from r1sgg.cli import (  # each registers its commands when it is imported
     calibrate,  # noqa: F401
+    captions,  # noqa: F401
     data,  # noqa: F401
     data_build,  # noqa: F401
+    data_captions,  # noqa: F401
     data_check,  # noqa: F401
     data_stats,  # noqa: F401
     data_vg,  # noqa: F401

@@ -21,7 +21,11 @@ def scenes(
         str, typer.Option(help="standard, or small for models of a few million parameters.")
     ] = "standard",
     annotation: Annotated[
-        str, typer.Option(help="full: all relationships. vg: as sparse as in Visual Genome; full.jsonl then has all.")
+        str,
+        typer.Option(
+            help="full: all relationships. vg: as sparse as in Visual Genome, captions: made of captions by rules; "
+            "full.jsonl then has all."
+        ),
     ] = "full",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another set in the folder.")] = False,
 ) -> None:
@@ -84,6 +88,7 @@ def _make_room(out: Path, name: str, *, overwrite: bool) -> None:
     for path in (
         truth,
         out / "full.jsonl",
+        out / "captions.jsonl",
         description,
         *(image for image in images if image.parent == out / "images"),
     ):

@@ -48,10 +48,11 @@ def check(
         refuse_inputs([log])
         if json is not None and os.path.realpath(log) == os.path.realpath(json):
             raise InputError(str(json), expected="a file for each output", found="the name of the log of --fix")
+    names = load_vocabulary(vocabulary)
     with progress_bar("lines") as advance:
         report = check(
             data,
-            vocabulary=load_vocabulary(vocabulary),
+            vocabulary=names,
             ignore=ignore or (),
             looking=looking,
             workers=workers,
@@ -70,8 +71,13 @@ def check(
             "lines_with": report.in_lines,
             "first": first,
         }
+        if report.captions.images:
+            record["captions"] = report.captions.record()
         write_json(json, record)
     _show(data, report)
+    if report.captions.images:
+        for name, value in report.captions.lines(names):
+            typer.echo(f"{name}: {value}")
     if fix is not None and report.unit is not None:
         typer.echo(f"{fix}: not written: {report.unit}: {report.unit.remedy}", err=True)
     elif fix is not None:

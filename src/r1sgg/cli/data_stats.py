@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from r1sgg.data.base import Example
+    from r1sgg.data.captions.comparing import Truth
+    from r1sgg.data.captions.provenance import CaptionLedger
     from r1sgg.data.stats import Statistics
 
 
@@ -26,6 +29,12 @@ def stats(
     vocabulary: Annotated[
         str, typer.Option(help="Vocabulary to compare with: vg150, psg, open, or a JSON file.")
     ] = "open",
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Ground truth (JSON Lines) or region_graphs.json: precision and recall of caption-made graphs."
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Rows per table.")] = 20,
     json: Annotated[Path | None, typer.Option(help="File for all statistics as JSON; - is standard output.")] = None,
     out: Annotated[Path | None, typer.Option(help="File for a page with charts (HTML).")] = None,
@@ -33,11 +42,13 @@ def stats(
     """Count classes, predicates, triplets, and the sizes of graphs, boxes and images.
 
     Head, body and tail are thirds of the predicates, ordered by frequency: those of --vocabulary, or without it those
-    that occur.
+    that occur. Of graphs that `data captions` made, the shares dropped at each step and grounded are printed, too.
 
     Example: `r1sgg data stats --data vg150:VG,split=train --vocabulary vg150 --out vg150.html`
     """
     from r1sgg.cli.loading import progress_bar
+    from r1sgg.data.captions.comparing import Truth
+    from r1sgg.data.captions.provenance import CaptionLedger
     from r1sgg.data.sources import open_data
     from r1sgg.data.stats import collect, outside, readable, record
     from r1sgg.graph.vocabulary import Vocabulary, load_vocabulary
@@ -48,13 +59,17 @@ def stats(
     names = load_vocabulary(vocabulary)
     opened = open_data(data, strict=False)
     skipped = [note.text for note in opened.notes if note.kind in ("record", "id")]
+    ledger, truth = CaptionLedger(), None if against is None else Truth(against)
     with progress_bar("images") as advance:
-        found = collect(readable(opened, skipped, advance))
+        found = collect(_noted(readable(opened, skipped, advance), ledger, truth))
     counted = names if names.predicates else Vocabulary("seen", (), tuple(sorted(found.predicates)))
     groups = predicate_groups(counted, TrainingStatistics(predicates=found.predicates))
     hashes = opened.hashes()
+    agreement = None if truth is None else truth.result().record()
     if json is not None:
         result = {"data": data, "hashes": hashes, **record(found, names), "groups": groups}
+        result |= {"captions": ledger.record()} if ledger.images else {}
+        result |= {"against": {"file": str(against), **agreement}} if agreement is not None else {}
         write_json(json, result)
     notes = [(f"hash of the {key}", value) for key, value in hashes.items()]
     notes += [("splits", ", ".join(f"{name} {n:,}" for name, n in found.splits.items()))] if found.splits else []
@@ -64,6 +79,8 @@ def stats(
         for side, missing in outside(found, names).items()
         if missing
     ]
+    notes += ledger.lines() if ledger.images else []
+    notes += _agreed(agreement, str(against)) if agreement is not None else []
     _show(data, found, groups, notes, top)
     if out is not None:
         write_statistics(out, found, data, groups, notes)
@@ -74,6 +91,27 @@ def stats(
             err=True,
         )
         raise typer.Exit(PARTLY_FAILED)
+
+
+def _noted(examples: Iterable[Example], ledger: CaptionLedger, truth: Truth | None) -> Iterator[Example]:
+    """Yield examples, and count their provenance and agreement on the way."""
+    for example in examples:
+        ledger.add(example.meta)
+        if truth is not None:
+            truth.add(example)
+        yield example
+
+
+def _agreed(record: Mapping[str, float | int | None], name: str) -> list[tuple[str, str]]:
+    """Return precision and recall as lines to print."""
+    rows = []
+    for what in ("triplets", "pairs", "triplets with boxes"):
+        precision, recall = record[f"{what} precision"], record[f"{what} recall"]
+        if precision is not None and recall is not None:
+            rows.append(
+                (f"{what} against {Path(name).name}", f"precision {100 * precision:.1f} %, recall {100 * recall:.1f} %")
+            )
+    return rows
 
 
 def _show(

@@ -24,7 +24,7 @@ OUTPUTS = frozenset(("out", "json", "fix", "log"))
 SOURCES = frozenset(
     (
         *("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards", "predictions", "prompt"),
-        *("train", "groups"),
+        *("train", "groups", "ground", "leak"),
     )
 )
 """Names of the options that are texts and may name files to read; every other path is an input too."""
@@ -80,8 +80,10 @@ def _named(option: str, text: str) -> Iterator[str]:
     elif packed or is_kind(kind) or (option == "predictions" and is_layout(kind)):
         options = (part.partition("=") for part in rest.split(","))
         yield from (value if equals else key for key, equals, value in options if not equals or key in _PATHS)
+    elif option == "leak":
+        yield rest or text
     elif option == "rewards":
-        yield from re.findall(r"[^\s\"{},:]+\.py", text)
+        yield from re.findall(r"[^\s\"{},:]+\.(?:py|jsonl)", text)
     elif text not in _OURS:
         yield text
 
@@ -108,6 +110,8 @@ app = Application(
 )
 data_app = Application(no_args_is_help=True, help="Create, convert and inspect data sets.")
 app.add_typer(data_app, name="data")
+captions_app = Application(no_args_is_help=True, help="Judge captions by scene graphs.")
+app.add_typer(captions_app, name="captions")
 
 PARTLY_FAILED = 1
 """Exit code of a command that finished although some items failed."""

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import orjson
 
+from r1sgg.data.captions.provenance import CaptionLedger
 from r1sgg.data.dataset import DataSet
 from r1sgg.data.findings import IGNORABLE, LIKE_SIZES, Finding
 from r1sgg.data.images import image_size, open_image
@@ -58,6 +59,7 @@ class CheckReport:
         first: the first finding of each kind.
         like_sizes: degenerate boxes that would be right as [x, y, width, height].
         unit: how the boxes of the whole file are written, if not as they should be; then no copy is written.
+        captions: what became of captions, of graphs that were made of them.
     """
 
     lines: int = 0
@@ -68,6 +70,7 @@ class CheckReport:
     first: dict[str, FirstFinding] = field(default_factory=dict)
     like_sizes: int = 0
     unit: WrongUnit | None = None
+    captions: CaptionLedger = field(default_factory=CaptionLedger)
 
     def add(self, where: str, findings: Collection[Finding]) -> None:
         """Count the findings of one line."""
@@ -143,6 +146,8 @@ def check(
             if line.row is not None:
                 row, more = repairer.repair(line.row, size)
                 findings += more
+                if row is not None:
+                    report.captions.add(row.get("meta"), (r.get("predicate") for r in row["relationships"]))
             report.lines += 1
             report.add(line.where, findings)
             report.like_sizes += sum(f.found.endswith(LIKE_SIZES) for f in findings)

@@ -279,7 +279,12 @@ def merge_duplicates(labels: list[str], boxes_N4: np.ndarray, least: float = SAM
 # ---------------------------------------------------------------- the files
 
 
-def _load(path: Path) -> list[Any]:
+def load_document(path: Path, kind: type = list) -> Any:
+    """Return the JSON document of a published file, plain or .gz: a list of images, or what `kind` says.
+
+    Raises:
+        InputError: it is missing, damaged, no JSON, or of another kind.
+    """
     try:
         data = path.read_bytes()
         if data[:2] == b"\x1f\x8b":
@@ -289,15 +294,16 @@ def _load(path: Path) -> list[Any]:
         expected = "a readable JSON file (or .gz)"
         raise InputError(str(path), expected=expected, found=found, hint="check the path") from error
     document = json_value(data, str(path), "fetch it again")
-    if not isinstance(document, list):
-        raise InputError(str(path), expected="a list of images", found=f"a JSON {type(document).__name__}")
+    if not isinstance(document, kind):
+        expected = "a list of images" if kind is list else "a JSON object"
+        raise InputError(str(path), expected=expected, found=f"a JSON {type(document).__name__}")
     return document
 
 
 def _by_image(path: Path, key: str, log: Conversion) -> dict[str, list[Any]]:
     """Return the lists under `key` by image id; entries that lack either are skipped and named in `log`."""
     found: dict[str, list[Any]] = {}
-    for k, entry in enumerate(_load(path)):
+    for k, entry in enumerate(load_document(path)):
         fault = ""
         if not isinstance(entry, dict):
             fault = f"is a JSON {type(entry).__name__}"
@@ -317,7 +323,7 @@ def _by_image(path: Path, key: str, log: Conversion) -> dict[str, list[Any]]:
 
 def _sizes(path: Path, log: Conversion) -> dict[str, tuple[int, int]]:
     sizes: dict[str, tuple[int, int]] = {}
-    for k, row in enumerate(_load(path)):
+    for k, row in enumerate(load_document(path)):
         values: list[Any] = [row.get(key) for key in ("width", "height")] if isinstance(row, dict) else []
         identifier = row.get("image_id", row.get("id")) if isinstance(row, dict) else None
         if identifier is None or not all(type(v) is int and v > 0 for v in values):

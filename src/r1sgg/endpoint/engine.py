@@ -15,7 +15,7 @@ import dataclasses
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -149,6 +149,76 @@ class EndpointEngine:
                     job.cancel()
         seconds = (time.perf_counter() - started) / len(images)
         return [dataclasses.replace(completion, seconds=seconds) for completion in completions]
+
+    def chat(
+        self,
+        messages: Sequence[list[Message]],
+        sampling: Sampling,
+        *,
+        images: Sequence[Image.Image] | None = None,
+        schemas: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[Completion]:
+        """Generate a completion for each chat, `concurrency` at a time; see `r1sgg.inference.engine.ChatEngine`.
+
+        Raises:
+            ConfigError, ModelError: see `generate`.
+        """
+        if not messages:
+            return []
+        self._check(sampling, ())
+        stop = threading.Event()
+        started = time.perf_counter()
+        with ThreadPoolExecutor(min(self.endpoint.concurrency, len(messages)), "endpoint") as pool:
+            jobs = [
+                pool.submit(
+                    self._reply,
+                    chat,
+                    sampling,
+                    None if images is None else images[k],
+                    None if schemas is None else dict(schemas[k]),
+                    stop,
+                )
+                for k, chat in enumerate(messages)
+            ]
+            try:
+                completions = [job.result() for job in jobs]
+            finally:
+                stop.set()
+                for job in jobs:
+                    job.cancel()
+        seconds = (time.perf_counter() - started) / len(messages)
+        return [dataclasses.replace(completion, seconds=seconds) for completion in completions]
+
+    def _reply(
+        self,
+        chat: list[Message],
+        sampling: Sampling,
+        image: Image.Image | None,
+        schema: dict[str, Any] | None,
+        stop: threading.Event,
+    ) -> Completion:
+        """Generate the completion of one chat; an error that stops the run also stops the other threads."""
+        try:
+            url = None if image is None else image_url(image, self.endpoint.image_format)
+            if isinstance(url, Failure):
+                outcome: Completion | Failure = url
+            else:
+                body = request_body(
+                    self.endpoint.model,
+                    self._server,
+                    chat if url is None else chat_with_image(chat, url),
+                    sampling,
+                    sampling.generator_seed("chat"),
+                    schema=schema if self._server.schema else None,
+                    extra=self.endpoint.extra,
+                )
+                reply = self.ask(body, stop)
+                outcome = reply if isinstance(reply, Failure) else _completion([reply], reply.text, None)
+            self._note(outcome)
+        except R1SGGError:
+            stop.set()
+            raise
+        return Completion("", 0, "error", error=outcome.reason) if isinstance(outcome, Failure) else outcome
 
     def _check(self, sampling: Sampling, specs: Sequence[GuideSpec | None]) -> None:
         """Raise for options that the server would silently ignore."""

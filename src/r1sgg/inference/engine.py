@@ -143,6 +143,29 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class ChatEngine(Protocol):
+    """An engine that answers chats with or without an image, in JSON of a schema where it can be held to one."""
+
+    def chat(
+        self,
+        messages: Sequence[list[Message]],
+        sampling: Sampling,
+        *,
+        images: Sequence[Image.Image] | None = None,
+        schemas: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[Completion]:
+        """Answer each chat.
+
+        Args:
+            messages: the chats; their content is text.
+            sampling: how tokens are chosen.
+            images: one for each chat, or None for chats without.
+            schemas: JSON schemas of the answers; an engine that cannot be held to one answers freely.
+        """
+        ...
+
+
+@runtime_checkable
 class WatchedEngine(Protocol):
     """An engine that tells what it is writing."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -32,7 +32,7 @@ from r1sgg.inference.threads import Threads
 from r1sgg.inference.writing import Writer
 from r1sgg.models.coordinates import check_aspect
 from r1sgg.models.families import LoadedModel
-from r1sgg.models.prompts import Message, with_image
+from r1sgg.models.prompts import Message, as_parts, with_image
 
 
 class TransformersEngine:
@@ -74,6 +74,18 @@ class TransformersEngine:
         names = keys or [str(k) for k in range(len(images))]
         return self._answer(images, messages, sampling, names, guides or (), pieces) if images else []
 
+    def chat(
+        self,
+        messages: Sequence[list[Message]],
+        sampling: Sampling,
+        *,
+        images: Sequence[Image.Image] | None = None,
+        schemas: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[Completion]:
+        """Answer one batch of chats; the answers are free, whatever the schemas. Raises as `generate` does."""
+        names = [str(k) for k in range(len(messages))]
+        return self._answer(images or (), messages, sampling, names, (), False) if messages else []
+
     def watch(
         self,
         image: Image.Image,
@@ -108,7 +120,7 @@ class TransformersEngine:
         model = self.loaded.model
         writer = Writer(
             Streams(sampling, keys, model.device),
-            len(images),
+            len(messages),
             self._ends,
             sampling.max_new_tokens,
             self._suppressed,
@@ -126,7 +138,7 @@ class TransformersEngine:
                 logits_processor=LogitsProcessorList([StepByStep(writer, self._threads)]),
                 stopping_criteria=StoppingCriteriaList([Ended(writer)]),
             )
-        return self._completions(writer, (time.perf_counter() - started) / len(images), pieces)
+        return self._completions(writer, (time.perf_counter() - started) / len(messages), pieces)
 
     def next_token_logprobs(
         self, images: Sequence[Image.Image], messages: Sequence[list[Message]], words: Sequence[str]
@@ -217,16 +229,19 @@ class TransformersEngine:
         """input_ids (B, T) padded on the left, attention_mask, and what the family's model takes of the images."""
         processor = self.loaded.processor
         qformer = getattr(processor, "qformer_tokenizer", None)  # InstructBLIP, which knows no chat layout
+        if qformer and not images:
+            raise ModelError(f"{self.loaded.name}: this family answers about images only, found a chat without one")
+        shown = with_image if images else as_parts
         text = [
             "\n".join(message["content"] for message in chat)
             if qformer
-            else processor.apply_chat_template(with_image(chat), add_generation_prompt=True, tokenize=False)
+            else processor.apply_chat_template(shown(chat), add_generation_prompt=True, tokenize=False)
             for chat in messages
         ]
         views = [self.loaded.family.view(image, processor) for image in images]
         inputs = processor(
             text=text,
-            images=views if qformer else [[view] for view in views],
+            images=views if qformer else [[view] for view in views] or None,
             padding=True,
             padding_side="left",
             return_tensors="pt",
@@ -259,7 +274,7 @@ class TransformersEngine:
                 model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens, **how)
         except torch.OutOfMemoryError as error:
             raise ModelError(
-                f"a batch of {len(images)} images does not fit into the memory of {model.device}: "
+                f"a batch of {len(messages)} images does not fit into the memory of {model.device}: "
                 "lower the batch size or the largest image size"
             ) from error
         finally:

@@ -27,7 +27,7 @@ from r1sgg.inference.parity import Parity
 from r1sgg.inference.pieces import decode, pieces_of
 from r1sgg.inference.vllm_inputs import EngineInputs, patch_of
 from r1sgg.models.coordinates import check_aspect
-from r1sgg.models.prompts import Message, with_image
+from r1sgg.models.prompts import Message, as_parts, with_image
 
 if TYPE_CHECKING:
     from r1sgg.guiding.vllm import Noted
@@ -206,6 +206,51 @@ class VLLMEngine:
         engine = tuple(dataclasses.replace(ran, logprobs=np.array(row)) for ran, row in zip(seen, logs, strict=True))
         precision = (self.name.rpartition(" ")[2], model.name.rpartition(" ")[2])
         return Parity(engine, tuple(model.score(images, messages, drawn)), precision)
+
+    def chat(
+        self,
+        messages: Sequence[list[Message]],
+        sampling: Sampling,
+        *,
+        images: Sequence[Image.Image] | None = None,
+        schemas: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[Completion]:
+        """Answer chats, held to their schemas; see `r1sgg.inference.engine.ChatEngine`.
+
+        Raises:
+            ModelError: a process of vLLM's has died.
+        """
+        from vllm.exceptions import VLLMValidationError
+        from vllm.sampling_params import StructuredOutputsParams
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        started = time.perf_counter()
+        errors: dict[int, str] = {}
+        try:
+            for k, chat in enumerate(messages):
+                params = _parameters(sampling, str(k), None, None)
+                if schemas is not None:
+                    params.structured_outputs = StructuredOutputsParams(json=dict(schemas[k]))
+                try:
+                    prompt = self._text(chat) if images is None else self._prompt(images[k], chat)
+                    self._llm.enqueue(prompt, params, use_tqdm=False)
+                except VLLMValidationError as error:
+                    errors[k] = f"{self.name} refuses the request: {_said(error)}"
+            outputs = iter(self._llm.wait_for_completion(use_tqdm=False))
+        except EngineDeadError as error:
+            raise ModelError(f"{self.name}: one of vLLM's processes has died; what it logged says why") from error
+        seconds = (time.perf_counter() - started) / max(1, len(messages))
+        return [
+            Completion("", 0, "error", seconds, error=errors[k])
+            if k in errors
+            else self._completion(next(outputs), seconds, None, None, False)
+            for k in range(len(messages))
+        ]
+
+    def _text(self, chat: list[Message]) -> dict[str, Any]:
+        """A chat without an image, as vLLM takes it."""
+        processor = self.checkpoint.processor
+        return {"prompt": processor.apply_chat_template(as_parts(chat), add_generation_prompt=True, tokenize=False)}
 
     @property
     def table(self) -> TokenTable:

@@ -91,3 +91,15 @@ def pairwise_iou(a_N4: Array, b_M4: Array) -> Array:
 def touching(a_N4: Array, b_N4: Array) -> Mask:
     """Whether boxes have an area in common, element by element: (N, 4), (N, 4) -> (N,)."""
     return np.asarray(BoxPairs(a_N4.T, b_N4.T).intersection > 0)
+
+
+def pairwise_gaps(a_N4: Array, b_M4: Array) -> Array:
+    """Distance of all pairs of boxes, in their unit: (N, 4), (M, 4) -> (N, M).
+
+    It is the distance of the nearest points, 0 where they overlap, plus a hundredth of the distance of the centres,
+    which decides between boxes that overlap.
+    """
+    a, b = a_N4[:, None, :], b_M4[None, :, :]
+    between = np.maximum(np.maximum(a[..., :2] - b[..., 2:], b[..., :2] - a[..., 2:]), 0.0)
+    centres = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2
+    return np.asarray(np.hypot(between[..., 0], between[..., 1]) + 0.01 * np.hypot(centres[..., 0], centres[..., 1]))

@@ -33,6 +33,10 @@ class LabelSimilarity(Protocol):
         """Return cosines (len(a), len(b)) in [-1, 1]; equal strings have exactly 1."""
         ...
 
+    def __hash__(self) -> int:
+        """Caches are keyed by it."""
+        ...
+
 
 def load_similarity(spec: str) -> LabelSimilarity:
     """Return a similarity by name: "glove", "exact" or "spacy:MODEL" (for example "spacy:en_core_web_md").

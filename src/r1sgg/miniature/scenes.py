@@ -25,16 +25,18 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from r1sgg.data.base import Example, write_ground_truth
 from r1sgg.errors import ConfigError, InputError, os_errors
-from r1sgg.files import writing
+from r1sgg.files import write_lines, writing
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import number_ids
-from r1sgg.miniature.procedural.annotation import Annotation, annotate
+from r1sgg.miniature.describing import captioned, from_captions
+from r1sgg.miniature.procedural.annotation import Annotation, Captions, annotate
 from r1sgg.miniature.procedural.background import SETTINGS, draw_background
 from r1sgg.miniature.procedural.layout import Canvas, arrange
 from r1sgg.miniature.procedural.pictograms import DRAWINGS, patch
@@ -202,9 +204,11 @@ def _graph(parts: list[Part], links: list[tuple[int, str, int]], size: tuple[int
     )
 
 
-def annotated(drawn: Scene, seed: int, config: SceneConfig, annotation: Annotation) -> Example:
-    """Return a scene's example with what an annotator wrote instead of the true graph."""
+def annotated(drawn: Scene, seed: int, config: SceneConfig, annotation: Annotation | Captions) -> Example:
+    """Return a scene's example with what an annotator, or a caption, says instead of the true graph."""
     truth = drawn.example
+    if isinstance(annotation, Captions):
+        return from_captions(truth, seed)
     graph = annotate(truth.graph, seed, (truth.width, truth.height), config.step, annotation)
     return replace(truth, graph=graph)
 
@@ -232,11 +236,12 @@ def write_scenes(
     config: SceneConfig = STANDARD,
     split: str = "train",
     advance: Callable[[], object] = lambda: None,
-    annotation: Annotation | None = None,
+    annotation: Annotation | Captions | None = None,
 ) -> Path:
     """Write OUT/images/*.png and OUT/gt.jsonl; the ground truth appears last, whole or not at all.
 
-    With an annotation, gt.jsonl is what the annotator wrote, and OUT/full.jsonl the true graphs.
+    With an annotation, gt.jsonl is what the annotator wrote, and OUT/full.jsonl the true graphs. With captions,
+    OUT/captions.jsonl are those, as `r1sgg data captions` reads them.
 
     Args:
         out: folder, made if needed.
@@ -259,6 +264,7 @@ def write_scenes(
     with os_errors(out, "a folder that can be written", "choose another"):
         images.mkdir(parents=True, exist_ok=True)
     written: list[Example] = []
+    texts: list[dict[str, Any]] = []
 
     def examples() -> Iterator[Example]:
         for number in seeds:
@@ -269,10 +275,15 @@ def write_scenes(
             yield replace(drawn.example, image=path, split=split)
             if annotation is not None:
                 written.append(replace(annotated(drawn, number, config, annotation), image=path, split=split))
+            if isinstance(annotation, Captions):
+                texts.append(captioned(replace(drawn.example, image=path, split=split), number).to_record(out))
             advance()
 
     target = out / "gt.jsonl"
     write_ground_truth(target if annotation is None else out / "full.jsonl", examples())
+    if isinstance(annotation, Captions):
+        with writing(out / "captions.jsonl") as handle:
+            write_lines(handle, texts)
     if annotation is not None:
         write_ground_truth(target, written)
     return target

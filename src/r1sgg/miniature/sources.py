@@ -2,6 +2,7 @@
 
 scenes:50000,seed=1,preset=small,split=train    drawn when needed, as `r1sgg data scenes` writes them
 scenes:50000,seed=1,preset=small,annotation=vg  the same, as sparsely annotated as Visual Genome
+scenes:50000,seed=1,preset=small,annotation=captions   the graphs that rules make of captions of the scenes
 instruct:50000,seed=1,preset=small              the same scenes, each with a visual instruction (SFT only)
 """
 
@@ -32,7 +33,7 @@ def _drawn(seed: int, config: SceneConfig) -> Scene:
 
 class SceneData(DataSet):
     """Scenes that are drawn when needed. Options: seed (0), preset (small, standard), split (train, validation, test),
-    annotation (full, vg)."""
+    annotation (full, vg, captions)."""
 
     images_are_files = False
 

@@ -246,9 +246,14 @@ def read_prompt(path: Path) -> OwnPrompt:
 
 def with_image(messages: list[Message]) -> list[Message]:
     """Return the chat as typed parts, with a place for one image before the text of the last message."""
-    parts = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
+    parts = as_parts(messages)
     parts[-1]["content"].insert(0, {"type": "image"})
     return parts
+
+
+def as_parts(messages: list[Message]) -> list[Message]:
+    """Return the chat as typed parts, all of them text."""
+    return [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
 
 
 def _paper_prompt(settings: AnswerSettings, frame: Frame) -> str:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from r1sgg.errors import ConfigError
+from r1sgg.files import user_path
 from r1sgg.graph.parsed import Frame, Parsed
 from r1sgg.graph.policies import Issue
 from r1sgg.graph.scene import SceneGraph
@@ -27,6 +28,7 @@ from r1sgg.rewards.conventions import PAPER, TASKS, Conventions, Task
 from r1sgg.rewards.custom import is_custom, load_term, name_of, weights_of
 from r1sgg.rewards.evidence import CompletionEvidence
 from r1sgg.rewards.original import ORIGINAL
+from r1sgg.rewards.sparse import ClassDensity
 from r1sgg.rewards.terms import NEEDS_OBJECTS, NEEDS_RELATIONSHIPS, edge_by_label
 
 STANDARD_TERMS = ("format", "node", "edge", "hard_recall", "hard_recall_relax")
@@ -49,6 +51,11 @@ REWARD_SETS: dict[str, RewardSet] = {
     "balanced": RewardSet(
         {"graph_format": 0.5, "node_f1": 1.0, "triplet_f1": 2.0},
         "what the metric counts: one-to-one soft F1 of objects and of triplets, a readable graph required",
+    ),
+    "sparse": RewardSet(
+        {"graph_format": 0.5, "node_f1": 1.0, "triplet_pu": 2.0},
+        "balanced for incomplete graphs, as captions give them: an unmatched triplet costs as densely as its image is "
+        "annotated (see `r1sgg.rewards.sparse`)",
     ),
     "original": RewardSet(
         {"format": 1.0, "node_label": 2.0, "node_box": 2.0, "edge": 5.0, "hard_recall": 5.0, "hard_recall_relax": 5.0},
@@ -141,7 +148,8 @@ class Rubric:
         """The rubric that `--rewards` or a recipe asks for.
 
         Args:
-            rewards: a reward set's name, a mapping of terms to weights, JSON text of one, or FILE.py:FUNCTION.
+            rewards: a reward set's name, a mapping of terms to weights, JSON text of one, or FILE.py:FUNCTION;
+                sparse:FILE takes the class statistics of a training set (`r1sgg.rewards.sparse.ClassDensity`).
             similarity: as for the class.
             **options: as for the class.
 
@@ -151,6 +159,10 @@ class Rubric:
         if isinstance(rewards, str) and rewards in REWARD_SETS:
             chosen = REWARD_SETS[rewards]
             return cls(chosen.weights, similarity, conventions=chosen.conventions, **options)
+        if isinstance(rewards, str) and rewards.startswith("sparse:"):
+            rubric = cls.of("sparse", similarity, **options)
+            rubric._terms["triplet_pu"] = ClassDensity.read(user_path(rewards.removeprefix("sparse:")))
+            return rubric
         if isinstance(rewards, str) and not is_custom(rewards) and not rewards.lstrip().startswith("{"):
             raise ConfigError(
                 f"rewards: expected one of {', '.join(REWARD_SETS)}, terms and weights as JSON, or FILE.py:FUNCTION, "

@@ -21,6 +21,7 @@ from r1sgg.judging.batch import Ints, offsets
 from r1sgg.judging.boxes import Array, Mask
 from r1sgg.rewards.evidence import CompletionEvidence
 from r1sgg.rewards.formats import written_format
+from r1sgg.rewards.sparse import triplet_pu
 
 Term = Callable[[CompletionEvidence], Array]
 
@@ -144,7 +145,7 @@ def brevity(evidence: CompletionEvidence) -> Array:
 
 _ALL: tuple[Term, ...] = (
     *(format, node, edge, hard_recall, hard_recall_relax, node_label, node_box),
-    *(graph_format, node_f1, triplet_f1),
+    *(graph_format, node_f1, triplet_f1, triplet_pu),
     *(precision, f1, edge_f1, distinct, restraint, brevity),
 )
 TERMS: dict[str, Term] = {term.__name__: term for term in _ALL}
@@ -152,7 +153,7 @@ TERMS: dict[str, Term] = {term.__name__: term for term in _ALL}
 
 NEEDS_RELATIONSHIPS = frozenset(
     (
-        *("edge", "hard_recall", "hard_recall_relax", "triplet_f1"),
+        *("edge", "hard_recall", "hard_recall_relax", "triplet_f1", "triplet_pu"),
         *("precision", "f1", "edge_f1", "distinct", "restraint"),
     )
 )

@@ -85,8 +85,15 @@ class Annotation:
                 raise ConfigError(f"annotation, {name}: expected a probability from 0 to 1, found {chance}")
 
 
-ANNOTATIONS: Mapping[str, Annotation | None] = MappingProxyType({"full": None, "vg": Annotation()})
-"""The values of --annotation: the whole true graph, or an annotation like Visual Genome's."""
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """The annotation is what rules read in a caption of the scene, see `r1sgg.miniature.describing`."""
+
+
+ANNOTATIONS: Mapping[str, Annotation | Captions | None] = MappingProxyType(
+    {"full": None, "vg": Annotation(), "captions": Captions()}
+)
+"""The values of --annotation: the whole true graph, one like Visual Genome's, or one made of a caption."""
 
 
 def annotate(
