@@ -74,7 +74,7 @@ NOTHING = {"calibrate", "serve", "web"}
 
 PATHS = {
     *("predictions", "train", "file", "cases", "images", "image_data", "objects", "relationships", "results", "runs"),
-    *("folders", "config", "ground_truth", "image", "zero_shot", "captions", "against"),
+    *("folders", "config", "ground_truth", "image", "model", "zero_shot", "captions", "against"),
 }
 """Options and arguments that are paths to read."""
 PLAIN = {
@@ -282,10 +282,11 @@ def test_two_outputs_need_two_names(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 JSON = {
+    "captions check": "captions check p.jsonl --captions c.jsonl --out captions.html",
     "data check": "data check --data gt.jsonl --images none",
     "data stats": "data stats --data gt.jsonl --out stats.html",
     "doctor": "doctor",
-    "evaluate": "evaluate p.jsonl p.jsonl --ground-truth gt.jsonl --compare --train gt.jsonl",
+    "evaluate": "evaluate p.jsonl q.jsonl --ground-truth gt.jsonl --compare --train gt.jsonl",
     "report": "report p.jsonl --ground-truth gt.jsonl --out report.html",
 }
 """A run of every command that has --json; each also prints a table."""
@@ -300,6 +301,8 @@ def test_every_command_with_json_writes_it_and_nothing_else_to_standard_output(
     rows["relationships"] = [{"subject": "man.1", "predicate": "on", "object": "horse.1"}]
     Path("gt.jsonl").write_text(json.dumps(truth | rows) + "\n")
     Path("p.jsonl").write_text(json.dumps({"image_id": "1", "frame": [100, 100], "completion": json.dumps(rows)}))
+    Path("q.jsonl").write_bytes(Path("p.jsonl").read_bytes())
+    Path("c.jsonl").write_text(json.dumps({"image_id": "1", "width": 100, "height": 100, "caption": "A man on a horse."}))
     found = dict(commands(typer.main.get_command(app)))
     assert set(JSON) == {
         name for name, command in found.items() if "--json" in {o for p in command.params for o in p.opts}

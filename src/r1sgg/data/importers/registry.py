@@ -154,6 +154,8 @@ def look_at(path: Path) -> Look | None:
         if path.name == sgg_benchmark.PREDICTIONS:
             return Look("folder", frozenset((path.name,)))
         document = _json(path)
+        if isinstance(document, dict) and "image_id" in document and document.keys() <= PREDICTION_KEYS:
+            return Look("lines", frozenset(document))  # one line of ours
         return None if document is None else Look("json", _keys_of(document))
     for _, _, line in read_lines(path):
         try:
