@@ -27,6 +27,7 @@ from r1sgg.data.jsonl import image_id_of, read_jsonl
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import parse_spec
 from r1sgg.errors import ImageError, InputError, short
+from r1sgg.files import user_path
 
 
 def open_inputs(spec: str, column: str = "") -> Inputs:
@@ -48,7 +49,7 @@ def open_inputs(spec: str, column: str = "") -> Inputs:
 
 def _open(spec: str) -> Inputs:
     kind, _, rest = spec.partition(":")
-    path = Path(spec).expanduser()
+    path = user_path(spec)
     ending = path.suffix.lower()
     if kind == "parquet" or ending == ".parquet":
         return ParquetImages(spec, rest if kind == "parquet" else spec)

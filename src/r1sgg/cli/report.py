@@ -50,15 +50,20 @@ def report(
     from rich.console import Console
     from rich.table import Table
 
-    from r1sgg.errors import ConfigError
+    from r1sgg.errors import ConfigError, InputError
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import PROTOCOLS
     from r1sgg.pages.report import build_report
+    from r1sgg.pages.shards import data_folder
     from r1sgg.pages.tables import COLUMNS
 
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}")
     files = predictions or []
+    if json is not None and json.resolve().parent == data_folder(out).resolve():
+        raise InputError(
+            str(json), expected="a folder of its own", found="that of the page's data", hint="choose another"
+        )
     with locked(out):
         built = build_report(
             out,
@@ -88,6 +93,16 @@ def report(
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """Return the file names without suffix; with their folders if the names alone are not unique."""
-    stems = [p.stem for p in paths]
-    return stems if len(set(stems)) == len(stems) else [str(p.with_suffix("")) for p in paths]
+    """Return the file names without suffix; if these alone are not unique with their folders, or whole.
+
+    Raises:
+        ConfigError: a file is named twice.
+    """
+    from r1sgg.errors import ConfigError
+
+    names: list[str] = []
+    for names in ([p.stem for p in paths], [str(p.with_suffix("")) for p in paths], [str(p) for p in paths]):
+        if len(set(names)) == len(names):
+            return names
+    twice = next(name for name in names if names.count(name) > 1)
+    raise ConfigError(f"report: expected different predictions files, found {twice} again")

@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 
 from r1sgg import __version__
 from r1sgg.errors import InputError
-from r1sgg.files import STANDARD_OUTPUT, protected, refuse_inputs, standard_output
+from r1sgg.files import STANDARD_OUTPUT, protected, refuse_inputs, standard_output, user_path
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -52,7 +52,7 @@ def inputs_of(values: dict[str, Any]) -> Iterator[Path]:
         if name not in OUTPUTS and name != "config":  # a recipe may be the record of the run that it continues
             yield from _paths(value)
         if name in SOURCES and isinstance(value, str):
-            yield from (Path(text).expanduser() for text in _named(name, value) if text)
+            yield from (user_path(text) for text in _named(name, value) if text)
 
 
 def _paths(value: Any) -> list[Path]:
