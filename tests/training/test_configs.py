@@ -14,6 +14,7 @@ import orjson
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from transformers.utils.import_utils import is_bitsandbytes_available
 from trl import GRPOConfig, SFTConfig
 from typer.testing import Result
 
@@ -180,6 +181,7 @@ def test_eight_and_four_bits_run_or_say_what_is_missing(
         with pytest.raises(MissingDependencyError, match=r"pip install 'r1sgg\[qlora\]'"):
             r1sgg("sft", tmp_path / "without", *over, **options)
     pytest.importorskip("bitsandbytes")
+    is_bitsandbytes_available.cache_clear()  # transformers has seen none
     assert r1sgg("sft", tmp_path / "with", *over, **options).exit_code == 0
     row = orjson.loads((tmp_path / "with" / "metrics.jsonl").read_bytes().splitlines()[0])
     assert row["grad_norm"] > 0

@@ -9,12 +9,12 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict, cast, get_args
 
 import typer
 
 from r1sgg.errors import ConfigError, require
+from r1sgg.files import user_path
 
 if TYPE_CHECKING:
     from r1sgg.bulk.stored import Inputs
@@ -122,9 +122,9 @@ def prompt_options(
             instead = "the name of a column" if columns else "open, closed or a file, because photos have no columns"
             raise ConfigError(f"--prompt {prompt}: expected {instead}; r1sgg generate takes data sets with columns")
     elif prompt is not None:
-        if not Path(prompt).expanduser().is_file():
+        if not user_path(prompt).is_file():
             raise ConfigError(f"--prompt: expected open, closed, a file or column:NAME, found {prompt!r}")
-        own, column = read_prompt(Path(prompt).expanduser()), ""
+        own, column = read_prompt(user_path(prompt)), ""
     if answer_format is not None and answer_format not in get_args(AnswerFormat):
         raise ConfigError(f"--answer-format: expected json or compact, found {answer_format!r}")
     if prompt not in (None, "closed") and vocabulary not in (None, "open") and not guide:

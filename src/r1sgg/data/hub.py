@@ -46,6 +46,7 @@ from r1sgg.data.images import image_size, open_image
 from r1sgg.data.jsonl import read_json
 from r1sgg.data.spec import Spec
 from r1sgg.errors import ConfigError, ImageError, InputError, require, short
+from r1sgg.files import user_path
 from r1sgg.graph.records import json_value
 from r1sgg.graph.scene import label_of_id
 
@@ -160,7 +161,7 @@ def open_hub(spec: Spec) -> DataSet:
     streaming, local = spec.yes("stream"), spec.path.is_dir()
     split = spec.options.get("split")
     named_in = spec.options.get("names")
-    names = None if named_in is None else read_names(Path(named_in).expanduser())
+    names = None if named_in is None else read_names(user_path(named_in))
     try:
         if local:
             table = datasets.load_dataset(str(spec.path), split=split, streaming=streaming)

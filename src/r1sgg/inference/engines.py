@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from r1sgg.errors import ConfigError, ModelError
+from r1sgg.files import user_path
 from r1sgg.guiding.spec import AnswerFormat
 from r1sgg.inference.engine import Engine
 from r1sgg.inference.reader import Reader
@@ -209,7 +210,7 @@ class Opening:
         from r1sgg.models.families import answer_settings, resolve
         from r1sgg.models.known import known_checkpoint
 
-        if self.spec.kind in _LOADS or Path(self.model).expanduser().is_dir():
+        if self.spec.kind in _LOADS or user_path(self.model).is_dir():
             return answer_settings(resolve(self.model)).column
         known = known_checkpoint(self.model)  # a server's model: nothing is fetched for its name
         return "" if known is None else known.settings.column

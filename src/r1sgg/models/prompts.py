@@ -16,7 +16,7 @@ import numpy as np
 
 from r1sgg.data.jsonl import read_json
 from r1sgg.errors import InputError, os_errors, short
-from r1sgg.files import write_json
+from r1sgg.files import user_path, write_json
 from r1sgg.graph.given import Given
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import AnswerFormat, Frame, number_ids, render
@@ -209,9 +209,9 @@ def recipe_prompt(text: str) -> dict[str, str]:
         return {"prompt": text, "own": "", "system": "", "column": ""}
     if text.startswith(COLUMN):
         return {"column": text.removeprefix(COLUMN)}
-    if not Path(text).expanduser().is_file():
+    if not user_path(text).is_file():
         raise InputError("the recipe: prompt", expected="paper, short, a text file or column:NAME", found=repr(text))
-    own = read_prompt(Path(text).expanduser())
+    own = read_prompt(user_path(text))
     return {"prompt": "own", "own": own.text, "system": own.system, "column": ""}
 
 

@@ -198,7 +198,7 @@ def _guarded(folder: Path, options: RunOptions, config: Path | None) -> Iterator
     """
     read = [user_path(options.model)] if options.model not in shipped() else []
     read += [parse_spec(text).path for text in (options.data, options.validation) if text]
-    read += [Path(options.prompt).expanduser()] if options.prompt else []
+    read += [user_path(options.prompt)] if options.prompt else []
     if config is not None and RECORDED not in yaml.safe_load(config.read_text(encoding="utf-8")):
         read.append(config)
     with protected(read):
