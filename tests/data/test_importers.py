@@ -148,6 +148,12 @@ def test_the_name_of_the_file_is_the_id_of_the_image(images: list[Any], want: st
     assert [p.image_id for p in open_predictions(f"swift:{path},id=key")] == ["9"]
 
 
+def test_lines_of_ms_swift_2_are_recognised(tmp_path: Path) -> None:
+    old = {"system": None, "query": "Scene graph?", "response": "x", "label": None, "images": ["a/2.jpg"]}
+    opened = open_predictions(written(tmp_path / "s.jsonl", [old]))
+    assert (opened.layout, [p.image_id for p in opened]) == ("swift", ["2"])
+
+
 COLUMNS = {"bbox": [[0, 0, 9, 9]], "bbox_labels": [1], "bbox_scores": [0.5]}
 INFO = {"idx_to_files": ["2.jpg"], "ind_to_classes": ["__background__", "man"], "ind_to_predicates": ["on", "near"]}
 PAIR = {"rel_pairs": [[0, 0]], "rel_labels": [1], "rel_scores": [0.5]}
