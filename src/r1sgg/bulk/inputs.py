@@ -26,6 +26,7 @@ from r1sgg.data.jsonl import image_id_of, read_jsonl
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import parse_spec
 from r1sgg.errors import ImageError, InputError, short
+from r1sgg.files import user_path
 
 
 def open_inputs(spec: str) -> Inputs:
@@ -36,7 +37,7 @@ def open_inputs(spec: str) -> Inputs:
         InputError: nothing is found, or a file cannot be read at all.
     """
     kind, _, rest = spec.partition(":")
-    path = Path(spec).expanduser()
+    path = user_path(spec)
     ending = path.suffix.lower()
     if kind == "parquet" or ending == ".parquet":
         return ParquetImages(spec, rest if kind == "parquet" else spec)

@@ -54,16 +54,21 @@ def report(
     from rich.table import Table
 
     from r1sgg.data.importers.registry import predictions_spec
-    from r1sgg.errors import ConfigError
+    from r1sgg.errors import ConfigError, InputError
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import PROTOCOLS
     from r1sgg.metrics.table import distinct_names
     from r1sgg.pages.report import build_report
+    from r1sgg.pages.shards import data_folder
     from r1sgg.pages.tables import COLUMNS
 
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}")
     files = predictions or []
+    if json is not None and json.resolve().parent == data_folder(out).resolve():
+        raise InputError(
+            str(json), expected="a folder of its own", found="that of the page's data", hint="choose another"
+        )
     names = distinct_names([predictions_spec(text).path for text in files])
     with locked(out):
         built = build_report(

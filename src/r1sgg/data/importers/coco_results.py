@@ -27,6 +27,7 @@ from r1sgg.data.jsonl import read_json
 from r1sgg.data.predictions import Prediction, prediction_of_record
 from r1sgg.data.spec import Spec
 from r1sgg.errors import ConfigError, InputError, short
+from r1sgg.files import user_path
 from r1sgg.graph.records import Rows, rows_of
 
 
@@ -36,7 +37,7 @@ def read(spec: Spec, say: Say) -> Iterator[Prediction]:
     if isinstance(document, dict):
         annotations, about, source = rows_of(document.get("annotations"), f"{path}: annotations"), document, path
     elif "names" in spec.options:
-        source = Path(spec.options["names"]).expanduser()
+        source = user_path(spec.options["names"])
         annotations, about = rows_of(document, str(path)), read_json(source)
         if not isinstance(about, dict):
             raise InputError(str(source), expected="COCO annotations", found=short(about))
