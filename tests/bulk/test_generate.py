@@ -349,7 +349,9 @@ def test_the_command_s_exit_code_tells(
     with pytest.raises(SystemExit) as left:
         main(arguments)
     assert left.value.code == 1
-    assert "3 images; 1 failed" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "3 images; 1 failed" in printed.out
+    assert "of the completions fail with" in printed.err  # an untrained model, cut after four tokens
     with pytest.raises(SystemExit) as left:
         main([*arguments, "--limit", "1"])
     assert left.value.code == 0
@@ -415,6 +417,7 @@ def test_a_server_is_asked_and_its_bill_is_said(
     printed = capsys.readouterr()
     assert left.value.code == 1, printed.err
     assert f"21 images; {odd} failed" in printed.out
+    assert f"{out}: all {21 - odd} completions hold the same graph" in printed.err
     said = f"{(21 - odd) * 1000:,} tokens read, {(21 - odd) * 50:,} written, cost"
     assert said in printed.out
     wrong = [row for row in lines(out) if "error" in row]
