@@ -166,7 +166,7 @@ def frame_found(verdict: Verdict) -> str:
 def _graphs(ledger: Ledger) -> list[SystematicFinding]:
     found = []
     same, graphs = ledger.same_graph, ledger.graphs
-    if same >= 2 and (same == graphs or same >= max(10, SYSTEMATIC * graphs)):
+    if same >= 3 and (same == graphs or same >= max(10, SYSTEMATIC * graphs)):
         said = f"all {graphs:,}" if same == graphs else f"{same:,} of {graphs:,}"
         do = "check that the image reaches the model, and that the completion is not its prompt"
         found.append(
