@@ -69,7 +69,10 @@ def report(
         raise InputError(
             str(json), expected="a folder of its own", found="that of the page's data", hint="choose another"
         )
-    names = distinct_names([predictions_spec(text).path for text in files])
+    names = distinct_names(files, [predictions_spec(text).path for text in files])
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"report: expected different predictions files, found {twice} again")
     with locked(out):
         built = build_report(
             out,

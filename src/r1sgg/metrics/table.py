@@ -37,8 +37,12 @@ _HEADS = {"failure_rate": "failure", "AP50": "AP@50", "AP75": "AP@75"}
 _LOWER_IS_BETTER = frozenset(("failure_rate", "duplicate_rate", "redeclared_rate", "self_loop_rate"))
 
 
-def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """Return the names of files without endings; with their folders, or whole, where these alone are not distinct.
+def distinct_names(sources: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """Return a name for each predictions file: its file name without ending, or more where these are not distinct.
+
+    Args:
+        sources: as the user named them (`r1sgg.data.importers.registry`).
+        paths: their files.
 
     Raises:
         ConfigError: a file is named twice.
@@ -47,7 +51,9 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     for names in ([p.stem for p in paths], [str(p.with_suffix("")) for p in paths], [str(p) for p in paths]):
         if len(set(names)) == len(names):
             return names
-    twice = next(name for name in names if names.count(name) > 1)
+    if len(set(sources)) == len(sources):
+        return list(sources)
+    twice = next(source for source in sources if sources.count(source) > 1)
     raise ConfigError(f"expected different predictions files, found {twice} again")
 
 

@@ -121,8 +121,8 @@ def recognise(path: Path) -> Layout | None:
         hint = "save it as JSON; docs/others.md shows layouts"
         raise InputError(str(path), expected="JSON", found="a pickle, which could run any code", hint=hint)
     look = look_at(path)
-    if look is None or (look.form == "lines" and look.keys <= PREDICTION_KEYS):
-        return None
+    if look is None or (look.form != "folder" and look.keys and look.keys <= PREDICTION_KEYS):
+        return None  # ours, whatever the ending
     for layout in LAYOUTS.values():
         if look.form in layout.forms and any(look.keys >= {*keys} for keys in layout.keys):
             return layout
