@@ -65,9 +65,14 @@ class Figures:
                 self._add_recall("z" + name, hit * unseen, row, new, (new > 0) & counted, pooled=False)
         keep = counted[row] if len(row) else np.zeros(0, bool)
         self._prepare_cells(row[keep], predicate[keep], {name: hit[keep] for name, hit in found.items()})
-        self._groups = {
-            group: np.array([k for k, name in enumerate(columns.predicates) if name in set(names)], dtype=np.int64)
-            for group, names in (groups or {}).items()
+        # of all predicates, named "", and of each group
+        self._members = {"": np.arange(len(columns.predicates))}
+        for group, names in (groups or {}).items():
+            places = [k for k, name in enumerate(columns.predicates) if name in set(names)]
+            self._members[group] = np.array(places, dtype=np.int64)
+        self._held = {
+            group: float(np.isin(members, self.present).mean()) if len(members) else 0.0
+            for group, members in self._members.items()
         }
 
     def _add_recall(
@@ -109,13 +114,11 @@ class Figures:
         weights = np.ones(self.count) if weights is None else weights
         out = {name: _ratio(float(a @ weights), float(b @ weights)) for name, (a, b) in self._ratios.items()}
         recall, there = self.predicate_recalls(weights)
-        every = np.arange(len(recall))
-        for j, name in enumerate(self._names):
-            out[f"m{name}" if not name.startswith("ng") else f"ngm{name[2:]}"] = self._mean(recall[:, j], there, every)
-            for group, members in self._groups.items():
-                out[f"{group} m{name}" if not name.startswith("ng") else f"{group} ngm{name[2:]}"] = self._mean(
-                    recall[members, j], there[members], members
-                )
+        for group, members in self._members.items():
+            means = self._means(recall[members], there[members], self._held[group])
+            for name, mean in zip(self._names, means, strict=True):
+                figure = f"m{name}" if not name.startswith("ng") else f"ngm{name[2:]}"
+                out[f"{group} {figure}" if group else figure] = mean
         return out
 
     def predicate_recalls(self, weights: Array | None = None) -> tuple[Array, npt.NDArray[np.bool_]]:
@@ -142,16 +145,17 @@ class Figures:
             for k, name in enumerate(self.columns.predicates)
         }
 
-    def _mean(self, recall: Array, there: npt.NDArray[np.bool_], members: npt.NDArray[np.int64]) -> float | None:
-        """Return the mean recall of some predicates, those that never occur counting 0 if the protocol says so.
+    def _means(self, recall: Array, there: npt.NDArray[np.bool_], held: float) -> list[float | None]:
+        """Return the mean of each column over some predicates; those that never occur count 0 if the protocol says so.
 
         A resample lacks rare predicates that the images hold. Counting these as 0 too would pull every resample down,
-        so its mean over those that it holds stands for all that the images hold.
+        so its mean over those that it holds stands for all that the images hold, which are the share `held`.
         """
-        if not there.any():
-            return None
-        mean = float(recall.sum() / there.sum())
-        return mean * float(np.isin(members, self.present).mean()) if self._divide_by_all else mean
+        count = int(there.sum())
+        if not count:
+            return [None] * recall.shape[1]
+        means: list[float | None] = (recall.sum(axis=0) / count * (held if self._divide_by_all else 1)).tolist()
+        return means
 
     def rare_predicates(self) -> str | None:
         """Return one sentence if predicates are on so few images that intervals of mean recall are too narrow."""
