@@ -1,6 +1,6 @@
 """Peak memory of `r1sgg data captions` over many captions, by the plain rules: does it grow with the file?
 
-    python benchmarks/captions_memory.py --images 2000 20000 200000 --folder /tmp/captions
+    python benchmarks/captions_memory.py --images 2000 20000 200000 --folder captions-memory
 
 Each file has five captions an image, all different, and the boxes of eight objects. Every run is a process of its own;
 printed are its peak resident memory, its CPU-seconds, and captions per CPU-second.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -41,8 +42,9 @@ class RuleExtractor:
         return [[self._known[text]._replace(caption=k) for k, text in enumerate(row)] for row in texts]
 
 
+@functools.cache
 def open_parser(name: str = "") -> Parser:
-    """Return a parser by what follows "rules:".
+    """Return a parser by what follows "rules:"; it is loaded once.
 
     Args:
         name: "plain", the name of a spaCy pipeline, or "" for an installed English pipeline, else plain.
