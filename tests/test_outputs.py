@@ -302,7 +302,9 @@ def test_every_command_with_json_writes_it_and_nothing_else_to_standard_output(
     Path("gt.jsonl").write_text(json.dumps(truth | rows) + "\n")
     Path("p.jsonl").write_text(json.dumps({"image_id": "1", "frame": [100, 100], "completion": json.dumps(rows)}))
     Path("q.jsonl").write_bytes(Path("p.jsonl").read_bytes())
-    Path("c.jsonl").write_text(json.dumps({"image_id": "1", "width": 100, "height": 100, "caption": "A man on a horse."}))
+    Path("c.jsonl").write_text(
+        json.dumps({"image_id": "1", "width": 100, "height": 100, "caption": "A man on a horse."})
+    )
     found = dict(commands(typer.main.get_command(app)))
     assert set(JSON) == {
         name for name, command in found.items() if "--json" in {o for p in command.params for o in p.opts}
