@@ -187,6 +187,84 @@ def test_a_file_of_an_input_folder_or_beside_an_output_is_an_input_too(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_set_is_not_built_over_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done(["data", "scenes", "--count", "1", "--preset", "small", "--out", "set"])
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "build", "--data", "set/gt.jsonl", "--out", "set"])
+    assert stop.value.code == 2
+    assert "found its input" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "generate --images .p.jsonl.lock --out p.jsonl",
+        "generate --images .p.jsonl.part --out p.jsonl",
+        "publish .out.part --out out",
+        "report r_files.part/p.jsonl --ground-truth g.jsonl --out r.html",
+        "data build --data new/.unfinished/g.jsonl --out new",
+    ],
+)
+def test_an_input_with_the_name_of_a_work_file_is_not_removed(
+    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done(["data", "scenes", "--count", "1", "--preset", "small", "--out", "set"])
+    line = Path("set/gt.jsonl").read_text().replace("images/", f"{tmp_path}/set/images/")
+    prediction = '{"image_id": "scene-0", "frame": [1, 1], "completion": ""}\n'
+    files = {".p.jsonl.lock": line, "g.jsonl": line, "new/.unfinished/g.jsonl": line, ".p.jsonl.part": line}
+    for name, text in {**files, "r_files.part/p.jsonl": prediction, ".out.part/config.json": "{}"}.items():
+        Path(name).parent.mkdir(exist_ok=True, parents=True)
+        Path(name).write_text(text)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as stop:
+        main(arguments.split())
+    said = capsys.readouterr().err
+    assert stop.value.code == 2, said
+    assert "found its input" in said
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {path: after.get(path) for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("data check --data g.jsonl --fix f.jsonl --json f.changes.jsonl", "a file for each output"),
+        ("report p.jsonl --ground-truth g.jsonl --out r.html --json r_files/s0.js", "a folder of its own"),
+        ("report p.jsonl p.jsonl --ground-truth g.jsonl --out r.html", "expected different predictions files"),
+        ("data build --data scenes:1 --out /", "a file or folder with a name"),
+        ("data stats --data ~nobody-here/g.jsonl", "the home folder of an unknown user"),
+        ("predict a.png --model ~nobody-here/m --out o", "the home folder of an unknown user"),
+    ],
+)
+def test_names_that_cannot_be_meant(
+    arguments: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("g.jsonl", "p.jsonl", "a.png"):
+        Path(name).write_text("precious")
+    with pytest.raises(SystemExit) as stop:
+        main(arguments.split())
+    said = capsys.readouterr().err
+    assert (stop.value.code, said.count("\n")) == (2, 1), said
+    assert says in said
+    assert sorted(os.listdir()) == ["a.png", "g.jsonl", "p.jsonl"]
+
+
+def test_files_of_one_stem_have_a_column_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done(["data", "scenes", "--count", "1", "--preset", "small", "--out", "set"])
+    for name in ("p.jsonl", "p.json"):
+        Path(name).write_text('{"image_id": "scene-0", "frame": [1, 1], "completion": ""}\n')
+    done(["report", "p.jsonl", "p.json", *["--ground-truth", "set/gt.jsonl", "--out", "r.html", "--json", "r.json"]])
+    assert list(json.loads(Path("r.json").read_text())) == ["p.jsonl", "p.json"]
+
+
 def test_two_outputs_need_two_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "x"
     with pytest.raises(SystemExit):

@@ -34,7 +34,8 @@ if sys.platform != "win32":
 
 _log = logging.getLogger(__name__)
 
-_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+"""Error numbers of a disk, a quota or a file that is full."""
 _READ_ENDINGS = frozenset(
     (*(".safetensors", ".bin", ".pt", ".jinja", ".parquet", ".tar", ".tgz", ".gz", ".zip", ".h5", ".yaml"),
      *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".jp2", ".avif"))
@@ -119,6 +120,33 @@ def refuse_inputs(outputs: Iterable[Path]) -> None:
             )
 
 
+def refuse_removal(path: Path) -> None:
+    """See that a work file or folder of ours, which is removed, is no input and holds none.
+
+    Raises:
+        InputError: it is or does, whatever its name promises.
+    """
+    if (identity := _identity(path)) is None or not _inputs:
+        return
+    inside = f"{os.path.realpath(path)}{os.sep}"
+    held = (name for i, name in _inputs.items() if i == identity or os.path.realpath(name).startswith(inside))
+    if (found := next(held, None)) is not None:
+        expected, hint = "a name that this command may use for its work", "move the input"
+        raise InputError(str(path), expected=expected, found=f"its input {found}", hint=hint)
+
+
+def user_path(text: str | Path) -> Path:
+    """Return a path whose ~ is a home folder.
+
+    Raises:
+        InputError: there is no such user.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InputError(str(text), expected="a path", found="the home folder of an unknown user") from error
+
+
 @contextlib.contextmanager
 def writing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """A file to write, which replaces `path` when the block ends without an error; else `path` stays as it was.
@@ -160,7 +188,7 @@ def writing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         if sync:
             _sync(real.parent)
     except OSError as error:
-        if error.errno not in _NO_ROOM and not _is_about(error, temporary):
+        if error.errno not in NO_ROOM and not _is_about(error, temporary):
             raise  # of what the block reads
         _refuse(path, error)
     finally:
@@ -179,6 +207,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise InputError(str(path), expected="a new or empty folder", found="one with files in it")
     real = Path(os.path.realpath(path))
     part = _steady(real)
+    refuse_removal(part)
     with locked(path):
         shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         try:
@@ -191,7 +220,7 @@ def new_folder(path: Path) -> Iterator[Path]:
             part.rename(real)
             _sync(real.parent)
         except OSError as error:
-            if error.errno not in _NO_ROOM and not _is_about(error, part):
+            if error.errno not in NO_ROOM and not _is_about(error, part):
                 raise
             _refuse(path, error, kept="nothing half-written is left")
         finally:
@@ -260,19 +289,29 @@ def locked(path: Path) -> Iterator[None]:
         InputError: another process has it, or there is no place for it.
     """
     real = Path(os.path.realpath(path))
-    descriptor = _lock(path, real.with_name(f".{real.name[:200]}.lock"))
+    if not real.name:
+        raise InputError(str(path), expected="a file or folder with a name", found="the root", hint="choose another")
+    lock = real.with_name(f".{real.name[:200]}.lock")
+    refuse_removal(lock)
+    descriptor = _lock(path, lock)
     try:
         yield
     finally:
         if descriptor is not None:
-            real.with_name(f".{real.name[:200]}.lock").unlink(missing_ok=True)  # first: nobody waits for it
+            if os.fstat(descriptor).st_size == 0:  # else it is somebody's file
+                lock.unlink(missing_ok=True)  # first: nobody waits for it
             os.close(descriptor)
 
 
 def remove_leftover(path: Path) -> None:
-    """Remove what a killed process left beside `path`; for a process that has locked it."""
-    real = Path(os.path.realpath(path))
-    _steady(real).unlink(missing_ok=True)
+    """Remove what a killed process left beside `path`; for a process that has locked it.
+
+    Raises:
+        InputError: it is an input.
+    """
+    part = _steady(Path(os.path.realpath(path)))
+    refuse_removal(part)
+    part.unlink(missing_ok=True)
 
 
 def _steady(real: Path) -> Path:
@@ -324,7 +363,7 @@ def _lock(path: Path, lock: Path) -> int | None:
 
 def _refuse(path: Path, error: OSError, kept: str = "what was there before is kept") -> NoReturn:
     """Say in one sentence why a file was not written."""
-    if error.errno in _NO_ROOM:
+    if error.errno in NO_ROOM:
         expected, hint = "room to write it", f"{kept}; make room"
     else:
         expected, hint = "a place to write a file", "choose another"

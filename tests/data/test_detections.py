@@ -110,6 +110,7 @@ WRONG = [
     (line(relationships=changed(ONE, subject=0)), "relationships[0].subject", '"relationships_by": "index"'),
     (line(relationships=changed(ONE, predicate="")), "relationships[0].predicate", "the name of a predicate"),
     (line(relationships=["man.1 -> riding -> horse.1"]), "relationships[0]: ", 'an object with "subject"'),
+    ({**line(), "relations": []}, "'relations'", 'rename it "relationships"'),
     (line(relationships_by="place"), "relationships_by", '"id" or "index"'),
     *((line(LABELLED, [row], relationships_by="index"), "relationships[0]", says) for row, says in (
         ([0, 2, "riding"], "from 0 to 1, found 2"),

@@ -148,6 +148,32 @@ def test_the_name_of_the_file_is_the_id_of_the_image(images: list[Any], want: st
     assert [p.image_id for p in open_predictions(f"swift:{path},id=key")] == ["9"]
 
 
+@pytest.mark.parametrize(
+    ("box", "options"),
+    [
+        ([100, 200, 300, 500], "frame=1000"),
+        ([200, 100, 500, 300], "frame=1000,axes=yx"),
+        ([100, 200, 200, 300], "frame=1000,shape=size"),
+        ([0.2, 0.35, 0.2, 0.3], "frame=1,shape=centre"),
+        ([40, 20, 100, 60], "frame=pixels,axes=yx"),
+        ([20, 40, 40, 60], "frame=pixels,shape=size"),
+        ([0.1, 0.4, 0.3, 1], "frame=1x2"),
+    ],
+)
+def test_any_frame_can_be_said(box: list[float], options: str, tmp_path: Path) -> None:
+    text = json.dumps({"objects": [{"id": "man.1", "bbox": box}], "relationships": []})
+    path = written(tmp_path / "s.jsonl", [{**SWIFT, "response": text}])
+    (prediction,) = open_predictions(f"swift:{path},{options}")
+    found = prediction.read(image=(200, 200)).graph.boxes.ravel().tolist()
+    assert found == pytest.approx([0.1, 0.2, 0.3, 0.5])
+
+
+def test_lines_of_ms_swift_2_are_recognised(tmp_path: Path) -> None:
+    old = {"system": None, "query": "Scene graph?", "response": "x", "label": None, "images": ["a/2.jpg"]}
+    opened = open_predictions(written(tmp_path / "s.jsonl", [old]))
+    assert (opened.layout, [p.image_id for p in opened]) == ("swift", ["2"])
+
+
 COLUMNS = {"bbox": [[0, 0, 9, 9]], "bbox_labels": [1], "bbox_scores": [0.5]}
 INFO = {"idx_to_files": ["2.jpg"], "ind_to_classes": ["__background__", "man"], "ind_to_predicates": ["on", "near"]}
 PAIR = {"rel_pairs": [[0, 0]], "rel_labels": [1], "rel_scores": [0.5]}

@@ -43,6 +43,8 @@ def test_500s_and_then_fine(site: Site) -> None:
         (Said(b'{"choices": []}'), "found the keys choices", 1),
         (Said(b'{"choices": [{"message": "hi"}]}'), "expected a response with choices", 1),
         (says(None), "expected text in choices.0..message.content, found none .finish_reason 'stop'.", 1),
+        (says(None, message={"reasoning_content": "A man."}), "but 6 characters of reasoning", 1),
+        (says(None, message={"reasoning": "A man."}), "reasoning parser took the whole reply for thoughts", 1),
         (says(None, message={"refusal": "I can't"}), "the model refused: \"I can't\"", 1),
         (says("part", finish="content_filter"), "content filter of the server stopped", 1),
         (fails(413, "too big"), r"status 413 \(too big\); send JPEG, or make the image smaller", 1),

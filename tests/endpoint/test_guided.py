@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from r1sgg.data.predictions import prediction_of_record
 from r1sgg.endpoint.engine import EndpointEngine
 from r1sgg.errors import ConfigError
+from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.text import parse, render
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.inference.engine import Completion, Sampling
+from r1sgg.inference.lines import prediction_line
+from r1sgg.inference.reader import Reading
+from r1sgg.judging.diagnosis import findings
 
 from .fake_server import Said, Site, fails, says
 
@@ -315,3 +320,66 @@ def test_compact_answers_need_the_guide(site: Site, kind: str) -> None:
     with pytest.raises(ConfigError, match=r"expected json for guided completions .*, found compact; .*server=r1sgg"):
         ask(site.engine(server=kind), spec)
     assert site.server.asked == []
+
+
+# ---------------------------------------------------------------- a server that ignores the schema
+
+
+def test_fractions_are_brought_into_the_frame(site: Site) -> None:
+    rows = [{"id": "man.1", "bbox": [0.1, 0.05, 0.42, 0.9]}, {"id": "dog.1", "bbox": [0.3, 0.02, 0.4, 0.5]}]
+    site.in_turn(objects(*rows), relationships(("man.1", "riding", "dog.1")))
+    answer = ask(site.engine(), CLOSED)
+    assert json.loads(answer.text)["objects"] == [
+        {"id": "man.1", "bbox": [100, 40, 420, 720]},
+        {"id": "dog.1", "bbox": [300, 16, 400, 400]},
+    ]
+    assert answer.unit == (1, 1)
+    assert answer.replies == tuple(json.dumps({"objects": rows}) if k == 0 else r for k, r in enumerate(answer.replies))
+    assert answer.left_out == {"objects": 0, "relationships": 0}
+
+
+def test_thousandths_beyond_a_frame_of_pixels_are_brought_into_it(site: Site) -> None:
+    spec = GuideSpec((640, 480))
+    rows = [{"id": "man.1", "bbox": [100, 500, 900, 990]}, {"id": "dog.1", "bbox": [500, 100, 950, 980]}]
+    site.in_turn(objects(*rows), relationships())
+    answer = ask(site.engine(), spec)
+    assert json.loads(answer.text)["objects"][0]["bbox"] == [64, 240, 576, 475]
+    assert answer.unit == (1000, 1000)
+
+
+@pytest.mark.parametrize("rows", [[MAN, DOG], [{"id": "man.1", "bbox": [0, 0, 1, 1]}]], ids=["usual", "one unit"])
+def test_the_frame_itself_is_left_alone(site: Site, rows: list[Any]) -> None:
+    site.in_turn(objects(*rows), relationships())
+    answer = ask(site.engine(), CLOSED)
+    assert json.loads(answer.text)["objects"] == rows
+    assert (answer.unit, answer.replies, answer.left_out) == (None, (), {})
+
+
+def test_ends_that_name_the_only_object_of_a_class(site: Site) -> None:
+    site.in_turn(objects(MAN, DOG), relationships(("man", "riding", "Dog")))
+    answer = ask(site.engine(), CLOSED)
+    assert json.loads(answer.text)["relationships"] == [
+        {"subject": "man.1", "predicate": "riding", "object": "dog.1"},
+    ]
+    assert answer.left_out == {}
+
+
+def test_what_is_left_out_is_counted_and_the_replies_are_kept(site: Site) -> None:
+    second = {**MAN, "id": "man.2", "bbox": [50, 60, 70, 80]}
+    site.in_turn(
+        objects(MAN, second, DOG, "cat"), relationships(("man", "riding", "dog.1"), ("man.1", "riding", "dog.1"))
+    )
+    answer = ask(site.engine(), CLOSED)
+    assert answer.left_out == {"objects": 1, "relationships": 1}
+    assert [json.loads(reply).keys() for reply in answer.replies] == [{"objects"}, {"relationships"}]
+    line = prediction_line(
+        Reading(Image.new("RGB", (8, 8)), (1000.0, 800.0), answer, parse(answer.text, (1000, 800))), "m"
+    )
+    assert line["left_out"] == {"objects": 1, "relationships": 1}
+    assert line["replies"] == list(answer.replies)
+    prediction = prediction_of_record({"image_id": "1", **line}, "here")
+    assert prediction.left_out == line["left_out"]
+    ledger = Ledger()
+    ledger.add(prediction.read(), "1", prediction.left_out)
+    (finding,) = findings(ledger)
+    assert finding.found == "100 % of the guided completions leave out 1 objects, 1 relationships"

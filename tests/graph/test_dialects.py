@@ -131,6 +131,16 @@ def test_the_prompt_in_a_completion_of_sgg_r3_is_not_its_answer() -> None:
     assert read(example + answer.partition("<RELATION>")[0], "sgg-r3").failure == "truncated"
 
 
+def test_relationships_of_sgg_r3_by_kind_or_in_one_list() -> None:
+    example = DIALECTS["sgg-r3"].example
+    want = read(example, "sgg-r3").graph.triplets
+    start, _, rest = example.partition('{"relations": ')
+    flat = f"{start}{rest}".replace("}}\n</RELATION>", "}\n</RELATION>")
+    assert read(flat, "sgg-r3").graph.triplets == want
+    one = flat.replace('{"spatial_relations": ', "").replace('], "interaction_relations": [', ", ")
+    assert read(one.replace("]}\n</REL", "]\n</REL"), "sgg-r3").graph.triplets == want
+
+
 def test_relationships_beside_detections_are_read() -> None:
     text = (
         '{"objects": [{"bbox_2d": [1, 2, 3, 4], "label": "man"}, {"bbox_2d": [10, 20, 300, 400], "label": "dog"}], '

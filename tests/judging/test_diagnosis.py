@@ -140,7 +140,7 @@ def many(change: Callable[[str], str], count: int = 20) -> list[str]:
         ("truncated", many(lambda t: t[:-5]), "100 % of the completions fail with truncated"),
         ("other_dialect", ['[{"bbox_2d": [1, 2, 3, 4], "label": "a"}]'] * 3, "looks like 'qwen-json'"),
         ("class_key", many(lambda t: t.replace('"man.1", ', '"o.1", "label": "man", ')), "objects["),
-        ("closed_early", many(lambda t: t.replace('], "rel', ']}, "rel')), "100 % of the completions have closed_early"),
+        ("closed_early", many(lambda t: t.replace('], "rel', ']}, "rel')), "completions have closed_early"),
         ("no_json", ["I can't."] * 5 + many(str, 20), "20 % of the completions fail with no_json"),
     ],
 )  # fmt: skip
@@ -180,7 +180,7 @@ def test_the_example_of_a_prompt() -> None:
 
     prompt = build_messages(AnswerSettings())[-1]["content"]
     example = prompt.partition("Example:\n")[2].partition("\n")[0]
-    assert "prompt_example" in found([example] + many(str, 9))
+    assert "prompt_example" in found([example, *many(str, 9)])
     assert found([prompt] * 3)["prompt_echo"].share == 1
     assert found([prompt + t for t in many(str)])["prompt_text"].share == 1
 

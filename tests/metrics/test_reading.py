@@ -105,6 +105,17 @@ def test_a_wrong_frame_is_said_and_the_right_one_gives_the_numbers(
         assert (results["AP50"], results["R@50"], said) == (1, 1, "")
 
 
+def test_ground_truth_in_fractions_is_said(truth: Path) -> None:
+    lines = [json.loads(line) for line in truth.read_text().splitlines()]
+    for line in lines:
+        for row in line["objects"]:
+            row["bbox"] = [v / (line["width"], line["height"])[k % 2] for k, v in enumerate(row["bbox"])]
+    truth.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    _, said = evaluated(truth, predictions(truth, answers(THOUSANDTHS)))
+    assert "all true boxes lie within one pixel of the corner in 100 % of the images" in said
+    assert "r1sgg data check" in said
+
+
 def test_thousandths_declared_as_pixels(truth: Path) -> None:
     file = predictions(truth, answers(THOUSANDTHS))
     lines = [json.loads(line) for line in file.read_text().splitlines()]

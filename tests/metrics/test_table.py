@@ -37,7 +37,7 @@ def shown(*arguments):
     command = ["evaluate", *arguments, "--ground-truth", "gt.jsonl"]
     found = CliRunner().invoke(app, command, catch_exceptions=False)
     assert found.exit_code == 0, found.output
-    return found.output
+    return found.stdout
 
 
 def written(folder, *arguments):

@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -22,6 +23,7 @@ from r1sgg.errors import ImageError
 from r1sgg.serving import decoding
 from r1sgg.serving.app import ServerSettings
 from r1sgg.serving.decoding import Budget, Decoder, Upload
+from r1sgg.serving.reducing import _clock, reduce
 
 from .server import ColourReader, Running, png, serving, wait_until
 from .test_connection import _children
@@ -71,7 +73,7 @@ def highest(measure: Callable[[], float], every: float) -> Iterator[list[float]]
 
 @contextlib.contextmanager
 def peak() -> Iterator[list[float]]:
-    """RequestOptions many megabytes more than at the beginning were held, at most."""
+    """How many megabytes more than at the beginning were held, at most."""
     before = held(os.getpid())
     with highest(lambda: held(os.getpid()) - before, 0.02) as found:
         yield found
@@ -148,6 +150,71 @@ def test_a_header_that_lies_about_the_size_gains_no_memory(server: Running) -> N
     assert answer.status_code == 400
     assert more[0] < 70  # 135 without a limit
     assert server.post(png()).status_code == 200
+
+
+def tags(count: int, size: int = 1_000_000) -> bytes:
+    """A TIFF of 8 x 8 pixels with so many tags more, all of which lie in the same bytes."""
+    place = 8 + 2 + 12 * (count + 9) + 4
+    shorts = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 277: 1, 278: 8}
+    rows = [struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in shorts.items()]
+    rows += [struct.pack("<HHII", 273, 4, 1, place), struct.pack("<HHII", 279, 4, 1, 64)]
+    rows += [struct.pack("<HHII", 1000 + k, 1, size, place) for k in range(count)]
+    rows.sort(key=lambda row: struct.unpack("<H", row[:2]))
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(rows)) + b"".join(rows) + bytes(4) + bytes(size)
+
+
+def behind(kind: str, exif: bytes) -> bytes:
+    """A small image with these bytes as its EXIF."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, kind)
+    data = buffer.getvalue()
+    if kind == "PNG":
+        return data[:33] + chunk(b"eXIf", exif) + data[33:]
+    if kind == "JPEG":
+        parts = [b"Exif\0\0" + exif[at : at + 65_000] for at in range(0, len(exif), 65_000)]
+        return data[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", len(p) + 2) + p for p in parts) + data[2:]
+    side = struct.pack("<I", 63)[:3]
+    body = b"VP8X" + struct.pack("<I", 10) + b"\x08\0\0\0" + side + side + data[12:]
+    body += b"EXIF" + struct.pack("<I", len(exif)) + exif + bytes(len(exif) % 2)
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory limit is Linux's")
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "JPEG", "WEBP"])
+def test_a_header_gains_no_memory_either(server: Running, kind: str) -> None:
+    """One megabyte that 400 tags name takes 400, and with 60,000 tags 60,000."""
+    few, many = (data if kind == "TIFF" else behind(kind, data) for data in (tags(3), tags(400)))
+    assert server.post(few).status_code == 200
+    with peak() as more:
+        answer = server.post(many)
+    assert answer.status_code == 400
+    assert "expected room to decode the image, found no memory" in answer.json()["detail"]
+    assert more[0] < 100  # 400 without a limit
+    assert server.post(png()).status_code == 200
+
+
+GIF = b"GIF89a" + struct.pack("<HHBBB", 8, 8, 0, 0, 0) + b"!\xfe"
+"""The beginning of a GIF with a comment."""
+
+
+def test_a_header_of_a_million_parts_takes_no_minutes(server: Running) -> None:
+    answer = server.post(GIF + b"\1x" * 4_000_000 + b"\0;")
+    assert answer.status_code == 400
+    assert "expected an image that decodes within " in answer.json()["detail"]  # CPU time; on a busy machine wall time
+    assert server.post(png()).status_code == 200
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such clock")
+def test_the_clock_of_an_image_is_cpu_time_and_stops_with_it() -> None:
+    slow = io.BytesIO(GIF + b"\1x" * 4_000_000 + b"\0;")
+    late = pytest.raises(ImageError, match="a: expected an image that decodes within seconds of CPU time")
+    with late, _clock("a", 0.1):
+        reduce(slow, "a", 10**6, lambda size: size, lambda needs: None)
+    with _clock("a", 0.1):
+        time.sleep(0.3)  # no CPU time
+    began = time.process_time()
+    while time.process_time() < began + 0.3:
+        pass  # the clock has stopped
 
 
 async def _parts(data: bytes) -> AsyncIterator[bytes]:

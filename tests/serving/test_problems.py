@@ -168,6 +168,18 @@ class WithoutScores(ColourReader):
         return readings  # type: ignore[return-value]
 
 
+@pytest.mark.parametrize(("path", "field"), [("/v1/graph", "image"), ("/v1/graphs", "images")])
+def test_a_name_that_no_text_can_hold(server: Running, path: str, field: str) -> None:
+    """UTF-7 can spell half of a surrogate pair, which JSON cannot."""
+    disposition = f'Content-Disposition: form-data; name="{field}"; filename="+2AA-.png"'
+    body = f"--B\r\n{disposition}\r\n\r\n".encode() + png() + b"\r\n--B--\r\n"
+    kind = {"content-type": "multipart/form-data; charset=utf-7; boundary=B"}
+    answer = server.client.post(path, content=body, headers=kind)
+    assert answer.status_code == 200
+    record = answer.json()
+    assert record.get("image_id", record.get("graphs", [{}])[0].get("image_id")) == "\\ud800.png"
+
+
 def test_a_threshold_without_scores_is_the_clients_to_change() -> None:
     with serving(reader=WithoutScores()) as server:
         answer = server.post(png(), params={"threshold": 0.5})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,17 +145,48 @@ def test_a_tile_larger_than_the_image_counts() -> None:
         reduce(io.BytesIO(lie), "a", 10**9, lambda size: size, room)
 
 
-def scans(count: int, side: int = 64) -> bytes:
-    """A progressive JPEG with so many further scans."""
+def progressive(scans: int, side: int = 64) -> bytes:
+    """A progressive JPEG with about so many scans."""
     data = _file(_picture((side, side)), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
-    return data[:-2] + data[last:-2] * count + data[-2:]
+    return data[:-2] + data[last:-2] * (scans - 10) + data[-2:]
 
 
-def test_a_jpeg_of_very_many_scans_is_refused() -> None:
-    assert _reduced(scans(10))[1] == (64, 64)
-    with pytest.raises(ImageError, match=r"a: expected at most 64 scans, found 1,0\d\d; save it again"):
-        _reduced(scans(1000))
+def sequential(scans: int, side: int = 64) -> bytes:
+    """A JPEG that is not progressive, with a scan for each channel in turn."""
+    data = _file(_picture((side, side)).convert("L"), "JPEG")
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    channels = b"".join(bytes([channel, 0x11, 0]) for channel in (1, 2, 3))
+    head = b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, side, side, 3) + channels
+    begin = b"\xff\xda" + struct.pack(">HB", 8, 1)
+    one = [begin + bytes([channel]) + data[scan + 6 : -2] for channel in (1, 2, 3)]
+    return data[:frame] + head + data[frame + 13 : scan] + b"".join(one[k % 3] for k in range(scans)) + data[-2:]
+
+
+@pytest.mark.parametrize("scans", [progressive, sequential])
+def test_a_jpeg_of_very_many_scans_is_refused(scans: Callable[[int], bytes]) -> None:
+    assert _reduced(scans(12))[1] == (64, 64)
+    for read in (_reduced, open_image):
+        with pytest.raises(ImageError, match="expected at most 64 scans, found a JPEG with more; save it again"):
+            read(scans(1000))
+
+
+def test_what_looks_like_a_scan_is_not_always_one(tmp_path: Path) -> None:
+    """A thumbnail in a segment, and the film that phones write behind a photo."""
+    photo = _file(_picture(), "JPEG")
+    inside = b"\xff\xe5" + struct.pack(">H", 2002) + b"\xff\xda" * 1000
+    data = photo[:2] + inside + photo[2:] + b"\xff\xda\0\4ab" * 1000
+    (tmp_path / "a.jpg").write_bytes(data)
+    expected = open_image(photo).tobytes()
+    assert open_image(data).tobytes() == open_image(tmp_path / "a.jpg").tobytes() == expected
+    assert _reduced(data)[0].tobytes() == _reduced(photo)[0].tobytes()
+
+
+def test_the_memory_of_all_scans_counts() -> None:
+    """libjpeg holds the coefficients of an image of several scans, two bytes each."""
+    at_once = _file(_picture((640, 640)), "JPEG", subsampling=0)
+    for scans in (progressive, sequential):
+        assert _reduced(scans(12, 640), lambda size: size)[2] >= _reduced(at_once, lambda size: size)[2] + 640 * 640
 
 
 def test_nothing_is_decoded_where_there_is_no_room() -> None:

@@ -14,15 +14,16 @@ from typing import Any
 import orjson
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import Result
 
 from r1sgg.cli import main
-from r1sgg.errors import ConfigError, TrainingError
+from r1sgg.errors import ConfigError, ModelError, TrainingError
 from r1sgg.training.checkpoints import (
     STATE_FILE,
     ResumableTrainer,
     atomic_folder,
+    check_checkpoint,
     complete_checkpoints,
     last_checkpoint,
     remove_leftovers,
@@ -88,6 +89,59 @@ def test_what_a_kill_leaves_is_tidied(tmp_path: Path) -> None:
     remove_leftovers(tmp_path)
     found = {p.name: (p / "a").read_text() for p in tmp_path.iterdir()}
     assert found == {"best": "aside-best", "checkpoint-2": "checkpoint-2"}
+
+
+@pytest.mark.parametrize("name", ["partial/notes.txt", "partial/a/b"])
+def test_a_folder_that_is_no_run_s_is_not_tidied(name: str, tmp_path: Path) -> None:
+    for path in (tmp_path / name, tmp_path / "aside-notes/a", tmp_path / "notes/a"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    with pytest.raises(ConfigError, match="expected half-written checkpoints or none, found other files; move them"):
+        remove_leftovers(tmp_path)
+    assert sorted(path.read_text() for path in tmp_path.rglob("*") if path.is_file()) == ["mine"] * 3
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """The files of a checkpoint, with little in them."""
+    folder = tmp_path / "checkpoint-2"
+    folder.mkdir()
+    for name in ("config.json", "generation_config.json", STATE_FILE):
+        (folder / name).write_text("{}")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "progress_0.pt", "training_args.bin"):
+        torch.save({"a": torch.zeros(1000)}, folder / name)
+    save_file({"a.weight": torch.zeros(1000)}, folder / "model.safetensors")
+    return folder
+
+
+FILES = (
+    *("config.json", STATE_FILE, "optimizer.pt", "scheduler.pt", "rng_state.pth", "progress_0.pt"),
+    *("training_args.bin", "model.safetensors"),
+)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["cut", "empty", "a web page", "a folder"])
+def test_a_damaged_checkpoint_is_named_before_a_run_resumes(name: str, damage: str, checkpoint: Path) -> None:
+    check_checkpoint(checkpoint)
+    file = checkpoint / name
+    content = file.read_bytes()
+    file.unlink()
+    if damage == "a folder":
+        file.mkdir()
+    else:
+        file.write_bytes({"cut": content[: len(content) // 2], "empty": b""}.get(damage, b"<html>404</html>"))
+    with pytest.raises(ModelError) as said:
+        check_checkpoint(checkpoint)
+    assert str(said.value).startswith(f"--resume: {file}: expected ")
+    assert str(said.value).endswith("; without checkpoint-2 the run resumes from the one before")
+    assert "\n" not in str(said.value)
+
+
+def test_a_checkpoint_without_its_optimizer_is_not_resumed_from(checkpoint: Path) -> None:
+    (checkpoint / "optimizer.pt").unlink()
+    with pytest.raises(ModelError, match="expected the state of the optimizer"):
+        check_checkpoint(checkpoint)
 
 
 def test_only_the_disk_is_blamed_for_the_disk(writer: SimpleNamespace, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import load_file
 
 from r1sgg.data.provenance import read_trained_on
-from r1sgg.errors import ConfigError, InputError
+from r1sgg.errors import ConfigError, InputError, ModelError
 from r1sgg.files import locked
 from r1sgg.training.checkpoints import complete_checkpoints
 from r1sgg.training.resuming import RECORD
@@ -120,6 +120,24 @@ def test_what_may_not_change_is_refused_with_its_reason_and_nothing_is_touched(
     assert "start a new run with --model" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert {path: path.read_bytes() for path in half.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "optimizer.pt"])
+def test_a_damaged_checkpoint_is_one_sentence_and_nothing_is_touched(r1sgg: Command, half: Path, name: str) -> None:
+    file = half / "checkpoint-2" / name
+    file.write_bytes(file.read_bytes()[:-20])
+    before = {path: path.read_bytes() for path in half.rglob("*") if path.is_file()}
+    with pytest.raises(ModelError, match=f"--resume: .*checkpoint-2/{name}: expected "):
+        r1sgg("sft", half, "--resume", **TWO_STEPS)
+    assert {path: path.read_bytes() for path in half.rglob("*") if path.is_file()} == before
+
+
+def test_a_best_model_that_no_run_made_is_kept(r1sgg: Command, tmp_path: Path) -> None:
+    (tmp_path / "runs/best").mkdir(parents=True)
+    (tmp_path / "runs/best/model.safetensors").write_text("mine")
+    with pytest.raises(ConfigError, match="expected nothing there, found files of no run"):
+        r1sgg("sft", tmp_path / "runs", **TWO_STEPS)
+    assert (tmp_path / "runs/best/model.safetensors").read_text() == "mine"
 
 
 @pytest.mark.parametrize("change", [{"rewards": "balanced"}, {"num_generations": 4}, {"model": "other"}])

@@ -21,6 +21,7 @@ from typing import Any
 from r1sgg.bulk.stored import IMAGE_ENDINGS, Place, StoredImages
 from r1sgg.data.jsonl import image_id_of
 from r1sgg.errors import ConfigError, ImageError, InputError, require
+from r1sgg.files import user_path
 
 _SAMPLE = re.compile(r"((?:.*/)?[^./][^./]*)(\.[^./]+)((?:\.[^./]+)*)")
 _GROUPS = 2  # row groups kept in memory
@@ -177,7 +178,7 @@ def files_of(name: str, pattern: str, ending: str) -> list[Path]:
     Raises:
         InputError: a file is missing or compressed.
     """
-    paths = [Path(text).expanduser() for text in expand(pattern)]
+    paths = [user_path(text) for text in expand(pattern)]
     if len(paths) == 1 and paths[0].is_dir():
         paths = sorted(paths[0].rglob(f"*{ending}"))
         if not paths:

@@ -26,6 +26,7 @@ from r1sgg.data.jsonl import image_id_of, read_jsonl
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import parse_spec
 from r1sgg.errors import ImageError, InputError, short
+from r1sgg.files import user_path
 from r1sgg.graph.scene import SceneGraph
 
 
@@ -43,7 +44,7 @@ def open_inputs(spec: str, *, annotated: bool = False) -> Inputs:
     if annotated:
         return DataImages(open_data(spec))
     kind, _, rest = spec.partition(":")
-    path = Path(spec).expanduser()
+    path = user_path(spec)
     ending = path.suffix.lower()
     if kind == "parquet" or ending == ".parquet":
         return ParquetImages(spec, rest if kind == "parquet" else spec)

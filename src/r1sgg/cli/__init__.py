@@ -6,7 +6,6 @@ sentence on standard error says why.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -37,6 +36,7 @@ from r1sgg.cli import (  # each registers its commands when it is imported
 )
 from r1sgg.cli.root import PARTLY_FAILED, app
 from r1sgg.errors import R1SGGError
+from r1sgg.files import NO_ROOM
 
 __all__ = ["PARTLY_FAILED", "app", "main"]
 
@@ -51,10 +51,10 @@ def main(arguments: list[str] | None = None) -> None:
         typer.echo(f"r1sgg: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        if error.filename is None and error.errno not in NO_ROOM:
             raise
         place, wanted = f"{error.filename}"[-200:], "a usable file or folder"
-        if error.errno == errno.ENOSPC:
+        if error.errno in NO_ROOM:
             place, wanted = "the disk", "free space"
         logging.getLogger("r1sgg").info("traceback of the error", exc_info=error)
         typer.echo(f"r1sgg: {place}: expected {wanted}, found {error.strerror}", err=True)

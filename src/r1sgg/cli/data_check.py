@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,7 +37,7 @@ def check(
     """
     from r1sgg.cli.loading import progress_bar
     from r1sgg.data.check import LOOKING, check
-    from r1sgg.errors import ConfigError
+    from r1sgg.errors import ConfigError, InputError
     from r1sgg.graph.vocabulary import load_vocabulary
 
     looking = next((known for known in LOOKING if known == images), None)
@@ -45,6 +46,8 @@ def check(
     if fix is not None and log is None:
         log = fix.with_name(f"{fix.stem}.changes.jsonl")
         refuse_inputs([log])
+        if json is not None and os.path.realpath(log) == os.path.realpath(json):
+            raise InputError(str(json), expected="a file for each output", found="the name of the log of --fix")
     with progress_bar("lines") as advance:
         report = check(
             data,

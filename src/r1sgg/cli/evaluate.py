@@ -154,7 +154,7 @@ def evaluate(
     columns: list[tuple[str, dict[str, Any]]] = []
     result: dict[str, Any] = {}
     paths = [predictions_spec(text).path for text in predictions]
-    for source, path, name in zip(predictions, paths, distinct_names(paths), strict=True):
+    for source, path, name in zip(predictions, paths, distinct_names(predictions, paths), strict=True):
         opened = open_predictions(source, dialect)
         done = run(truth, opened, evaluator(chosen), opened.where)
         row = record(done, bootstrap=bootstrap, seed=seed)

@@ -54,17 +54,25 @@ def report(
     from rich.table import Table
 
     from r1sgg.data.importers.registry import predictions_spec
-    from r1sgg.errors import ConfigError
+    from r1sgg.errors import ConfigError, InputError
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import PROTOCOLS
     from r1sgg.metrics.table import distinct_names
     from r1sgg.pages.report import build_report
+    from r1sgg.pages.shards import data_folder
     from r1sgg.pages.tables import COLUMNS
 
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}")
     files = predictions or []
-    names = distinct_names([predictions_spec(text).path for text in files])
+    if json is not None and json.resolve().parent == data_folder(out).resolve():
+        raise InputError(
+            str(json), expected="a folder of its own", found="that of the page's data", hint="choose another"
+        )
+    names = distinct_names(files, [predictions_spec(text).path for text in files])
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"report: expected different predictions files, found {twice} again")
     with locked(out):
         built = build_report(
             out,

@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 
 from r1sgg import __version__
 from r1sgg.errors import InputError
-from r1sgg.files import STANDARD_OUTPUT, protected, refuse_inputs, standard_output
+from r1sgg.files import STANDARD_OUTPUT, protected, refuse_inputs, standard_output, user_path
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -55,7 +55,7 @@ def inputs_of(values: dict[str, Any]) -> Iterator[Path]:
             yield from _paths(value)
         texts = value if isinstance(value, list | tuple) else [value]
         for text in (text for text in texts if name in SOURCES and isinstance(text, str)):
-            yield from (Path(found).expanduser() for found in _named(name, text) if found)
+            yield from (user_path(found) for found in _named(name, text) if found)
 
 
 def _paths(value: Any) -> list[Path]:

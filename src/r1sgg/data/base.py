@@ -8,15 +8,17 @@ Ground truth has one line per image (boxes in pixels; `image` relative to the fi
 
 Optional keys: `image`, `split`, and `meta` (anything of yours; kept, never read).
 
-Predictions have one line per image: `image_id`, `completion` (raw text), `frame` [w, h]; optional `model`, `logprobs`,
-`finish_reason`, `seconds`, `tokens`, `passes` (of the model, to read the prompt and write the tokens), `error`. A
-detector's prediction has `objects` (with `score`; boxes in `frame`, without it in pixels) and `relationships` (with
-`score`) instead of `completion` (`r1sgg.data.detections`), or beside it: then the graph and its scores are those of the
-rows, failure and issues those of the text.
+Predictions have one line per image: `image_id`, `completion` (raw text), `frame` [w, h] (or an object for boxes that
+are not x1 y1 x2 y2, see `r1sgg.graph.frames`); optional `model`, `logprobs`, `finish_reason`, `seconds`, `tokens`,
+`passes` (of the model, to read the prompt and write the tokens), `error`. A detector's prediction has `objects` (with
+`score`; boxes in `frame`, without it in pixels) and `relationships` (with `score`) instead of `completion`
+(`r1sgg.data.detections`), or beside it: then the graph and its scores are those of the rows, failure and issues those
+of the text. `completions` holds the texts of several samples; the rows and `completion` are then what the samples were
+merged to. `replies` are the texts that a guided completion was made of, if something was left out of them or changed;
+`left_out` counts that, and `written_in` is the frame that they were in.
 The score of a triplet is the product of its relationship's score and those of its two objects; where the line says
 `"scores": "triplet"`, as `r1sgg generate` writes, it is the relationship's score itself.
 `task` is "sgcls" or "predcls" where the prompt gave boxes, or boxes and names.
-`completions` holds the texts of several samples; the rows and `completion` are then what the samples were merged to.
 
 Reading is strict: a wrong line raises one sentence with file, line and field. Nothing is guessed.
 """

@@ -29,12 +29,12 @@ from typing import Any
 from r1sgg import __version__
 from r1sgg.data.base import Example, example_digest, hash_of_digests, write_ground_truth
 from r1sgg.data.dataset import DataSet, hash_of_ids
-from r1sgg.data.provenance import write_description
+from r1sgg.data.provenance import DESCRIPTION, write_description
 from r1sgg.data.shards import ImageMode, ShardWriter, read_examples, read_footer, row_of
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import parse_spec
 from r1sgg.errors import InputError, R1SGGError, os_errors
-from r1sgg.files import locked, write_lines, writing
+from r1sgg.files import locked, refuse_inputs, refuse_removal, write_lines, writing
 
 SHARD_SIZE = 1000
 """Images per shard: VG150's training split makes 57 shards, enough for many machines."""
@@ -122,6 +122,8 @@ def _build(
     plan: _Plan, data: DataSet, shards: list[_Shard], split: str, workers: int, advance: Callable[[int, int], object]
 ) -> Built:
     out = plan.out
+    refuse_removal(out / _UNFINISHED)
+    refuse_inputs([out / "gt.jsonl", out / DESCRIPTION, out / "errors.jsonl", *(shard.target for shard in shards)])
     with os_errors(out, "a folder that can be written", "choose another"):
         _check_folder(plan, shards)
         (out / "data").mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,6 @@ score. Keys, ids and scores are checked here. Boxes and references are left to t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,16 +28,19 @@ BY_INDEX = "relationships_by"
 
 _OBJECT_KEYS = frozenset(("id", "label", "bbox", "score"))
 _RELATIONSHIP_KEYS = RELATIONSHIP_KEYS | {"score"}
-_MEANT = {
-    **dict.fromkeys(("confidence", "conf", "prob", "probability", "logit", "scores"), "score"),
-    **dict.fromkeys(("box", "boxes", "bbox_2d", "box_2d", "bounding_box", "xyxy"), "bbox"),
+_MEANT_OF_OBJECT = {
+    **dict.fromkeys(("confidence", "conf", "prob", "probability", "logit"), "score"),
+    **dict.fromkeys(("box", "bbox_2d", "box_2d", "bounding_box", "xyxy"), "bbox"),
     **dict.fromkeys(("class", "category", "name", "class_name", "category_name"), "label"),
     **dict.fromkeys(("object_id", "obj_id"), "id"),
-    **dict.fromkeys(("relation", "rel", "relationship", "predicate_name", "verb"), "predicate"),
-    **dict.fromkeys(("subject_id", "sub", "subj", "sub_id", "subject_index"), "subject"),
-    **dict.fromkeys(("obj", "obj_id", "object_index", "object_id"), "object"),
 }
-"""What other tools call our keys; of two meanings the one that is a key of such rows counts."""
+_MEANT_OF_RELATIONSHIP = {
+    **dict.fromkeys(("confidence", "conf", "prob", "probability", "logit"), "score"),
+    **dict.fromkeys(("relation", "rel", "relationship", "predicate_name", "verb", "label"), "predicate"),
+    **dict.fromkeys(("subject_id", "sub", "subj", "sub_id", "subject_index"), "subject"),
+    **dict.fromkeys(("object_id", "obj", "obj_id", "object_index"), "object"),
+}
+"""What other tools call our keys."""
 
 
 class Detections(NamedTuple):
@@ -89,7 +91,7 @@ def detections_of(row: Mapping[str, Any], where: str) -> Detections:
 
 def _check_object(row: Mapping[str, Any], where: str) -> str | None:
     """Return the class that an object's "label" names, None without one."""
-    _check_keys(row, _OBJECT_KEYS, ("bbox",), where)
+    check_keys(row, _OBJECT_KEYS, ("bbox",), where, _MEANT_OF_OBJECT)
     name, label = row.get("id"), row.get("label")
     if name is not None and not isinstance(name, str):
         raise InputError(f"{where}.id", expected='a text like "man.1"', found=short(name))
@@ -136,7 +138,7 @@ def _relationship(row: Any, places: int | None, where: str) -> dict[str, Any]:
         hint = f'if it names places of objects, add "{BY_INDEX}": "index" to the line' if isinstance(row, list) else ""
         expected = 'an object with "subject", "predicate" and "object"'
         raise InputError(where, expected=expected, found=short(row), hint=hint)
-    _check_keys(row, _RELATIONSHIP_KEYS, ("subject", "predicate", "object"), where)
+    check_keys(row, _RELATIONSHIP_KEYS, ("subject", "predicate", "object"), where, _MEANT_OF_RELATIONSHIP)
     if not isinstance(row["predicate"], str) or not normalize_name(row["predicate"]):
         raise InputError(f"{where}.predicate", expected="the name of a predicate", found=short(row["predicate"]))
     for end in ("subject", "object"):
@@ -162,19 +164,6 @@ def _of_list(row: list[Any], where: str) -> dict[str, Any]:
         raise InputError(where, expected=expected, found=short(row), hint=hint)
     found = {"subject": numbers[0], "predicate": names[0], "object": numbers[1]}
     return found | ({"score": numbers[2]} if len(numbers) > 2 else {})
-
-
-def _check_keys(row: Mapping[str, Any], known: frozenset[str], needed: Sequence[str], where: str) -> None:
-    """Check the keys of a row; an unknown one that means one of ours is named with it."""
-    for key in row.keys() - known:
-        meant = next((k for name, k in _MEANT.items() if name == key.lower() and k in known), None)
-        if meant is None:
-            meant = next(iter(difflib.get_close_matches(key.lower(), known, 1, 0.75)), None)
-        if meant is not None:
-            raise InputError(
-                f"{where}: {key!r}", expected=f'the key "{meant}"', found=f"{key!r}", hint=f'rename it "{meant}"'
-            )
-    check_keys(row, known, needed, where)
 
 
 def _scores(rows: Sequence[Mapping[str, Any]], where: str) -> list[float] | None:

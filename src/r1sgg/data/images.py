@@ -12,12 +12,14 @@ import functools
 import importlib
 import importlib.util
 import io
+import mmap
+import re
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -30,6 +32,9 @@ MAX_PIXELS = 100_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 are rotated by 90 degrees
 _WIDTH, _LENGTH = 0x0100, 0x0101  # TIFF tags
+_MOST_SCANS = 64  # of a JPEG; encoders write about ten, and each is a pass over the whole image
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # of a segment; \x00 and the restart marks belong to a scan
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
 
 
 @functools.cache
@@ -52,9 +57,10 @@ def open_image(source: Path | bytes, *, where: str | None = None, max_pixels: in
         max_pixels: larger images are refused.
 
     Raises:
-        ImageError: the file is missing, not an image, cut off, or has more than `max_pixels`.
+        ImageError: the file is missing, not an image, cut off, has more than `max_pixels`, or very many scans.
     """
     with opened(source, where, max_pixels) as image:
+        check_scans(image, where)
         image.load()
         return upright_rgb(image)
 
@@ -98,6 +104,41 @@ def opened(source: Path | bytes | BinaryIO, where: str | None, max_pixels: int) 
             found = f"{image.width}x{image.height}"
             raise ImageError(where, expected=f"at most {max_pixels:,} pixels", found=found, hint="shrink it")
         yield image
+
+
+def check_scans(image: ImageFile.ImageFile, where: str | None = None) -> int:
+    """Return the number of scans of a JPEG that is not decoded yet; 1 for other formats.
+
+    Raises:
+        ImageError: it has more scans than any encoder writes, so that a small file would take minutes.
+    """
+    if image.format not in ("JPEG", "MPO"):
+        return 1
+    found = sum(1 for _, _ in zip(_scans(image.fp), range(_MOST_SCANS + 1), strict=False))
+    if found > _MOST_SCANS:
+        raise ImageError(
+            where or "image", expected=f"at most {_MOST_SCANS} scans", found="a JPEG with more", hint="save it again"
+        )
+    return found
+
+
+def _scans(file: Any) -> Iterator[int]:
+    """Yield where the scans of a JPEG begin. What segments hold (thumbnails) and what follows the end is left out."""
+    if isinstance(file, io.BytesIO):
+        with file.getbuffer() as data:
+            yield from _scans_of(data)
+    else:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield from _scans_of(data)
+
+
+def _scans_of(data: Any) -> Iterator[int]:
+    at = 2  # behind the start marker
+    while (found := _MARKER.search(data, at)) is not None and found[0] != _END:
+        at = found.end()
+        if found[0] == _SCAN:
+            yield at
+        at += int.from_bytes(data[at : at + 2], "big")
 
 
 @contextlib.contextmanager

@@ -44,6 +44,15 @@ PREDICTION_KEYS = frozenset(
 )
 
 
+_MEANT = {
+    **dict.fromkeys(("response", "answer", "text", "output", "prediction", "content"), "completion"),
+    **dict.fromkeys(("relations", "triplets", "rels"), "relationships"),
+    **dict.fromkeys(("detections", "instances", "boxes"), "objects"),
+    **dict.fromkeys(("box_scale", "size", "image_size"), "frame"),
+    **dict.fromkeys(("id", "img_id", "image", "file_name"), "image_id"),
+}
+"""What other tools call the keys of a line."""
+
 AskedFrame = AnyFrame | Callable[[Frame], AnyFrame]
 """A frame, or a function that returns it for the width and height of an image."""
 
@@ -217,7 +226,7 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
     Raises:
         InputError: see `read_predictions`.
     """
-    check_keys(row, PREDICTION_KEYS, ("image_id",), where)
+    check_keys(row, PREDICTION_KEYS, ("image_id",), where, _MEANT)
     image_id = image_id_of(row, where)
     error = row.get("error")
     if error is not None:

@@ -20,7 +20,7 @@ from r1sgg.data.jsonl import read_json
 from r1sgg.data.spec import is_kind, parse_spec
 from r1sgg.data.splits import difference
 from r1sgg.errors import InputError
-from r1sgg.files import write_json
+from r1sgg.files import user_path, write_json
 
 TRAINED_ON = "trained_on.json"
 DESCRIPTION = "dataset.json"
@@ -82,7 +82,7 @@ def at_source(described: Mapping[str, Any]) -> dict[str, Any]:
     """
     name = str(described["name"])
     if not is_kind(name.partition(":")[0]):
-        folder = Path(name).expanduser().parent
+        folder = user_path(name).parent
     else:
         spec = parse_spec(name)
         if spec.kind not in ("jsonl", "hub"):

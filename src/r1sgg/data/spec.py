@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from r1sgg.errors import ConfigError
+from r1sgg.files import user_path
 
 if TYPE_CHECKING:
     from r1sgg.data.dataset import DataSet
@@ -82,7 +83,7 @@ class Spec:
     @property
     def path(self) -> Path:
         """`place` as a path."""
-        return Path(self.place).expanduser()
+        return user_path(self.place)
 
     def whole(self, key: str, default: int) -> int:
         """Return the whole number of an option.
@@ -122,7 +123,7 @@ class Spec:
         """
         if key not in self.options:
             return default
-        folder = Path(self.options[key]).expanduser()
+        folder = user_path(self.options[key])
         if not folder.is_dir():
             raise ConfigError(f"{self.text!r}: expected {key}= a folder, found no folder {folder}")
         return folder

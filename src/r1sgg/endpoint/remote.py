@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from PIL import Image
 
 from r1sgg.errors import ConfigError
+from r1sgg.files import user_path
 from r1sgg.models.coordinates import pad_to_square
 from r1sgg.models.families import Checkpoint, family_of, resolve
 from r1sgg.models.family import FAMILIES, ModelFamily
@@ -74,7 +75,7 @@ def remote(model: str, family: str | None = None, max_pixels: int | None = None)
         raise ConfigError("--model: expected the name of the model on the server, found nothing")
     path, settings = model, AnswerSettings()
     known = {f.name.lower(): f for f in (*FAMILIES, UNKNOWN)}
-    if model in shipped() or Path(model).expanduser().is_dir():
+    if model in shipped() or user_path(model).is_dir():
         if family is not None:
             raise ConfigError(
                 f"family={family}: expected no family, because {model} is a checkpoint folder that states its own"

@@ -130,9 +130,14 @@ def _read_items(document: dict[str, Any], frame: Frame, issues: list[Issue]) -> 
         if type(row) is not dict:
             note(issues, "bad_object", f"objects[{k}] is {kind_of(row)}")
             continue
-        box, named = row.get("bbox"), name_of(row, k, issues)
-        if named is None:
-            note(issues, "bad_id", f"objects[{k}].id is {kind_of(row.get('id'))}")
+        box, name = row.get("bbox"), row.get("id")
+        reference: Reference | None = None
+        if len(row) == 2 and type(name) is str and (label := _LABELS[name]):
+            reference, renamed = name, False
+        elif named := name_of(row, k, issues):
+            reference, label, renamed = named
+        else:
+            note(issues, "bad_id", f"objects[{k}].id is {kind_of(name)}")
             continue
         if type(box) is not list or len(box) != 4:
             note(issues, "bad_box", f"objects[{k}].bbox is {kind_of(box)}")
@@ -144,10 +149,9 @@ def _read_items(document: dict[str, Any], frame: Frame, issues: list[Issue]) -> 
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height) and (fault := _box_fault(box, frame)):
             note(issues, fault, f"objects[{k}].bbox")
             if fault == "inverted_box" and len(inverted) < _MOST_INVERTED:
-                inverted.append((named.label, box))
+                inverted.append((label, box))
             if fault not in _KEPT_BOXES:
                 continue
-        reference, label = named.reference, named.label
         if reference is None:
             unnamed.append(len(ids))
         elif reference in index:
@@ -158,10 +162,10 @@ def _read_items(document: dict[str, Any], frame: Frame, issues: list[Issue]) -> 
             again[(reference, *box)] = len(ids)
         else:
             index[reference] = len(ids)
-            if named.renamed:
+            if renamed:
                 unnamed.append(len(ids))
         kept.append(k)
-        ids.append(f"{label}.1" if named.renamed else str(reference))
+        ids.append(f"{label}.1" if renamed else str(reference))
         labels.append(label)
         flat += box
     if again or unnamed:
@@ -197,35 +201,42 @@ def read_relations(rows: Any, ends: Ends, issues: list[Issue]) -> tuple[list[int
         note(issues, "no_relationships", f'"relationships" is {kind_of(rows)}')
         return subjects, objects, predicates, kept
     seen: set[tuple[int, str, int]] = set()
+    index = ends.index
     ends.count_from(rows)
     for k, row in enumerate(rows):
         if type(row) is not dict:
             note(issues, "bad_relationship", f"relationships[{k}] is {kind_of(row)}")
             continue
-        subject, predicate, target = triplet_of(row, k, issues)
+        subject, predicate, target = row.get("subject"), row.get("predicate"), row.get("object")
+        if subject is None or predicate is None or target is None:
+            subject, predicate, target = triplet_of(row, k, issues)
         if type(predicate) is not str or not (is_end(subject) and is_end(target)):
             note(issues, "bad_relationship", f"relationships[{k}] lacks a subject, predicate or object")
             continue
         if len(predicate) > LONGEST_NAME or not (predicate := normalize_name(predicate)):
             note(issues, "bad_predicate", f"relationships[{k}].predicate")
             continue
-        s, o = ends.find(subject), ends.find(target)
+        s, o = index.get(subject), index.get(target)
         if s is None or o is None:
-            wrong = subject if s is None else target
-            note(issues, "dangling", f"relationships[{k}] names {str(wrong)[:40]!r}{ends.why(wrong)}")
-            continue
-        for kind in dict.fromkeys((s.how, o.how)):
-            if kind:
-                note(issues, kind, f"relationships[{k}] names {str(subject if s.how == kind else target)[:40]!r}")
-        if s.place == o.place:
+            first, second = ends.find(subject), ends.find(target)
+            if first is None or second is None:
+                wrong = subject if first is None else target
+                note(issues, "dangling", f"relationships[{k}] names {str(wrong)[:40]!r}{ends.why(wrong)}")
+                continue
+            for kind in dict.fromkeys((first.how, second.how)):
+                if kind:
+                    odd = subject if first.how == kind else target
+                    note(issues, kind, f"relationships[{k}] names {str(odd)[:40]!r}")
+            s, o = first.place, second.place
+        if s == o:
             note(issues, "self_loop", f"relationships[{k}]")
-        triplet = (s.place, predicate, o.place)
+        triplet = (s, predicate, o)
         if triplet in seen:
             note(issues, "repeated_triplet", f"relationships[{k}]")
         seen.add(triplet)
         kept.append(k)
-        subjects.append(s.place)
-        objects.append(o.place)
+        subjects.append(s)
+        objects.append(o)
         predicates.append(predicate)
     return subjects, objects, predicates, kept
 

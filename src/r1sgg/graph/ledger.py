@@ -12,7 +12,9 @@ from typing import Any
 
 from r1sgg.graph.dialects.registry import Choice
 from r1sgg.graph.examples import EXAMPLE_SIZES, is_example
+from r1sgg.graph.frames import Frame
 from r1sgg.graph.parsed import Parsed
+from r1sgg.graph.scene import SceneGraph
 
 LOST_RELATIONS = ("bad_relationship", "bad_predicate", "dangling")
 """Issues that cost a relationship."""
@@ -38,6 +40,7 @@ class Ledger:
         outside: names that are not in the vocabulary and were dropped, with the completions that have them.
         outside_texts: completions with such a name.
         left_out, left_out_texts: items of replies that guided completions do not have, and how many such there are.
+        truth_corner: images whose true boxes all lie in the first pixel.
         first: the first issue of each kind, with the image.
         dialect: how the dialect was chosen.
     """
@@ -56,6 +59,7 @@ class Ledger:
     outside_texts: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     left_out_texts: int = 0
+    truth_corner: int = 0
     first: dict[str, tuple[str, str]] = field(default_factory=dict)
     dialect: Choice | None = None
     _graphs: Counter[int] = field(default_factory=Counter)
@@ -92,6 +96,11 @@ class Ledger:
             self.texts_with.update(set(kinds))
             for issue in parsed.issues:
                 self.first.setdefault(issue.kind, (image_id, issue.detail))
+
+    def add_truth(self, graph: SceneGraph, size: Frame) -> None:
+        """Look at the true boxes of one image, which are pixels: all in its first pixel, they were fractions."""
+        if len(graph) and (graph.boxes.max(0) * (size * 2)).max() <= 1:
+            self.truth_corner += 1
 
     def add_outside(self, names: Iterable[tuple[str, str]]) -> None:
         """Count one completion's names (kind, name) that were dropped because the vocabulary does not have them."""
@@ -139,7 +148,7 @@ class Ledger:
             "left_out_by_guide": {"texts": self.left_out_texts, **self.left_out},
             "same_graph": self.same_graph,
             "prompt_examples": self.examples,
-            "corner": {"texts": self.corner_texts, "boxes": self.corner_boxes},
+            "corner": {"texts": self.corner_texts, "boxes": self.corner_boxes, "truth": self.truth_corner},
             "outside_vocabulary": {
                 "texts": self.outside_texts,
                 "names": [{"kind": k, "name": name, "texts": n} for (k, name), n in self.outside.most_common(100)],

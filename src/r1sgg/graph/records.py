@@ -13,6 +13,7 @@ drop what is wrong item by item: `r1sgg.graph.text` (completions, and the rows o
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -164,23 +165,46 @@ def rows_of(value: Any, where: str) -> Rows:
     return value
 
 
-def check_keys(row: Mapping[str, Any], known: frozenset[str], needed: Sequence[str], where: str) -> None:
+def check_keys(
+    row: Mapping[str, Any],
+    known: frozenset[str],
+    needed: Sequence[str],
+    where: str,
+    meant: Mapping[str, str] | None = None,
+) -> None:
     """Check that an object has the keys `needed`, and none but the `known`.
 
+    Args:
+        row: the object.
+        known: the keys that it may have.
+        needed: the keys that it must have.
+        where: file, line and field, for messages.
+        meant: what other tools call known keys, in lower case.
+
     Raises:
-        InputError: naming the first key that is unknown or missing.
+        InputError: naming the first key that is unknown or missing, and the known key that is probably meant.
     """
     if not row.keys() <= known:
         unknown = sorted(row.keys() - known)
+        guesses = {key: _meant(key, known, meant or {}) for key in unknown}
+        key, guess = next(((k, g) for k, g in guesses.items() if g), (unknown[0], None))
         raise InputError(
-            f"{where}: {unknown[0]!r}",
+            f"{where}: {key!r}",
             expected=f"only the keys {', '.join(sorted(known))}",
             found="an unknown key",
-            hint='put fields of your own under "meta" of the line',
+            hint=f'rename it "{guess}"' if guess else 'put fields of your own under "meta" of the line',
         )
     for key in needed:
         if key not in row:
             raise InputError(f"{where}: {key!r}", expected="this key", found="nothing")
+
+
+def _meant(key: str, known: frozenset[str], meant: Mapping[str, str]) -> str | None:
+    """Return the known key that an unknown one stands for: another tool's name of it, or a misspelling."""
+    lower = key.lower()
+    if (found := meant.get(lower)) in known:
+        return found
+    return next(iter(difflib.get_close_matches(lower, known, 1, 0.75)), None)
 
 
 def number(value: Any, where: str) -> float:

@@ -123,7 +123,7 @@ def triplet_of(row: dict[str, Any], place: int, issues: list[Issue]) -> tuple[An
 
 def is_end(value: Any) -> bool:
     """Return whether a value can name an object: text or a whole number."""
-    return _reference(value) is not None
+    return type(value) is str or _reference(value) is not None
 
 
 class End(NamedTuple):
@@ -139,21 +139,29 @@ class Ends:
     def __init__(self, index: dict[Reference, int], labels: Sequence[str], ids: Sequence[str]) -> None:
         self.index, self._labels, self._ids = index, labels, ids
         self._first = 0
+        self._rows: Sequence[Any] = ()
         self._numbered = any(isinstance(name, int) for name in index)  # the ids are numbers: no index beside them
         self._classes: dict[str, int] | None = None
         self._written: dict[str, int] | None = None
         self._counts: Counter[str] = Counter()
 
     def count_from(self, rows: Sequence[Any]) -> None:
-        """Decide whether indices count from 0, or from 1: then none is 0 and one is the number of objects."""
-        numbers = {
-            value
-            for row in rows
-            if type(row) is dict
-            for key in ("subject", "object")
-            if type(value := _reference(row.get(key))) is int
-        }
-        self._first = int(0 not in numbers and len(self._labels) in numbers)
+        """Tell the rows of relationships, from which `find` decides whether indices count from 0 or from 1."""
+        self._rows = rows
+        self._first = -1
+
+    def _first_index(self) -> int:
+        """Return 1 if no index is 0 and one is the number of objects, else 0."""
+        if self._first < 0:
+            numbers = {
+                value
+                for row in self._rows
+                if type(row) is dict
+                for key in ("subject", "object")
+                if type(value := _reference(row.get(key))) is int
+            }
+            self._first = int(0 not in numbers and len(self._labels) in numbers)
+        return self._first
 
     def find(self, value: Reference | float) -> End | None:
         """Return the object that a value names, or None."""
@@ -169,7 +177,7 @@ class Ends:
         if isinstance(reference, int):
             if (place := self.index.get(str(reference))) is not None:
                 return End(place, "")
-            place = reference - self._first
+            place = reference - self._first_index()
             return End(place, "end_by_index") if not self._numbered and 0 <= place < len(self._labels) else None
         if (place := self._written.get(reference)) is not None:  # an id that was made of the class
             return End(place, "end_by_class")

@@ -24,8 +24,8 @@ class SystematicFinding(NamedTuple):
     """One thing that concerns a tenth or more of the images.
 
     Attributes:
-        kind: a kind of issue, or "frame", "same_graph", "prompt_example", "lost_relations", "no_relations_written",
-            "left_out", "outside_vocabulary", "dialect".
+        kind: a kind of issue, or "frame", "truth_frame", "same_graph", "prompt_example", "lost_relations",
+            "no_relations_written", "left_out", "outside_vocabulary", "dialect".
         share: of the images (of the relationships for "lost_relations").
         found: what was seen.
         do: what to do about it.
@@ -127,6 +127,12 @@ def _dialect(ledger: Ledger) -> list[SystematicFinding]:
 
 
 def _frame(ledger: Ledger, evidence: FrameEvidence | None) -> list[SystematicFinding]:
+    if ledger.truth_corner >= max(1, SYSTEMATIC * ledger.texts):
+        said = (
+            f"all true boxes lie within one pixel of the corner in {_share(ledger.truth_corner, ledger.texts)} of the "
+        )
+        do = "the ground truth is not in pixels: run `r1sgg data check`"
+        return [SystematicFinding("truth_frame", ledger.truth_corner / ledger.texts, f"{said}images", do)]
     if ledger.corner_texts >= max(1, SYSTEMATIC * ledger.graphs):
         return [
             SystematicFinding(
@@ -160,7 +166,7 @@ def frame_found(verdict: Verdict) -> str:
 def _graphs(ledger: Ledger) -> list[SystematicFinding]:
     found = []
     same, graphs = ledger.same_graph, ledger.graphs
-    if same >= 2 and (same == graphs or same >= max(10, SYSTEMATIC * graphs)):
+    if same >= 3 and (same == graphs or same >= max(10, SYSTEMATIC * graphs)):
         said = f"all {graphs:,}" if same == graphs else f"{same:,} of {graphs:,}"
         do = "check that the image reaches the model, and that the completion is not its prompt"
         found.append(

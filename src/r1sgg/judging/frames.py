@@ -111,6 +111,7 @@ class FrameEvidence:
     _images: list[_Image] = field(default_factory=list)
     _seen: int = 0
     _step: int = 1
+    _verdict: Verdict | None = None
 
     def add(self, parsed: Parsed, truth: SceneGraph, size: Frame, units: Mapping[str, Frame] | None = None) -> None:
         """Take one completion into account.
@@ -121,7 +122,7 @@ class FrameEvidence:
             size: width and height of the image in pixels.
             units: further units that the boxes may be written in, by name.
         """
-        number, self._seen = self._seen, self._seen + 1
+        number, self._seen, self._verdict = self._seen, self._seen + 1, None
         columns, inverted = parsed.columns, parsed.inverted
         if number % self._step or not (columns.labels or inverted):
             return
@@ -146,8 +147,11 @@ class FrameEvidence:
 
     def verdict(self) -> Verdict | None:
         """Return the verdict; None without objects of a common class."""
-        if not self._images:
-            return None
+        if self._images and self._verdict is None:
+            self._verdict = self._judged()
+        return self._verdict
+
+    def _judged(self) -> Verdict:
         images = np.repeat(np.arange(len(self._images)), [len(i.objects) for i in self._images])
         objects = np.concatenate([i.objects for i in self._images])
         starts = np.flatnonzero(np.diff(images * 1_000_000.0 + objects, prepend=-1.0))  # pairs of one true object

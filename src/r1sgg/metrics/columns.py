@@ -369,6 +369,7 @@ class Evaluator:
         given = renumbered(example.graph) if self.task == "predcls" else None
         parsed = prediction.read(repair=self.repair, image=size, given=given)
         self.ledger.add(parsed, example.image_id, prediction.left_out)
+        self.ledger.add_truth(example.graph, size)
         self.evidence.add(parsed, example.graph, size)
         if parsed.failure is not None:
             return EMPTY, parsed.failure

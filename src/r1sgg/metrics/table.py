@@ -36,10 +36,18 @@ _HEADS = {"failure_rate": "failure", "AP50": "AP@50", "AP75": "AP@75"}
 _LOWER_IS_BETTER = frozenset(("failure_rate", "duplicate_rate", "redeclared_rate", "self_loop_rate"))
 
 
-def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """Return the names of files without endings; with their folders if the names alone are not distinct."""
-    stems = [path.stem for path in paths]
-    return stems if len(set(stems)) == len(stems) else [str(path.with_suffix("")) for path in paths]
+def distinct_names(sources: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """Return a name for each predictions file: its file name without ending, or more where these are not distinct.
+
+    Args:
+        sources: as the user named them (`r1sgg.data.importers.registry`); what is named twice has one name.
+        paths: their files.
+    """
+    names: list[str] = []
+    for names in ([p.stem for p in paths], [str(p.with_suffix("")) for p in paths], [str(p) for p in paths]):
+        if len(set(names)) == len(names):
+            return names
+    return list(sources)
 
 
 class Cell(NamedTuple):

@@ -16,6 +16,7 @@ from r1sgg import __version__
 from r1sgg.data.jsonl import read_json
 from r1sgg.data.provenance import Stage
 from r1sgg.errors import InputError
+from r1sgg.files import user_path
 from r1sgg.models.prompts import AnswerSettings
 
 RECIPE = "config.yaml"
@@ -79,7 +80,7 @@ def base_on_the_hub(run: Mapping[str, Any]) -> str | None:
     """Find the Hub model that a run, or the chain of runs that it continues, started from; None if there is none."""
     for _ in range(10):  # runs whose recipes name each other would never end
         model = str(run.get("model", ""))
-        folder = Path(model).expanduser()
+        folder = user_path(model)
         if not model or not folder.is_dir():
             on_the_hub = model.count("/") == 1 and not model.startswith((".", "/", "~"))
             return model if on_the_hub else None

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from r1sgg.errors import ModelError, require
+from r1sgg.files import user_path
 
 ADAPTER = "adapter_config.json"
 
@@ -35,7 +36,7 @@ def resolve(name: str | Path) -> str:
     """
     if (point := shipped().get(str(name))) is not None:  # a folder of the same name is written ./tiny
         return str(point.load()(str(name)))
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_dir():
         if not (path / "config.json").is_file() and not (path / ADAPTER).is_file():
             raise ModelError(f"{path}: expected a checkpoint folder, found no config.json in it")

@@ -16,6 +16,7 @@ import orjson
 
 from r1sgg.drawing.shapes import data_uri
 from r1sgg.errors import InputError
+from r1sgg.files import refuse_removal
 
 IMAGES = 50
 """Images in one shard."""
@@ -35,8 +36,9 @@ class Shards:
 
     def __init__(self, page: Path) -> None:
         """Begin a report that will be the file `page`; its folder is named after it."""
-        self.folder = page.with_name(f"{page.stem}_files")
+        self.folder = data_folder(page)
         self._part = page.with_name(f"{page.stem}_files.part")
+        refuse_removal(self._part)
         shutil.rmtree(self._part, ignore_errors=True)
         try:
             self._part.mkdir(parents=True)
@@ -107,8 +109,13 @@ class Shards:
             self.folder.rmdir()
 
 
+def data_folder(page: Path) -> Path:
+    """Return the folder beside a page that holds what is large."""
+    return page.with_name(f"{page.stem}_files")
+
+
 def size_on_disk(page: Path) -> int:
     """Return the bytes of a page and of the folder beside it."""
-    folder = page.with_name(f"{page.stem}_files")
+    folder = data_folder(page)
     beside: Sequence[Path] = list(folder.iterdir()) if folder.is_dir() else []
     return page.stat().st_size + sum(path.stat().st_size for path in beside)

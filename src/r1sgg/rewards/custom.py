@@ -23,6 +23,7 @@ import numpy as np
 import orjson
 
 from r1sgg.errors import ConfigError
+from r1sgg.files import user_path
 from r1sgg.judging.boxes import Array
 from r1sgg.rewards.evidence import CompletionEvidence
 from r1sgg.rewards.terms import TERMS, Term
@@ -90,7 +91,7 @@ def _module(place: str) -> ModuleType:
     if not place.endswith(".py"):
         with _Blame(place):
             return importlib.import_module(place)
-    path = Path(place).expanduser()
+    path = user_path(place)
     if not path.is_file():
         raise ConfigError(f"rewards: expected a Python file, found none at {place}")
     # its own name in sys.modules: dataclasses and pickling by reference look there
@@ -152,7 +153,7 @@ class _Blame:
         if isinstance(error, SyntaxError) and error.filename and error.lineno:
             where = f"{error.filename}:{error.lineno}"
         else:
-            own = Path(self.place).expanduser().resolve()
+            own = user_path(self.place).resolve()
             frames = [f for f in traceback.extract_tb(trace) if Path(f.filename).resolve() == own]
             where = " ".join(f"{f.filename}:{f.lineno}" for f in frames[-1:]) or self.place
             last = traceback.extract_tb(trace)[-1]

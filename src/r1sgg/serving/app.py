@@ -423,7 +423,12 @@ async def _form_uploads(request: Request, held: contextlib.AsyncExitStack, field
     files = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
     if not files:
         raise HTTPException(400, f"expected files in the form field {field!r}, found none")
-    return [Upload(file.filename or f"{field}-{k}", file.size or 0, _parts(file)) for k, file in enumerate(files, 1)]
+    return [Upload(_name(file) or f"{field}-{k}", file.size or 0, _parts(file)) for k, file in enumerate(files, 1)]
+
+
+def _name(file: UploadFile) -> str:
+    """Return the name of a file as text that JSON can hold: a form's charset, such as UTF-7, can yield surrogates."""
+    return (file.filename or "").encode("utf-8", "backslashreplace").decode()
 
 
 async def _parts(file: UploadFile) -> AsyncIterator[bytes]:

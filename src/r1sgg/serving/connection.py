@@ -62,6 +62,9 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         """See H11Protocol: a part of the response may still be unsent."""
         super().on_response_complete()
+        if self._idle() and self.conn.trailing_data[0]:  # a part of the next head came with this request
+            self._unset_keepalive_if_required()  # which would close the connection without a word
+            self._watch_head()
         if self.transport.get_write_buffer_size():
             self._watch_sending()
 

@@ -26,22 +26,26 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from PIL import Image, ImageFile
 
-from r1sgg.data.images import deep, formats, opened, rgb, sideways, white_of
+from r1sgg.data.images import check_scans, deep, formats, opened, rgb, sideways, white_of
 from r1sgg.errors import ImageError
 
 Size = tuple[int, int]
 
 OVERHEAD = 24_000_000
 """Bytes beyond the estimate: stacks of threads, tables, strips that are converted."""
+
+HEADER_SECONDS, DECODE_SECONDS = 3.0, 10.0
+"""Seconds of CPU time for a header and for an image; the slowest images, of 40 million pixels, took about a second."""
 
 _RASTER = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 """Bytes per pixel in Pillow's memory; 4 in all other modes."""
@@ -50,7 +54,6 @@ _RASTER = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2
 _COPIES = {"WEBP": 18.5, "AVIF": 16, "HEIF": 16}
 _STRIP = 1 << 16  # pixels that are converted to RGB at a time
 _GAP = 3.0  # an image is averaged to this multiple of its final size before it is resampled, which is faster
-_MOST_SCANS = 64  # of a progressive JPEG; encoders write about ten, and each is a pass over the whole image
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -88,11 +91,10 @@ def reduce(
         # Pillow would decode a PNG here, to find an orientation that is stored behind the pixels
         swapped = (image.format != "PNG" or "exif" in image.info) and sideways(image)
         target = fit((height, width))[::-1] if swapped else fit((width, height))
-        if image.info.get("progressive"):
-            _check_scans(source, where)
+        several = check_scans(image, where) > 1 or bool(image.info.get("progressive"))
         # a JPEG can be decoded at 1/2, 1/4 or 1/8 of its size; it stays at least twice as large as the result
         drafted = image.draft(None, (2 * target[0], 2 * target[1]))
-        reserve(_decoding(image, width * height) + _resizing(image, target))
+        reserve(_decoding(image, width * height, several=several) + _resizing(image, target))
         image.load()
         shape, swapped = (width, height) if drafted else image.size, sideways(image)  # a PNG or TIFF can change now
         before = shape[::-1] if swapped else shape
@@ -102,18 +104,19 @@ def reduce(
         return small if turn is None else small.transpose(turn), before
 
 
-def _decoding(image: ImageFile.ImageFile, full: int) -> int:
+def _decoding(image: ImageFile.ImageFile, full: int, *, several: bool) -> int:
     """Return the bytes that decoding needs at most, according to the header.
 
     Args:
         image: not decoded yet.
         full: pixels in the file; more than those of `image` if a JPEG is decoded at a fraction of its size.
+        several: it is a JPEG of several scans.
     """
     pixels = image.width * image.height
     raster = pixels * _RASTER.get(image.mode, 4)
     if image.format in _COPIES:
         return int(pixels * _COPIES[image.format])
-    if image.info.get("progressive"):  # libjpeg holds the coefficients of the whole image, two bytes each
+    if several:  # libjpeg holds the coefficients of the whole image, two bytes each
         layers: list[tuple[int, int, int, int]] = image.layer  # type: ignore[attr-defined]
         factors = [(across, down) for _, across, down, _ in layers]
         most = max(across for across, _ in factors) * max(down for _, down in factors)
@@ -125,22 +128,6 @@ def _decoding(image: ImageFile.ImageFile, full: int) -> int:
         area = max(strip, int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0)))
         return raster + area * (int(tags.get(_SAMPLES, 1)) + 1) * max(8, *map(int, tags.get(_BITS, (8,)))) // 8
     return raster
-
-
-def _check_scans(source: BinaryIO, where: str) -> None:
-    """Refuse a progressive JPEG with so many scans that decoding would take minutes.
-
-    Raises:
-        ImageError: it has more scans than any encoder writes.
-    """
-    at, last, found = source.tell(), b"", 0
-    source.seek(0)
-    while part := source.read(1 << 20):
-        found += (last + part).count(b"\xff\xda")  # the marker of a scan; the same bytes inside data are escaped
-        last = part[-1:]
-    source.seek(at)
-    if found > _MOST_SCANS:
-        raise ImageError(where, expected=f"at most {_MOST_SCANS} scans", found=f"{found:,}", hint="save it again")
 
 
 def _factor(image: Image.Image, size: Size) -> int:
@@ -209,8 +196,10 @@ class _Exchange:
             EOFError: the server has ended.
             _Stopped: the server refused the image.
         """
-        self.send(line)
-        if (answer := self.line()) is None:
+        with _undisturbed():  # else half of an exchange would be left for the next image
+            self.send(line)
+            answer = self.line()
+        if answer is None:
             raise EOFError
         if answer.get("stop"):
             raise _Stopped
@@ -230,9 +219,12 @@ class _Exchange:
         def reserve(needed: int) -> None:
             self.answer({"needs": needed + asked["length"]})
             _limit(needed + OVERHEAD)
+            _start_clock(DECODE_SECONDS)
 
+        _limit(asked["length"] + OVERHEAD)  # a header can ask for more than its image: one tag's bytes, 60,000 times
         try:
-            image, size = reduce(source, asked["where"], asked["max_pixels"], fit, reserve)
+            with _clock(asked["where"], HEADER_SECONDS):  # a header can have a million empty parts
+                image, size = reduce(source, asked["where"], asked["max_pixels"], fit, reserve)
         except _Stopped:
             pass
         except ImageError as error:
@@ -242,6 +234,45 @@ class _Exchange:
             self.send({"size": size, "reduced": image.size}, image.tobytes())
         finally:
             _limit(None)
+
+
+@contextlib.contextmanager
+def _clock(where: str, seconds: float) -> Iterator[None]:
+    """Raise an `ImageError` inside the block when it has taken that much CPU time. (Not on Windows.)"""
+    if sys.platform == "win32":
+        yield
+        return
+
+    def late(number: int, frame: object) -> None:
+        expected = "an image that decodes within seconds of CPU time"
+        raise ImageError(where, expected=expected, found="one that does not", hint="save it again")
+
+    signal.signal(signal.SIGVTALRM, late)
+    _start_clock(seconds)
+    try:
+        yield
+    finally:
+        with _undisturbed():
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, signal.SIG_IGN)
+
+
+def _start_clock(seconds: float) -> None:
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let the clock wait until the block has ended."""
+    if sys.platform == "win32":
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGVTALRM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGVTALRM])
 
 
 def _limit(more: int | None) -> None:
@@ -266,6 +297,7 @@ def main() -> None:
     # libtiff prints about damaged files, which would let clients write into the server's log; Python still may
     sys.stderr = os.fdopen(os.dup(2), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    logging.disable()  # Pillow's messages about damaged files, too
     Image.MAX_IMAGE_PIXELS = None  # the server sends the limit
     formats()
     with contextlib.suppress(ImportError, AttributeError):  # the stacks of threads would count as memory

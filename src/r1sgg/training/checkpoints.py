@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +30,8 @@ from safetensors import SafetensorError
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
 
-from r1sgg.errors import ConfigError, TrainingError
+from r1sgg.errors import ConfigError, ModelError, TrainingError
+from r1sgg.models.damage import check_files, read_json
 
 if TYPE_CHECKING:
     from r1sgg.training.guards import Guards
@@ -60,16 +63,47 @@ def last_checkpoint(folder: Path) -> Path:
     return complete[-1]
 
 
+def check_checkpoint(checkpoint: Path) -> None:
+    """Check that the files of a checkpoint are whole, before transformers ends in a traceback or does without them.
+
+    Raises:
+        ModelError: one is damaged; the sentence names it.
+    """
+    try:
+        check_files(checkpoint)
+        read_json(checkpoint / STATE_FILE)
+        for file in sorted(p for p in checkpoint.iterdir() if p.suffix in (".pt", ".pth", ".bin")):
+            if not zipfile.is_zipfile(file):  # what torch.save writes; the directory is at the end
+                raise ModelError(f"{file}: expected a file of torch.save, found one that is cut off or something else")
+        optimizers = (p for p in checkpoint.iterdir() if p.name.startswith(("optimizer", "global_step")))
+        if (checkpoint / "scheduler.pt").is_file() and not any(optimizers):
+            raise ModelError(f"{checkpoint}: expected the state of the optimizer (optimizer.pt), found none")
+    except ModelError as error:
+        raise ModelError(f"--resume: {error}; without {checkpoint.name} the run resumes from the one before") from error
+
+
+_LEFT = re.compile(r"checkpoint-\d+|best")
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Delete what a killed run left half-written, and put back a folder that it was about to replace."""
+    """Delete what a killed run left half-written, and put back a folder that it was about to replace.
+
+    Raises:
+        ConfigError: files that are not of a run have the name of its half-written ones.
+    """
     for aside in folder.glob(f"{_ASIDE}*"):
         target = folder / aside.name.removeprefix(_ASIDE)
+        if not _LEFT.fullmatch(target.name):
+            continue
         if target.exists():
             shutil.rmtree(aside)
         else:
             aside.rename(target)
-    if (folder / _PARTIAL).exists():
-        shutil.rmtree(folder / _PARTIAL)
+    if (partial := folder / _PARTIAL).exists():
+        ours = partial.is_dir() and all(_LEFT.fullmatch(p.name) or p.name == folder.name for p in partial.iterdir())
+        if not ours:
+            raise ConfigError(f"{partial}: expected half-written checkpoints or none, found other files; move them")
+        shutil.rmtree(partial)
 
 
 @contextmanager

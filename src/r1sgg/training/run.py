@@ -26,7 +26,7 @@ from r1sgg.data.provenance import Stage, at_source, read_trained_on, write_train
 from r1sgg.data.spec import parse_spec
 from r1sgg.data.splits import describe
 from r1sgg.errors import ConfigError
-from r1sgg.files import locked, protected, refuse_inputs, write_json
+from r1sgg.files import locked, protected, refuse_inputs, user_path, write_json
 from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.inference.threads import Threads
 from r1sgg.models.damage import check_weights
@@ -38,6 +38,7 @@ from r1sgg.training.best import KeepBest
 from r1sgg.training.checkpoints import (
     STATE_FILE,
     ResumableTrainer,
+    check_checkpoint,
     complete_checkpoints,
     last_checkpoint,
     remove_leftovers,
@@ -192,7 +193,7 @@ def _guarded(folder: Path, options: RunOptions, config: Path | None) -> Iterator
 
     A config.yaml that a run has written may be the recipe of its continuation; another recipe of that name is an input.
     """
-    read = [Path(options.model).expanduser()] if options.model not in shipped() else []
+    read = [user_path(options.model)] if options.model not in shipped() else []
     read += [parse_spec(text).path for text in (options.data, options.validation) if text]
     if config is not None and RECORDED not in yaml.safe_load(config.read_text(encoding="utf-8")):
         read.append(config)
@@ -208,6 +209,8 @@ _WRITTEN = ("config.yaml", "metrics.jsonl", "completions.jsonl", "warnings.jsonl
 def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder: Path) -> Run:
     assert options.data is not None  # `prepared` has seen to it
     resumed = _check_folder(folder, options, first=args.process_index == 0)
+    if resumed is not None:
+        check_checkpoint(resumed)
     checkpoint = load_checkpoint(options.model, max_pixels=options.max_pixels)
     check_weights(checkpoint.base or checkpoint.path)  # TRL would train random weights in place of missing ones
     checkpoint = dataclasses.replace(checkpoint, settings=_settings(options, checkpoint.settings))
@@ -297,6 +300,8 @@ def _check_folder(folder: Path, options: RunOptions, *, first: bool) -> Path | N
     finished = (folder / STATE_FILE).is_file() and (folder / BEST).is_dir()
     if options.resume:
         return last_checkpoint(folder)
+    if (folder / BEST).exists() and not (folder / "metrics.jsonl").is_file() and not complete:
+        raise ConfigError(f"{folder / BEST}: expected nothing there, found files of no run; choose another output_dir")
     if complete or finished:
         raise ConfigError(
             f"{folder}: expected no earlier run, found {complete[-1].name if complete else BEST} of one; "

@@ -27,6 +27,7 @@ from r1sgg.data.jsonl import read_json
 from r1sgg.data.predictions import Prediction, prediction_of_record
 from r1sgg.data.spec import Spec
 from r1sgg.errors import ConfigError, InputError, short
+from r1sgg.files import user_path
 from r1sgg.graph.records import Rows, rows_of
 
 
@@ -36,7 +37,7 @@ def read(spec: Spec, say: Say) -> Iterator[Prediction]:
     if isinstance(document, dict):
         annotations, about, source = rows_of(document.get("annotations"), f"{path}: annotations"), document, path
     elif "names" in spec.options:
-        source = Path(spec.options["names"]).expanduser()
+        source = user_path(spec.options["names"])
         annotations, about = rows_of(document, str(path)), read_json(source)
         if not isinstance(about, dict):
             raise InputError(str(source), expected="COCO annotations", found=short(about))
@@ -55,7 +56,8 @@ def read(spec: Spec, say: Say) -> Iterator[Prediction]:
     for number in listed:
         where = f"{path}: image {number}"
         line = line_of_instances(images[number], {"instances": objects.get(number, [])}, names, where)
-        places = {row.get("id"): k for k, row in enumerate(objects.get(number, []))}
+        there = enumerate(objects.get(number, []))
+        places = {row["id"]: k for k, row in there if isinstance(row.get("id"), int | str)}
         line["relationships"] = [
             _relation(row, places, names.predicates, f"{where}: relation {row.get('id')}")
             for row in relations.get(number, ())
@@ -97,16 +99,13 @@ def _relation(
 ) -> dict[str, Any]:
     ends = {}
     for end, key in (("subject", "subject_id"), ("object", "object_id")):
-        if row.get(key) not in places:
-            raise InputError(
-                f"{where}.{key}", expected="the id of an annotation of this image", found=short(row.get(key))
-            )
-        ends[end] = places[row[key]]
-    name = predicates.get(row.get("predicate_id"))  # type: ignore[arg-type]  # None has no name
+        number = _number(row, key, where)
+        if number not in places:
+            raise InputError(f"{where}.{key}", expected="the id of an annotation of this image", found=short(number))
+        ends[end] = places[number]
+    name = predicates.get(_number(row, "predicate_id", where))
     if name is None:
-        raise InputError(
-            f"{where}.predicate_id", expected="an id of rel_categories", found=short(row.get("predicate_id"))
-        )
+        raise InputError(f"{where}.predicate_id", expected="an id of rel_categories", found=short(row["predicate_id"]))
     return {**ends, "predicate": name} | ({"score": row["score"]} if "score" in row else {})
 
 

@@ -18,6 +18,7 @@ from r1sgg.data.columns import corners_of_xywh
 from r1sgg.data.detections import BY_INDEX
 from r1sgg.data.jsonl import read_json
 from r1sgg.errors import InputError, short
+from r1sgg.graph.records import are_numbers
 
 _COLUMNS = {
     "boxes": ("bbox", "pred_boxes", "boxes"),
@@ -138,10 +139,12 @@ def _relationships(
     if pairs is None:
         return {"relationships": []}
     if scores and isinstance(scores[0], list):  # a number for each predicate
-        _same_length(where, pairs=pairs, scores=scores)
-        best = [max(range(1, len(row)), key=row.__getitem__) if len(row) > 1 else 0 for row in scores]
-        labels = best if labels is None else labels
-        scores = [row[k] for row, k in zip(scores, labels, strict=True)]
+        _same_length(where, pairs=pairs, labels=labels, scores=scores)
+        found = [
+            _scored(row, k, f"{where}: score of pair {i}")
+            for i, (row, k) in enumerate(zip(scores, labels or scores, strict=True))
+        ]
+        labels, scores = [k for k, _ in found], [score for _, score in found]
     if labels is None:
         expected = f"the key {' or '.join(_COLUMNS['rel_labels'])}"
         raise InputError(where, expected=expected, found="pairs without predicates")
@@ -154,6 +157,17 @@ def _relationships(
         rows.append({"subject": pair[0], "predicate": name, "object": pair[1]})
     _add(rows, scores)
     return {"relationships": rows, BY_INDEX: "index"}
+
+
+def _scored(row: Any, label: Any, where: str) -> tuple[int, float]:
+    """Return a pair's predicate, and its score in the row of all predicates; without a label the best counts."""
+    if not (isinstance(row, list) and len(row) > 1 and are_numbers(row, len(row))):
+        raise InputError(where, expected="a number for each predicate, the background first", found=short(row))
+    if isinstance(label, list):  # there are no labels
+        label = max(range(1, len(row)), key=row.__getitem__)
+    if not isinstance(label, int) or not 0 <= label < len(row):
+        raise InputError(where, expected=f"one of {len(row)} predicates", found=short(label))
+    return label, row[label]
 
 
 def _column(row: Mapping[str, Any], name: str, where: str) -> list[Any] | None:

@@ -28,13 +28,14 @@ from r1sgg.data.jsonl import image_id_of, read_json
 from r1sgg.data.predictions import Prediction, prediction_of_record
 from r1sgg.data.spec import Spec
 from r1sgg.errors import ConfigError, InputError, short
+from r1sgg.files import user_path
 
 
 def read(spec: Spec, say: Say) -> Iterator[Prediction]:
     """See the module's docstring."""
     if "names" not in spec.options:
         raise ConfigError(f"{spec.text!r}: expected names=FILE, the names that its numbers stand for, found no names=")
-    names = read_names(Path(spec.options["names"]).expanduser())
+    names = read_names(user_path(spec.options["names"]))
     frame = frame_option(spec, say) if "frame" in spec.options else None
     for image_id, row, where in _records(read_json(spec.path), spec.path):
         if isinstance(row.get("instances"), list):

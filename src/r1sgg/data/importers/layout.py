@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from r1sgg.data.predictions import AskedFrame, Prediction
 from r1sgg.data.spec import Spec
 from r1sgg.errors import ConfigError, InputError, short
-from r1sgg.graph.frames import Frame
+from r1sgg.graph.frames import Axes, BoxFrame, Frame, Shape
 
-Shape = Literal["folder", "lines", "json"]
+Form = Literal["folder", "lines", "json"]
 """A folder with a JSON file for each image; JSON Lines; one JSON file."""
 
 Say = Callable[[str], None]
@@ -33,7 +33,7 @@ class Layout(NamedTuple):
     Attributes:
         name: as it is written before the colon.
         about: whose it is, in a few words.
-        shapes: see `Shape`.
+        forms: see `Form`.
         keys: what tells a record of it from others: each has one of these sets of keys.
         options: names of the options that may follow the path.
         read: yields the predictions of a specification, in the file's order.
@@ -41,7 +41,7 @@ class Layout(NamedTuple):
 
     name: str
     about: str
-    shapes: tuple[Shape, ...]
+    forms: tuple[Form, ...]
     keys: tuple[tuple[str, ...], ...]
     options: tuple[str, ...]
     read: Read
@@ -49,7 +49,7 @@ class Layout(NamedTuple):
 
 # ---------------------------------------------------------------- frames
 
-FRAME_OPTIONS = ("frame", "min_pixels", "max_pixels", "factor")
+FRAME_OPTIONS = ("frame", "axes", "shape", "min_pixels", "max_pixels", "factor")
 
 _FEWEST, _MOST, _FACTOR = 4 * 28 * 28, 16384 * 28 * 28, 28  # of Qwen2.5-VL's processor
 
@@ -62,10 +62,23 @@ def frame_option(spec: Spec, say: Say) -> AskedFrame | None:
         frame=1024x768  another size
         frame=pixels    pixels of the image
         frame=resized   pixels of the image as Qwen2.5-VL's processor resizes it, see `resized_size`
+        axes=yx         y before x
+        shape=size      x1 y1 width height; shape=centre: centre x, centre y, width, height
 
     Raises:
         ConfigError: another value.
     """
+    axes, shape = spec.choice("axes", get_args(Axes), "xy"), spec.choice("shape", get_args(Shape), "corners")
+    size = _size_option(spec, say)
+    if (axes, shape) == ("xy", "corners"):
+        return size
+    frame = BoxFrame((1.0, 1.0), cast("Axes", axes), cast("Shape", shape))
+    if size is None:
+        return frame.with_size
+    return (lambda image: frame.with_size(size(image))) if callable(size) else frame.with_size(size)
+
+
+def _size_option(spec: Spec, say: Say) -> Frame | Callable[[Frame], Frame] | None:
     text = spec.options.get("frame")
     if text is None:
         say("the file has no frame: boxes are read as thousandths of the image (frame=1000)")

@@ -46,24 +46,27 @@ def read(spec: Spec, say: Say) -> Iterator[Prediction]:
 def _answer(body: dict[str, Any], where: str) -> tuple[str, str | None]:
     """Return the text of an answer, or why there is none."""
     if isinstance(output := body.get("output"), list):  # /v1/responses
-        parts = [part for item in output if isinstance(item, dict) for part in item.get("content") or ()]
-        text = _joined(parts)
-        return text, None if text else f"no text in the output (status {body.get('status')!r})"
+        joined = "".join(_text(item.get("content")) or "" for item in output if isinstance(item, dict))
+        return joined, None if joined else f"no text in the output (status {body.get('status')!r})"
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise InputError(f"{where}.choices", expected="a list with an answer", found=short(choices))
     message = choices[0].get("message", choices[0])  # /v1/completions has "text" in place of a message
-    content = message.get("content", message.get("text")) if isinstance(message, dict) else None
+    if not isinstance(message, dict):
+        raise InputError(f"{where}.choices[0].message", expected="a JSON object", found=short(message))
+    text = _text(message.get("content", message.get("text")))
+    if text is not None:
+        return text, None
+    why = next((f"{key} has text" for key in ("refusal", "reasoning_content") if message.get(key)), "no text")
+    return "", f"no content: {why}, finish_reason {choices[0].get('finish_reason')!r}"
+
+
+def _text(content: Any) -> str | None:
+    """Return a content's text: itself, or that of its parts; None if it has none."""
     if isinstance(content, list):
-        content = _joined(content)
-    if isinstance(content, str):
-        return content, None
-    why = next((f"{key} has text" for key in ("refusal", "reasoning_content") if (message or {}).get(key)), "no text")
-    return "", f"content is {short(content)}: {why}, finish_reason {choices[0].get('finish_reason')!r}"
-
-
-def _joined(parts: list[Any]) -> str:
-    return "".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else None
 
 
 LAYOUT = Layout(

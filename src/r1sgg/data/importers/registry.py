@@ -30,7 +30,7 @@ from r1sgg.data.importers import (
     sgg_benchmark,
     swift,
 )
-from r1sgg.data.importers.layout import Layout, Say, Shape
+from r1sgg.data.importers.layout import Form, Layout, Say
 from r1sgg.data.jsonl import add_image_id, read_json, read_lines
 from r1sgg.data.predictions import PREDICTION_KEYS, Prediction, Predictions, read_predictions
 from r1sgg.data.spec import Spec, spec_of
@@ -105,9 +105,9 @@ def _records(layout: Layout, spec: Spec, say: Say) -> Iterator[Prediction]:
 
 
 class Look(NamedTuple):
-    """What is seen of a file at a glance: its shape, and the keys of its first record (of a folder, file names too)."""
+    """What is seen of a file at a glance: its form, and the keys of its first record (of a folder, file names too)."""
 
-    shape: Shape
+    form: Form
     keys: frozenset[str]
 
 
@@ -121,16 +121,16 @@ def recognise(path: Path) -> Layout | None:
         hint = "save it as JSON; docs/others.md shows layouts"
         raise InputError(str(path), expected="JSON", found="a pickle, which could run any code", hint=hint)
     look = look_at(path)
-    if look is None or (look.shape == "lines" and look.keys <= PREDICTION_KEYS):
-        return None
+    if look is None or (look.form != "folder" and look.keys and look.keys <= PREDICTION_KEYS):
+        return None  # ours, whatever the ending
     for layout in LAYOUTS.values():
-        if look.shape in layout.shapes and any(look.keys >= {*keys} for keys in layout.keys):
+        if look.form in layout.forms and any(look.keys >= {*keys} for keys in layout.keys):
             return layout
     nearest, share = max(((layout, _likeness(layout, look)) for layout in LAYOUTS.values()), key=lambda pair: pair[1])
-    if look.shape == "lines" and len(look.keys & PREDICTION_KEYS) / max(2, len(look.keys)) >= share:
+    if look.form == "lines" and len(look.keys & PREDICTION_KEYS) / max(2, len(look.keys)) >= share:
         return None  # nearest to ours, whose reader names what is wrong
     known = f"predictions in a known layout: jsonl:, {', '.join(f'{name}:' for name in LAYOUTS)}"
-    found = f"{_SHAPES[look.shape]} with the keys {', '.join(sorted(look.keys)[:8])}"
+    found = f"{_FORMS[look.form]} with the keys {', '.join(sorted(look.keys)[:8])}"
     hint = "docs/others.md shows each layout"
     if share:
         hint = f"nearest is {nearest.name}: ({nearest.about}), which has {' or '.join(map(', '.join, nearest.keys))}"
@@ -138,7 +138,7 @@ def recognise(path: Path) -> Layout | None:
 
 
 _PICKLES = frozenset((".pytorch", ".pth", ".pt", ".pkl", ".pickle"))
-_SHAPES = {"folder": "a folder", "lines": "JSON Lines", "json": "JSON"}
+_FORMS = {"folder": "a folder", "lines": "JSON Lines", "json": "JSON"}
 
 
 def look_at(path: Path) -> Look | None:
@@ -182,6 +182,6 @@ def _keys_of(document: Any) -> frozenset[str]:
 
 
 def _likeness(layout: Layout, look: Look) -> float:
-    """Return the largest share of a layout's keys that a file has; a little more if the shape is its own."""
+    """Return the largest share of a layout's keys that a file has; a little more if the form is its own."""
     share = max(len(look.keys & {*keys}) / len(keys) for keys in layout.keys)
-    return share + (0.01 if share and look.shape in layout.shapes else 0)
+    return share + (0.01 if share and look.form in layout.forms else 0)

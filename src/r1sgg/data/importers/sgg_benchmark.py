@@ -20,7 +20,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from r1sgg.data.importers.detector import line_of_columns, read_names
 from r1sgg.data.importers.layout import Layout, Say, id_of_image
@@ -28,6 +27,7 @@ from r1sgg.data.jsonl import read_json
 from r1sgg.data.predictions import AskedFrame, Prediction, prediction_of_record
 from r1sgg.data.spec import Spec
 from r1sgg.errors import ConfigError, InputError, short
+from r1sgg.files import user_path
 from r1sgg.graph.frames import Frame
 
 PREDICTIONS, INFO = "custom_prediction.json", "custom_data_info.json"
@@ -42,7 +42,7 @@ def read(spec: Spec, say: Say) -> Iterator[Prediction]:
     if not isinstance(document, dict) or not isinstance(files, list):
         wrong = info if isinstance(document, dict) else path
         raise InputError(str(wrong), expected=f"a JSON object as in {wrong.name} of SGG-Benchmark", found="another")
-    names = read_names(Path(spec.options["names"]).expanduser() if "names" in spec.options else info)
+    names = read_names(user_path(spec.options["names"]) if "names" in spec.options else info)
     frame = _frame(spec, say)
     for number, row in document.items():
         where = f"{path}: {number!r}"

@@ -42,4 +42,5 @@ def _image_id(row: dict[str, Any], field: str | None, where: str) -> str:
     return id_of_image(images[0], f"{where}: images[0]")
 
 
-LAYOUT = Layout("swift", "ms-swift's infer", ("lines",), (("response", "messages"),), (*FRAME_OPTIONS, "id"), read)
+KEYS = (("response", "messages"), ("response", "images"), ("response", "query"))  # the last two: version 2
+LAYOUT = Layout("swift", "ms-swift's infer", ("lines",), KEYS, (*FRAME_OPTIONS, "id"), read)

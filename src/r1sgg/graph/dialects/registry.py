@@ -61,10 +61,17 @@ def check_dialect(name: str) -> None:
 
 def dialect_of(text: str) -> str | None:
     """Return the name of the dialect that a text looks like, or None."""
-    for name, dialect in DIALECTS.items():
-        if any(mark in text for mark in dialect.marks) and dialect.looks(text):
+    tags = not (text.count("<") == 4 and text.startswith("<think>") and text.endswith("</answer>"))
+    for name, (with_tags, dialect) in _CANDIDATES.items():
+        if (tags or not with_tags) and any(mark in text for mark in dialect.marks) and dialect.looks(text):
             return name
     return None
+
+
+_CANDIDATES = {
+    name: (all(mark.startswith("<") for mark in dialect.marks), dialect) for name, dialect in DIALECTS.items()
+}
+"""The dialects, and whether every text of one has a tag: a text in the prompted layout has no other than its four."""
 
 
 @dataclass(slots=True)

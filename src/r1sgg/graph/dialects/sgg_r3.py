@@ -12,7 +12,8 @@
     "interaction_relations": [{"subject": "man.1", "predicate": "riding", "object": "horse.1"}]}}
     </RELATION>
 
-Relationships in one plain list are read too. The tag CATEGORY holds nothing that the objects do not.
+Relationships in one plain list, and lists by kind without the key "relations", are read too. The tag CATEGORY holds
+nothing that the objects do not.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def _rows(value: Any, keys: tuple[str, ...]) -> list[Any] | None:
             return rows
         if isinstance(rows, dict):
             return [row for kind in rows.values() if isinstance(kind, list) for row in kind]
-    return None
+    kinds = [rows for name, rows in value.items() if name.endswith("_relations") and isinstance(rows, list)]
+    return [row for rows in kinds for row in rows] if kinds else None
 
 
 DIALECT = Dialect(
