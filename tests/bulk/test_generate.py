@@ -357,7 +357,7 @@ def test_the_command_s_exit_code_tells(
     assert left.value.code == 0
     capsys.readouterr()
     for options, message in (
-        (["--prompt", "both"], "--prompt: expected open or closed, found 'both'"),
+        (["--prompt", "both"], "--prompt: expected open, closed, a file or column:NAME, found 'both'"),
         (["--prompt", "open", "--vocabulary", "vg150"], "lists no names"),
         (["--prompt", "closed", "--vocabulary", "open"], "needs names"),
         (["--vocabulary", "nowhere.json"], "nowhere.json"),
