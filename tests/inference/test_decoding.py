@@ -56,7 +56,7 @@ def build_qwen3_vl_moe(folder: Path) -> Path:
     text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "bos_token_id": None}
     text |= {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     text["rope_parameters"] = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
-    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32}
+    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64}
     vision |= {"deepstack_visual_indexes": [0], "num_position_embeddings": 64}
     config = Qwen3VLMoeConfig(text_config=text, vision_config=vision, **vision_token_ids(tokenizer))
     Qwen3VLMoeForConditionalGeneration(config).save_pretrained(folder)

@@ -7,12 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from transformers import TrainingArguments
 from typer.testing import CliRunner, Result
 
 from r1sgg.cli import app
 from r1sgg.miniature.tiny import build_tiny
 
 Command = Callable[..., Result]
+
+CHECKPOINTING = "activation_checkpointing"  # in transformers 5.23; "gradient_checkpointing" before
+if CHECKPOINTING not in TrainingArguments.__dataclass_fields__:
+    CHECKPOINTING = "gradient_checkpointing"
 
 
 @pytest.fixture(scope="session")

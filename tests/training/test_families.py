@@ -27,6 +27,7 @@ from r1sgg.training.rows import TrainingRows, open_source
 from r1sgg.training.sft import DEFAULTS, AnswerTrainer, pad_qformer_right
 
 from ..models.tiny_families import BUILDERS
+from .conftest import CHECKPOINTING
 from .vowels import use
 
 Command = Callable[..., Result]
@@ -99,7 +100,7 @@ def test_the_loss_is_the_mean_over_the_tokens_of_the_completion(
     rows = TrainingRows(open_source("scenes:4"), checkpoint, completion=True)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        options = {"use_cpu": True, "bf16": False, "report_to": [], "activation_checkpointing": False}
+        options = {"use_cpu": True, "bf16": False, "report_to": [], CHECKPOINTING: False}
         args = SFTConfig(str(tmp_path), **DEFAULTS, **options)
         trainer = AnswerTrainer(
             model=checkpoint.path, args=args, processing_class=checkpoint.processor, train_dataset=rows

@@ -26,6 +26,7 @@ from r1sgg.training.guards import Guards
 from r1sgg.training.internals import INTERNALS
 from r1sgg.training.rollouts import narrowing, settle_correction
 
+from .conftest import CHECKPOINTING
 from .vowels import use
 
 Command = Callable[..., Result]
@@ -297,7 +298,7 @@ def test_anything_else_is_refused(text: str) -> None:
 
 
 def arguments(**more: Any) -> GRPOConfig:
-    plain = {"use_vllm": True, "use_cpu": True, "bf16": False, "report_to": [], "activation_checkpointing": False}
+    plain = {"use_vllm": True, "use_cpu": True, "bf16": False, "report_to": [], CHECKPOINTING: False}
     return GRPOConfig(output_dir="unused", **{**plain, **more})
 
 
