@@ -187,6 +187,10 @@ def test_time_is_linear_in_odd_texts() -> None:
               "<thinking>",
               '{"a": 1}', '{"a": "', "[1, 2, 3] ", '{"id": 1} ')  # fmt: skip
     rng = random.Random(0)
+    for start in ("man [OBJ] ", "->[OBJ]", "<box>", "<|det|>", "obj[1]{a}:\n"):
+        for filling in ("x", " ", "-", "9", "a.1", "\\"):
+            for name in NAMES:
+                parse(f'{start}"{filling * 60_000}" [OBJ/] ->', FRAME, dialect=name)
     for piece in pieces:
         for other in ("", rng.choice(pieces)):
             text = (piece + other) * (65_536 // len(piece + other))

@@ -16,7 +16,7 @@ READER = json.JSONDecoder(parse_int=float)  # float: a run of 5,000 digits is in
 MOST_BROKEN = 256
 """Broken values after which the search ends: each costs a pass over the text, for the reader's message."""
 
-_START = re.compile(r"""\{\s*+(?:["'{}[“”]|\w++\s*+:|/[/*]|\Z)|\[\s*+(?:["{\[\]\d\-]|\Z)""")
+_START = re.compile(r"""\{\s*+(?:["'{}[“”]|\w++\s*+:|/[/*]|\Z)|\[\s*+(?:["{\[]|\Z)""")
 _CUT = re.compile(
     r"""[`\s]*  |  (?<=\d)(?:\.|[eE][+-]?)  |  (?<=\\)u[0-9a-fA-F]{0,4}
     |  -|t|tr|tru|f|fa|fal|fals|n|nu|nul|N|Na|-?(?:I|In|Inf|Infi|Infin|Infini|Infinit)""",

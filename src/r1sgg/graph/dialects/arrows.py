@@ -17,7 +17,7 @@ from r1sgg.graph.document import find_document
 from r1sgg.graph.policies import Issue
 
 _STRING = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
-_ARROW = re.compile(r"\s*(?:-+>|→)\s*")
+_ARROW = re.compile(r"->|→")
 _KEYS = ("relationships", "relations")
 
 
@@ -36,7 +36,7 @@ def _read(text: str, issues: list[Issue]) -> Document | None:
 
 
 def _row(row: Any) -> Any:
-    words = _ARROW.split(row.strip()) if isinstance(row, str) else []
+    words = [word.strip(" -") for word in _ARROW.split(row)] if isinstance(row, str) else []
     if len(words) != 3 or not all(words):
         return row
     return {"subject": words[0], "predicate": words[1], "object": words[2]}

@@ -13,13 +13,12 @@ import re
 
 from r1sgg.graph.dialects.building import Draft
 from r1sgg.graph.dialects.dialect import Dialect, Document
-from r1sgg.graph.dialects.tagged import numbers_of
 from r1sgg.graph.frames import AnyFrame, BoxFrame, Frame
 from r1sgg.graph.policies import Issue
 from r1sgg.graph.tags import answer_of
 
 _MARKS = re.compile(r"\[(OBJ/?|REL)\]", re.IGNORECASE)
-_BIN = re.compile(r"[^\s\d.-]*(-?\d+(?:\.\d+)?)[^\s\d.-]*", re.ASCII)
+_BIN = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 _JOIN = re.compile(r"^(?:[\s,.;]|\[SEP\]|\[CLS\]|and\b)+", re.IGNORECASE)
 
 
@@ -33,7 +32,7 @@ def _read(text: str, issues: list[Issue]) -> Document | None:
     if "OBJ" not in marks:
         issues.append(Issue("no_json", "no [OBJ]"))
         return None
-    draft, known = Draft(), dict[tuple[str, tuple[float | str, ...]], str]()
+    draft, known = Draft(), dict[tuple[str, tuple[float, ...]], str]()
     subject, predicate = "", ""
     bare = True
     k = 0
@@ -49,8 +48,8 @@ def _read(text: str, issues: list[Issue]) -> Document | None:
             issues.append(Issue("truncated", "the last [OBJ] is not closed"))
             return None
         label = _JOIN.sub("", words[k]).strip()
-        box = tuple(numbers_of(_BIN.sub(r" \1 ", words[k + 1])))
-        bare = bare and not any(isinstance(value, float) for value in box)
+        box = tuple(map(float, _BIN.findall(words[k + 1])))
+        bare = bare and not box
         name = known.get((label, box))
         if name is None:
             name = known[label, box] = draft.add_object(label, list(box))
