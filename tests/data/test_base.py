@@ -335,7 +335,7 @@ def test_detector_scores_stay_with_their_rows(tmp_path):
     assert graph.object_scores.tolist() == [0.9, 0.7]
     assert graph.relationship_scores == pytest.approx([0.5 * 0.9 * 0.7]), "a detector's is of the predicate alone"
     whole = written(tmp_path / "whole.jsonl", {**row, "scores": "triplet"})
-    assert next(read_predictions(whole)).read().graph.relationship_scores.tolist() == [0.5]
+    assert next(iter(read_predictions(whole))).read().graph.relationship_scores.tolist() == [0.5]
 
 
 @pytest.mark.parametrize(
