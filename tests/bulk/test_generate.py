@@ -367,7 +367,7 @@ def test_the_command_s_exit_code_tells(
         (["--answer-format", "xml"], "--answer-format: expected json or compact, found 'xml'"),
         (["--guide"], "guide: expected a run with the same settings ('open'), found None"),
         (["--guide", "--overwrite"], "raise the longest answer"),
-        (["--workers", "2"], "--workers: expected --ray ADDRESS too"),
+        (["--workers", "2", "--engine", "openai"], "--workers: expected --engine hf or vllm"),
         (["--samples", "2"], "at temperature 0 are all the same"),
         (["--engine", "openai", "--device", "cpu"], "this option is for --engine hf, not openai"),
     ):

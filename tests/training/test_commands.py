@@ -59,7 +59,12 @@ def test_sft_trains_measures_and_saves_a_checkpoint(r1sgg: Command, mini: Path, 
     assert saved["max_steps"] == 4
     assert saved["recorded"]["data"] == describe(open_data("scenes:64,seed=1"))
     assert saved["recorded"]["validation"]["split"] == "validation"
-    assert saved["recorded"]["targets"] == {"object_order": "annotated", "max_objects": None, "max_relationships": None}
+    assert saved["recorded"]["targets"] == {
+        "object_order": "annotated",
+        "max_objects": None,
+        "max_relationships": None,
+        "task": "sgdet",
+    }
     assert saved["recorded"]["versions"]["trl"]
 
 

@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from r1sgg.judging.protocol import CUTOFFS
+from r1sgg.metrics.ratios import BUILT_IN, RATIOS
 from r1sgg.metrics.table import EVERY, PLAIN, Cell, cell, conditions, number
 
 WIDTH = 99
 
 _SHORT = (
     *("failure_rate", "AP50", *(f"{prefix}R@{k}" for prefix in ("", "m") for k in CUTOFFS), "precision"),
-    "relations_per_image",
+    *("relations_per_image", *(name for name in RATIOS if name not in BUILT_IN)),
 )
 _IN_ROWS = ("failure_rate", "AP50", "R@50", "mR@50", "precision", "relations_per_image")
 """What fits beside the name of a file, intervals included."""

@@ -1,12 +1,12 @@
 """Our own JSON: a predictions line (`r1sgg.data.base`) that holds a graph exactly.
 
-    {"image_id": "2", "frame": [1, 1],
+    {"image_id": "2", "frame": [1, 1], "scores": "triplet",
      "objects": [{"id": "man.1", "bbox": [0.15, 0.12, 0.25, 0.55], "score": 0.9}],
      "relationships": [{"subject": "man.1", "predicate": "riding", "object": "horse.1", "score": 0.7}],
      "meta": {"width": 800, "height": 600}}
 
-Boxes are fractions (frame [1, 1]), so no digit is lost. An object whose id names another class has a `label` too;
-`r1sgg evaluate` reads the file and takes the class from the id.
+Boxes are fractions (frame [1, 1]), so no digit is lost. The score of a relationship is that of its triplet. An object
+whose id names another class has a `label` too, which `r1sgg evaluate` reads.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ def to_json(source: SceneGraph | GraphRecord) -> str:
     record = GraphRecord.of(source)
     about = record.about()
     document: dict[str, Any] = {"image_id": about.pop("image_id")} if record.image_id else {}
-    document |= {"frame": [1, 1], **graph_to_rows(record.graph, (1, 1), digits=None)}
+    document["frame"] = [1, 1]
+    if record.graph.relationship_scores is not None:
+        document["scores"] = "triplet"
+    document |= graph_to_rows(record.graph, (1, 1), digits=None)
     if about:
         document["meta"] = about
     return orjson.dumps(document).decode()

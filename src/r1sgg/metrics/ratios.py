@@ -61,6 +61,8 @@ RATIOS: dict[str, Ratio] = {
     "self_loop_rate": Ratio(("self_loops",), ("relations",)),
 }
 """Ratios by their names in results; `docs/metrics.md` defines each."""
+BUILT_IN = frozenset(RATIOS)
+"""The ratios of this package; others were added by a file of the user's (docs/howto/metric.md)."""
 
 
 def image_columns() -> tuple[str, ...]:
