@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import number_ids
 from r1sgg.inference.merge import merge
-from r1sgg.judging.boxes import pairwise_iou
+from r1sgg.judging.boxes import overlapping, pairwise_iou
 
 LABELS = ("man", "dog")
 PREDICATES = ("on", "near")
@@ -70,9 +70,9 @@ def test_one_graph_gives_that_graph(graph: SceneGraph) -> None:
 
 def doubles(graph: SceneGraph, least: float) -> list[tuple[int, int]]:
     """Pairs of objects of one class that overlap so much."""
-    iou = pairwise_iou(graph.boxes, graph.boxes)
+    over = overlapping(pairwise_iou(graph.boxes, graph.boxes), least)  # with the tolerance of `merge`
     count = range(len(graph))
-    return [(i, j) for j in count for i in range(j) if graph.labels[i] == graph.labels[j] and iou[i, j] >= least]
+    return [(i, j) for j in count for i in range(j) if graph.labels[i] == graph.labels[j] and over[i, j]]
 
 
 @given(graphs(), st.integers(2, 7))
