@@ -92,6 +92,63 @@ def test_a_wrong_frame_is_named(frame: BoxFrame, digits: int, called: str, do: s
     assert finding.share == 1
 
 
+@pytest.mark.parametrize("size", [(100.0, 100.0), (448.0, 448.0), (1280.0, 720.0)])
+def test_a_size_that_nobody_declared_is_measured(size: Frame) -> None:
+    truths = scenes(40)
+    finding = found([with_boxes(t, BoxFrame(size), 0) for t in truths], truths)["frame"]
+    assert "relative to about {:.0f} x {:.0f}".format(*size) in finding.found
+    assert f'"frame": [{size[0]:.0f}, {size[1]:.0f}]' in finding.do
+
+
+def test_frames_that_differ_are_not_advised_as_one() -> None:
+    truths, evidence, ledger = scenes(40), FrameEvidence(), Ledger()
+    for k, truth in enumerate(truths):
+        frame = (600.0 + 10 * k, 480.0)
+        parsed = parse(with_boxes(truth, BoxFrame(frame, axes="yx"), 0), frame)
+        ledger.add(parsed, str(k))
+        evidence.add(parsed, truth, frame)
+    said = {finding.kind: finding for finding in findings(ledger, evidence)}
+    assert said["frame"].do == 'write "frame": {"size": [width, height], "axes": "yx"}'
+
+
+def test_images_with_errors_are_named_with_the_reason() -> None:
+    ledger, _ = read([render(t, FRAME) for t in scenes(8)])
+    ledger.add_error("the request failed: rate limit", "7")
+    assert "(first in image 7: the request failed: rate limit)" in str(findings(ledger)[0])
+    assert ledger.as_json()["errors"] == 1
+    failed = Ledger()
+    failed.add_error("no content", "1")
+    assert [finding.kind for finding in findings(failed)] == ["error"]
+
+
+def test_names_that_are_in_no_truth_are_shown() -> None:
+    """With an open vocabulary no name is outside: recall 0 alone would not tell why."""
+    truths = scenes(10)
+    said = found([render(t, FRAME).replace('.1"', '(1)"') for t in truths], truths)
+    assert "(1)'" in said["no_common_class"].found
+
+
+def test_graphs_without_any_relationship_are_named() -> None:
+    truths = scenes(5)
+    said = found([with_boxes(t, BoxFrame(FRAME), 0) for t in truths], truths)
+    assert "none of 5 graphs has a relationship" in said["no_relations_written"].found
+
+
+LOST = [
+    ('["dog.1", "on", "man.1"]', '"bbox": [1, 2, 30, 40]', 'write {"subject"'),
+    ('{"subject": "cat.1", "predicate": "on", "object": "man.1"}', '"bbox": [1, 2, 30, 40]', "write ends as ids"),
+    ('{"subject": "dog.1", "predicate": "on", "object": "man.1"}', '"bbox": "1, 2, 30, 40"', "were dropped"),
+]
+
+
+@pytest.mark.parametrize(("row", "box", "do"), LOST)
+def test_lost_relationships_come_with_what_to_do(row: str, box: str, do: str) -> None:
+    text = (
+        f'{{"objects": [{{"id": "man.1", "bbox": [1, 2, 3, 4]}}, {{"id": "dog.1", {box}}}], "relationships": [{row}]}}'
+    )
+    assert do in found([text] * 2)["lost_relations"].do
+
+
 def test_sizes_in_place_of_corners_are_named() -> None:
     """Many such boxes are inverted, and dropped before they are compared; the others tell."""
     truths = scenes(60)
