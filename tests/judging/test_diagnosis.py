@@ -1,5 +1,6 @@
 """Findings over a whole file: each is made by what it is for, and nothing is said where all is well."""
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from r1sgg.graph.frames import BoxFrame, Frame
+from r1sgg.graph.frames import BoxFrame, Frame, frame_of_value
 from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import number_ids, parse, render
@@ -109,6 +110,27 @@ def test_frames_that_differ_are_not_advised_as_one() -> None:
         evidence.add(parsed, truth, frame)
     said = {finding.kind: finding for finding in findings(ledger, evidence)}
     assert said["frame"].do == 'write "frame": {"size": [width, height], "axes": "yx"}'
+
+
+def test_advice_comes_on_top_of_how_boxes_were_read() -> None:
+    """What is written as advised must be read without the finding: a dialect's own order of axes is replaced, too."""
+    truths = scenes(40)
+
+    def said(frame: Any) -> dict[str, SystematicFinding]:
+        ledger, evidence = Ledger(), FrameEvidence()
+        for truth in truths:
+            boxes = np.round(truth.boxes * 1000).tolist()
+            rows = [{"box_2d": box, "label": label} for box, label in zip(boxes, truth.labels, strict=True)]
+            parsed = parse(json.dumps(rows), frame_of_value(frame, "frame"), dialect="gemini")
+            ledger.add(parsed)
+            evidence.add(parsed, truth, SIZE)
+        return {finding.kind: finding for finding in findings(ledger, evidence)}
+
+    wrong = said([1000, 1000])["frame"]
+    assert "x before y" in wrong.found
+    assert wrong.do == 'write "frame": {"size": [1000, 1000], "axes": "xy"}'
+    assert "frame" not in said({"size": [1000, 1000], "axes": "xy"})
+    assert said({"size": [1000, 1000], "axes": "yx"})["frame"].do == wrong.do
 
 
 def test_images_with_errors_are_named_with_the_reason() -> None:

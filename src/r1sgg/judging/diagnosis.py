@@ -159,14 +159,11 @@ def _frame(ledger: Ledger, evidence: FrameEvidence | None) -> list[SystematicFin
     if evidence is None or verdict is None or not (verdict.wrong or verdict.partly_wrong):
         return []
     share = 1.0 if verdict.wrong else verdict.votes
-    return [
-        SystematicFinding(
-            "frame",
-            share,
-            frame_found(verdict),
-            f'write "frame": {verdict.best.value(None if evidence.varied else evidence.declared)}',
-        )
-    ]
+    said, convention = frame_found(verdict), evidence.convention
+    if convention is not None and convention.axes == "yx":
+        said = said.replace("y before x", "x before y")
+    value = verdict.best.value(None if evidence.varied else evidence.declared, convention)
+    return [SystematicFinding("frame", share, said, f'write "frame": {value}')]
 
 
 def frame_found(verdict: Verdict) -> str:

@@ -46,14 +46,23 @@ class Reading(NamedTuple):
             return "relative to about {:.0f} x {:.0f}".format(*self.fitted)
         return (self.unit or "the declared frame") + _AXES[self.axes] + _SHAPES[self.shape]
 
-    def value(self, declared: Frame | None) -> str:
-        """Return what to write as "frame"; a declared frame of None differs from line to line."""
+    def value(self, declared: Frame | None, convention: BoxFrame | None = None) -> str:
+        """Return what to write as "frame".
+
+        Args:
+            declared: width and height; None if they differ from line to line.
+            convention: how boxes were read before they were compared: this reading comes on top of it.
+        """
+        axes, shape = self.axes, self.shape
+        if convention is not None:
+            axes = "xy" if self.axes == convention.axes else "yx"
+            shape = convention.shape if self.shape == "corners" else self.shape
         known = self.fitted or UNITS.get(self.unit, None if self.unit == PIXELS else declared)
         size = "[width, height]" if known is None else str(list(map(_whole, known)))
-        if (self.axes, self.shape) == ("xy", "corners"):
+        if (axes, shape, convention) == ("xy", "corners", None):
             return size
-        more = [f'"axes": "{self.axes}"'] if self.axes != "xy" else []
-        more += [f'"shape": "{self.shape}"'] if self.shape != "corners" else []
+        more = [f'"axes": "{axes}"'] if axes != "xy" or convention is not None else []
+        more += [f'"shape": "{shape}"'] if shape != "corners" else []
         return f'{{"size": {size}, {", ".join(more)}}}'
 
 
@@ -123,6 +132,7 @@ class FrameEvidence:
         declared: the frame of the last image.
         varied: whether images have different frames.
         classes: the first predicted classes.
+        convention: how the boxes of the last image were read, where its size does not say it all.
     """
 
     objects: int = 0
@@ -130,6 +140,7 @@ class FrameEvidence:
     declared: Frame = (1.0, 1.0)
     varied: bool = False
     classes: list[str] = field(default_factory=list)
+    convention: BoxFrame | None = None
     _images: list[_Image] = field(default_factory=list)
     _seen: int = 0
     _step: int = 1
@@ -165,7 +176,7 @@ class FrameEvidence:
         frames = {"": declared, **UNITS, PIXELS: size, **(units or {})}
         self._images.append(_Image(boxes[predicted], truth.boxes[true], true, frames))
         self.varied |= len(self._images) > 1 and declared != self.declared
-        self.declared = declared
+        self.declared, self.convention = declared, parsed.convention
         if len(self._images) >= 2 * MOST_IMAGES:
             del self._images[1::2]
             self._step *= 2
