@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from r1sgg.graph.dialects.registry import choose_dialect
 from r1sgg.graph.frames import BoxFrame, Frame, frame_of_value
 from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.scene import SceneGraph
@@ -131,6 +132,28 @@ def test_advice_comes_on_top_of_how_boxes_were_read() -> None:
     assert wrong.do == 'write "frame": {"size": [1000, 1000], "axes": "xy"}'
     assert "frame" not in said({"size": [1000, 1000], "axes": "xy"})
     assert said({"size": [1000, 1000], "axes": "yx"})["frame"].do == wrong.do
+
+
+R3 = '<OBJECT>{"objects": [{"id": "man.1", "bbox": [1, 2, 3, 4]}, {"id": "hat.1", "bbox": [1, 2, 3, 3]}]}</OBJECT>'
+KIND = '<RELATION>{"relations": [{"subject": "man.1", "predicate": "wearing", "object": "hat.1"}]}</RELATION>'
+
+
+@pytest.mark.parametrize("text", [R3 + KIND + R3 + KIND, R3 + KIND + KIND])
+def test_of_several_blocks_in_tags_the_last_counts_and_it_is_said(text: str) -> None:
+    ledger = Ledger()
+    ledger.add(parse(text, FRAME, dialect="sgg-r3"))
+    assert "several_graphs" in {finding.kind for finding in findings(ledger)}
+
+
+def test_a_dialect_that_has_ours_as_a_part_is_no_mixture() -> None:
+    ours = render(scenes(1)[0], FRAME)
+    arrows = ours.split(', "relationships"')[0] + ', "relationships": ["man.1 -> on -> dog.1"]}'
+    for texts, mixed in (([arrows] * 6 + [ours] * 4, False), ([arrows] * 4 + [ours] * 6, True)):
+        ledger = Ledger()
+        ledger.dialect = choose_dialect(texts)
+        for text in texts:
+            ledger.add(parse(text, FRAME, dialect=ledger.dialect.dialect))
+        assert any("split the file" in finding.do for finding in findings(ledger)) is mixed
 
 
 def test_images_with_errors_are_named_with_the_reason() -> None:

@@ -46,9 +46,11 @@ _DO: dict[str, str] = {
     "truncated": "raise the limit of new tokens; --repair keeps the complete items",
     "wrong_schema": 'a graph is {"objects": [...], "relationships": [...]}: convert other layouts, or look at the '
     "prompt",
-    "other_dialect": "pass --dialect auto, or the dialect's name",
+    "other_dialect": "pass its name with --dialect if all are so (arrows and qwen-json read ours, too), or split the "
+    "file",
     "prompt_echo": "cut the prompt off before writing the completions",
     "empty": "look at the other issues of these completions",
+    "several_answers": "the last one counts; if another is meant, keep that one alone",
     "several_graphs": "the last one counts; if another is meant, keep that one alone",
     "prompt_text": "its example was skipped: cut the prompt off the completions",
     "split_graph": "they were read as one graph (docs/answers.md)",
@@ -121,12 +123,16 @@ def _errors(ledger: Ledger) -> list[SystematicFinding]:
     return [SystematicFinding("error", ledger.errors / images, said + _first(ledger, "error"), do)]
 
 
+_READ_OURS = ("arrows", "qwen-json")  # ours is a part of these dialects
+
+
 def _dialect(ledger: Ledger) -> list[SystematicFinding]:
     choice = ledger.dialect
     if choice is None or not choice.texts:
         return []
     name, texts = choice.dialect, choice.texts
-    others = {k: n for k, n in choice.looks.items() if k != name and n >= SYSTEMATIC * texts}
+    read = (name, OURS) if name in _READ_OURS else (name,)
+    others = {k: n for k, n in choice.looks.items() if k not in read and n >= SYSTEMATIC * texts}
     found = []
     if choice.asked == AUTO and name != OURS:
         said = f"read as dialect {name!r} ({dialect_of_name(name).about}), which {choice.looks[name]:,} of {texts:,} "
