@@ -60,7 +60,8 @@ def name_of(row: dict[str, Any], place: int, issues: list[Issue]) -> Named | Non
     elif isinstance(reference, str):
         return None
     generic = not label or label in _GENERIC or len(label) <= 2
-    for key in (*_OVERRIDE, *_FALLBACK, *(_IF_GENERIC if generic else ())):
+    nameless = generic and label != "box"  # a class of VG150
+    for key in (*_OVERRIDE, *_FALLBACK, *(_IF_GENERIC if nameless else ())):
         value = row.get(key)
         if type(value) is not str or len(value) > LONGEST_NAME:
             continue
@@ -74,8 +75,8 @@ def name_of(row: dict[str, Any], place: int, issues: list[Issue]) -> Named | Non
         break
     if not label or not isinstance(reference, str):
         return None
-    if label in _GENERIC and len(row) > 2:
-        keys = ", ".join(str(key)[:40] for key in list(row)[:6])
+    if nameless and any(type(value) is str for key, value in row.items() if key != "id"):
+        keys = ", ".join(key[:40] for key in list(row)[:6])
         note(issues, "class_key", f"objects[{place}]: the id {reference[:40]!r} names no class, nor do the keys {keys}")
     if ODD_NUMBER.search(reference):
         note(issues, "odd_id", f"objects[{place}].id {reference[:40]!r} is read as {label!r} and a number")
