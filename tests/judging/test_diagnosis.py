@@ -1,5 +1,6 @@
 """Findings over a whole file: each is made by what it is for, and nothing is said where all is well."""
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from r1sgg.graph.frames import BoxFrame, Frame
+from r1sgg.graph.dialects.registry import choose_dialect
+from r1sgg.graph.frames import BoxFrame, Frame, frame_of_value
 from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import number_ids, parse, render
@@ -90,6 +92,106 @@ def test_a_wrong_frame_is_named(frame: BoxFrame, digits: int, called: str, do: s
     assert called in finding.found
     assert do in finding.do
     assert finding.share == 1
+
+
+@pytest.mark.parametrize("size", [(100.0, 100.0), (448.0, 448.0), (1280.0, 720.0)])
+def test_a_size_that_nobody_declared_is_measured(size: Frame) -> None:
+    truths = scenes(40)
+    finding = found([with_boxes(t, BoxFrame(size), 0) for t in truths], truths)["frame"]
+    assert "relative to about {:.0f} x {:.0f}".format(*size) in finding.found
+    assert f'"frame": [{size[0]:.0f}, {size[1]:.0f}]' in finding.do
+
+
+def test_frames_that_differ_are_not_advised_as_one() -> None:
+    truths, evidence, ledger = scenes(40), FrameEvidence(), Ledger()
+    for k, truth in enumerate(truths):
+        frame = (600.0 + 10 * k, 480.0)
+        parsed = parse(with_boxes(truth, BoxFrame(frame, axes="yx"), 0), frame)
+        ledger.add(parsed, str(k))
+        evidence.add(parsed, truth, frame)
+    said = {finding.kind: finding for finding in findings(ledger, evidence)}
+    assert said["frame"].do == 'write "frame": {"size": [width, height], "axes": "yx"}'
+
+
+def test_advice_comes_on_top_of_how_boxes_were_read() -> None:
+    """What is written as advised must be read without the finding: a dialect's own order of axes is replaced, too."""
+    truths = scenes(40)
+
+    def said(frame: Any) -> dict[str, SystematicFinding]:
+        ledger, evidence = Ledger(), FrameEvidence()
+        for truth in truths:
+            boxes = np.round(truth.boxes * 1000).tolist()
+            rows = [{"box_2d": box, "label": label} for box, label in zip(boxes, truth.labels, strict=True)]
+            parsed = parse(json.dumps(rows), frame_of_value(frame, "frame"), dialect="gemini")
+            ledger.add(parsed)
+            evidence.add(parsed, truth, SIZE)
+        return {finding.kind: finding for finding in findings(ledger, evidence)}
+
+    wrong = said([1000, 1000])["frame"]
+    assert "x before y" in wrong.found
+    assert wrong.do == 'write "frame": {"size": [1000, 1000], "axes": "xy"}'
+    assert "frame" not in said({"size": [1000, 1000], "axes": "xy"})
+    assert said({"size": [1000, 1000], "axes": "yx"})["frame"].do == wrong.do
+
+
+R3 = '<OBJECT>{"objects": [{"id": "man.1", "bbox": [1, 2, 3, 4]}, {"id": "hat.1", "bbox": [1, 2, 3, 3]}]}</OBJECT>'
+KIND = '<RELATION>{"relations": [{"subject": "man.1", "predicate": "wearing", "object": "hat.1"}]}</RELATION>'
+
+
+@pytest.mark.parametrize("text", [R3 + KIND + R3 + KIND, R3 + KIND + KIND])
+def test_of_several_blocks_in_tags_the_last_counts_and_it_is_said(text: str) -> None:
+    ledger = Ledger()
+    ledger.add(parse(text, FRAME, dialect="sgg-r3"))
+    assert "several_graphs" in {finding.kind for finding in findings(ledger)}
+
+
+def test_a_dialect_that_has_ours_as_a_part_is_no_mixture() -> None:
+    ours = render(scenes(1)[0], FRAME)
+    arrows = ours.split(', "relationships"')[0] + ', "relationships": ["man.1 -> on -> dog.1"]}'
+    for texts, mixed in (([arrows] * 6 + [ours] * 4, False), ([arrows] * 4 + [ours] * 6, True)):
+        ledger = Ledger()
+        ledger.dialect = choose_dialect(texts)
+        for text in texts:
+            ledger.add(parse(text, FRAME, dialect=ledger.dialect.dialect))
+        assert any("split the file" in finding.do for finding in findings(ledger)) is mixed
+
+
+def test_images_with_errors_are_named_with_the_reason() -> None:
+    ledger, _ = read([render(t, FRAME) for t in scenes(8)])
+    ledger.add_error("the request failed: rate limit", "7")
+    assert "(first in image 7: the request failed: rate limit)" in str(findings(ledger)[0])
+    assert ledger.as_json()["errors"] == 1
+    failed = Ledger()
+    failed.add_error("no content", "1")
+    assert [finding.kind for finding in findings(failed)] == ["error"]
+
+
+def test_names_that_are_in_no_truth_are_shown() -> None:
+    """With an open vocabulary no name is outside: recall 0 alone would not tell why."""
+    truths = scenes(10)
+    said = found([render(t, FRAME).replace('.1"', '(1)"') for t in truths], truths)
+    assert "(1)'" in said["no_common_class"].found
+
+
+def test_graphs_without_any_relationship_are_named() -> None:
+    truths = scenes(5)
+    said = found([with_boxes(t, BoxFrame(FRAME), 0) for t in truths], truths)
+    assert "none of 5 graphs has a relationship" in said["no_relations_written"].found
+
+
+LOST = [
+    ('["dog.1", "on", "man.1"]', '"bbox": [1, 2, 30, 40]', 'write {"subject"'),
+    ('{"subject": "cat.1", "predicate": "on", "object": "man.1"}', '"bbox": [1, 2, 30, 40]', "write ends as ids"),
+    ('{"subject": "dog.1", "predicate": "on", "object": "man.1"}', '"bbox": "1, 2, 30, 40"', "were dropped"),
+]
+
+
+@pytest.mark.parametrize(("row", "box", "do"), LOST)
+def test_lost_relationships_come_with_what_to_do(row: str, box: str, do: str) -> None:
+    text = (
+        f'{{"objects": [{{"id": "man.1", "bbox": [1, 2, 3, 4]}}, {{"id": "dog.1", {box}}}], "relationships": [{row}]}}'
+    )
+    assert do in found([text] * 2)["lost_relations"].do
 
 
 def test_sizes_in_place_of_corners_are_named() -> None:

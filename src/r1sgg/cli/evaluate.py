@@ -87,7 +87,7 @@ def evaluate(
     dialect: Annotated[
         str,
         typer.Option(
-            help="How completions are written: auto (decided from the whole file), or a name (docs/answers.md)."
+            help="How completions are written: auto (decided from the whole file), or a name (docs/dialects.md)."
         ),
     ] = "auto",
     task: Annotated[

@@ -32,7 +32,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "dropped if the same box, else renumbered",
     ),
     "wrong_frame": (
-        "most boxes are written in another unit or order than [x1, y1, x2, y2] in pixels",
+        "boxes are written in another unit or order than [x1, y1, x2, y2] in pixels",
         "no copy is written: correct the file as a whole",
     ),
     "bad_box": ("not four finite numbers", "object dropped"),

@@ -16,6 +16,8 @@ from r1sgg.graph.records import MARGIN, are_numbers
 _SYSTEMATIC = 0.1  # share of boxes, or of images, that are not as they should be
 _EXPLAINED = 0.98  # share of boxes that are right in another reading
 _FEWEST = 3  # boxes outside their image; fewer may be single faults
+_MOST = 0.5  # share of boxes outside their image from which they are not single faults
+_ENOUGH = 6  # boxes in images of over 300 pixels, if they are all in the first 100
 _NEAR_THOUSAND = 998
 
 READINGS: dict[str, tuple[str, str]] = {
@@ -26,6 +28,8 @@ READINGS: dict[str, tuple[str, str]] = {
         "multiply them by the width and height of the image and divide by 1,000",
     ),
     "size": ("[x, y, width, height]", "add x and y to the width and height"),
+    "percent": ("percent (0 to 100)", "multiply them by the width and height of the image and divide by 100"),
+    "larger": ("those of a larger image", "scale them to the width and height in the file, or correct these"),
     "centre": ("[centre x, centre y, width, height]", "convert them to corners"),
 }
 """Other ways to write boxes: what they are called, and how they become [x1, y1, x2, y2] in pixels."""
@@ -57,6 +61,9 @@ class TruthUnits:
     images: int = 0
     _wrong_images: int = 0
     _right: Counter[str] = field(default_factory=Counter)
+    _fraction_images: int = 0  # whose boxes, two at least, are all fractions
+    _outside: int = 0  # boxes that extend beyond the image
+    _medium: int = 0  # boxes in images longer than 300 pixels
     _beyond: bool = False  # whether a coordinate is over 1,000
     _large: int = 0  # boxes in images longer than 1,100 pixels
     _at_thousand: int = 0  # those that end at 998 to 1,000
@@ -74,7 +81,11 @@ class TruthUnits:
         self.images += 1
         self.boxes += len(boxes)
         right = 0
+        self._medium += len(boxes) * (max(width, height) > 300)
+        self._fraction_images += len(boxes) > 1 and all(max(box) <= 1 and min(box) >= 0 for box in boxes)
         for box in boxes:
+            self._right["percent"] += max(box) <= 100
+            self._outside += _inside(box, max(box), max(box)) and not _inside(box, width, height)
             if max(box) <= 1 and min(box) >= 0:
                 self._right["fractions"] += 1
             right += _inside(box, width, height)
@@ -93,7 +104,7 @@ class TruthUnits:
 
     def verdict(self) -> WrongUnit | None:
         """Return the reading of the whole file, or None if it is pixels (or nothing better is found)."""
-        if self._right["fractions"] >= max(2, _SYSTEMATIC * self.boxes):
+        if self._fraction_images or self._right["fractions"] >= max(2, _SYSTEMATIC * self.boxes):
             return WrongUnit("fractions", self._right["fractions"], self.boxes)
         wrong = self.boxes - self._right["pixels"]
         often = wrong >= _SYSTEMATIC * self.boxes or self._wrong_images >= _SYSTEMATIC * self.images
@@ -102,6 +113,10 @@ class TruthUnits:
             for reading in ("yx", "thousandths", "size", "centre"):
                 if self._right[reading] >= _EXPLAINED * self.boxes and not (reading == "thousandths" and self._beyond):
                     return WrongUnit(reading, self._right[reading], self.boxes)
+        if self._outside >= max(_FEWEST, _MOST * self.boxes):
+            return WrongUnit("larger", self._outside, self.boxes)
+        if self._medium >= max(_ENOUGH, _MOST * self.boxes) and self._right["percent"] >= _EXPLAINED * self.boxes:
+            return WrongUnit("percent", self._right["percent"], self.boxes)
         if not self._beyond and self._at_thousand >= max(10, 0.05 * self._large):
             return WrongUnit("thousandths", self._right["thousandths"], self.boxes)
         return None

@@ -17,6 +17,7 @@ from r1sgg.graph.compact import PROMPT_WORDS, Block, document_of, find_block
 from r1sgg.graph.examples import is_prompt_example
 from r1sgg.graph.jsontext import MOST_BROKEN, READER, is_cut, is_deep, repeated_keys
 from r1sgg.graph.policies import POLICIES, Issue
+from r1sgg.graph.references import RELATION_KEYS
 from r1sgg.graph.tags import answer_of
 
 _START = re.compile(r"""\{\s*+(?:["'{}[“”]|\w++\s*+:|/[/*]|\Z)""")  # a brace that begins an object, not {id,name}
@@ -98,7 +99,7 @@ class _Graph(NamedTuple):
     joined: bool = False
 
 
-_ATTACHED = re.compile(r"""\s*+,?\s*+"(relationships|relations)"\s*+:\s*+(?=[\[{])""")
+_ATTACHED = re.compile(r"""\s*+,?\s*+"(relationships|relations|triplets|edges)"\s*+:\s*+(?=[\[{])""")
 _GRAPH_START = re.compile(r"""\{\s*+"objects"\s*+:""")
 
 
@@ -134,7 +135,7 @@ def _search(body: str, issues: list[Issue]) -> tuple[Found | None, str, int]:
             continue
         except RecursionError:  # a stray quote hid the nesting from `is_deep`
             return None, "invalid_json", start
-        if "objects" in value or "relationships" in value or "relations" in value:
+        if "objects" in value or "relationships" in value or "relations" in value or _belongs(value, graphs):
             end = _add_graph(graphs, value, (start, end), body, issues)
             failure, broken_at = "no_json", -1
         else:
@@ -161,7 +162,7 @@ def _add_graph(
 ) -> int:
     """Add a graph, joined with what belongs to it, and return where the search continues."""
     start, end = span
-    relations = next((key for key in ("relationships", "relations") if key in value), None)
+    relations = next((key for key in RELATION_KEYS if key in value), None)
     if relations is None and (after := _ATTACHED.match(body, end)):
         try:
             rows, end = READER.raw_decode(body, after.end())
@@ -171,14 +172,23 @@ def _add_graph(
             issues.append(Issue("closed_early", f'"{after[1]}" follows the object that ends before it'))
             graphs.append(_Graph({**value, after[1]: rows}, start, end, True))
             return end
-    if "objects" not in value and graphs and relations is not None:
+    if _belongs(value, graphs):
         before = graphs[-1]
-        if not {"relationships", "relations"} & before.document.keys():
-            issues.append(Issue("split_graph", f'"objects" and "{relations}" stand in two JSON objects'))
-            graphs[-1] = _Graph({**before.document, relations: value[relations]}, before.start, end, True)
-            return end
+        key = relations or next(key for key in RELATION_KEYS if key in before.document)
+        issues.append(Issue("split_graph", f'"objects" and "{key}" stand in two JSON objects'))
+        graphs[-1] = _Graph({**before.document, **value}, before.start, end, True)
+        return end
     graphs.append(_Graph(value, start, end))
     return end
+
+
+def _belongs(value: dict[str, Any], graphs: list[_Graph]) -> bool:
+    """Return whether a JSON object has the half, objects or relationships, that the last graph lacks."""
+    if not graphs:
+        return False
+    before = graphs[-1].document
+    halves = [("objects" in part, any(key in part for key in RELATION_KEYS)) for part in (before, value)]
+    return sorted(halves) == [(False, True), (True, False)]
 
 
 def _last(graphs: list[_Graph], failure: str, body: str, issues: list[Issue]) -> tuple[Found | None, str]:
@@ -208,7 +218,10 @@ def _note_repeated(body: str, document: dict[str, Any], issues: list[Issue]) -> 
     objects, relations = document.get("objects"), document.get("relationships")
     n = len(objects) if isinstance(objects, list) else 0
     r = len(relations) if isinstance(relations, list) else 0
-    limits = (('"objects"', 1), ('"id"', n), ('"bbox"', n), ('"relationships"', 1), ('"subject"', r), ('"object"', r))
+    limits = (
+        *(('"objects"', 1), ('"id"', n), ('"bbox"', n), ('"relationships"', 1)),
+        *((key, r) for key in ('"subject"', '"predicate"', '"object"')),
+    )
     if all(body.count(key) <= limit for key, limit in limits):
         return
     for key, count in repeated_keys(body).most_common(8):

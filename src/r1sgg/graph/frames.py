@@ -120,7 +120,7 @@ def frame_of_value(value: Any, where: str) -> AnyFrame:
         float(offset),
         (float(origin[0]), float(origin[1])),
     )
-    return frame.size if frame.plain else frame
+    return frame.size if value.keys() == {"size"} else frame  # what is given counts before what a dialect fixes
 
 
 def frame_to_value(frame: AnyFrame) -> Any:

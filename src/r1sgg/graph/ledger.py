@@ -41,6 +41,7 @@ class Ledger:
         outside_texts: completions with such a name.
         left_out, left_out_texts: items of replies that guided completions do not have, and how many such there are.
         truth_corner: images whose true boxes all lie in the first pixel.
+        errors: images without a completion, because none was made; the first reason is in `first`.
         first: the first issue of each kind, with the image.
         dialect: how the dialect was chosen.
     """
@@ -60,6 +61,7 @@ class Ledger:
     left_out: Counter[str] = field(default_factory=Counter)
     left_out_texts: int = 0
     truth_corner: int = 0
+    errors: int = 0
     first: dict[str, tuple[str, str]] = field(default_factory=dict)
     dialect: Choice | None = None
     _graphs: Counter[int] = field(default_factory=Counter)
@@ -97,6 +99,11 @@ class Ledger:
             for issue in parsed.issues:
                 self.first.setdefault(issue.kind, (image_id, issue.detail))
 
+    def add_error(self, reason: str, image_id: str = "") -> None:
+        """Count an image that has an error in place of a completion."""
+        self.errors += 1
+        self.first.setdefault("error", (image_id, reason))
+
     def add_truth(self, graph: SceneGraph, size: Frame) -> None:
         """Look at the true boxes of one image, which are pixels: all in its first pixel, they were fractions."""
         if len(graph) and (graph.boxes.max(0) * (size * 2)).max() <= 1:
@@ -133,6 +140,7 @@ class Ledger:
         written = self.relations + self.lost_relations
         return {
             "texts": self.texts,
+            "errors": self.errors,
             "dialect": None if self.dialect is None else self.dialect.as_json(),
             "failures": dict(self.failures.most_common()),
             "issues": {

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from r1sgg.graph.frames import BoxFrame
 from r1sgg.graph.frames import Frame as Frame
 from r1sgg.graph.policies import FAILURES, Issue
 from r1sgg.graph.scene import EMPTY, SceneGraph
@@ -58,7 +59,7 @@ class Parsed:
         declared: the frame that boxes were taken to be relative to.
     """
 
-    __slots__ = ("_columns", "_graph", "_rows", "declared", "inverted", "issues")
+    __slots__ = ("_columns", "_graph", "_rows", "convention", "declared", "inverted", "issues")
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class Parsed:
     ) -> None:
         """Hold a graph and its issues; `written`: the columns of a `SceneGraph`, if it was made of columns."""
         self.inverted = inverted
+        self.convention: BoxFrame | None = None  # how the text's boxes were read, where the size does not say it all
         self._graph = graph if isinstance(graph, SceneGraph) else None
         self._columns = written if isinstance(graph, SceneGraph) else graph
         self.declared: Frame = (1.0, 1.0) if self._columns is None else self._columns.frame

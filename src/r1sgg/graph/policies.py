@@ -22,14 +22,13 @@ POLICIES: dict[str, str] = {
     "prompt_echo": "failure: the only graph is the worked example of a prompt that stands in the completion",
     "empty": "failure: there is no valid object",
     "unclosed_tag": "an <answer> or <think> without its closing tag: the text after it is read",
-    "surrounding_text": "text around the JSON or the compact lines: ignored; of several JSON objects the first that "
-    "looks like a graph counts, and JSON takes precedence over compact lines",
+    "surrounding_text": "text around the JSON or the compact lines: ignored; JSON takes precedence over compact lines",
     "several_answers": "several <answer> blocks outside <think>: the last one counts",
     "no_relationships": '"relationships" is missing or not a list, or a compact graph has no such line: the graph has '
     "objects only",
     "several_graphs": "several graphs: the last one counts",
     "prompt_text": "the completion holds the prompt: its worked example is skipped",
-    "split_graph": "objects and relationships in two JSON objects, one after the other: read as one graph",
+    "split_graph": "objects and relationships in two JSON objects, in either order: read as one graph",
     "closed_early": 'the JSON object ends before its "relationships", which follow it: they are read',
     "duplicate_key": "a key that stands twice in one JSON object: the last value counts, the others are lost",
     "other_key": '"relations", "triplets" or "edges" in place of "relationships" (also as lists by kind), or another '
@@ -50,8 +49,8 @@ POLICIES: dict[str, str] = {
     "duplicate_id": "a later object with the id of an earlier one: dropped if the box is the same too, otherwise "
     "kept under a new id; relationships refer to the first",
     "class_key": 'the class is in "label" or "class", or (where the id names none: a number, "object_1", "o3") in '
-    '"name" or "category": that class counts, and the object gets an id of it; elsewhere "name" and "category" are '
-    "ignored",
+    '"name", "category", "class_name", "category_name", "type" or "object": that class counts, and the object gets an '
+    'id of it; elsewhere "name" and "category" are ignored; an id like "object_1" beside other keys is kept as a class',
     "odd_id": 'an id whose number follows without a separator or after "#" or ":" ("man1"): read as class and number',
     # relationships
     "bad_relationship": "an entry of relationships that is not a JSON object, or lacks a subject, predicate or object "

@@ -30,6 +30,8 @@ class Named(NamedTuple):
 
 
 _OVERRIDE, _FALLBACK = ("label", "class"), ("name", "category")
+_IF_GENERIC = ("class_name", "category_name", "type", "object")
+"""Keys of the class beside an id that names none; elsewhere they mean other things."""
 _GENERIC = frozenset(
     (
         *("object", "obj", "entity", "item", "instance", "node", "thing", "region", "box", "element"),
@@ -58,7 +60,8 @@ def name_of(row: dict[str, Any], place: int, issues: list[Issue]) -> Named | Non
     elif isinstance(reference, str):
         return None
     generic = not label or label in _GENERIC or len(label) <= 2
-    for key in (*_OVERRIDE, *_FALLBACK):
+    nameless = generic and label != "box"  # a class of VG150
+    for key in (*_OVERRIDE, *_FALLBACK, *(_IF_GENERIC if nameless else ())):
         value = row.get(key)
         if type(value) is not str or len(value) > LONGEST_NAME:
             continue
@@ -72,6 +75,9 @@ def name_of(row: dict[str, Any], place: int, issues: list[Issue]) -> Named | Non
         break
     if not label or not isinstance(reference, str):
         return None
+    if nameless and any(type(value) is str for key, value in row.items() if key != "id"):
+        keys = ", ".join(key[:40] for key in list(row)[:6])
+        note(issues, "class_key", f"objects[{place}]: the id {reference[:40]!r} names no class, nor do the keys {keys}")
     if ODD_NUMBER.search(reference):
         note(issues, "odd_id", f"objects[{place}].id {reference[:40]!r} is read as {label!r} and a number")
     return Named(reference, label, False)
@@ -88,7 +94,8 @@ def _reference(value: Any) -> Reference | None:
 
 # ---------------------------------------------------------------- relationships
 
-_LISTS = ("relationships", "relations", "triplets", "edges")
+RELATION_KEYS = ("relationships", "relations", "triplets", "edges")
+"""Keys of the list of relationships; ours comes first."""
 _ENDS = {
     "subject": ("subject", "subj", "sub", "subject_id", "source"),
     "predicate": ("predicate", "relation", "relationship", "pred", "rel"),
@@ -100,7 +107,7 @@ def relations_of(document: dict[str, Any], issues: list[Issue]) -> Any:
     """Return the list of relationships of a document, also under another key, or as lists by kind."""
     if "relationships" in document:
         return document["relationships"]
-    for key in _LISTS[1:]:
+    for key in RELATION_KEYS[1:]:
         rows = document.get(key)
         if isinstance(rows, dict) and rows and all(isinstance(part, list) for part in rows.values()):
             rows = [row for part in rows.values() for row in part]

@@ -101,7 +101,9 @@ def parse(
         if not len(graph):
             issues.append(Issue("empty", "no valid object"))
         return Parsed(graph, issues, (), rows)
-    return parse_document(document, size, issues)
+    parsed = parse_document(document, size, issues)
+    parsed.convention = frame if isinstance(frame, BoxFrame) else None
+    return parsed
 
 
 def _has_relations(document: dict[str, Any]) -> bool:

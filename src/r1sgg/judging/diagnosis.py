@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from r1sgg.graph.dialects.registry import AUTO, OURS, dialect_of_name
-from r1sgg.graph.ledger import LOST_RELATIONS, Ledger
+from r1sgg.graph.ledger import LOST_OBJECTS, LOST_RELATIONS, Ledger
 from r1sgg.graph.policies import FAILURES, POLICIES
 from r1sgg.graph.vocabulary import Vocabulary
 from r1sgg.judging.frames import FrameEvidence, Verdict
@@ -25,7 +25,7 @@ class SystematicFinding(NamedTuple):
 
     Attributes:
         kind: a kind of issue, or "frame", "truth_frame", "same_graph", "prompt_example", "lost_relations",
-            "no_relations_written", "left_out", "outside_vocabulary", "dialect".
+            "no_relations_written", "left_out", "outside_vocabulary", "no_common_class", "dialect", "error".
         share: of the images (of the relationships for "lost_relations").
         found: what was seen.
         do: what to do about it.
@@ -44,11 +44,14 @@ _DO: dict[str, str] = {
     "no_json": "look at a few completions; if they hold graphs in a layout of their own, convert them",
     "invalid_json": "look at a few completions; --repair keeps the complete items",
     "truncated": "raise the limit of new tokens; --repair keeps the complete items",
-    "wrong_schema": "the model answers another question: look at its prompt",
-    "other_dialect": "pass --dialect auto, or the dialect's name",
+    "wrong_schema": 'a graph is {"objects": [...], "relationships": [...]}: convert other layouts, or look at the '
+    "prompt",
+    "other_dialect": "pass its name with --dialect if all are so (arrows and qwen-json read ours, too), or split the "
+    "file",
     "prompt_echo": "cut the prompt off before writing the completions",
     "empty": "look at the other issues of these completions",
-    "several_graphs": "the last one was read; if another is meant, keep that one alone",
+    "several_answers": "the last one counts; if another is meant, keep that one alone",
+    "several_graphs": "the last one counts; if another is meant, keep that one alone",
     "prompt_text": "its example was skipped: cut the prompt off the completions",
     "split_graph": "they were read as one graph (docs/answers.md)",
     "closed_early": "they were read (docs/answers.md)",
@@ -67,7 +70,8 @@ _DO: dict[str, str] = {
     "class_key": "check that this is the class that is meant",
     "odd_id": "check that the number is not a part of the name",
     "end_by_class": "they were linked where only one object has the class",
-    "end_by_index": "check that counting begins at the first object",
+    "end_by_index": "places were counted from 0, and from 1 in completions that have no 0 and name the last place: "
+    "write ids if the model counts from 1",
 }
 """What to do about issues that many completions have; the kinds that are not here change no number by themselves."""
 
@@ -82,9 +86,10 @@ def findings(
         evidence: of its boxes, where there is ground truth.
         vocabulary: in which names outside are looked up for the nearest ones.
     """
+    found = [*_errors(ledger)]
     if not ledger.texts:
-        return []
-    found = [*_dialect(ledger), *_frame(ledger, evidence), *_graphs(ledger), *_relations(ledger)]
+        return found
+    found += [*_dialect(ledger), *_frame(ledger, evidence), *_graphs(ledger), *_relations(ledger)]
     for kind in (*FAILURES, *(kind for kind in POLICIES if kind not in FAILURES)):
         failed = kind in FAILURES
         count = ledger.failures[kind] if failed else ledger.texts_with[kind]
@@ -92,7 +97,7 @@ def findings(
             continue
         said = f"{_share(count, ledger.texts)} of the completions {'fail with' if failed else 'have'} {kind}"
         found.append(SystematicFinding(kind, count / ledger.texts, said + _first(ledger, kind), _DO[kind]))
-    return found + _outside(ledger, vocabulary)
+    return found + (_outside(ledger, vocabulary) or _classes(ledger, evidence))
 
 
 def diagnosis(
@@ -109,12 +114,25 @@ def diagnosis(
 # ---------------------------------------------------------------- the parts
 
 
+def _errors(ledger: Ledger) -> list[SystematicFinding]:
+    images = ledger.texts + ledger.errors
+    if ledger.errors < max(1, SYSTEMATIC * images):
+        return []
+    said = f"{_share(ledger.errors, images)} of the images have an error in place of a completion"
+    do = "they count as failures: generate them again"
+    return [SystematicFinding("error", ledger.errors / images, said + _first(ledger, "error"), do)]
+
+
+_READ_OURS = ("arrows", "qwen-json")  # ours is a part of these dialects
+
+
 def _dialect(ledger: Ledger) -> list[SystematicFinding]:
     choice = ledger.dialect
     if choice is None or not choice.texts:
         return []
     name, texts = choice.dialect, choice.texts
-    others = {k: n for k, n in choice.looks.items() if k != name and n >= SYSTEMATIC * texts}
+    read = (name, OURS) if name in _READ_OURS else (name,)
+    others = {k: n for k, n in choice.looks.items() if k not in read and n >= SYSTEMATIC * texts}
     found = []
     if choice.asked == AUTO and name != OURS:
         said = f"read as dialect {name!r} ({dialect_of_name(name).about}), which {choice.looks[name]:,} of {texts:,} "
@@ -147,11 +165,11 @@ def _frame(ledger: Ledger, evidence: FrameEvidence | None) -> list[SystematicFin
     if evidence is None or verdict is None or not (verdict.wrong or verdict.partly_wrong):
         return []
     share = 1.0 if verdict.wrong else verdict.votes
-    return [
-        SystematicFinding(
-            "frame", share, frame_found(verdict), f'write "frame": {verdict.best.value(evidence.declared)}'
-        )
-    ]
+    said, convention = frame_found(verdict), evidence.convention
+    if convention is not None and convention.axes == "yx":
+        said = said.replace("y before x", "x before y")
+    value = verdict.best.value(None if evidence.varied else evidence.declared, convention)
+    return [SystematicFinding("frame", share, said, f'write "frame": {value}')]
 
 
 def frame_found(verdict: Verdict) -> str:
@@ -192,9 +210,12 @@ def _relations(ledger: Ledger) -> list[SystematicFinding]:
                 "lost_relations",
                 lost / written,
                 f"{lost:,} of {written:,} relationships were lost: {listed}{where}",
-                'write ends as ids of the "objects" (docs/answers.md, Relationships)',
+                _do_about_lost(ledger, kinds),
             )
         )
+    if ledger.graphs >= 3 and not written and not ledger.texts_with["no_relationships"] and not ledger.left_out_texts:
+        said = f"none of {ledger.graphs:,} graphs has a relationship"
+        found.append(SystematicFinding("no_relations_written", 1.0, said, "recall is 0: ask the model for them"))
     if ledger.left_out_texts >= max(1, SYSTEMATIC * ledger.texts):
         listed = ", ".join(f"{count:,} {name}" for name, count in ledger.left_out.items())
         said = f"{_share(ledger.left_out_texts, ledger.texts)} of the guided completions leave out {listed}"
@@ -208,6 +229,24 @@ def _relations(ledger: Ledger) -> list[SystematicFinding]:
         do = "recall is 0 where there are none: ask the model for relationships" if where else 'write "relationships"'
         found.append(SystematicFinding("no_relations_written", missing / ledger.texts, said, do))
     return found
+
+
+def _do_about_lost(ledger: Ledger, kinds: dict[str, int]) -> str:
+    """Say what to do about lost relationships: an end is also lost where its object was."""
+    most = max(kinds, key=kinds.__getitem__)
+    if most == "dangling" and sum(ledger.texts_with[kind] for kind in LOST_OBJECTS) >= SYSTEMATIC * ledger.texts:
+        return "their objects were dropped: see the other issues"
+    if most == "dangling":
+        return 'write ends as ids of the "objects" (docs/answers.md, Relationships)'
+    return 'write {"subject": ID, "predicate": NAME, "object": ID} (docs/answers.md, Relationships)'
+
+
+def _classes(ledger: Ledger, evidence: FrameEvidence | None) -> list[SystematicFinding]:
+    if evidence is None or evidence.named or evidence.objects < 20 or not evidence.classes:
+        return []
+    listed = ", ".join(map(repr, evidence.classes[:3]))
+    said = f"no predicted object has the class of a true one in its image; predicted are {listed}"
+    return [SystematicFinding("no_common_class", 1.0, said, "compare the names with the ground truth's")]
 
 
 def _outside(ledger: Ledger, vocabulary: Vocabulary | None) -> list[SystematicFinding]:

@@ -31,27 +31,54 @@ _SHAPES: dict[Shape, str] = {
 
 
 class Reading(NamedTuple):
-    """One way to read boxes: the unit ("" for the declared frame), the order of axes, and the shape."""
+    """One way to read boxes: the unit ("" for the declared frame), the order of axes, and the shape.
+
+    `fitted` is a size that was measured from the boxes, in place of a unit.
+    """
 
     unit: str
     axes: Axes = "xy"
     shape: Shape = "corners"
+    fitted: Frame | None = None
 
     def __str__(self) -> str:
+        if self.fitted is not None:
+            return "relative to about {:.0f} x {:.0f}".format(*self.fitted)
         return (self.unit or "the declared frame") + _AXES[self.axes] + _SHAPES[self.shape]
 
-    def value(self, declared: Frame) -> str:
-        """Return what to write as "frame"."""
-        size = {PIXELS: "[width, height]"}.get(self.unit, str(list(map(_whole, UNITS.get(self.unit, declared)))))
-        if (self.axes, self.shape) == ("xy", "corners"):
+    def value(self, declared: Frame | None, convention: BoxFrame | None = None) -> str:
+        """Return what to write as "frame".
+
+        Args:
+            declared: width and height; None if they differ from line to line.
+            convention: how boxes were read before they were compared: this reading comes on top of it.
+        """
+        axes, shape = self.axes, self.shape
+        if convention is not None:
+            axes = "xy" if self.axes == convention.axes else "yx"
+            shape = convention.shape if self.shape == "corners" else self.shape
+        known = self.fitted or UNITS.get(self.unit, None if self.unit == PIXELS else declared)
+        size = "[width, height]" if known is None else str(list(map(_whole, known)))
+        if (axes, shape, convention) == ("xy", "corners", None):
             return size
-        more = [f'"axes": "{self.axes}"'] if self.axes != "xy" else []
-        more += [f'"shape": "{self.shape}"'] if self.shape != "corners" else []
+        more = [f'"axes": "{axes}"'] if axes != "xy" or convention is not None else []
+        more += [f'"shape": "{shape}"'] if shape != "corners" else []
         return f'{{"size": {size}, {", ".join(more)}}}'
 
 
 def _whole(value: float) -> float:
     return int(value) if value == int(value) else value
+
+
+def _fitted_size(written: Array, true: Array) -> Frame | None:
+    """Return the size that most pairs of boxes agree on, in whole units: the median of written through true values."""
+    sides = []
+    for axis in (0, 1):
+        far = true[:, axis::2] > 0.1  # near the corner, rounding counts too much
+        if not far.any() or (side := float(np.median(written[:, axis::2][far] / true[:, axis::2][far]))) < 2:
+            return None
+        sides.append(float(round(side)))
+    return sides[0], sides[1]
 
 
 class _Image(NamedTuple):
@@ -103,11 +130,17 @@ class FrameEvidence:
         objects: true objects of the images that were looked at.
         named: those of them whose class was predicted.
         declared: the frame of the last image.
+        varied: whether images have different frames.
+        classes: the first predicted classes.
+        convention: how the boxes of the last image were read, where its size does not say it all.
     """
 
     objects: int = 0
     named: int = 0
     declared: Frame = (1.0, 1.0)
+    varied: bool = False
+    classes: list[str] = field(default_factory=list)
+    convention: BoxFrame | None = None
     _images: list[_Image] = field(default_factory=list)
     _seen: int = 0
     _step: int = 1
@@ -130,6 +163,8 @@ class FrameEvidence:
         for k, label in enumerate((*columns.labels, *(label for label, _ in inverted))):
             places.setdefault(label, []).append(k)
         self.objects += len(truth)
+        if len(self.classes) < 3:
+            self.classes = list(dict.fromkeys((*self.classes, *places)))[:3]
         rows = [(n, k) for n, label in enumerate(truth.labels) for k in places.get(label, ())[:16]]
         if not rows:
             return
@@ -140,7 +175,8 @@ class FrameEvidence:
         declared = parsed.declared
         frames = {"": declared, **UNITS, PIXELS: size, **(units or {})}
         self._images.append(_Image(boxes[predicted], truth.boxes[true], true, frames))
-        self.declared = declared
+        self.varied |= len(self._images) > 1 and declared != self.declared
+        self.declared, self.convention = declared, parsed.convention
         if len(self._images) >= 2 * MOST_IMAGES:
             del self._images[1::2]
             self._step *= 2
@@ -160,7 +196,7 @@ class FrameEvidence:
         owners = images[starts]
 
         def best_overlaps(reading: Reading) -> Array:
-            sizes = np.array([i.units[reading.unit] for i in self._images])[images]
+            sizes = np.array([reading.fitted or i.units[reading.unit] for i in self._images])[images]
             corners = BoxFrame((1.0, 1.0), reading.axes, reading.shape).corners(written)
             iou = BoxPairs((corners / np.tile(sizes, 2)).T, true.T).iou
             return np.asarray(np.maximum.reduceat(iou, starts))
@@ -184,6 +220,10 @@ class FrameEvidence:
 
         verdicts = [compared(reading) for reading in readings[1:]]
         best = max(verdicts, key=lambda verdict: verdict.better)
+        if (size := _fitted_size(written, true)) is not None:
+            fitted = compared(Reading("", fitted=size))
+            if fitted.wrong and (not best.wrong or fitted.better > best.better + 0.1):
+                return fitted
         return best if best.wrong else max(verdicts, key=lambda verdict: (verdict.votes, verdict.better))
 
     def as_json(self) -> dict[str, Any] | None:

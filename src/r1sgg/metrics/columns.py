@@ -364,6 +364,7 @@ class Evaluator:
         if prediction is None:
             return EMPTY, "missing"
         if prediction.error is not None:
+            self.ledger.add_error(prediction.error, example.image_id)
             return EMPTY, "error"
         size = (example.width, example.height)
         given = renumbered(example.graph) if self.task == "predcls" else None

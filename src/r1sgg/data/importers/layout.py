@@ -70,7 +70,7 @@ def frame_option(spec: Spec, say: Say) -> AskedFrame | None:
     """
     axes, shape = spec.choice("axes", get_args(Axes), "xy"), spec.choice("shape", get_args(Shape), "corners")
     size = _size_option(spec, say)
-    if (axes, shape) == ("xy", "corners"):
+    if not {"axes", "shape"} & spec.options.keys():
         return size
     frame = BoxFrame((1.0, 1.0), cast("Axes", axes), cast("Shape", shape))
     if size is None:

@@ -57,7 +57,10 @@ def _answer(body: dict[str, Any], where: str) -> tuple[str, str | None]:
     text = _text(message.get("content", message.get("text")))
     if text is not None:
         return text, None
-    why = next((f"{key} has text" for key in ("refusal", "reasoning_content") if message.get(key)), "no text")
+    why = next(
+        (f"{key} has text" for key in ("refusal", "reasoning_content", "reasoning", "tool_calls") if message.get(key)),
+        "no text",
+    )
     return "", f"no content: {why}, finish_reason {choices[0].get('finish_reason')!r}"
 
 

@@ -17,11 +17,11 @@ from r1sgg.graph.dialects.building import Draft
 from r1sgg.graph.dialects.dialect import Dialect, Document
 from r1sgg.graph.jsontext import json_values
 from r1sgg.graph.policies import POLICIES, Issue
+from r1sgg.graph.references import RELATION_KEYS
 from r1sgg.graph.tags import answer_of
 
 _BOXES = ("bbox_2d", "bbox", "box", "bounding_box")
 _LABELS = ("label", "class", "name", "category")
-_LISTS = ("relationships", "relations", "triplets", "edges")
 _FRESH = re.compile(r"```\w+|<\|im_start\|>assistant|^assistant\b", re.MULTILINE)
 _PLAIN = re.compile(r'"(?:label|name|category|class)"\s*:')
 
@@ -76,7 +76,7 @@ def _document(value: Any, boxes: Sequence[str]) -> Document | None:
     rows, relations = value, None
     if isinstance(value, dict):
         rows = value.get("objects")
-        relations = next((value[key] for key in _LISTS if isinstance(value.get(key), list)), None)
+        relations = next((value[key] for key in RELATION_KEYS if isinstance(value.get(key), list)), None)
     if not isinstance(rows, list) or not any(_box(row, boxes) is not None for row in rows):
         return None
     draft = Draft()

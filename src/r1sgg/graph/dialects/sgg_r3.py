@@ -19,6 +19,7 @@ nothing that the objects do not.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 from r1sgg.graph.dialects.dialect import Dialect, Document
@@ -37,7 +38,7 @@ def _looks(text: str) -> bool:
 
 def _read(text: str, issues: list[Issue]) -> Document | None:
     document: Document = {}
-    for tag, part in _parts(answer_of(text, issues)).items():
+    for tag, part in _parts(answer_of(text, issues), issues).items():
         scan = json_values(part)
         if scan.failure is not None:  # what follows something broken may be a part of it
             issues.append(Issue(scan.failure, f"<{tag}>: {POLICIES[scan.failure].partition(';')[0]}"))
@@ -54,13 +55,19 @@ def _read(text: str, issues: list[Issue]) -> Document | None:
     return document
 
 
-def _parts(text: str) -> dict[str, str]:
+def _parts(text: str, issues: list[Issue]) -> dict[str, str]:
     """Return the last <OBJECT> and the <RELATION> after it, each up to the next tag or to the end of the text."""
     found: dict[str, str] = {}
+    counts: Counter[str] = Counter()
     for part in parts(text, _TAGS):
         if part.name == "OBJECT":
             found.clear()  # what stood before is a prompt's example, or a draft
+            counts["RELATION"] = 0
+        counts[part.name] += 1
         found[part.name] = part.content
+    for name, count in counts.items():
+        if count > 1:
+            issues.append(Issue("several_graphs", f"{count} <{name}> blocks"))
     return found
 
 
