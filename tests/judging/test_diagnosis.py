@@ -102,6 +102,13 @@ def test_a_size_that_nobody_declared_is_measured(size: Frame) -> None:
     assert f'"frame": [{size[0]:.0f}, {size[1]:.0f}]' in finding.do
 
 
+def test_a_padded_square_is_named() -> None:
+    truths = scenes(40)
+    finding = found([with_boxes(t, BoxFrame.padded(1000, SIZE), 0) for t in truths], truths)["frame"]
+    assert "a square that the image is in the middle of" in finding.found
+    assert '"origin": ' in finding.do
+
+
 def test_frames_that_differ_are_not_advised_as_one() -> None:
     truths, evidence, ledger = scenes(40), FrameEvidence(), Ledger()
     for k, truth in enumerate(truths):

@@ -60,7 +60,7 @@ def name_of(row: dict[str, Any], place: int, issues: list[Issue]) -> Named | Non
     elif isinstance(reference, str):
         return None
     generic = not label or label in _GENERIC or len(label) <= 2
-    nameless = generic and label != "box"  # a class of VG150
+    nameless = len(label) < 2 or (label in _GENERIC and label != "box")  # box and tv are classes
     for key in (*_OVERRIDE, *_FALLBACK, *(_IF_GENERIC if nameless else ())):
         value = row.get(key)
         if type(value) is not str or len(value) > LONGEST_NAME:

@@ -22,6 +22,7 @@ MOST_IMAGES = 1024
 
 UNITS: dict[str, Frame] = {"fractions (0 to 1)": (1.0, 1.0), "thousandths (0 to 1000)": (1000.0, 1000.0)}
 PIXELS = "pixels of the image"
+PADDED = "thousandths of a square that the image is in the middle of"
 _AXES: dict[Axes, str] = {"xy": "", "yx": ", y before x"}
 _SHAPES: dict[Shape, str] = {
     "corners": "",
@@ -53,6 +54,11 @@ class Reading(NamedTuple):
             declared: width and height; None if they differ from line to line.
             convention: how boxes were read before they were compared: this reading comes on top of it.
         """
+        if self.unit == PADDED:
+            return (
+                '{"size": [s * width, s * height], "origin": [(1000 - s * width) / 2, (1000 - s * height) / 2]} with '
+                "s = 1000 / max(width, height)"
+            )
         axes, shape = self.axes, self.shape
         if convention is not None:
             axes = "xy" if self.axes == convention.axes else "yx"
@@ -205,8 +211,14 @@ class FrameEvidence:
         readings = [Reading(unit, axes, shape) for unit in units for axes in _AXES for shape in _SHAPES]
         own = best_overlaps(readings[0])
 
+        def padded_overlaps() -> Array:
+            sizes = np.array([i.units[PIXELS] for i in self._images], dtype=np.float64)[images]
+            sizes *= 1000 / sizes.max(1, keepdims=True)
+            corners = written - np.tile((1000 - sizes) / 2, 2)
+            return np.asarray(np.maximum.reduceat(BoxPairs((corners / np.tile(sizes, 2)).T, true.T).iou, starts))
+
         def compared(reading: Reading) -> Verdict:
-            values = best_overlaps(reading)
+            values = padded_overlaps() if reading.unit == PADDED else best_overlaps(reading)
             gain = values - own
             per_image = np.bincount(owners, weights=gain) / np.maximum(np.bincount(owners), 1)
             return Verdict(
@@ -218,6 +230,7 @@ class FrameEvidence:
                 error=float(gain.std() / np.sqrt(len(gain))),
             )
 
+        readings += [Reading(PADDED)] if self.convention is None else []
         verdicts = [compared(reading) for reading in readings[1:]]
         best = max(verdicts, key=lambda verdict: verdict.better)
         if (size := _fitted_size(written, true)) is not None:
