@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from r1sgg.graph.scene import EMPTY, SceneGraph
@@ -68,6 +68,14 @@ def test_one_graph_gives_that_graph(graph: SceneGraph) -> None:
     assert merged.object_scores is not None or not len(graph)
 
 
+MEN = SceneGraph(
+    ("man.1", "man.2", "man.3"),
+    ("man",) * 3,
+    np.array([[0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.4], [0.02, 0, 0.42, 0.4]]),
+)
+"""The second overlaps both others, which do not overlap."""
+
+
 def doubles(graph: SceneGraph, least: float) -> list[tuple[int, int]]:
     """Pairs of objects of one class that overlap so much."""
     over = overlapping(pairwise_iou(graph.boxes, graph.boxes), least)  # with the tolerance of `merge`
@@ -92,6 +100,7 @@ def test_copies_of_a_graph_give_it_with_full_shares(graph: SceneGraph, copies: i
 
 @settings(max_examples=80)
 @given(st.lists(graphs(), min_size=2, max_size=5))
+@example([EMPTY, EMPTY, MEN])
 def test_doubles_stay_only_where_half_the_samples_say_two(samples: list[SceneGraph]) -> None:
     merged = merge(samples)
     assert not doubles(merged, 0.9)

@@ -3,8 +3,8 @@
 Objects of different samples are the same if they have one class and overlap by an IoU of at least 1/2. Pairs are taken
 greedily from the largest IoU down; two objects of one sample are never the same. The merged box is the median of each
 coordinate. What that leaves twice is suppressed: of two merged objects of one class that overlap by 1/2, the one that
-fewer samples show becomes part of the other, unless at least half of the samples show both. Nothing else is left out:
-`SceneGraph.above` cuts off what few samples say.
+fewer samples show becomes part of the other, whose box stays, unless at least half of the samples show both. Nothing
+else is left out: `SceneGraph.above` cuts off what few samples say.
 
 The score of an object, and of a triplet, is the share of samples that hold it, less up to half a vote:
 
@@ -24,7 +24,7 @@ from dataclasses import replace
 import numpy as np
 
 from r1sgg.graph.scene import EMPTY, SceneGraph
-from r1sgg.judging.boxes import SAME_OBJECT, overlapping, pairwise_iou
+from r1sgg.judging.boxes import SAME_OBJECT, Array, overlapping, pairwise_iou
 from r1sgg.judging.claims import same_objects
 
 Node = tuple[int, int]
@@ -41,14 +41,15 @@ def merge(graphs: Sequence[SceneGraph]) -> SceneGraph:
     """
     if len(graphs) == 1:
         return _once(graphs[0])
-    clusters = _suppressed(graphs, _clusters(graphs))
-    if not clusters:
+    kept = _suppressed(graphs, _clusters(graphs))
+    if not kept:
         return EMPTY
+    clusters = [nodes for nodes, _ in kept]
     count = len(graphs)
     # of an object that a sample holds twice, the better scored place counts
     nodes_of = [_one_per_graph(graphs, nodes) for nodes in clusters]
     scores = [_score([_object_score(graphs[g], k) for g, k in nodes], count) for nodes in nodes_of]
-    boxes = np.array([np.median([graphs[g].boxes[k] for g, k in nodes], axis=0) for nodes in nodes_of])
+    boxes = np.array([box for _, box in kept])
     labels = [graphs[nodes[0][0]].labels[nodes[0][1]] for nodes in clusters]
     ranks = [
         (_mean([k for _, k in nodes]), -score, label, *box)
@@ -109,8 +110,8 @@ def _clusters(graphs: Sequence[SceneGraph]) -> list[list[Node]]:
     return [sorted(c.items()) for c in {id(c): c for c in cluster_of.values()}.values()]
 
 
-def _suppressed(graphs: Sequence[SceneGraph], clusters: Sequence[list[Node]]) -> list[list[Node]]:
-    """The clusters without those that are another one again, which gets their nodes."""
+def _suppressed(graphs: Sequence[SceneGraph], clusters: Sequence[list[Node]]) -> list[tuple[list[Node], Array]]:
+    """The clusters without those that are another one again, which gets their nodes; each with its own box, (4,)."""
     if not clusters:
         return []
     boxes = np.array([np.median([graphs[g].boxes[k] for g, k in nodes], axis=0) for nodes in clusters])
@@ -130,7 +131,7 @@ def _suppressed(graphs: Sequence[SceneGraph], clusters: Sequence[list[Node]]) ->
                 break
         else:
             kept.append(c)
-    return [nodes_of[c] for c in kept]
+    return [(nodes_of[c], boxes[c]) for c in kept]
 
 
 def _one_per_graph(graphs: Sequence[SceneGraph], nodes: Sequence[Node]) -> list[Node]:
