@@ -16,13 +16,14 @@ from r1sgg.graph.dialects.dialect import Dialect, Document
 from r1sgg.graph.document import find_document
 from r1sgg.graph.policies import Issue
 
-_STRING = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
+# one that never ends goes to the end of the text, so that the search does not begin again inside it
+_STRING = re.compile(r'"((?:[^"\\]++|\\.?)*+)("?)', re.DOTALL)
 _ARROW = re.compile(r"->|→")
 _KEYS = ("relationships", "relations")
 
 
 def _looks(text: str) -> bool:
-    return any(len(_ARROW.findall(m[1])) == 2 for m in _STRING.finditer(text))
+    return any(m[2] and len(_ARROW.findall(m[1])) == 2 for m in _STRING.finditer(text))
 
 
 def _read(text: str, issues: list[Issue]) -> Document | None:
