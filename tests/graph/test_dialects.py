@@ -181,8 +181,8 @@ def test_a_declared_frame_beats_the_dialects_own() -> None:
 def test_time_is_linear_in_odd_texts() -> None:
     """Reaching the end at all is the test: quadratic reading of these takes minutes."""
     pieces = ("<ref>", "<box>[[1,", "<pred>a</pred>", "<|det|>", "<loc0001>", "<loc_1>", "[OBJ] 1 [OBJ/] a [REL] ",
-              "->", "→ ", "obj[1]{a}:\n1,2\n",
-              '"a -> b', ' -> \\"', "obj[1]{id}:\n", "<OBJECT>{", "<scene>{", '[{"bbox_2d":', '{"box_2d": [', "<|box_start|>(1,",
+              "->", "→ ", ' -> \\"', "obj[1]{a}:\n1,2\n",
+              '"a -> b', "obj[1]{id}:\n", "<OBJECT>{", "<scene>{", '[{"bbox_2d":', '{"box_2d": [', "<|box_start|>(1,",
               '{"objects": [], "relationships": []}', '{"objects": ', "objects\nend\n", "[THINK]", "◁think▷",
               "<thinking>",
               '{"a": 1}', '{"a": "', "[1, 2, 3] ", '{"id": 1} ')  # fmt: skip
