@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import re
 
-from r1sgg.graph.dialects.building import Draft
 from r1sgg.graph.dialects.dialect import Dialect, Document
-from r1sgg.graph.dialects.tagged import boxes_of, parts
+from r1sgg.graph.dialects.tagged import labelled_boxes
 from r1sgg.graph.policies import Issue
 from r1sgg.graph.tags import answer_of
 
@@ -28,21 +27,7 @@ def _read(text: str, issues: list[Issue]) -> Document | None:
     if "<pred>" in body:
         issues.append(Issue("wrong_schema", "a text with <pred>, which is ASMv2's"))
         return None
-    draft, label, count = Draft(), "", 0
-    for part in parts(body, _TAGS):
-        if not part.closed:
-            issues.append(Issue("truncated", f"<{part.name}> is not closed"))
-            return None
-        if part.name == "ref":
-            label = part.content
-            continue
-        for box in boxes_of(part.content):
-            draft.add_object(label, box)
-            count += 1
-    if not count:
-        issues.append(Issue("no_json", "no <box>"))
-        return None
-    return draft.document(relations=False)
+    return labelled_boxes(body, _TAGS, ("ref", "box"), "<{}>", issues)
 
 
 DIALECT = Dialect(

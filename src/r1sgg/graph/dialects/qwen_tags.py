@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import re
 
-from r1sgg.graph.dialects.building import Draft
 from r1sgg.graph.dialects.dialect import Dialect, Document
-from r1sgg.graph.dialects.tagged import boxes_of, parts
+from r1sgg.graph.dialects.tagged import labelled_boxes
 from r1sgg.graph.policies import Issue
 from r1sgg.graph.tags import answer_of
 
@@ -25,21 +24,7 @@ def _looks(text: str) -> bool:
 
 
 def _read(text: str, issues: list[Issue]) -> Document | None:
-    draft, label, count = Draft(), "", 0
-    for part in parts(answer_of(text, issues), _TAGS):
-        if not part.closed:
-            issues.append(Issue("truncated", f"<|{part.name}_start|> is not closed"))
-            return None
-        if part.name == "object_ref":
-            label = part.content
-            continue
-        for box in boxes_of(part.content):
-            draft.add_object(label, box)
-            count += 1
-    if not count:
-        issues.append(Issue("no_json", "no <|box_start|>"))
-        return None
-    return draft.document(relations=False)
+    return labelled_boxes(answer_of(text, issues), _TAGS, ("object_ref", "box"), "<|{}_start|>", issues)
 
 
 DIALECT = Dialect(

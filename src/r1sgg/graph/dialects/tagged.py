@@ -6,6 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from r1sgg.graph.dialects.building import Draft
+from r1sgg.graph.dialects.dialect import Document
+from r1sgg.graph.policies import Issue
+
 _BRACKETED = re.compile(r"\[([^\[\]]*+)\]")
 _WORD = re.compile(r"[^\s,;()<>\[\]]+")
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII)
@@ -34,6 +38,38 @@ def parts(text: str, tags: re.Pattern[str]) -> Iterator[Part]:
         after = found[k + 1] if k + 1 < len(found) else None
         closed = after is not None and bool(after["closing"]) and after["name"] == m["name"]
         yield Part(m["name"], text[m.end() : len(text) if after is None else after.start()], closed)
+
+
+def labelled_boxes(
+    text: str, tags: re.Pattern[str], names: tuple[str, str], written: str, issues: list[Issue]
+) -> Document | None:
+    """Read a text in which each name, in a tag, is followed by its boxes, in another.
+
+    Args:
+        text: the answer.
+        tags: see `parts`.
+        names: of the tag with a name and of the tag with boxes.
+        written: how an opening tag is written, with {} for its name.
+        issues: gets what is wrong.
+
+    Returns:
+        The objects; None where a tag is not closed or there is no box.
+    """
+    draft, label, count = Draft(), "", 0
+    for part in parts(text, tags):
+        if not part.closed:
+            issues.append(Issue("truncated", f"{written.format(part.name)} is not closed"))
+            return None
+        if part.name == names[0]:
+            label = part.content
+            continue
+        for box in boxes_of(part.content):
+            draft.add_object(label, box)
+            count += 1
+    if not count:
+        issues.append(Issue("no_json", f"no {written.format(names[1])}"))
+        return None
+    return draft.document(relations=False)
 
 
 def boxes_of(content: str) -> list[list[float | str]]:
