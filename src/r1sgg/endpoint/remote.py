@@ -18,10 +18,11 @@ from r1sgg.errors import ConfigError
 from r1sgg.files import user_path
 from r1sgg.models.coordinates import pad_to_square
 from r1sgg.models.families import Checkpoint, family_of, resolve
-from r1sgg.models.family import FAMILIES, ModelFamily
+from r1sgg.models.family import ModelFamily
 from r1sgg.models.finding import shipped
 from r1sgg.models.known import known_checkpoint
 from r1sgg.models.prompts import AnswerSettings
+from r1sgg.models.registry import FAMILIES
 
 UNKNOWN = ModelFamily("0-1000", (), "thousandths", max_pixels=None)
 """A model of no known family, whose coordinates the prompt defines."""

@@ -19,10 +19,11 @@ from r1sgg.errors import ModelError, require
 from r1sgg.graph.given import Given
 from r1sgg.graph.text import Frame
 from r1sgg.models.damage import Naming, check_files, check_image_processor, check_parts, check_template, load_weights
-from r1sgg.models.family import FAMILIES, ModelFamily
-from r1sgg.models.finding import adapter_base, config_of, first_line, is_local, resolve
+from r1sgg.models.family import ModelFamily
+from r1sgg.models.finding import adapter_base, config_of, first_line, has_tokens, is_local, resolve
 from r1sgg.models.known import known_checkpoint
 from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, Message, ask_of_column, build_messages
+from r1sgg.models.registry import FAMILIES
 
 if TYPE_CHECKING:
     import torch
@@ -110,18 +111,21 @@ def family_of(source: str | Path | Mapping[str, Any] | Any) -> ModelFamily:
     """Recognise the family of a checkpoint.
 
     Args:
-        source: a checkpoint folder, a name on the Hub, "tiny" or "tiny-base", or a config (object or mapping).
+        source: a checkpoint folder, a name on the Hub, "tiny" or "tiny-base"; or a config (object or mapping), which
+            does not tell families apart that differ by their tokens only (`ModelFamily.marks`).
 
     Raises:
         ModelError: there is no such checkpoint, or its family is unknown.
     """
-    name = "config"
+    name, path = "config", None
     if isinstance(source, str | Path):
-        name, source = str(source), config_of(resolve(source))
+        name, path = str(source), resolve(source)
+        source = config_of(path)
     model_type = source.get("model_type") if isinstance(source, Mapping) else getattr(source, "model_type", None)
-    for family in FAMILIES:
-        if model_type in family.model_types:
-            return family
+    found = [family for family in FAMILIES if model_type in family.model_types]
+    marked = [family for family in found if family.marks and path is not None and has_tokens(path, family.marks)]
+    for family in (*marked, *(family for family in found if not family.marks)):
+        return family
     known = ", ".join(f"{f.name} ({'/'.join(f.model_types)})" for f in FAMILIES)
     raise ModelError(f"{name}: expected a checkpoint of a known family ({known}), found model_type {model_type!r}")
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate.utils import send_to_device
@@ -24,6 +24,7 @@ from r1sgg.errors import ConfigError, require
 from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.inference.threads import Threads
 from r1sgg.judging.labels import load_similarity
+from r1sgg.models.family import Capability, ModelFamily
 from r1sgg.rewards.adapters import trl_rewards
 from r1sgg.rewards.rubric import Rubric
 from r1sgg.training.checkpoints import ResumableTrainer
@@ -133,10 +134,11 @@ def train_grpo(config: Path | None, arguments: Sequence[str], say: Callable[[str
 
 
 def _train(run: Run, say: Callable[[str], None]) -> int:
-    if not run.checkpoint.family.rollouts:
+    family = run.checkpoint.family
+    if not family.can("grpo"):
         raise ConfigError(
-            f"model: {run.checkpoint.family.name} cannot be trained by GRPO, because TRL passes its model no "
-            "qformer_input_ids; use SFT, or another model"
+            f"model: {family.name} cannot be trained by GRPO, because {family.cannot['grpo']}; use SFT, or another "
+            "model"
         )
     if run.arguments.use_transformers_continuous_batching:
         raise ConfigError(
@@ -148,10 +150,7 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
         raise ConfigError("cut_loops: expected false with use_vllm, found true; vLLM's answers can't be cut")
     every = steps_between(run.recipe.option(RolloutOptions).parity)
     if run.arguments.use_vllm:
-        if run.arguments.vllm_mode == "server" and run.checkpoint.family.name == "SmolVLM":
-            raise ConfigError(
-                "vllm_mode: expected colocate for SmolVLM, found server; TRL takes one run of image tokens per image"
-            )
+        _check_rollouts(family, "server" if run.arguments.vllm_mode == "server" else "colocate")
         set_surroundings()
         require("vllm", "vllm")
         _share_the_card(run)
@@ -206,6 +205,16 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
     server = run.arguments.use_vllm and not colocated
     with replies_read() if server else nullcontext():
         return run.train(trainer)
+
+
+def _check_rollouts(family: ModelFamily, mode: Literal["colocate", "server"]) -> None:
+    """Refuse rollouts by vLLM that the family cannot have, with the reason."""
+    if family.can(mode):
+        return
+    ways: tuple[Capability, ...] = ("colocate", "server")
+    others = [f"vllm_mode: expected {way}" for way in ways if family.can(way)]
+    expected = (*others, "use_vllm: expected false")[0]
+    raise ConfigError(f"{expected} for {family.name}, found {mode}; {family.cannot[mode]}")
 
 
 def _share_the_card(run: Run) -> None:
