@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from r1sgg.guiding.spec import AnswerFormat
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.reader import Reader
+    from r1sgg.models.families import Checkpoint
     from r1sgg.models.prompts import OwnPrompt
 
 Model = Annotated[
@@ -72,6 +73,12 @@ Dtype = Annotated[
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of --engine hf on a CPU; default: as many as the model can use.")
+]
+
+
+Family = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Whose coordinates the model of a server uses; default: what its name says."),
 ]
 
 
@@ -193,9 +200,26 @@ def open_quietly(opening: Opening, *, columns: bool = False) -> Reader:
 
         logging.disable_progress_bar()
     reader = opening.open()
+    announce_family(reader.checkpoint)
     if not columns and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
     return reader
+
+
+def announce_family(checkpoint: Checkpoint) -> None:
+    """Say on standard error which family a server's model was taken for by its name.
+
+    Raises:
+        ConfigError: the name says none, and no family was passed.
+    """
+    from r1sgg.endpoint.remote import Remote
+
+    if not isinstance(checkpoint, Remote):
+        return
+    if checkpoint.nameless:
+        raise ConfigError(checkpoint.nameless)
+    if checkpoint.guess:
+        typer.echo(checkpoint.guess, err=True)
 
 
 def remark_calibration(reader: Reader, *, guide: bool, temperature: float, samples: int) -> None:

@@ -12,6 +12,7 @@ from r1sgg.cli.loading import (
     Device,
     Dtype,
     Engine,
+    Family,
     Format,
     MaxNewTokens,
     MaxPixels,
@@ -28,6 +29,7 @@ from r1sgg.cli.root import app
 def serve(
     model: Model = "tiny",
     engine: Engine = "hf",
+    family: Family = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all addresses.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = 8000,
     batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of images per batch.")] = 16,
@@ -89,7 +91,7 @@ def serve(
         max_new_tokens=max_new_tokens,
     )
     options = prompt_options(prompt, vocabulary, answer_format, think, guide=True)
-    reader = open_quietly(Opening(model, engine, device, dtype, max_pixels, threads=threads, **options))
+    reader = open_quietly(Opening(model, engine, device, dtype, max_pixels, threads=threads, family=family, **options))
     application = build_app(reader, settings, model)
     listening = _listen(host, port)
     typer.echo(f"r1sgg serves {model} on http://{host}:{listening.getsockname()[1]}/docs", err=True)
