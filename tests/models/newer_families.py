@@ -170,7 +170,10 @@ def build_gemma3(folder: Path) -> Path:
             eoi_token_index="<end_of_image>",
         ),
     )
-    Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    model = Gemma3ForConditionalGeneration(config)
+    # of zeros, the norm after them has gradients of thousands
+    torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.5)
+    model.save_pretrained(folder)
     template = _template("<start_of_image>", _GEMMA_TURN, "model")
     images = Gemma3ImageProcessor(size=SQUARE)
     Gemma3Processor(images, tokenizer, chat_template=template, image_seq_length=4).save_pretrained(folder)

@@ -146,6 +146,7 @@ def test_grpo_scores_each_answer_with_its_own_image(
     agree: list[bool] = []
     plain = GraphTrainer._generate_and_score_completions
     names = ("pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "image_sizes", "mm_token_type_ids")
+    names += ("token_type_ids", "image_position_ids", "spatial_shapes", "num_tiles")
 
     def watched(self: Any, inputs: Any) -> Any:
         """Log-probabilities of the batch, and of each answer alone."""

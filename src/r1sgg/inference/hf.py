@@ -192,7 +192,8 @@ class TransformersEngine:
         if (grid := inputs.get("image_grid_thw")) is not None:
             side = processor.image_processor.patch_size
             size = (int(grid[0, 2]) * side, int(grid[0, 1]) * side)
-        for name, value in (("attention_mask", 1), ("mm_token_type_ids", 0), ("token_type_ids", 0)):
+        kind = self.loaded.family.completion_type
+        for name, value in (("attention_mask", 1), ("mm_token_type_ids", 0), ("token_type_ids", kind)):
             if name in inputs:
                 inputs[name] = torch.nn.functional.pad(inputs[name], (0, len(ids)), value=value)
         new_1C = torch.tensor([ids], device=inputs["input_ids"].device)
@@ -251,7 +252,11 @@ class TransformersEngine:
         inner = self.loaded.family.speaker
         speakers: list[Any] = [model] if inner is None else [model, getattr(model, inner)]
         own = [speaker.generation_config for speaker in speakers]
+        text = model.config.get_text_config()
+        routed = getattr(text, "output_router_logits", None)
         try:
+            if routed:  # as TRL leaves a mixture of experts; its balance of one new token fails in transformers 5.23
+                text.output_router_logits = False
             for speaker in speakers:
                 # a checkpoint's generation_config may hold a repetition penalty, which forbids JSON its brackets
                 speaker.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._pad)
@@ -265,6 +270,8 @@ class TransformersEngine:
                 "lower the batch size or the largest image size"
             ) from error
         finally:
+            if routed:
+                text.output_router_logits = routed
             for speaker, configuration in zip(speakers, own, strict=True):
                 speaker.generation_config = configuration
 

@@ -76,6 +76,8 @@ class ModelFamily:
         nested: whether the processor takes a list of images for each prompt; else one image for each.
         reader: attribute of the processor that is a second tokenizer, which reads the prompt too, and the beginning of
             the names of what it gives the model. It numbers positions from the left end, so it is padded on the right.
+        completion_type: the `token_type_ids` of a completion, where the model takes them (PaliGemma reads what has 0 in
+            both directions).
         speaker: attribute of the model that is a language model with a `generation_config` of its own.
         hidden: whether the model's output has the hidden states from which TRL computes its SFT loss.
         served_tower: what vLLM calls the tower in a checkpoint; "": as transformers does.
@@ -104,6 +106,7 @@ class ModelFamily:
     template: str | None = None
     nested: bool = True
     reader: tuple[str, str] | None = None
+    completion_type: int = 0
     speaker: str | None = None
     hidden: bool = True
     served_tower: str = ""

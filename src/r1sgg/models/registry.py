@@ -17,6 +17,9 @@ _LINES = (
 
 _QWEN_PAD = "<|image_pad|>"
 _QFORMER = "TRL passes its model no qformer_input_ids"
+_PREFIX_SFT = "TRL gives its processor completions without an image"
+_PREFIX = "TRL marks completions as prompts, which it reads in both directions, so it would see what it is to write"
+_SLICES = "TRL takes its slices for InternVL's tiles"
 _SEVERAL = "TRL takes one run of image tokens per image"
 _CODE = "transformers 5.23"
 
@@ -105,6 +108,9 @@ FAMILIES = (
         dialect="paligemma",
         images="one size",
         template=f"<image>{_LINES}",
+        completion_type=1,
+        cannot={"sft": _PREFIX_SFT, "grpo": _PREFIX, "colocate": _PREFIX, "server": _PREFIX},
+        not_run=(),
         source=f"{_CODE}; arXiv 2412.03555",
         checked="2026-11-28",
     ),
@@ -130,6 +136,8 @@ FAMILIES = (
         dialect="qwen-json",
         images="tiles",
         runs="several",
+        cannot={"server": _SEVERAL},
+        not_run=(),
         source=f"{_CODE}; frame unconfirmed",
         checked="2026-11-28",
     ),
@@ -143,6 +151,8 @@ FAMILIES = (
         images="tiles",
         image_token="<|image_pad|>",
         runs="several",
+        cannot={"grpo": _SLICES, "colocate": _SLICES, "server": _SLICES},
+        not_run=(),
         source=f"{_CODE}; model card",
         checked="2026-11-28",
     ),
@@ -196,6 +206,7 @@ FAMILIES = (
         speaker="language_model",
         hidden=False,
         cannot={"grpo": _QFORMER, "vllm": "it has no such model", "colocate": _QFORMER, "server": _QFORMER},
+        not_run=(),
         source=f"{_CODE}; arXiv 2305.06500",
         checked="2026-11-28",
     ),
@@ -209,6 +220,7 @@ FAMILIES = (
         images="tiles",
         runs="several",
         cannot={"server": _SEVERAL},
+        not_run=(),
         source=f"{_CODE}; arXiv 2504.05299",
         checked="2026-11-28",
     ),
@@ -220,6 +232,7 @@ FAMILIES = (
         tower="vision_tower",
         dialect="florence",
         images="one size",
+        not_run=(),
         cannot=dict.fromkeys(POLICY, "it is an encoder-decoder that answers to task tokens, not to a prompt"),
         source=f"{_CODE}; arXiv 2311.06242",
         checked="2026-11-28",
