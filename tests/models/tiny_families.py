@@ -46,6 +46,8 @@ from transformers import (
 from r1sgg.miniature.tiny import CHAT_TEMPLATE, build_tiny, vision_token_ids
 from r1sgg.miniature.tokenizer import build_tokenizer
 
+from .newer_families import NEWER
+
 SIDE, PATCH = 56, 14
 # heads of 32 numbers: vLLM's attention on CPUs takes no smaller ones
 LAYERS = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -253,5 +255,6 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
     "instructblip": build_instructblip,
     "idefics3": build_idefics3,
     "smolvlm": build_smolvlm,
+    **NEWER,
 }
 """By `model_type`."""

@@ -24,7 +24,7 @@ from r1sgg.inference.engine import Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.models.families import load_checkpoint, load_model
 from r1sgg.training.rows import TrainingRows, open_source
-from r1sgg.training.sft import DEFAULTS, AnswerTrainer, pad_qformer_right
+from r1sgg.training.sft import DEFAULTS, AnswerTrainer, pad_reader_right
 
 from ..models.tiny_families import BUILDERS
 from .conftest import CHECKPOINTING
@@ -105,7 +105,8 @@ def test_the_loss_is_the_mean_over_the_tokens_of_the_completion(
         trainer = AnswerTrainer(
             model=checkpoint.path, args=args, processing_class=checkpoint.processor, train_dataset=rows
         )
-    batch = pad_qformer_right(trainer.data_collator)([rows[k] for k in range(4)])
+    trainer.hidden = checkpoint.family.hidden
+    batch = pad_reader_right(trainer.data_collator, checkpoint.family)([rows[k] for k in range(4)])
     labels = batch["labels"]
     tokenizer = checkpoint.processor.tokenizer
     for k in range(4):
@@ -145,6 +146,7 @@ def test_grpo_scores_each_answer_with_its_own_image(
     agree: list[bool] = []
     plain = GraphTrainer._generate_and_score_completions
     names = ("pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "image_sizes", "mm_token_type_ids")
+    names += ("token_type_ids", "image_position_ids", "spatial_shapes", "num_tiles")
 
     def watched(self: Any, inputs: Any) -> Any:
         """Log-probabilities of the batch, and of each answer alone."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from r1sgg.doctor.view import Seen
     from r1sgg.models.families import Checkpoint
 
+_FAMILIES_WIDTH = 100
 _ASSUMED = 80  # GiB of a card, where there is none to look at
 
 
@@ -41,6 +42,9 @@ def doctor(
         str | None,
         typer.Option(metavar="ENGINE", help="With --model: compare vllm[:OPTION=VALUE,...] with transformers."),
     ] = None,
+    families: Annotated[
+        bool, typer.Option("--families", help="Print the model families: their boxes, and what each can do.")
+    ] = False,
     image: Annotated[
         Path | None, typer.Option(help="With --model: the image to ask about; default: a drawn one.")
     ] = None,
@@ -57,7 +61,8 @@ def doctor(
     that installs what is missing. With --config: batch, steps, tokens and bytes on a card, estimates named as such;
     further options are those of the recipe. A run that cannot fit is refused with the command that does (exit code 2);
     packages that it needs and that are not here are named (exit code 1). With --model alone: the prompt with the chat
-    template, image tokens, the frame of boxes; with --engine vllm also the parity table.
+    template, image tokens, the frame of boxes; with --engine vllm also the parity table. With --families: the table of
+    known families, what each can do, and why it cannot do the rest.
 
     Example: `r1sgg doctor --config configs/vg150-grpo.yaml --model runs/vg150/sft --gpus 16`
 
@@ -69,7 +74,11 @@ def doctor(
         raise ConfigError(f"{context.args[0]}: expected --config RECIPE beside options of a recipe, found none")
     if engine is not None and (model is None or config is not None):
         raise ConfigError("--engine: expected --model, and no --config")
-    if config is not None:
+    if families and (config is not None or model is not None):
+        raise ConfigError("--families: expected no --config and no --model")
+    if families:
+        failed = _families(json)
+    elif config is not None:
         if json is not None:
             protect([config])  # of other commands a recipe may be the record of the run that they continue
             refuse_inputs([json])
@@ -99,6 +108,33 @@ def _machine(json: Path | None) -> bool:
     if json is not None:
         write_json(json, {"machine": found.to_record()})
     _show_machine(found)
+    return False
+
+
+def _families(json: Path | None) -> bool:
+    from rich.table import Table
+
+    from r1sgg.doctor.families import FACTS, abilities, facts, reasons, record
+    from r1sgg.models.family import CAPABILITIES
+    from r1sgg.models.registry import FAMILIES
+
+    if json is not None:
+        write_json(json, {"capabilities": dict(CAPABILITIES), "families": [record(family) for family in FAMILIES]})
+    shown = Table(*FACTS, box=None, padding=(0, 2, 0, 0))
+    for family in FAMILIES:
+        shown.add_row(*facts(family))
+    _print(shown, width=_FAMILIES_WIDTH)
+    typer.echo()
+    can = Table("family", *CAPABILITIES, box=None, padding=(0, 2, 0, 0))
+    for family in FAMILIES:
+        can.add_row(*abilities(family))
+    _print(can, width=_FAMILIES_WIDTH)
+    typer.echo("")
+    for name, meaning in CAPABILITIES.items():
+        typer.echo(f"{name}: {meaning}")
+    typer.echo("")
+    for line in reasons():
+        typer.echo(line)
     return False
 
 
@@ -238,10 +274,10 @@ def _show_prompt(checkpoint: Checkpoint, seen: Seen) -> None:
         typer.echo(f"a known checkpoint{asked} ({known.source})")
 
 
-def _print(table: Any) -> None:
+def _print(table: Any, width: int = 160) -> None:
     import sys
 
     from rich.console import Console
 
     # markup would take r1sgg[train] for a style
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, markup=False).print(table)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else width, markup=False).print(table)

@@ -274,9 +274,8 @@ VLLM = EngineKind(_open_vllm, habits=Habits(128, 1), takes=("dtype",))
 
 
 def _with_template(checkpoint: Checkpoint) -> Checkpoint:
-    """Return the checkpoint if it has a layout for chats (InstructBLIP needs none)."""
-    processor = checkpoint.processor
-    if getattr(processor, "chat_template", None) or hasattr(processor, "qformer_tokenizer"):
+    """Return the checkpoint if it has a chat template."""
+    if getattr(checkpoint.processor, "chat_template", None):
         return checkpoint
     raise ModelError(
         f"{checkpoint.name}: expected a checkpoint with a chat template (chat_template.jinja), found none; "

@@ -95,6 +95,8 @@ class VLLMEngine:
         from r1sgg.models.families import load_checkpoint
 
         checkpoint = load_checkpoint(model, max_pixels=max_pixels)
+        if (reason := checkpoint.family.cannot.get("vllm")) is not None:
+            raise ModelError(f"{model}: vLLM does not run {checkpoint.family.name}, because {reason}; use --engine hf")
         for name, value in SURROUNDINGS.items():
             os.environ.setdefault(name, value)
         vllm: Any = require("vllm", "vllm")
@@ -357,7 +359,8 @@ def engine_arguments(checkpoint: Checkpoint, dtype: str | None = None) -> dict[s
     if cpu:  # compiling takes minutes there; a seeded request whose prompt is read in parts stops vLLM 0.32
         arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": _CPU_CACHE, "enable_chunked_prefill": False}
     if (pixels := checkpoint.image_pixels) is not None:
-        arguments["mm_processor_kwargs"] = {"size": {"shortest_edge": pixels[0], "longest_edge": pixels[1]}}
+        least, most = (checkpoint.family.frames * limit for limit in pixels)
+        arguments["mm_processor_kwargs"] = {"size": {"shortest_edge": least, "longest_edge": most}}
     return arguments
 
 

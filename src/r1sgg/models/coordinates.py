@@ -19,12 +19,19 @@ if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
 Convention = Literal[
-    "thousandths", "up_to_999", "bins_1024", "resized_pixels", "image_pixels", "padded_square", "square_thousandths"
+    "thousandths",
+    "up_to_999",
+    "bins_1024",
+    "fractions",
+    "resized_pixels",
+    "image_pixels",
+    "padded_square",
+    "square_thousandths",
 ]
-"""0..1000 of width and height; 0..999; 1,024 bins; pixels of the resized image; the image's own pixels; 0..1 of a
+"""0..1000 of width and height; 0..999; 1,024 bins; 0..1; pixels of the resized image; the image's own pixels; 0..1 of a
 square with the image in its middle; 0..1000 of a square with the image at its top left."""
 
-_SCALES = {"thousandths": 1000.0, "up_to_999": 999.0, "bins_1024": 1024.0}
+_SCALES = {"thousandths": 1000.0, "up_to_999": 999.0, "bins_1024": 1024.0, "fractions": 1.0}
 
 _MAX_ASPECT = 200  # the Qwen image processors refuse longer images
 _DECIMALS = 3  # of fractions
@@ -83,7 +90,7 @@ def placement(
         size = (float(width), float(height))
     else:
         size = (_SCALES[convention],) * 2
-    return Placement(size, size, axes=axes)
+    return Placement(size, size, decimals=_DECIMALS if convention == "fractions" else 0, axes=axes)
 
 
 def pad_to_square(image: Image.Image, colour: tuple[int, int, int], *, centred: bool) -> Image.Image:
@@ -124,8 +131,14 @@ def check_aspect(image_size: tuple[int, int]) -> None:
         )
 
 
-def resized_size(image_size: tuple[int, int], processor: ProcessorMixin) -> tuple[float, float]:
-    """Compute width and height in pixels after the processor's resizing (`image_grid_thw` times the patch size)."""
+def resized_size(image_size: tuple[int, int], processor: ProcessorMixin, frames: int = 1) -> tuple[float, float]:
+    """Compute width and height in pixels after the processor's resizing (`image_grid_thw` times the patch size).
+
+    Args:
+        image_size: width and height in pixels.
+        processor: one that limits images by their pixels.
+        frames: how often it counts each pixel, see `ModelFamily.frames`.
+    """
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
     resize = processor.image_processor
@@ -133,7 +146,7 @@ def resized_size(image_size: tuple[int, int], processor: ProcessorMixin) -> tupl
         image_size[1],
         image_size[0],
         factor=resize.patch_size * resize.merge_size,
-        min_pixels=resize.size["shortest_edge"],
-        max_pixels=resize.size["longest_edge"],
+        min_pixels=resize.size["shortest_edge"] // frames,
+        max_pixels=resize.size["longest_edge"] // frames,
     )
     return float(width), float(height)

@@ -11,7 +11,7 @@ trained none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -22,7 +22,7 @@ from r1sgg.models.coordinates import Convention, Placement, pad_to_square, place
 
 if TYPE_CHECKING:
     from PIL import Image
-    from transformers import ProcessorMixin
+    from transformers import BatchFeature, ProcessorMixin
 
 Images = Literal["pixels", "one size", "tiles", "tokens"]
 """How an image processor limits an image: by its number of pixels, by one size for all images, by a number of tiles of
@@ -41,7 +41,10 @@ CAPABILITIES: Mapping[Capability, str] = MappingProxyType(
         "server": "`r1sgg grpo` with rollouts by a vLLM server",
     }
 )
-"""What one can do with a family, and by what; each is a test for each family that `can` it."""
+"""What one can do with a family, and by what; each is a test for each family that `can` do it."""
+
+POLICY: tuple[Capability, ...] = tuple(CAPABILITIES)
+"""What a model that writes scene graphs can do; a family that only grounds can none of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +65,19 @@ class ModelFamily:
         images: see `Images`.
         merger: regular expression for the names, inside the tower, of modules that project to the language model;
             they are trained where the tower is frozen.
-        image_token: the placeholder that the chat template writes.
-        expands: whether the processor replaces the placeholder by as many tokens as the image has.
+        image_token: the token that stands for a piece of an image in what the model reads.
+        runs: whether these tokens are one run for each image, or several with other tokens between them.
+        expands: whether the processor replaces the chat template's placeholder by these tokens.
+        frames: how often the image processor counts each pixel (GLM makes two frames of a video of an image).
         thinks: whether its chat template lets it think before it answers unless told otherwise.
-        cannot: for each capability that it lacks the reason, as the end of a sentence "... cannot X: ".
-        chat: whether it has a chat template; else it is asked by the messages as lines.
-        reader: attribute of the processor that is a second tokenizer, which reads the prompt too (padded on the right).
+        cannot: for each capability that it lacks the reason, which ends a sentence "..., because "; it is refused.
+        not_run: capabilities that no test has run; they are not refused.
+        template: the chat template of checkpoints that have none; None: a checkpoint must have one.
+        nested: whether the processor takes a list of images for each prompt; else one image for each.
+        reader: attribute of the processor that is a second tokenizer, which reads the prompt too, and the beginning of
+            the names of what it gives the model. It numbers positions from the left end, so it is padded on the right.
+        completion_type: the `token_type_ids` of a completion, where the model takes them (PaliGemma reads what has 0 in
+            both directions).
         speaker: attribute of the model that is a language model with a `generation_config` of its own.
         hidden: whether the model's output has the hidden states from which TRL computes its SFT loss.
         served_tower: what vLLM calls the tower in a checkpoint; "": as transformers does.
@@ -87,11 +97,16 @@ class ModelFamily:
     images: Images = "pixels"
     merger: str = "merger|deepstack_merger"
     image_token: str = "<image>"
+    runs: Literal["one", "several"] = "one"
     expands: bool = True
+    frames: int = 1
     thinks: bool = False
     cannot: Mapping[Capability, str] = field(default_factory=dict, hash=False)
-    chat: bool = True
-    reader: str | None = None
+    not_run: tuple[Capability, ...] = ("server",)
+    template: str | None = None
+    nested: bool = True
+    reader: tuple[str, str] | None = None
+    completion_type: int = 0
     speaker: str | None = None
     hidden: bool = True
     served_tower: str = ""
@@ -99,8 +114,8 @@ class ModelFamily:
     checked: str = ""
 
     def can(self, capability: Capability) -> bool:
-        """Whether the family has a capability, see `CAPABILITIES`."""
-        return capability not in self.cannot
+        """Whether a test has shown that the family has a capability, see `CAPABILITIES`."""
+        return capability not in self.cannot and capability not in self.not_run
 
     @property
     def writes_pixels(self) -> bool:
@@ -152,6 +167,23 @@ class ModelFamily:
     def placement(self, image_size: tuple[int, int], processor: ProcessorMixin) -> Placement:
         """Place an image of that size in the makers' coordinates."""
         return placement(self.coordinates, image_size, processor, self.axes)
+
+    def inputs(self, processor: ProcessorMixin, texts: list[str], views: Sequence[Image.Image]) -> BatchFeature:
+        """Return what the model reads: prompts with their images, padded on the left.
+
+        Args:
+            processor: the checkpoint's.
+            texts: prompts by the chat template.
+            views: one image for each, see `view`; empty: no prompt has one.
+        """
+        images = [[view] for view in views] if self.nested else list(views)
+        made = processor(text=texts, images=images or None, padding=True, padding_side="left", return_tensors="pt")
+        made.pop("labels", None)  # which PaliGemma's makes of every prompt
+        if self.reader is not None:
+            name, prefix = self.reader
+            again = getattr(processor, name)(texts, padding=True, padding_side="right", return_tensors="pt")
+            made |= {f"{prefix}{key}": again[key] for key in ("input_ids", "attention_mask")}
+        return made
 
     def view(self, image: Image.Image, processor: ProcessorMixin, *, taught: bool = False) -> Image.Image:
         """Return the image as the processor has to get it: padded to a square for LLaVA, else unchanged.

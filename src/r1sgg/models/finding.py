@@ -11,12 +11,15 @@ import os
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from r1sgg.errors import ModelError, require
 from r1sgg.files import user_path
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
 
 ADAPTER = "adapter_config.json"
 
@@ -120,6 +123,11 @@ def has_tokens(path: str, tokens: Iterable[str]) -> bool:
     found = [cached_file(path, name, _raise_exceptions_for_connection_errors=False, **options) for name in _VOCABULARY]
     texts = [Path(file).read_bytes() for file in found if file is not None]
     return all(any(json.dumps(token).encode() in text for text in texts) for token in tokens)
+
+
+def image_token_of(processor: ProcessorMixin) -> str:
+    """Return the token that stands for a piece of an image; a chat template may write another (Gemma 3)."""
+    return str(getattr(processor.tokenizer, "image_token", None) or processor.image_token)
 
 
 def is_local(path: str) -> bool:

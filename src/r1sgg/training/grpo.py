@@ -135,11 +135,8 @@ def train_grpo(config: Path | None, arguments: Sequence[str], say: Callable[[str
 
 def _train(run: Run, say: Callable[[str], None]) -> int:
     family = run.checkpoint.family
-    if not family.can("grpo"):
-        raise ConfigError(
-            f"model: {family.name} cannot be trained by GRPO, because {family.cannot['grpo']}; use SFT, or another "
-            "model"
-        )
+    if (reason := family.cannot.get("grpo")) is not None:
+        raise ConfigError(f"model: {family.name} cannot be trained by GRPO, because {reason}; use another model")
     if run.arguments.use_transformers_continuous_batching:
         raise ConfigError(
             "use_transformers_continuous_batching: expected false, found true; TRL's continuous batching generates "
@@ -209,12 +206,12 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
 
 def _check_rollouts(family: ModelFamily, mode: Literal["colocate", "server"]) -> None:
     """Refuse rollouts by vLLM that the family cannot have, with the reason."""
-    if family.can(mode):
+    if (reason := family.cannot.get(mode)) is None:
         return
     ways: tuple[Capability, ...] = ("colocate", "server")
-    others = [f"vllm_mode: expected {way}" for way in ways if family.can(way)]
+    others = [f"vllm_mode: expected {way}" for way in ways if way not in family.cannot]
     expected = (*others, "use_vllm: expected false")[0]
-    raise ConfigError(f"{expected} for {family.name}, found {mode}; {family.cannot[mode]}")
+    raise ConfigError(f"{expected} for {family.name}, found {mode}, because {reason}")
 
 
 def _share_the_card(run: Run) -> None:

@@ -252,7 +252,7 @@ def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder:
         }
         _start(folder, resumed=resumed is not None)
         recipe.save(folder / "config.yaml", {k: value for k, value in recorded.items() if value is not None})
-    guards = Guards(folder, log, checkpoint.processor)
+    guards = Guards(folder, log, checkpoint.processor, checkpoint.family.frames)
     # The log is the first: the others read the lines of a resumed run from it.
     callbacks: list[TrainerCallback] = [log, KeepSettings(checkpoint.settings, trained_on, record), CountEpochs(rows)]
     validation_rows = None

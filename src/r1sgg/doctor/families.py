@@ -1,0 +1,81 @@
+"""The table of model families, as `r1sgg doctor --families` prints it and docs/families.md shows it.
+
+What a row says is `r1sgg.models.family`; nothing is looked up here, and no model is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from r1sgg.models.coordinates import Convention
+from r1sgg.models.family import CAPABILITIES, Capability, ModelFamily
+from r1sgg.models.registry import FAMILIES
+
+BOXES: dict[Convention, str] = {
+    "thousandths": "0..1000",
+    "up_to_999": "0..999",
+    "bins_1024": "1,024 bins",
+    "fractions": "0..1",
+    "resized_pixels": "pixels of the resized image",
+    "image_pixels": "pixels of the image",
+    "padded_square": "0..1 of a square, centred",
+    "square_thousandths": "0..1000 of a square, top left",
+}
+"""Units of boxes in words."""
+
+FACTS = ("family", "model types", "boxes as taught", "written", "boxes of graphs", "images", "tokens", "thinks")
+
+
+def record(family: ModelFamily) -> dict[str, Any]:
+    """Return a row as JSON."""
+    return {
+        "family": family.name,
+        "model_types": list(family.model_types),
+        "marks": list(family.marks),
+        "boxes": {"unit": family.coordinates, "axes": family.axes, "dialect": family.dialect},
+        "graphs": family.answers or family.coordinates,
+        "images": {"limit": family.images, "max_pixels": family.max_pixels, "frames": family.frames},
+        "image_tokens": {"token": family.image_token, "runs": family.runs, "expanded_by_processor": family.expands},
+        "tower": family.tower,
+        "merger": family.merger,
+        "thinks": family.thinks,
+        "chat_template": "its own" if family.template is None else "lines",
+        "can": {name: family.can(name) for name in CAPABILITIES},
+        "cannot": dict(family.cannot),
+        "source": family.source,
+        "checked": family.checked,
+    }
+
+
+def facts(family: ModelFamily) -> tuple[str, ...]:
+    """Return the cells of a row, under `FACTS`."""
+    taught = BOXES[family.coordinates] + (", y first" if family.axes == "yx" else "")
+    several = " (several runs)" if family.runs == "several" else ""
+    types = ", ".join(family.model_types) + (f" with {family.marks[-1]}" if family.marks else "")
+    return (
+        family.name,
+        types,
+        taught if family.dialect or family.coordinates == "padded_square" else "none",
+        family.dialect or "-",
+        BOXES[family.answers or family.coordinates],
+        family.images,
+        family.image_token + several,
+        "yes" if family.thinks else "no",
+    )
+
+
+def abilities(family: ModelFamily) -> tuple[str, ...]:
+    """Return the name of a family and, for each of `CAPABILITIES`, yes or no."""
+    return (family.name, *("yes" if family.can(name) else "no" for name in CAPABILITIES))
+
+
+def reasons() -> list[str]:
+    """Say what each family cannot do, and why: one line for each reason."""
+    said = []
+    for family in FAMILIES:
+        by_reason: dict[str, list[Capability]] = {}
+        for name in CAPABILITIES:
+            if not family.can(name):
+                by_reason.setdefault(family.cannot[name], []).append(name)
+        said += [f"{family.name}: no {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+    return said
