@@ -7,8 +7,6 @@ import pytest
 from r1sgg.models.naming import UNKNOWN, families_said, family_by_name, plain
 from r1sgg.models.registry import FAMILIES
 
-HERE = {family.name for family in FAMILIES}
-
 NAMES = [
     # Ollama
     ("qwen2.5vl:7b", "Qwen2.5-VL"),
@@ -39,9 +37,9 @@ NAMES = [
     ("llava-hf/llama3-llava-next-8b-hf", "LLaVA-NeXT"),
     ("OpenGVLab/InternVL3_5-2B-HF", "InternVL"),
     ("LiquidAI/LFM2.5-VL-1.6B", "LFM2-VL"),
-    ("zai-org/GLM-4.6V-Flash", "GLM-4V"),
+    ("zai-org/GLM-4.6V-Flash", "GLM-V"),
     ("google/paligemma2-3b-mix-448", "PaliGemma"),
-    ("openbmb/MiniCPM-V-4_6", "MiniCPM-V"),
+    ("openbmb/MiniCPM-V-4_6", "MiniCPM-V 4.6"),
     ("HuggingFaceTB/SmolVLM-500M-Instruct", "SmolVLM"),
     ("HuggingFaceM4/Idefics3-8B-Llama3", "SmolVLM"),
     ("Salesforce/instructblip-vicuna-7b", "InstructBLIP"),
@@ -66,8 +64,6 @@ TRAPS = [
 
 @pytest.mark.parametrize(("model", "family"), NAMES, ids=[name for name, _ in NAMES])
 def test_a_real_world_name_says_its_family(model: str, family: str) -> None:
-    if family not in HERE | {UNKNOWN.name}:
-        pytest.skip(f"the registry has no {family}")
     assert [found.name for found in families_said(model)] == [family]
     assert [found.name for found in families_said(model.upper())] == [family], "case does not matter"
 

@@ -182,12 +182,13 @@ def open_with_prompts(images: str, opening: Opening, *, annotated: bool = False)
 _OTHER_WORDS = "{}: trained with the prompts of the column {}, found {}: asked with r1sgg's own wording there"
 
 
-def open_quietly(opening: Opening, *, columns: bool = False) -> Reader:
+def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True) -> Reader:
     """Open a model for a command, without the progress bars of transformers.
 
     Args:
         opening: the model.
         columns: whether the command has read the prompts of its images (`open_with_prompts`).
+        named: whether the family of a server's model has to be known.
 
     Raises:
         ConfigError, ModelError: see `Opening.open`.
@@ -200,14 +201,18 @@ def open_quietly(opening: Opening, *, columns: bool = False) -> Reader:
 
         logging.disable_progress_bar()
     reader = opening.open()
-    announce_family(reader.checkpoint)
+    announce_family(reader.checkpoint, named=named)
     if not columns and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
     return reader
 
 
-def announce_family(checkpoint: Checkpoint) -> None:
+def announce_family(checkpoint: Checkpoint, *, named: bool = True) -> None:
     """Say on standard error which family a server's model was taken for by its name.
+
+    Args:
+        checkpoint: the model.
+        named: whether its family has to be known.
 
     Raises:
         ConfigError: the name says none, and no family was passed.
@@ -216,7 +221,7 @@ def announce_family(checkpoint: Checkpoint) -> None:
 
     if not isinstance(checkpoint, Remote):
         return
-    if checkpoint.nameless:
+    if checkpoint.nameless and named:
         raise ConfigError(checkpoint.nameless)
     if checkpoint.guess:
         typer.echo(checkpoint.guess, err=True)

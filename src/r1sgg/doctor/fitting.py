@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from r1sgg.doctor.conventions import Candidate
 from r1sgg.graph.scene import Boxes
 
-TWIN = 0.0015
+TWIN = 0.002
 """Readings that differ by at most this share of a side count as one: 999 in place of 1000 moves a box by a thousandth."""
 LEAST_BOXES, LEAST_PICTURES = 6, 3
 LEAST_RIGHT = 0.4
@@ -88,7 +88,8 @@ class Verdict:
     Attributes:
         fits: all candidates, the best first.
         why_not: why nothing can be told; "" where the first fit is the answer.
-        twins: rivals of the best that are one with it for every purpose.
+        twins: fits that are one with the best for every purpose, see `TWIN`. Of those that the boxes do not tell apart
+            the plainest convention is the best.
         shifted: whether the boxes are displaced, see `SHIFT`; the shift is that of the first fit.
     """
 
@@ -151,13 +152,17 @@ def fit(answers: Answers, known: Sequence[Candidate], boxes: Sequence[Boxes]) ->
     if best.right < LEAST_RIGHT or best.error > WORST_ERROR:
         said = f"{best.candidate.name!r} explains {best.right:.0%} of the boxes, to {best.error:.1%} of a side"
         return Verdict(fits, f"no known frame explains them: the best, {said}")
-    rivals = [each for each in fits[1:] if each.rival >= _RIVAL]
-    twins = tuple(each for each in rivals if best.candidate.distance(each.candidate, boxes) <= TWIN)
-    others = [each for each in rivals if each not in twins]
+    twins = [each for each in fits[1:] if best.candidate.distance(each.candidate, boxes) <= TWIN]
+    alike = [best, *(twin for twin in twins if twin.rival >= _RIVAL)]
+    plainest = min(alike, key=lambda each: known.index(each.candidate))  # of those that these boxes do not tell apart
+    twins = [plainest, *(each for each in (best, *twins) if each is not plainest)]
+    fits = (plainest, *(each for each in fits if each is not plainest))
+    best, twins = plainest, twins[1:]
+    others = [each for each in fits[1:] if each.rival >= _RIVAL and each not in twins]
     if others:
         names = " from ".join(repr(each.candidate.name) for each in (best, others[0]))
-        return Verdict(fits, f"these answers do not tell {names}", twins, shifted)
-    return Verdict(fits, "", twins, shifted)
+        return Verdict(fits, f"these answers do not tell {names}", tuple(twins), shifted)
+    return Verdict(fits, "", tuple(twins), shifted)
 
 
 class _Likelihood:

@@ -32,6 +32,7 @@ class Sampling:
         max_new_tokens: longest answer.
         seed: with an image's key, it decides that image's draws, whatever else is in the batch.
         cut_loops: end a free completion that repeats itself (`r1sgg.inference.loops`). Of the transformers engine only.
+        tags: leave special tokens in the texts, but for the end of the turn: some dialects write boxes between them.
     """
 
     temperature: float = 0.0
@@ -40,6 +41,7 @@ class Sampling:
     max_new_tokens: int = 1024
     seed: int = 0
     cut_loops: bool = False
+    tags: bool = False
 
     def __post_init__(self) -> None:
         for name, fine, expected in (

@@ -20,12 +20,8 @@ _ALIASES = {
     "Qwen3.5": (r"qwen-?3-?5(?!\d*b\b)",),
     "Gemma 3": (r"gemma-?3(?!-?n|-(it-)?(1b|270m)|\d*b\b)", r"medgemma-(1-5-)?4b"),
     "Gemma 4": (r"gemma-?4(?!\d*b\b)",),
-    "PaliGemma": (r"paligemma",),
-    "InternVL": (r"internvl-?(2-5|3)",),
     "LFM2-VL": (r"lfm-?2(-5)?-?vl",),
-    "GLM-4V": (r"glm-?4-?[156]v",),
-    "MiniCPM-V": (r"minicpm-?v-?4-?[67]",),
-    "Florence-2": (r"florence-?2",),
+    "GLM-V": (r"glm-?4-?[156]v", r"glm-v"),
     "SmolVLM": (r"smolvlm", r"idefics-?3"),
     "LLaVA-1.5": (r"(?<![a-z])(?<![a-z]-)llava-v?1-5",),
     # Ollama's "llava" is version 1.6
