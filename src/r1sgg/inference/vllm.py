@@ -358,6 +358,8 @@ def engine_arguments(checkpoint: Checkpoint, dtype: str | None = None) -> dict[s
     }
     if cpu:  # compiling takes minutes there; a seeded request whose prompt is read in parts stops vLLM 0.32
         arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": _CPU_CACHE, "enable_chunked_prefill": False}
+        if checkpoint.family.recurrent:  # vLLM 0.32 keeps states for a prefix only where prompts are read in parts
+            arguments["enable_prefix_caching"] = False
     if (pixels := checkpoint.image_pixels) is not None:
         least, most = (checkpoint.family.frames * limit for limit in pixels)
         arguments["mm_processor_kwargs"] = {"size": {"shortest_edge": least, "longest_edge": most}}
