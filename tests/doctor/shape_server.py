@@ -50,7 +50,13 @@ class ShapeModel:
     """
 
     def __init__(
-        self, frame: FrameOf, write: Writer, *, noise: float = 0.0, wrong: float = 0.0, shift: tuple[float, float] = (0, 0)
+        self,
+        frame: FrameOf,
+        write: Writer,
+        *,
+        noise: float = 0.0,
+        wrong: float = 0.0,
+        shift: tuple[float, float] = (0, 0),
     ) -> None:
         self.frame, self.write, self.noise, self.wrong, self.shift = frame, write, noise, wrong, shift
 

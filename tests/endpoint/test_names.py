@@ -33,10 +33,10 @@ def test_a_guessed_family_is_printed_in_one_line_and_decides_the_frame(tmp_path:
     assert record["frame"] == [196.0, 112.0], "multiples of 28, not thousandths"
 
 
-@pytest.mark.parametrize(("model", "found"), [("my-model", "none"), ("Qwen2-VL-from-Qwen3-VL", "Qwen2-VL and Qwen3-VL")])
-def test_a_name_that_says_no_family_is_refused_with_the_lines_that_work(
-    tmp_path: Path, model: str, found: str
-) -> None:
+@pytest.mark.parametrize(
+    ("model", "found"), [("my-model", "none"), ("Qwen2-VL-from-Qwen3-VL", "Qwen2-VL and Qwen3-VL")]
+)
+def test_a_name_that_says_no_family_is_refused_with_the_lines_that_work(tmp_path: Path, model: str, found: str) -> None:
     with FakeServer(lambda asked: says(GRAPH)) as server:
         result = predict(server, tmp_path, "--model", model)
         assert result.exit_code != 0

@@ -121,6 +121,19 @@ _QWEN_TEXT = {
 _QWEN_VISION = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64}
 
 
+_THINKING = CHAT_TEMPLATE.replace(
+    "<|im_start|>{{ message['role'] }}{{ '\\n' }}",
+    "<|im_start|>{{ message['role'] }}{{ '\\n' }}"
+    "{%- if message['role'] == 'assistant' -%}{{ '<think>\\n\\n</think>\\n\\n' }}{%- endif -%}",
+).replace(
+    "<|im_start|>assistant{{ '\\n' }}{%- endif -%}",
+    "<|im_start|>assistant{{ '\\n<think>\\n' }}"
+    "{%- if enable_thinking is defined and enable_thinking is false -%}{{ '\\n</think>\\n\\n' }}{%- endif -%}"
+    "{%- endif -%}",
+)
+"""It opens a thought, which `enable_thinking=False` closes at once."""
+
+
 def _qwen3_5(folder: Path, kind: type[Any], config_kind: type[Any], **more: int) -> Path:
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
@@ -132,7 +145,7 @@ def _qwen3_5(folder: Path, kind: type[Any], config_kind: type[Any], **more: int)
     kind(config).save_pretrained(folder)
     size = {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280}
     images, videos = Qwen2VLImageProcessor(size=size, patch_size=16), Qwen3VLVideoProcessor(patch_size=16)
-    Qwen3VLProcessor(images, tokenizer, videos, chat_template=CHAT_TEMPLATE).save_pretrained(folder)
+    Qwen3VLProcessor(images, tokenizer, videos, chat_template=_THINKING).save_pretrained(folder)
     return folder
 
 
@@ -198,6 +211,7 @@ def build_gemma4(folder: Path) -> Path:
             "patch_size": 8,
             "position_embedding_size": 128,
             "pooling_kernel_size": 3,
+            "default_output_length": 70,  # vLLM reads it
         },
         audio_config=None,
         **_ids(tokenizer, image_token_id="<|image|>", boi_token_id="<|image>", eoi_token_id="<image|>"),
@@ -377,4 +391,3 @@ NEWER: dict[str, Callable[[Path], Path]] = {
     "glm4v": build_glm4v,
     "glm46v": build_glm46v,
 }
-"""By `model_type`."""

@@ -50,7 +50,9 @@ def doctor(
     ] = False,
     frame: Annotated[
         bool,
-        typer.Option("--frame", help="With --model: ask where drawn shapes are, and find what its boxes' numbers mean."),
+        typer.Option(
+            "--frame", help="With --model: ask where drawn shapes are, and find what its boxes' numbers mean."
+        ),
     ] = False,
     family: loading.Family = None,
     image: Annotated[
@@ -145,19 +147,17 @@ def _families(json: Path | None) -> bool:
 
     if json is not None:
         write_json(json, {"capabilities": dict(CAPABILITIES), "families": [record(family) for family in FAMILIES]})
-    shown = Table(*FACTS, box=None, padding=(0, 2, 0, 0))
-    for family in FAMILIES:
-        shown.add_row(*facts(family))
-    print_table(shown, width=_FAMILIES_WIDTH)
-    typer.echo()
-    can = Table("family", *CAPABILITIES, box=None, padding=(0, 2, 0, 0))
-    for family in FAMILIES:
-        can.add_row(*abilities(family))
-    print_table(can, width=_FAMILIES_WIDTH)
-    typer.echo("")
+    for heads, cells in ((FACTS, facts), (("family", *CAPABILITIES), abilities)):
+        shown = Table(box=None, padding=(0, 1, 0, 0))
+        for head in heads:
+            shown.add_column(head, overflow="fold", no_wrap=head == "family")
+        for family in FAMILIES:
+            shown.add_row(*cells(family))
+        print_table(shown, width=_FAMILIES_WIDTH)
+        typer.echo("")
     for name, meaning in CAPABILITIES.items():
         typer.echo(f"{name}: {meaning}")
-    typer.echo("")
+    typer.echo("not run: no test has run it; it is not refused\n")
     for line in reasons():
         typer.echo(line)
     return False
@@ -300,6 +300,7 @@ def _show_prompt(checkpoint: Checkpoint, seen: Seen) -> None:
 
 
 def print_table(table: Any, width: int = 160) -> None:
+    """Print a table on standard output, as wide as a terminal or `width`."""
     import sys
 
     from rich.console import Console

@@ -27,6 +27,7 @@ def generate(
     model: loading.Model = "tiny",
     engine: loading.Engine = "hf",
     family: loading.Family = None,
+    ask: loading.AskOption = "paper",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images per batch; default: 8, vllm 128, openai 64.")
     ] = None,
@@ -104,7 +105,17 @@ def generate(
     if cut_loops and not engine.startswith("hf"):
         raise ConfigError(f"--cut-loops: this option is for --engine hf, not {engine}")
     options = loading.prompt_options(prompt, vocabulary, answer_format, think, guide=guide, columns=True)
-    opening = Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, threads=threads, family=family, **options)
+    opening = Opening(
+        model,
+        engine,
+        device=device,
+        dtype=dtype,
+        max_pixels=max_pixels,
+        threads=threads,
+        family=family,
+        ask=loading.ask_mode(ask),
+        **options,
+    )
     habits = opening.spec.habits
     job = Job(
         Sampling(temperature, top_p, top_k, max_new_tokens, seed, cut_loops),

@@ -18,6 +18,7 @@ from r1sgg.files import user_path
 
 if TYPE_CHECKING:
     from r1sgg.bulk.stored import Inputs
+    from r1sgg.data.predictions import Ask
     from r1sgg.guiding.spec import AnswerFormat
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.reader import Reader
@@ -79,6 +80,16 @@ Threads = Annotated[
 Family = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Whose coordinates the model of a server uses; default: what its name says."),
+]
+
+
+AskOption = Annotated[
+    str,
+    typer.Option(
+        "--ask",
+        metavar="MODE",
+        help="paper: one prompt for the graph; native: two questions in the words that the model's makers taught it.",
+    ),
 ]
 
 
@@ -153,6 +164,33 @@ def prompt_options(
     }
 
 
+def ask_mode(ask: str) -> Ask:
+    """Return the mode of --ask.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    from r1sgg.data.predictions import Ask
+
+    if ask not in get_args(Ask):
+        raise ConfigError(f"--ask: expected {' or '.join(get_args(Ask))}, found {ask!r}")
+    return cast("Ask", ask)
+
+
+def announce_native(checkpoint: Checkpoint, ask: str) -> None:
+    """Say on standard error what asking natively means where it is not what the model was taught."""
+    from r1sgg.models.prompts import AnswerSettings
+    from r1sgg.models.tongue import tongue_of
+
+    if ask != "native":
+        return
+    if note := tongue_of(checkpoint).note:
+        typer.echo(note, err=True)
+    if checkpoint.settings.prompt != AnswerSettings().prompt or checkpoint.settings.think:
+        said = "was trained with a prompt of r1sgg's, which --ask native does not ask"
+        typer.echo(f"{checkpoint.name}: {said}", err=True)
+
+
 def open_with_prompts(images: str, opening: Opening, *, annotated: bool = False) -> Inputs:
     """Open the images of a command, with their prompts if the model is asked by a column of the data.
 
@@ -202,6 +240,7 @@ def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True)
         logging.disable_progress_bar()
     reader = opening.open()
     announce_family(reader.checkpoint, named=named)
+    announce_native(reader.checkpoint, opening.ask)
     if not columns and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
     return reader

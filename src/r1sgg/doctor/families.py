@@ -16,14 +16,14 @@ BOXES: dict[Convention, str] = {
     "up_to_999": "0..999",
     "bins_1024": "1,024 bins",
     "fractions": "0..1",
-    "resized_pixels": "pixels of the resized image",
-    "image_pixels": "pixels of the image",
-    "padded_square": "0..1 of a square, centred",
-    "square_thousandths": "0..1000 of a square, top left",
+    "resized_pixels": "resized pixels",
+    "image_pixels": "pixels",
+    "padded_square": "0..1 of square",
+    "square_thousandths": "0..1000 of square",
 }
 """Units of boxes in words."""
 
-FACTS = ("family", "model types", "boxes as taught", "written", "boxes of graphs", "images", "tokens", "thinks")
+FACTS = ("family", "model types", "boxes as taught", "dialect", "boxes of graphs", "images by", "image token", "thinks")
 
 
 def record(family: ModelFamily) -> dict[str, Any]:
@@ -42,6 +42,7 @@ def record(family: ModelFamily) -> dict[str, Any]:
         "chat_template": "its own" if family.template is None else "lines",
         "can": {name: family.can(name) for name in CAPABILITIES},
         "cannot": dict(family.cannot),
+        "not_run": [name for name in family.not_run if name not in family.cannot],
         "source": family.source,
         "checked": family.checked,
     }
@@ -50,7 +51,7 @@ def record(family: ModelFamily) -> dict[str, Any]:
 def facts(family: ModelFamily) -> tuple[str, ...]:
     """Return the cells of a row, under `FACTS`."""
     taught = BOXES[family.coordinates] + (", y first" if family.axes == "yx" else "")
-    several = " (several runs)" if family.runs == "several" else ""
+    several = ", several runs" if family.runs == "several" else ""
     types = ", ".join(family.model_types) + (f" with {family.marks[-1]}" if family.marks else "")
     return (
         family.name,
@@ -65,8 +66,9 @@ def facts(family: ModelFamily) -> tuple[str, ...]:
 
 
 def abilities(family: ModelFamily) -> tuple[str, ...]:
-    """Return the name of a family and, for each of `CAPABILITIES`, yes or no."""
-    return (family.name, *("yes" if family.can(name) else "no" for name in CAPABILITIES))
+    """Return the name of a family and, for each of `CAPABILITIES`: yes, no, or "not run"."""
+    words = {name: "no" if name in family.cannot else "not run" for name in CAPABILITIES if not family.can(name)}
+    return (family.name, *(words.get(name, "yes") for name in CAPABILITIES))
 
 
 def reasons() -> list[str]:
@@ -75,7 +77,7 @@ def reasons() -> list[str]:
     for family in FAMILIES:
         by_reason: dict[str, list[Capability]] = {}
         for name in CAPABILITIES:
-            if not family.can(name):
+            if name in family.cannot:
                 by_reason.setdefault(family.cannot[name], []).append(name)
-        said += [f"{family.name}: no {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+        said += [f"{family.name}: no {', '.join(names)}, because {reason}" for reason, names in by_reason.items()]
     return said

@@ -123,9 +123,7 @@ def remote(model: str, family: str | None = None, max_pixels: int | None = None)
     limit = max_pixels or chosen.max_pixels
     size = {"shortest_edge": _LEAST_PIXELS, "longest_edge": limit and limit * chosen.frames}
     processor = SimpleNamespace(image_processor=SimpleNamespace(patch_size=14, merge_size=2, size=size))
-    return Remote(
-        model, path, chosen, processor, settings, max_pixels=limit, guess=guess, nameless=nameless
-    )
+    return Remote(model, path, chosen, processor, settings, max_pixels=limit, guess=guess, nameless=nameless)
 
 
 def _names() -> str:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from r1sgg.data.predictions import Ask
 from r1sgg.errors import ConfigError, ModelError
 from r1sgg.files import user_path
 from r1sgg.guiding.spec import AnswerFormat
@@ -169,6 +170,7 @@ class Opening:
         think: ask for <think> and <answer> tags; None: as the checkpoint says.
         prompt: ask with this text; one without text: with our prompt. None: as the checkpoint says.
         column: the column of the data that has the prompts; "": none. None: as the checkpoint says.
+        ask: see `r1sgg.inference.reader.Reader`.
         family: whose coordinates a server's model uses; None: the family that its name says. For "openai" only.
     """
 
@@ -185,6 +187,7 @@ class Opening:
     prompt: OwnPrompt | None = None
     column: str | None = None
     family: str | None = None
+    ask: Ask = "paper"
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -235,7 +238,7 @@ class Opening:
             MissingDependencyError: a package is not installed.
         """
         checkpoint, engine = engine_kind(self.spec.kind).open(self)
-        return Reader(self._asked(checkpoint), engine, self.guide_vocabulary)
+        return Reader(self._asked(checkpoint), engine, self.guide_vocabulary, self.ask)
 
     def _asked(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint with this prompt and answer format."""

@@ -294,7 +294,9 @@ class VLLMEngine:
         ids = list(output.token_ids)
         stopped = output.finish_reason != "length"
         said = ids[: len(ids) - stopped]
-        if not (text := decode(tokenizer, said if tags else ids, tags=tags)) and spec is not None:  # see `GuideProcessor`
+        if (
+            not (text := decode(tokenizer, said if tags else ids, tags=tags)) and spec is not None
+        ):  # see `GuideProcessor`
             read, context = len(request.prompt_token_ids), self._llm.model_config.max_model_len
             error = f"the prompt takes {read} of {context} tokens, which leaves too few for a guided answer"
             return Completion("", 0, "error", seconds, error=f"{self.name}: {error}; raise max_model_len")
@@ -359,6 +361,8 @@ def engine_arguments(checkpoint: Checkpoint, dtype: str | None = None) -> dict[s
     }
     if cpu:  # compiling takes minutes there; a seeded request whose prompt is read in parts stops vLLM 0.32
         arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": _CPU_CACHE, "enable_chunked_prefill": False}
+        if checkpoint.family.recurrent:  # vLLM 0.32 keeps states for a prefix only where prompts are read in parts
+            arguments["enable_prefix_caching"] = False
     if (pixels := checkpoint.image_pixels) is not None:
         least, most = (checkpoint.family.frames * limit for limit in pixels)
         arguments["mm_processor_kwargs"] = {"size": {"shortest_edge": least, "longest_edge": most}}

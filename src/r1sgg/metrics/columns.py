@@ -176,6 +176,7 @@ class Evaluator:
             rewrite: what is judged instead of each predicted graph, made of it; a baseline on its objects.
         """
         self.vocabulary, self.protocol, self.task = vocabulary, protocol, task
+        self.ask: str | None = None  # how the predictions were asked for, once there is one
         self.mapping, self.similarity, self.repair, self.statistics = mapping, similarity, repair, statistics
         self.zero_shot = zero_shot
         self.groups, self.threshold, self.rewrite = groups, threshold, rewrite
@@ -221,6 +222,7 @@ class Evaluator:
 
     def _read(self, number: int, example: Example, prediction: Prediction | None) -> _Image:
         self._check_task(prediction)
+        self._check_ask(prediction)
         graph, failure = self._parse(prediction, example)
         truth = self.restrict(example.graph)
         if failure is None and self.threshold is not None:
@@ -359,6 +361,22 @@ class Evaluator:
             hint = f"evaluate it with --task {prediction.task}"
             found, expected = f"answers to {prediction.task}", f"answers to {self.task}"
             raise InputError(f"image_id {prediction.image_id!r}", expected=expected, found=found, hint=hint)
+
+    def _check_ask(self, prediction: Prediction | None) -> None:
+        """See that all predictions were asked for in the same way.
+
+        Raises:
+            InputError: an earlier one was asked for in another way.
+        """
+        if prediction is None or prediction.error is not None:
+            return
+        if self.ask is None:
+            self.ask = prediction.ask
+        elif prediction.ask != self.ask:
+            found = f"one of --ask {prediction.ask} among those of --ask {self.ask}"
+            hint = "evaluate the two runs as two files"
+            where = f"image_id {prediction.image_id!r}"
+            raise InputError(where, expected="predictions that were asked for in one way", found=found, hint=hint)
 
     def _parse(self, prediction: Prediction | None, example: Example) -> tuple[SceneGraph, str | None]:
         if prediction is None:

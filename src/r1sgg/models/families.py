@@ -45,6 +45,8 @@ __all__ = [
 ]
 
 _LIMITS = {"one size": "their one size", "tiles": "a number of tiles", "tokens": "a number of tokens"}
+_ANSWERS = "{%- set enable_thinking = false -%}"
+"""Before a chat template that can let a model think: a graph is asked for at once, or behind the prompt's own tags."""
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
 
 
@@ -164,6 +166,8 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
     processor.tokenizer.padding_side = "left"
     if processor.chat_template is None:
         processor.chat_template = family.template
+    elif "enable_thinking" in str(processor.chat_template) and _ANSWERS not in str(processor.chat_template):
+        processor.chat_template = _ANSWERS + processor.chat_template
     check_template(processor, path, places=family.template is None)
     if family.max_pixels is not None:
         with Naming(path, "an image processor whose size is a number of pixels"):

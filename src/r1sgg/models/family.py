@@ -69,7 +69,7 @@ class ModelFamily:
         runs: whether these tokens are one run for each image, or several with other tokens between them.
         expands: whether the processor replaces the chat template's placeholder by these tokens.
         frames: how often the image processor counts each pixel (GLM makes two frames of a video of an image).
-        thinks: whether its chat template lets it think before it answers unless told otherwise.
+        thinks: whether its chat template lets it think before it answers unless told otherwise (`load_processor` does).
         cannot: for each capability that it lacks the reason, which ends a sentence "..., because "; it is refused.
         not_run: capabilities that no test has run; they are not refused.
         template: the chat template of checkpoints that have none; None: a checkpoint must have one.
@@ -81,6 +81,7 @@ class ModelFamily:
         speaker: attribute of the model that is a language model with a `generation_config` of its own.
         hidden: whether the model's output has the hidden states from which TRL computes its SFT loss.
         served_tower: what vLLM calls the tower in a checkpoint; "": as transformers does.
+        recurrent: whether layers of its text model keep a state instead of keys and values (Gated DeltaNet).
         source: where the facts are from.
         checked: the day they were compared with it.
     """
@@ -110,6 +111,7 @@ class ModelFamily:
     speaker: str | None = None
     hidden: bool = True
     served_tower: str = ""
+    recurrent: bool = False
     source: str = ""
     checked: str = ""
 

@@ -36,6 +36,7 @@ class Asking(NamedTuple):
         last: what an object ends with: a text that was cut off is read up to the last one.
         closing: what may then be missing, tried in turn.
         between: what separates the names.
+        key: of a box, where the dialect is JSON.
         tags: whether its tags are special tokens, which engines leave out of texts unless told otherwise.
     """
 
@@ -45,6 +46,7 @@ class Asking(NamedTuple):
     last: str
     closing: tuple[str, ...] = ("",)
     between: str = ", "
+    key: str = ""
     tags: bool = False
 
     def question(self, names: Sequence[str] = ()) -> str:

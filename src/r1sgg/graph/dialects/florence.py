@@ -53,7 +53,6 @@ def _write(names: Sequence[str], boxes: Sequence[Sequence[float]]) -> str:
     return "".join(name + "".join(f"<loc_{min(999, max(0, round(v)))}>" for v in box) for name, box in rows)
 
 
-
 DIALECT = Dialect(
     name="florence",
     about="Florence-2: <loc_0> behind each name",

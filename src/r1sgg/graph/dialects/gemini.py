@@ -32,7 +32,6 @@ def _write(names: Sequence[str], boxes: Sequence[Sequence[float]]) -> str:
     return write_detections(names, boxes, "box_2d")
 
 
-
 DIALECT = Dialect(
     name="gemini",
     about="Gemini, Gemma 4: JSON lists with box_2d, y first",
@@ -51,10 +50,11 @@ DIALECT = Dialect(
     asking=Asking(
         every='Detect all objects in the image. Output a JSON list in which each entry has the 2D bounding box in "box_2d" '
         'and the text label in "label".',
-        named='Detect these objects in the image, every instance by itself: {names}. Output a JSON list in which each '
+        named="Detect these objects in the image, every instance by itself: {names}. Output a JSON list in which each "
         'entry has the 2D bounding box in "box_2d" and the text label in "label".',
         write=_write,
         last="}",
         closing=("]", "]}"),
+        key="box_2d",
     ),
 )

@@ -36,7 +36,6 @@ def _write(names: Sequence[str], boxes: Sequence[Sequence[float]]) -> str:
     return "\n".join(f"<ref>{name}</ref><box>[[{', '.join(map(number, box))}]]</box>" for name, box in rows)
 
 
-
 DIALECT = Dialect(
     name="internvl",
     about="InternVL, MiniCPM-V: <ref> and <box>",

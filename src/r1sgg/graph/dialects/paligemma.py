@@ -51,7 +51,6 @@ def _write(names: Sequence[str], boxes: Sequence[Sequence[float]]) -> str:
     return " ; ".join("".join(f"<loc{min(1023, round(v)):04}>" for v in box) + f" {name}" for name, box in rows)
 
 
-
 DIALECT = Dialect(
     name="paligemma",
     about="PaliGemma: <loc0000> before each name, y first",

@@ -112,7 +112,6 @@ def _write(names: Sequence[str], boxes: Sequence[Sequence[float]]) -> str:
     return write_detections(names, boxes, "bbox_2d")
 
 
-
 DIALECT = Dialect(
     name="qwen-json",
     about="Qwen2.5-VL, Qwen3-VL and others: JSON lists with bbox_2d and label",
@@ -135,5 +134,6 @@ DIALECT = Dialect(
         write=_write,
         last="}",
         closing=("]", "]}"),
+        key="bbox_2d",
     ),
 )

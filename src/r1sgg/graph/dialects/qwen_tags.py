@@ -37,7 +37,6 @@ def _write(names: Sequence[str], boxes: Sequence[Sequence[float]]) -> str:
     return "\n".join(written)
 
 
-
 DIALECT = Dialect(
     name="qwen-tags",
     about="Qwen2-VL: <|object_ref_start|> and <|box_start|>",
