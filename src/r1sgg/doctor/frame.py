@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from r1sgg.doctor.conventions import Candidate, Sizes, candidate_of, candidates
+from r1sgg.doctor.conventions import SENT, Candidate, Sizes, candidate_of, candidates
 from r1sgg.doctor.fitting import Answers, Fit, Verdict, fit
 from r1sgg.doctor.shapes import Picture
 from r1sgg.errors import require
@@ -148,7 +149,7 @@ def probe(
         ModelError, ConfigError: as the engine raises.
     """
     tongue = tongue_of(checkpoint)
-    trained = checkpoint.settings != AnswerSettings()
+    trained = _trained(checkpoint)
     named = not getattr(checkpoint, "nameless", "")
     sizes = [p.image.size for p in pictures]
     sights = [checkpoint.view(p.image) for p in pictures]
@@ -171,12 +172,10 @@ def probe(
     if answered != own.name and choice.looks[own.name]:  # a text may look like both
         answered = own.name
     found, others = _assigned([_read(text, answered) for text in texts], pictures)
-    known = candidates([_sizes(checkpoint, p.image.size, s.size) for p, s in zip(pictures, sights, strict=True)])
+    known = candidates([sizes_of(checkpoint, picture.image) for picture in pictures])
     expected = None
     if named:
-        frames = [checkpoint.frame(size) if trained else tongue.frame(size) for size in sizes]
-        expected = candidate_of(f"the frame of {checkpoint.family.name}", frames, known)
-        known = known if expected in known else [*known, expected]
+        expected, known = expected_of(checkpoint, pictures, known)
     verdict = fit(_answers(found, pictures), known, [p.boxes for p in pictures])
     clear = not verdict.why_not and not verdict.shifted
     return Probed(
@@ -259,8 +258,24 @@ def _answers(found: Sequence[Found], pictures: Sequence[Picture]) -> Answers:
     )
 
 
-def _sizes(checkpoint: Checkpoint, size: tuple[int, int], sent: tuple[int, int]) -> Sizes:
+def _trained(checkpoint: Checkpoint) -> bool:
+    """Whether r1sgg trained it, which is asked by the prompt of its training."""
+    return checkpoint.settings != AnswerSettings()
+
+
+def expected_of(
+    checkpoint: Checkpoint, pictures: Sequence[Picture], known: list[Candidate]
+) -> tuple[Candidate, list[Candidate]]:
+    """Return the candidate that a checkpoint is registered with, and all candidates with it."""
+    ask = checkpoint.frame if _trained(checkpoint) else tongue_of(checkpoint).frame
+    frames = [ask(picture.image.size) for picture in pictures]
+    expected = candidate_of(f"the frame of {checkpoint.family.name}", frames, known)
+    return expected, known if any(expected is each for each in known) else [*known, expected]
+
+
+def sizes_of(checkpoint: Checkpoint, picture: Image.Image) -> Sizes:
     """Return the sizes of a picture that may matter to this checkpoint."""
+    size, sent = picture.size, checkpoint.view(picture).size
     resized: list[tuple[str, Frame]] = []
     images = getattr(checkpoint.processor, "image_processor", None)
     limits = getattr(images, "size", None)
@@ -294,12 +309,22 @@ def _families_with(
     own = {id(each.candidate) for each in (verdict.best, *verdict.twins)}
     names = []
     for family in FAMILIES:
+        if not family.dialect:
+            continue  # it was taught no boxes
         if family.coordinates == "resized_pixels" != checkpoint.family.coordinates:
             continue  # needs a processor that resizes so
         frames = [family.taught_frame(size, checkpoint.processor) for size in sizes]
         if id(candidate_of("", frames, known)) in own:
             names.append(family.name)
+    if "Qwen2.5-VL" in " ".join(verdict.best.candidate.same) + verdict.best.candidate.name or _as_sent(verdict):
+        names = list(dict.fromkeys([*names, "Qwen2.5-VL"]))
     return names
+
+
+def _as_sent(verdict: Verdict) -> bool:
+    """Whether boxes are in pixels of the image that was sent, as Qwen2.5-VL's are once r1sgg resizes it."""
+    best = verdict.best.candidate
+    return SENT in (best.name, *best.same)
 
 
 def said(probed: Probed) -> str:
@@ -321,6 +346,6 @@ def said(probed: Probed) -> str:
         return f"{probed.model}: boxes in {probed.expected.name!r}, as {probed.family} is registered"
     families = ", ".join(probed.suggested) or "none that is registered"
     return (
-        f"{probed.model}: expected boxes in {probed.expected.name!r}, as {probed.family} is registered, found {name!r}; "
-        f"its graphs would be read in the wrong frame; families with this frame: {families}"
+        f"{probed.model}: expected boxes in {probed.expected.name!r}, as {probed.family} is registered, found "
+        f"{name!r}; its graphs would be read in the wrong frame; families with this frame: {families}"
     )

@@ -3,10 +3,10 @@
 The first question is in the words and the layout of boxes that the model's family was taught (`r1sgg.models.tongue`).
 The objects that were named are numbered and told again in the same layout, and the second question asks for triplets of
 their ids, as PREDCLS does. Both answers become one graph in r1sgg's own JSON, so that everything that reads completions
-reads it. Nothing is lost in silence: both questions and answers are kept beside the graph, with what was dropped in each.
+reads it. Nothing is lost in silence: questions and answers are kept beside the graph, with what was dropped in each.
 
-An answer that was cut off is read up to its last whole object. With a guide, an engine that can be held to a JSON schema
-is held to one in the first question, and the second answer has exactly the objects that were named.
+An answer that was cut off is read up to its last whole object. With a guide, an engine that can be held to a JSON
+schema is held to one in the first question, and the second answer has exactly the objects that were named.
 """
 
 from __future__ import annotations
@@ -275,7 +275,9 @@ def _joined(
         read = parsed.graph if told is not None and parsed.graph.ids == told.ids else EMPTY
         graph = dataclasses.replace(graph, pairs=read.pairs, predicates=read.predicates)
         lost = _lost(parsed, LOST_RELATIONS)
-        exchanges.append(Exchange(asked[1], second.text, tuple(issues), lost))
+        lost += second.left_out.get("relationships", 0)  # by an engine that holds the answer to the guide itself
+        written = second.replies[0] if second.replies else second.text
+        exchanges.append(Exchange(asked[1], written, tuple(issues), lost))
         left_out["relationships"] = lost
         if guided and not parsed.issues:
             text = second.text  # the guide wrote the graph, and its tokens have probabilities
