@@ -1,7 +1,7 @@
 """How often the frame probe tells each frame, by the noise of the boxes: python benchmarks/frame.py
 
-Answers are scripted: the true boxes of the probe's pictures, written in a frame, with normal noise on each side and 30 %
-of the boxes anywhere. For each frame that a family of the registry is taught, and for further conventions, the fit
+Answers are scripted: the true boxes of the probe's pictures, written in a frame, with normal noise on each side and 30
+% of the boxes anywhere. For each frame that a family of the registry is taught, and for further conventions, the fit
 decides on answers of several seeds. "right": that frame is the verdict. "one": the verdict is a twin of it, which
 differs by at most 0.2 % of a side and counts as agreement. "cannot tell", and "wrong": another frame.
 """
@@ -23,11 +23,17 @@ from r1sgg.endpoint.remote import remote
 from r1sgg.models.registry import FAMILIES
 
 NOISES = (0.0, 0.003, 0.01, 0.02, 0.03)
+KINDS = ("right", "one", "cannot tell", "wrong")
 FURTHER = (
     *("fractions", "percent", "thousandths, the middle of each bin", "1,024 bins", "thousandths, y first"),
     *("pixels of the image, y first", "pixels of the image, width and height in place of the second corner"),
     *("thousandths, width and height in place of the second corner", "thousandths, centre and size"),
-    *("thousandths of a padded square", "0 to 999 of a padded square", "pixels of a padded square"),
+    *(
+        "fractions of a padded square",
+        "thousandths of a padded square",
+        "0 to 999 of a padded square",
+        "pixels of a padded square",
+    ),
     *("pixels of the image resized as by Qwen2.5-VL", "pixels of the image resized as by Qwen3-VL"),
 )
 

@@ -190,7 +190,7 @@ def probe(
         tuple(texts),
         others,
         sum(reply.error is not None for reply in replies),
-        tuple(_families_with(verdict, sizes, known, checkpoint)) if clear else (),
+        tuple(_families_with(verdict, sizes, known, checkpoint, answered)) if clear else (),
     )
 
 
@@ -303,12 +303,12 @@ def _floats(size: tuple[int, int]) -> Frame:
 
 
 def _families_with(
-    verdict: Verdict, sizes: Sequence[tuple[int, int]], known: Sequence[Candidate], checkpoint: Checkpoint
+    verdict: Verdict, sizes: Sequence[tuple[int, int]], known: Sequence[Candidate], checkpoint: Checkpoint, dialect: str
 ) -> list[str]:
-    """Return the families that are taught the frame that was found, if they read images as this checkpoint does."""
+    """Return the families that are taught the frame that was found; first those that write in the answers' dialect."""
     own = {id(each.candidate) for each in (verdict.best, *verdict.twins)}
     names = []
-    for family in FAMILIES:
+    for family in sorted(FAMILIES, key=lambda family: family.dialect != dialect):
         if not family.dialect:
             continue  # it was taught no boxes
         if family.coordinates == "resized_pixels" != checkpoint.family.coordinates:
