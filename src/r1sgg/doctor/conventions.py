@@ -86,8 +86,8 @@ def _boxed(frame: AnyFrame) -> BoxFrame:
 
 
 def _equal(a: BoxFrame, b: BoxFrame) -> bool:
-    numbers = [(*f.size, *f.origin, f.offset) for f in (a, b)]
-    return a.axes == b.axes and a.shape == b.shape and bool(np.allclose(*numbers, rtol=1e-6, atol=1e-6))
+    ours, theirs = ((*f.size, *f.origin, f.offset) for f in (a, b))
+    return a.axes == b.axes and a.shape == b.shape and bool(np.allclose(ours, theirs, rtol=1e-6, atol=1e-6))
 
 
 _AXES = {"xy": "", "yx": ", y first"}
