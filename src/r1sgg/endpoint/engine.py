@@ -308,6 +308,9 @@ class _Question:
 
     def guided(self, spec: GuideSpec) -> Completion | Failure:
         """Send one or two requests, with a JSON schema if the server supports it, and apply the rule of `guided`."""
+        if spec.listing:  # whoever asks for such a list reads it
+            reply = self._ask(self.chat, schema=guided.listing_schema(spec))
+            return reply if isinstance(reply, Failure) else _completion([reply], reply.text, reply.pieces)
         if spec.given and all(name for name, *_ in spec.given):
             return self._related(spec)
         two = self.engine.endpoint.stages == 2

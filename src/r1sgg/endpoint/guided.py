@@ -43,6 +43,15 @@ def objects_schema(spec: GuideSpec) -> Schema:
     return _object({"objects": _objects(spec)})
 
 
+def listing_schema(spec: GuideSpec) -> Schema:
+    """{"objects": [{KEY: box, "label"}, ...]} with the key of `GuideSpec.listing`: the answer of a list of objects."""
+    number = {"type": "integer", "minimum": 0, "maximum": int(max(spec.frame))}
+    box = {"type": "array", "items": number, "minItems": 4, "maxItems": 4}
+    named = {"enum": list(spec.objects)} if spec.objects else {"pattern": f"^{_OPEN}$"}
+    rows = _object({spec.listing: box, "label": {"type": "string", **named}})
+    return _object({"objects": {"type": "array", "items": rows, "minItems": 1, "maxItems": spec.max_objects}})
+
+
 def relationships_schema(spec: GuideSpec, ids: Sequence[str]) -> Schema:
     """{"relationships": [{"subject", "predicate", "object"}, ...]} between the declared ids."""
     return _object({"relationships": _relationships(spec, {"type": "string", "enum": list(ids)})})

@@ -5,8 +5,8 @@ The objects that were named are numbered and told again in the same layout, and 
 their ids, as PREDCLS does. Both answers become one graph in r1sgg's own JSON, so that everything that reads completions
 reads it. Nothing is lost in silence: questions and answers are kept beside the graph, with what was dropped in each.
 
-An answer that was cut off is read up to its last whole object. With a guide, an engine that can be held to a JSON
-schema is held to one in the first question, and the second answer has exactly the objects that were named.
+An answer that was cut off is read up to its last whole object. With a guide, the first answer is held to its layout
+where that is JSON, and the second one has exactly the objects that were named.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import Frame, Parsed, number_ids, parse, render
 from r1sgg.graph.vocabulary import Vocabulary, load_vocabulary
 from r1sgg.guiding.spec import GuideSpec
-from r1sgg.inference.engine import ChatEngine, Completion, Engine, Exchange, Sampling
+from r1sgg.inference.engine import Completion, Engine, Exchange, Sampling
 from r1sgg.models.prompts import Message
 from r1sgg.models.tongue import Tongue, tongue_of
 
@@ -132,40 +132,19 @@ def _first(
     keys: Sequence[str],
     held: Vocabulary | None,
 ) -> list[Completion]:
-    """Ask for objects; held to a schema where the dialect is JSON and the engine can be held."""
+    """Ask for objects; held to the layout where it is JSON with whole numbers."""
     chats = [_chat(question) for question in asked]
-    key = tongue.asking.key
-    if held is None or not key or not isinstance(engine, ChatEngine):
+    frames = [tongue.boxed(picture.size) for picture in pictures]
+    if held is None or not tongue.asking.key or min(min(frame.size) for frame in frames) <= 1:
         return engine.generate(seen, chats, sampling, keys)
-    schemas = [objects_schema(key, held.written_objects, max(tongue.boxed(p.size).size)) for p in pictures]
-    return engine.chat(chats, sampling, images=seen, schemas=schemas)
+    names = held.written_objects
+    sides = [frame.size if frame.axes == "xy" else (frame.size[1], frame.size[0]) for frame in frames]
+    guides = [GuideSpec(size, names, max_relationships=0, listing=tongue.asking.key) for size in sides]
+    return engine.generate(seen, chats, sampling, keys, guides=guides)
 
 
 def _chat(question: str) -> list[Message]:
     return [{"role": "user", "content": question}]
-
-
-def objects_schema(key: str, names: Sequence[str], most: float, objects: int = 50) -> dict[str, Any]:
-    """Return the JSON schema of the first answer.
-
-    Args:
-        key: of the box ("bbox_2d").
-        names: the classes that may be written; any where empty.
-        most: the largest number of a box.
-        objects: most objects.
-    """
-    number = {"type": "number" if most <= 1 else "integer", "minimum": 0, "maximum": 1 if most <= 1 else int(most)}
-    label: dict[str, Any] = {"type": "string"}
-    label |= {"enum": list(names)} if names else {"pattern": "^[A-Za-z][A-Za-z0-9 '_-]{0,39}$"}
-    box = {"type": "array", "items": number, "minItems": 4, "maxItems": 4}
-    row = {
-        "type": "object",
-        "properties": {key: box, "label": label},
-        "required": [key, "label"],
-        "additionalProperties": False,
-    }
-    rows = {"type": "array", "items": row, "maxItems": objects}
-    return {"type": "object", "properties": {"objects": rows}, "required": ["objects"], "additionalProperties": False}
 
 
 def read_objects(reply: Completion, tongue: Tongue, size: tuple[int, int]) -> Named:
