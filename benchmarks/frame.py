@@ -74,38 +74,34 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     pictures = draw_pictures()
-    rows = []
     plain = candidates([sizes_of(remote("gpt"), picture.image) for picture in pictures])
+    rows: dict[tuple[object, ...], tuple[Candidate, list[Candidate], list[str]]] = {}
     for family in FAMILIES:
         checkpoint = remote("m", family.name)
-        known = candidates([sizes_of(checkpoint, picture.image) for picture in pictures])
-        expected, known = expected_of(checkpoint, pictures, known)
-        rows.append((family.name, expected, known))
-    rows += [("", next(c for c in plain if name in (c.name, *c.same)), plain) for name in FURTHER]
-    print("| frame | family | " + " | ".join(f"noise {noise:.1%}" for noise in NOISES) + " |")
+        expected, known = expected_of(
+            checkpoint, pictures, candidates([sizes_of(checkpoint, picture.image) for picture in pictures])
+        )
+        rows.setdefault((expected.name, expected.frames), (expected, known, []))[2].append(family.name)
+    for name in FURTHER:
+        candidate = next(c for c in plain if name in (c.name, *c.same))
+        rows.setdefault((candidate.name, candidate.frames), (candidate, plain, []))
+    print("| frame | families | " + " | ".join(f"noise {noise:.1%}" for noise in NOISES) + " |")
     print("|---|---|" + "---|" * len(NOISES))
-    record, done = [], {}
-    for family_name, candidate, known in rows:
+    record = []
+    for candidate, known, families in rows.values():
         cells = []
         for noise in NOISES:
-            key = (candidate.name, candidate.frames, noise)
-            if key not in done:
-                found = [
-                    outcome(candidate, known, pictures, scripted(candidate, pictures, noise, options.wrong, seed))
-                    for seed in range(options.seeds)
-                ]
-                done[key] = (
-                    Counter(kind for kind, _ in found),
-                    Counter(said for kind, said in found if kind in ("wrong", "cannot tell")),
-                )
-            counts, mistakes = done[key]
-            cells.append(
-                ", ".join(f"{counts[kind]} {kind}" for kind in ("right", "one", "cannot tell", "wrong") if counts[kind])
-            )
+            found = [
+                outcome(candidate, known, pictures, scripted(candidate, pictures, noise, options.wrong, seed))
+                for seed in range(options.seeds)
+            ]
+            counts = Counter(kind for kind, _ in found)
+            mistakes = Counter(said for kind, said in found if kind in ("wrong", "cannot tell"))
+            cells.append(", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind]))
             record.append(
-                {"frame": candidate.name, "family": family_name, "noise": noise, **counts, "verdicts": dict(mistakes)}
+                {"frame": candidate.name, "families": families, "noise": noise, **counts, "verdicts": dict(mistakes)}
             )
-        print(f"| {candidate.name} | {family_name or '-'} | " + " | ".join(cells) + " |", flush=True)
+        print(f"| {candidate.name} | {', '.join(families) or '-'} | " + " | ".join(cells) + " |", flush=True)
     random_boxes = Counter(
         outcome(plain[0], plain, pictures, scripted(plain[0], pictures, 0.0, 1.0, seed))[0]
         for seed in range(options.seeds)

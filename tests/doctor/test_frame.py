@@ -225,7 +225,7 @@ def test_a_shifting_server_is_caught() -> None:
 def test_a_model_of_an_unknown_name_is_measured_and_the_families_with_its_frame_are_named() -> None:
     result, _ = probe(bins(1000.0), "my-model", noise=0.003)
     assert result.exit_code == 0, result.output
-    assert "my-model: boxes in 'thousandths'; pass --family with a name that has this frame (Qwen2-VL" in last(result)
+    assert "my-model: boxes in 'thousandths'; pass --family with a name that has this frame (Qwen3-VL" in last(result)
     assert "my-model: expected a name" not in result.output
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,9 +48,8 @@ def probe_frame(opening: Opening, json: Path | None) -> int:
 
 def _show(probed: Probed) -> None:
     """Print the boxes, and the fits that come first."""
+    import numpy as np
     from rich.table import Table
-
-    from r1sgg.cli.doctor import print_table
 
     verdict = probed.verdict
     shown = len(probed.found)
@@ -67,20 +67,24 @@ def _show(probed: Probed) -> None:
         picture = probed.pictures[one.picture]
         frame = best.candidate.frames[one.picture]
         true = picture.boxes[picture.names.index(one.name)]
-        off = abs(frame.fractions([one.written])[0] - true).max()
+        off = abs(frame.fractions(np.array([one.written]))[0] - true).max()
         width, height = picture.image.size
         boxes.add_row(
-            f"{width}x{height}", one.name, _numbers(one.written), _numbers(frame.written([true])[0]), f"{off:.1%}"[:-1]
+            f"{width}x{height}",
+            one.name,
+            _numbers(one.written),
+            _numbers(frame.written(true[None])[0]),
+            f"{off:.1%}"[:-1],
         )
-    print_table(boxes)
+    loading.print_table(boxes)
     fits = Table("frame", "explains", "error, % of a side", "log likelihood", "does as well in")
     for each in verdict.fits[:6]:
         twin = " (the same for every purpose)" if each in verdict.twins else ""
         name = "; ".join((each.candidate.name, *each.candidate.same)) + twin
         fits.add_row(name, f"{each.right:.0%}", f"{each.error:.2%}"[:-1], f"{each.gain:.1f}", f"{each.rival:.0%}")
-    print_table(fits)
+    loading.print_table(fits)
     typer.echo(f"margin: {verdict.margin:.1f} nats above the next frame that is not the same for every purpose")
 
 
-def _numbers(values: object) -> str:
-    return "[" + ", ".join(f"{round(float(v), 3):g}" for v in values) + "]"  # type: ignore[attr-defined]
+def _numbers(values: Iterable[float]) -> str:
+    return "[" + ", ".join(f"{round(float(v), 3):g}" for v in values) + "]"

@@ -9,7 +9,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast, get_args
 
 import typer
 
@@ -264,6 +264,14 @@ def announce_family(checkpoint: Checkpoint, *, named: bool = True) -> None:
         raise ConfigError(checkpoint.nameless)
     if checkpoint.guess:
         typer.echo(checkpoint.guess, err=True)
+
+
+def print_table(table: Any, width: int = 160) -> None:
+    """Print a table on standard output, as wide as a terminal or `width`."""
+    from rich.console import Console
+
+    # markup would take r1sgg[train] for a style
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else width, markup=False).print(table)
 
 
 def remark_calibration(reader: Reader, *, guide: bool, temperature: float, samples: int) -> None:

@@ -228,7 +228,7 @@ def _assigned(documents: Sequence[Document], pictures: Sequence[Picture]) -> tup
         rows = document.get("objects")
         for row in rows if isinstance(rows, list) else ():
             box = row.get("bbox") if isinstance(row, dict) else None
-            if not are_numbers(box, 4):
+            if box is None or not are_numbers(box, 4):
                 continue
             name = _shape_of(str(row.get("id", "")), picture.names)
             if name is None or name in taken:

@@ -24,8 +24,8 @@ from r1sgg.guiding.draft import FOLLOWING, Draft, Stage
 from r1sgg.guiding.layout import Word, json_inside
 from r1sgg.guiding.names import LONGEST, OpenName, Style
 from r1sgg.guiding.numbers import Integers, OwnNumbers
-from r1sgg.guiding.regions import Pick, Value
-from r1sgg.guiding.script import NUMBERS, Script
+from r1sgg.guiding.regions import Pick, Region, Value
+from r1sgg.guiding.script import NUMBERS, Script, always
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.guiding.table import IMPOSSIBLE, TokenTable
 from r1sgg.guiding.words import Words, spelled
@@ -63,7 +63,7 @@ class Listing(Script):
         comma = Pick(self._fixed(written, [(_COMMA, NUMBERS)]))
         behind = self._fixed([between + name for name in names], [(another, NUMBERS), (end, ("",))])
         open_name = OpenName(table, _STYLE)
-        fixed = {
+        fixed: dict[Stage, Region] = {
             Stage.START: Pick(self._fixed([""], [(start, NUMBERS)])),
             **dict.fromkeys((Stage.AFTER_X1, Stage.AFTER_Y1, Stage.AFTER_X2), comma),
             Stage.AFTER_BOX: Pick(self._fixed(written, [(between, names)])),
@@ -72,7 +72,7 @@ class Listing(Script):
         last = Pick(behind, 2)
         more = Pick(behind)
         self._regions = {
-            **{stage: (lambda draft, region=region: region) for stage, region in fixed.items()},
+            **{stage: always(region) for stage, region in fixed.items()},
             Stage.X1: lambda draft: self._side(draft, of, 0, first - 1),
             Stage.Y1: lambda draft: self._side(draft, of, 0, second - 1),
             Stage.X2: lambda draft: self._side(draft, of, draft.box[0] + 1, first),

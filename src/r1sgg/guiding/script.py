@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from r1sgg.graph.scene import normalize_name
-from r1sgg.guiding.costs import Costs
+from r1sgg.guiding.costs import Bounds, Costs
 from r1sgg.guiding.draft import FOLLOWING, Draft, Stage
 from r1sgg.guiding.layout import ANSWER, END_THINK, THINK, Word, layout_of
 from r1sgg.guiding.names import OpenName, limit
@@ -59,7 +59,7 @@ class Script:
         self._only_end = Pick(Choice(table, [no_more or b""]))
         self._any_predicate = OpenName(table, layout.predicate_style)
         self._regions = self._regions_by_stage()
-        self.costs = Costs(table, spec, layout, self._objects, self._predicates)
+        self.costs: Bounds = Costs(table, spec, layout, self._objects, self._predicates)
 
     @classmethod
     def of(cls, table: TokenTable, spec: GuideSpec) -> Script:
@@ -119,7 +119,7 @@ class Script:
             Stage.OBJECT: self._object,
         }
         fixed = self._fixed_texts()
-        regions |= {stage: _always(Pick(choice)) for stage, choice in fixed.items()}
+        regions |= {stage: always(Pick(choice)) for stage, choice in fixed.items()}
         if layout.no_more is None:
             boxes = [Pick(fixed[Stage.AFTER_BOX], allowed) for allowed in range(8)]
             pairs = [Pick(fixed[Stage.AFTER_PAIR], allowed) for allowed in range(4)]
@@ -313,5 +313,6 @@ class Script:
         return draft._replace(stage=Stage.AFTER_PAIR, used=used, full=full, free=free, pairs=draft.pairs + 1)
 
 
-def _always(region: Region) -> Callable[[Draft], Region]:
+def always(region: Region) -> Callable[[Draft], Region]:
+    """Return what makes the same region of every draft."""
     return lambda draft: region

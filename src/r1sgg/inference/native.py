@@ -219,7 +219,9 @@ def _writable(one: Named, held: Vocabulary) -> Named:
 def _spec(graph: SceneGraph, frame: Frame, held: Vocabulary) -> GuideSpec:
     """The guide of the second answer: exactly these objects, then relationships between them."""
     given = Given.of(graph, frame, "predcls")
-    rows = tuple((label, *box) for label, box in zip(given.labels, given.boxes, strict=True))
+    rows: tuple[tuple[str | int, ...], ...] = tuple(
+        (label, *box) for label, box in zip(given.labels, given.boxes, strict=True)
+    )
     return GuideSpec(frame, tuple(dict.fromkeys(given.labels)), held.predicates, given=rows)
 
 
