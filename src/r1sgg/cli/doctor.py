@@ -114,13 +114,13 @@ def _machine(json: Path | None) -> bool:
 def _families(json: Path | None) -> bool:
     from rich.table import Table
 
-    from r1sgg.doctor.families import FACTS, abilities, facts, reasons, record
+    from r1sgg.doctor.families import TABLES, reasons, record
     from r1sgg.models.family import CAPABILITIES
     from r1sgg.models.registry import FAMILIES
 
     if json is not None:
         write_json(json, {"capabilities": dict(CAPABILITIES), "families": [record(family) for family in FAMILIES]})
-    for heads, cells in ((FACTS, facts), (("family", *CAPABILITIES), abilities)):
+    for heads, cells in TABLES:
         shown = Table(box=None, padding=(0, 1, 0, 0))
         for head in heads:
             shown.add_column(head, overflow="fold", no_wrap=head == "family")
