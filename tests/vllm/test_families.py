@@ -32,7 +32,7 @@ def test_vllm_reads_and_writes_as_transformers_does(
     draw = np.random.default_rng(0)
     images = [Image.fromarray(draw.integers(0, 255, (h, w, 3), dtype=np.uint8)) for w, h in SIZES]
     folder = BUILDERS[name](tmp_path / "model")
-    engine = VLLMEngine.load(folder, options={**OPTIONS, "max_model_len": 1024})
+    engine = VLLMEngine.load(folder, options={**OPTIONS, "max_model_len": 2048})
     try:
         loaded = load_model(folder, device="cpu")
         chats = [loaded.messages(image.size) for image in images]
