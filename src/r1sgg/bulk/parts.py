@@ -152,6 +152,7 @@ def _schema() -> Any:
             "relationships": pa.list_(relation),
             "completions": pa.list_(text),
             "scores": text,
+            "task": text,
             "error": text,
         }
     )

@@ -216,7 +216,8 @@ class Worker:
         if self._reader is None or self._inputs is None:
             os.chdir(self._work.cwd)
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see `r1sgg.cli.main`; torch is not imported yet
-            self._reader, self._inputs = self._work.opener.open(), open_inputs(self._work.spec)
+            self._reader = self._work.opener.open()
+            self._inputs = open_inputs(self._work.spec, annotated=self._work.job.task != "sgdet")
         rows: list[dict[str, Any]] = []
         seconds = 0.0
         places = iter(self._work.places(shard))

@@ -96,10 +96,6 @@ def generate(
         raise ConfigError("--workers: expected --engine hf or vllm, found a server; concurrency= is its own option")
     if task not in TASKS:
         raise ConfigError(f"--task: expected one of {', '.join(TASKS)}, found {task!r}")
-    if (ray is not None or workers is not None) and task != "sgdet":
-        raise ConfigError(
-            f"--task {task}: expected no --ray and no --workers, because workers read images without their annotations"
-        )
     if cut_loops and not engine.startswith("hf"):
         raise ConfigError(f"--cut-loops: this option is for --engine hf, not {engine}")
     options = loading.prompt_options(prompt, vocabulary, answer_format, think, guide=guide, columns=True)
