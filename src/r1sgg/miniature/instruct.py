@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -28,17 +28,21 @@ LETTERS = "ABCD"
 Instruction = tuple[str, str]
 """A question and the right answer."""
 
+Tasks = Mapping[Callable[[SceneGraph, random.Random], Instruction], float]
+"""Tasks, and the share of each."""
 
-def instruction(graph: SceneGraph, seed: int) -> Instruction:
-    """Draw one instruction about a scene: a task by its share in `TASKS`, then its wording.
+
+def instruction(graph: SceneGraph, seed: int, tasks: Tasks | None = None) -> Instruction:
+    """Draw one instruction about a scene: a task by its share, then its wording.
 
     Args:
         graph: the true graph, with at least one object.
         seed: the same graph and seed give the same instruction.
+        tasks: the tasks and their shares; all (`TASKS`) if None.
     """
     rng = random.Random(seed)
-    tasks = [t for t in TASKS if graph.pairs or t not in _NEED_RELATIONS]
-    task = rng.choices(tasks, [TASKS[t] for t in tasks])[0]
+    possible = {t: share for t, share in (tasks or TASKS).items() if graph.pairs or t not in _NEED_RELATIONS}
+    task = rng.choices(list(possible), list(possible.values()))[0]
     return task(graph, rng)
 
 
@@ -164,7 +168,7 @@ def _ask_json(rng: random.Random) -> str:
     return rng.choice(("Scene graph as JSON.", "JSON of the scene graph.", "Write the scene graph as JSON."))
 
 
-TASKS: dict[Callable[[SceneGraph, random.Random], Instruction], float] = {
+TASKS: Tasks = {
     detect_all: 0.28,
     locate: 0.06,
     exists: 0.02,
@@ -184,3 +188,10 @@ _NEED_RELATIONS = (
     *(which_relation, choose_relation, graph_as_triplets),
     *(nodes_and_edges, nodes_and_relationships, objects_and_edges),
 )
+
+QUESTIONS: Tasks = {
+    task: share
+    for task, share in TASKS.items()
+    if task not in (graph_as_triplets, nodes_and_edges, nodes_and_relationships, objects_and_edges)
+}
+"""The tasks without scene graphs: what SFT on graphs repeats, so that a model keeps answering."""
