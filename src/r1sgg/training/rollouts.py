@@ -14,8 +14,8 @@ Read from the source of TRL 1.16 and tested on a tiny model (tests/training/test
 
 With `guide: true` sampled completions are valid graphs: by one guide per completion with rollouts by transformers, by a
 JSON schema with vLLM. `guide_share` guides some completions of each group and leaves the others free: they show a model
-a layout that it would hardly find by itself. With transformers the completions are written by `r1sgg.inference.decoding`, which skips the
-tokens that the guide leaves no choice in.
+a layout that it would hardly find by itself. With transformers the completions are written by
+`r1sgg.inference.decoding`, which skips the tokens that the guide leaves no choice in.
 """
 
 from __future__ import annotations
