@@ -141,9 +141,9 @@ def _chart(key: str, title: str, group: str, series: Sequence[Series]) -> Chart:
     data = {i: [(x, y * factor) for x, y in s.values[key]] for i, s in enumerate(series) if s.values.get(key)}
     xs = [x for points in data.values() for x, _ in points]
     ys = [y for points in data.values() for _, y in points]
-    x_values = _ticks(min(0.0, *xs), max(xs), 5, whole=True)
+    x_values = axis_ticks(min(0.0, *xs), max(xs), 5, whole=True)
     low, high = min(ys), max(ys)
-    y_values = _ticks(0.0 if 0 <= low <= 0.6 * high or percent else low, high, 4)
+    y_values = axis_ticks(0.0 if 0 <= low <= 0.6 * high or percent else low, high, 4)
     frame = Frame((x_values[0], y_values[0]), (max(x_values[-1], *xs), y_values[-1]))
 
     def shown(value: float) -> str:
@@ -188,7 +188,7 @@ def _spread_ends(lines: Sequence[Line], floor: float) -> tuple[Line, ...]:
     return tuple(moved)
 
 
-def _ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
+def axis_ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
     """Return round (or whole) numbers that enclose [low, high], roughly `about` of them, and at least two."""
     if high <= low:
         pad = abs(low) or 1.0

@@ -34,7 +34,14 @@ from r1sgg.training.logs import CompletionsLog
 from r1sgg.training.memory import sampled_at_once, vllm_bytes, vllm_share
 from r1sgg.training.options import RewardOptions
 from r1sgg.training.parts import PartOptions, prepare_parts
-from r1sgg.training.rollouts import GuidedRollouts, RolloutOptions, add_schema, cutting_loops, settle_correction
+from r1sgg.training.rollouts import (
+    GuidedRollouts,
+    RolloutOptions,
+    add_schema,
+    cutting_loops,
+    guided_of_group,
+    settle_correction,
+)
 from r1sgg.training.run import Run, prepared
 from r1sgg.training.shape import shape_of
 
@@ -143,6 +150,9 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
             "without the images"
         )
     guide, cut_loops = run.recipe.option(RolloutOptions).guide, run.recipe.option(RolloutOptions).cut_loops
+    share = run.recipe.option(RolloutOptions).guide_share
+    if share != 1 and (not guide or run.arguments.use_vllm):
+        raise ConfigError("guide_share: expected guide: true and rollouts by transformers, found other settings")
     if cut_loops and run.arguments.use_vllm:
         raise ConfigError("cut_loops: expected false with use_vllm, found true; vLLM's answers can't be cut")
     every = steps_between(run.recipe.option(RolloutOptions).parity)
@@ -198,7 +208,11 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
         _log.info("parity: not checked, because the model that is trained samples the completions itself")
     if guide and not run.arguments.use_vllm:
         tokens = run.arguments.max_completion_length
-        trainer.guided = GuidedRollouts(run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed)
+        group = run.arguments.num_generations
+        guided = guided_of_group(run.recipe.option(RolloutOptions).guide_share, group)
+        trainer.guided = GuidedRollouts(
+            run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed, guided=guided, group=group
+        )
     server = run.arguments.use_vllm and not colocated
     with replies_read() if server else nullcontext():
         return run.train(trainer)

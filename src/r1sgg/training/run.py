@@ -221,7 +221,7 @@ def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder:
     taught = next((more for more in recipe.options if isinstance(more, TargetOptions)), None)
     if isinstance(source, Instructions) and stage != "sft":
         raise ConfigError(f"data: {options.data!r} holds instructions, which have no reward; expected scenes or a file")
-    if isinstance(source, Instructions) and taught != TargetOptions():
+    if isinstance(source, Instructions) and not source.some_graphs and taught != TargetOptions():
         raise ConfigError(f"data: {options.data!r} holds instructions; object_order and limits are for scene graphs")
     target = None if taught is None else taught.bind(args.seed)
     log = MetricsLog(folder, stage)
