@@ -46,6 +46,11 @@ class Opener(Protocol):
         ...
 
     @property
+    def ask(self) -> str:
+        """See `Opening`."""
+        ...
+
+    @property
     def engine(self) -> str:
         """See `Opening`."""
         ...
@@ -117,7 +122,8 @@ def _run(
 ) -> Summary:
     total = len(inputs) if limit is None else min(limit, len(inputs))
     size = -(-shard_size // job.images) * job.images
-    settings = settings_of(opener.checkpoint(), opener.guide_vocabulary, f"{kind} {opener.engine}", job, inputs)
+    named = f"{kind} {opener.engine}"
+    settings = settings_of(opener.checkpoint(), opener.guide_vocabulary, named, job, inputs, opener.ask)
     joined = out.suffix == ".jsonl"
     log = RunLog(out, settings, overwrite) if joined else None
     resumed, failed = log.resume((place.image_id for place in inputs), total, size) if log else (0, 0)
