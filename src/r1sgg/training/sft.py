@@ -12,7 +12,8 @@ This module does not choose data, prompt or layout: see `r1sgg.training.rows`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ from r1sgg.training.checkpoints import ResumableTrainer
 from r1sgg.training.guards import Collator
 from r1sgg.training.options import TargetOptions
 from r1sgg.training.parts import PartOptions, prepare_parts
-from r1sgg.training.run import Run, prepared
+from r1sgg.training.run import Run, Trained, prepared
+from r1sgg.training.samples import CompletionsLog
+
+_log = logging.getLogger(__name__)
 
 DEFAULTS = {"max_length": None, "completion_only_loss": True}
 
@@ -67,17 +71,22 @@ def pad_qformer_right(plain: Collator) -> Collator:
     return collate
 
 
-def train_sft(config: Path | None, arguments: Sequence[str]) -> int:
-    """Train as the recipe says; return how many images had to be left out.
+def train_sft(config: Path | None, arguments: Sequence[str], say: Callable[[str], None] = _log.warning) -> Trained:
+    """Train as the recipe says.
+
+    Args:
+        config: YAML recipe.
+        arguments: options as on the command line.
+        say: gets the lines of progress.
 
     Raises:
         ConfigError, InputError, ModelError: with one sentence that says what to change.
     """
     with prepared("sft", SFTConfig, (TargetOptions, PartOptions), config, arguments, DEFAULTS) as run:
-        return _train(run)
+        return _train(run, say)
 
 
-def _train(run: Run) -> int:
+def _train(run: Run, say: Callable[[str], None]) -> Trained:
     if hasattr(run.checkpoint.processor, "qformer_tokenizer") and run.arguments.loss_type != "nll":
         raise ConfigError(f"loss_type: expected nll for {run.checkpoint.family.name}, found {run.arguments.loss_type}")
     parts = prepare_parts(run.recipe.option(PartOptions), run.checkpoint, run.arguments.optim)
@@ -87,9 +96,9 @@ def _train(run: Run) -> int:
         processing_class=run.checkpoint.processor,
         train_dataset=run.rows,
         eval_dataset=run.validation_rows,
-        callbacks=run.callbacks,
+        callbacks=[CompletionsLog(run.folder, run.options.logged_completions, None), *run.callbacks],
         **parts.arguments,
     )
     parts.freeze(trainer.model)
     trainer.data_collator = run.guards.collator(pad_qformer_right(trainer.data_collator))
-    return run.train(trainer)
+    return run.train(trainer, say)
