@@ -93,6 +93,14 @@ def panel_of(option: Listed) -> str:
     return CLASS_PANELS.get(option.owner) or next(named)
 
 
+def by_panel(command: str) -> list[tuple[str, list[Listed]]]:
+    """Return our options of a command under their headings, in the order of the help."""
+    groups: dict[str, list[Listed]] = {panel: [] for panel in (*PANELS, *CLASS_PANELS.values())}
+    for option in our_options(command):
+        groups[panel_of(option)].append(option)
+    return [(panel, options) for panel, options in groups.items() if options]
+
+
 # ---------------------------------------------------------------- reading source
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.main
 
-from r1sgg.cli.recipe_options import OF_THE_RUN, USUAL, Listed, our_options, panel_of, trl_options
+from r1sgg.cli.recipe_options import OF_THE_RUN, USUAL, Listed, by_panel, our_options, trl_options
 from r1sgg.cli.root import PARTLY_FAILED, Command
 from r1sgg.files import locked
 
@@ -49,7 +49,7 @@ class TrainingCommand(Command):
 
     def _listed(self) -> list[Any]:
         name = str(self.name)
-        shown = [(option, panel_of(option)) for option in our_options(name)]
+        shown = [(option, panel) for panel, options in by_panel(name) for option in options]
         named = {option.name: option for option in trl_options(name)}
         usual = [
             named[key]._replace(default=OF_THE_RUN.get(key, named[key].default)) for key in USUAL[name] if key in named
@@ -141,12 +141,13 @@ def finish(trained: Trained) -> None:
     from r1sgg.training.run import REPORT
 
     if trained.first:
-        page, left = trained.folder / REPORT, "checkpoint, README.md"
-        if (trained.folder / "metrics.jsonl").is_file():
+        page, names = trained.folder / REPORT, ["README.md", "completions.jsonl", "metrics.jsonl"]
+        left = ["checkpoint", *(name for name in names if (trained.folder / name).is_file())]
+        if "metrics.jsonl" in left:
             with locked(page):
                 build_report(page, training=[trained.folder], title=f"Run {trained.folder.resolve().name}")
-            left += ", metrics.jsonl, report.html"
-        typer.echo(f"trained {trained.steps} steps; in {trained.folder}: {left}", err=True)
+            left.append(REPORT)
+        typer.echo(f"trained {trained.steps} steps; in {trained.folder}: {', '.join(left)}", err=True)
     if trained.left_out:
         typer.echo(f"{trained.left_out} images could not be used", err=True)
         raise typer.Exit(PARTLY_FAILED)

@@ -27,6 +27,7 @@ import orjson
 from PIL import Image
 from transformers import TrainerCallback
 
+from r1sgg.data.base import Example
 from r1sgg.data.dataset import DataSet
 from r1sgg.data.thumbnails import thumbnail
 from r1sgg.files import write_file
@@ -73,7 +74,7 @@ class CompletionsLog(TrainerCallback):  # type: ignore[misc]
                 self._rows.append(
                     {
                         "image_id": example.image_id,
-                        "picture": self._keep_picture(example.image_id, images[k]),
+                        "picture": self._keep_picture(example, images[k]),
                         "frame": list(batch.frames[k]),
                         "completion": batch.texts[k],
                         "terms": terms,
@@ -117,7 +118,7 @@ class CompletionsLog(TrainerCallback):  # type: ignore[misc]
         self._rows = [
             {
                 "image_id": answer.example.image_id,
-                "picture": self._keep_picture(answer.example.image_id, source.draw(answer.row)[0]),
+                "picture": self._keep_picture(answer.example, source.draw(answer.row)[0]),
                 "frame": list(answer.frame),
                 "completion": answer.text,
                 "terms": {name: score.terms[name] for name in rubric.weights},
@@ -145,19 +146,21 @@ class CompletionsLog(TrainerCallback):  # type: ignore[misc]
             return
         for name, text in self._pictures.items():
             if not (path := self.folder / name).is_file():
-                path.parent.mkdir(exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 write_file(path, base64.b64decode(text))
         self.file.append([{"step": step, **row} for row in self._rows])
         self._steps.add(step)
         self._rows, self._pictures = [], {}
 
-    def _keep_picture(self, image_id: str, image: Image.Image | None) -> str | None:
+    def _keep_picture(self, example: Example, image: Image.Image | None) -> str | None:
         """Keep a reduced picture until the next log; return its name in the run's folder."""
         if image is None:
             return None
-        name = f"{PICTURES}/{hashlib.sha256(image_id.encode()).hexdigest()[:12]}.webp"
+        name = f"{PICTURES}/{hashlib.sha256(example.image_id.encode()).hexdigest()[:12]}.webp"
         if name not in self._pictures:
-            self._pictures[name] = base64.b64encode(thumbnail(image.copy())).decode()
+            # LLaVA gets a square with the image at its top left
+            seen = image.crop((0, 0, min(image.width, example.width), min(image.height, example.height)))
+            self._pictures[name] = base64.b64encode(thumbnail(seen)).decode()
         return name
 
 
