@@ -9,7 +9,7 @@ import typer
 
 from r1sgg.cli import loading
 from r1sgg.cli.root import PARTLY_FAILED, app
-from r1sgg.cli.sft import OPEN
+from r1sgg.cli.training import OPEN
 from r1sgg.files import protect, refuse_inputs, write_json
 
 if TYPE_CHECKING:

@@ -21,6 +21,8 @@ from r1sgg.errors import InputError
 
 METRICS_FILE = "metrics.jsonl"
 FIGURE_2 = {"failure_rate": "Failure rate", "AP50": "AP50", "R@50": "R@50"}
+_FIRST = {**FIGURE_2, "loss": "Loss"}
+"""What is shown first, and whether it varies or not."""
 _PERCENT = re.compile(r"failure_rate|AP\d*|(ng|z)?m?R@\d+|precision|recall|f1|duplicate_rate")
 _EVALUATION_PREFIX = re.compile(r"^(eval|test|validation|val)[_/]")
 _REWARD = re.compile(r"reward|rewards/(?!.*/std$).+")
@@ -125,11 +127,11 @@ def read_series(folders: Sequence[Path], names: Sequence[str]) -> list[Series]:
 
 
 def charts(series: Sequence[Series]) -> list[Chart]:
-    """Return a chart for each key of the series: the three of Fig. 2, then rewards, then every other that varies."""
+    """Return a chart for each key of the series: those of `_FIRST`, then rewards, then every other that varies."""
     keys = list(dict.fromkeys(key for s in series for key in s.values))
     rewards = sorted((k for k in keys if _REWARD.fullmatch(k)), key=lambda k: (k != "reward", keys.index(k)))
-    rest = [k for k in keys if k not in FIGURE_2 and k not in rewards and _varies(series, k)]
-    plan = [(k, title, "figure") for k, title in FIGURE_2.items() if k in keys]
+    rest = [k for k in keys if k not in _FIRST and k not in rewards and _varies(series, k)]
+    plan = [(k, title, "figure") for k, title in _FIRST.items() if k in keys]
     plan += [(k, k.removeprefix("rewards/").removesuffix("/mean"), "reward") for k in rewards]
     plan += [(k, k, "other") for k in sorted(rest, key=str.lower)]
     return [_chart(key, title, group, series) for key, title, group in plan]

@@ -20,6 +20,7 @@ import orjson
 from r1sgg.data.base import Example, read_ground_truth
 from r1sgg.data.images import open_image
 from r1sgg.data.importers.registry import open_predictions
+from r1sgg.data.thumbnails import thumbnail
 from r1sgg.errors import ConfigError, ImageError
 from r1sgg.graph.dialects.registry import AUTO
 from r1sgg.graph.mapping import Change, map_graph
@@ -35,7 +36,6 @@ from r1sgg.metrics.tasks import Task
 from r1sgg.pages.curves import charts, distinct_names, read_series
 from r1sgg.pages.evidence import Columns, graph_detail, run_detail
 from r1sgg.pages.page import write_page
-from r1sgg.pages.pictures import thumbnail
 from r1sgg.pages.reliability import diagrams, threshold_charts
 from r1sgg.pages.samples import read_samples, read_warnings
 from r1sgg.pages.shards import IMAGES, Shards, script_json, size_on_disk
