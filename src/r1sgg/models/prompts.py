@@ -210,7 +210,13 @@ def recipe_prompt(text: str) -> dict[str, str]:
     if text.startswith(COLUMN):
         return {"column": text.removeprefix(COLUMN)}
     if not user_path(text).is_file():
-        raise InputError("the recipe: prompt", expected="paper, short, a text file or column:NAME", found=repr(text))
+        hint = "a recipe lists names by its key vocabulary: open (none), vg150, psg or a file"
+        raise InputError(
+            "the recipe: prompt",
+            expected="paper, short, a text file or column:NAME",
+            found=repr(text),
+            hint=hint if text in ("open", "closed") else None,
+        )
     own = read_prompt(user_path(text))
     return {"prompt": "own", "own": own.text, "system": own.system, "column": ""}
 
