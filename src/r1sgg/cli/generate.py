@@ -137,10 +137,11 @@ def generate(
         with loading.progress_bar("generate") as progress:
             summary = run_on_ray(inputs, out, opening, job, cluster, **files, progress=progress)
     elif workers is not None:
-        from r1sgg.bulk.local import SHARD, cards_of_workers, run_on_cards
+        from r1sgg.bulk.local import SHARD, run_on_cards
+        from r1sgg.bulk.processes import cards_of_workers
 
         each = int(opening.spec.options.get("tensor_parallel_size", 1))
-        places = [None] * max(workers, 1) if device == "cpu" else cards_of_workers(workers, each)
+        places = cards_of_workers(workers, each, device)
         with loading.progress_bar("generate") as progress:
             summary = run_on_cards(inputs, out, opening, job, places, shard_size or SHARD, **files, progress=progress)
     else:
