@@ -276,6 +276,8 @@ def launch(demo: Any, host: str, port: int | None, **options: Any) -> Any:
         button_primary_background_fill_hover="*primary_800",
         block_label_text_color="*neutral_700",
         block_info_text_color="*neutral_600",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
     )
     return demo.queue().launch(
         server_name=host,
