@@ -73,7 +73,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("documentation")
     scenes = folder / "scenes"
     for arguments in (
-        ["data", "scenes", "--preset", "small", "--count", "4", "--split", "test", "--seed", "1", "--out", str(scenes)],
+        ["data", "scenes", "--count", "4", "--split", "test", "--seed", "1", "--out", str(scenes)],
         ["data", "build", "--data", "scenes:4,preset=small", "--out", str(folder / "prepared/vg150-train")],
     ):
         result = CliRunner().invoke(app, arguments)

@@ -36,6 +36,11 @@ from r1sgg.models.finding import image_token_of
 from r1sgg.models.prompts import Message, as_parts, with_image
 
 
+def engine_name(device: str, dtype: str) -> str:
+    """Return the name of the engine on a type of device ("cpu") with weights of a type ("float32")."""
+    return f"transformers {device} {dtype}"
+
+
 class TransformersEngine:
     """Generates with a loaded model; see `r1sgg.inference.engine.Engine`.
 
@@ -47,7 +52,7 @@ class TransformersEngine:
     def __init__(self, loaded: LoadedModel, threads: int | None = None) -> None:
         self.loaded = loaded
         self._threads = Threads(loaded.model, threads)
-        self.name = f"transformers {loaded.model.device.type} {str(loaded.model.dtype).removeprefix('torch.')}"
+        self.name = engine_name(loaded.model.device.type, str(loaded.model.dtype).removeprefix("torch."))
         own = loaded.model.generation_config
         tokenizer = loaded.processor.tokenizer
         ends = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
@@ -139,7 +144,7 @@ class TransformersEngine:
                 logits_processor=LogitsProcessorList([StepByStep(writer, self._threads)]),
                 stopping_criteria=StoppingCriteriaList([Ended(writer)]),
             )
-        return self._completions(writer, (time.perf_counter() - started) / len(messages), pieces)
+        return self._completions(writer, (time.perf_counter() - started) / len(messages), pieces, sampling.tags)
 
     def next_token_logprobs(
         self, images: Sequence[Image.Image], messages: Sequence[list[Message]], words: Sequence[str]
@@ -275,14 +280,14 @@ class TransformersEngine:
             for speaker, configuration in zip(speakers, own, strict=True):
                 speaker.generation_config = configuration
 
-    def _completions(self, writer: Writer, seconds: float, pieces: bool) -> list[Completion]:
+    def _completions(self, writer: Writer, seconds: float, pieces: bool, tags: bool) -> list[Completion]:
         tokenizer = self.loaded.processor.tokenizer
         logprobs = writer.logprobs()
         allowed = writer.allowed()
         completions = []
         for k, draft in enumerate(writer.drafts):
-            text = decode(tokenizer, draft.ids)
             said = draft.ids[: len(draft.ids) - (draft.ended == "stop")]
+            text = decode(tokenizer, said if tags else draft.ids, tags=tags)
             logs = logprobs[k]
             completions.append(
                 Completion(
@@ -291,7 +296,9 @@ class TransformersEngine:
                     finish_reason=draft.ended,
                     seconds=seconds,
                     logprobs=LogProbs(sum(logs), sum(logs) / len(logs)),
-                    pieces=pieces_of(tokenizer, said, text, logs, allowed[k] if allowed else None) if pieces else None,
+                    pieces=pieces_of(tokenizer, said, text, logs, allowed[k] if allowed else None, tags=tags)
+                    if pieces
+                    else None,
                     passes=draft.passes,
                 )
             )
