@@ -77,6 +77,7 @@ class Opened:
     fault: str = ""
     guide_vocabulary: str | None = None
     engine: str = "parrot"
+    dtype: str | None = None
     threads: int | None = None
     ask: Ask = "paper"
 

@@ -200,7 +200,7 @@ def build_gemma4(folder: Path) -> Path:
     tokenizer = _tokenizer(("<|turn>", "<turn|>", "<|video|>"), **named)
     torch.manual_seed(0)
     ends = _ends(tokenizer)
-    layered = {"vocab_size_per_layer_input": len(tokenizer), "hidden_size_per_layer_input": 16}
+    layered = {"vocab_size_per_layer_input": len(tokenizer), "hidden_size_per_layer_input": 16, "global_head_dim": 32}
     config = Gemma4Config(
         text_config={**_GEMMA, **ends, **layered, "layer_types": ["sliding_attention", "full_attention"]},
         vision_config={

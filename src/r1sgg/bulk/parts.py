@@ -153,6 +153,7 @@ def _schema() -> Any:
             "relationships": pa.list_(relation),
             "completions": pa.list_(text),
             "scores": text,
+            "task": text,
             "ask": text,
             "exchanges": pa.list_(pa.struct({"prompt": text, "reply": text, "issues": issues, "dropped": pa.int64()})),
             "left_out": pa.struct({"objects": pa.int64(), "relationships": pa.int64()}),

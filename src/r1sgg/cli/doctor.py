@@ -9,7 +9,7 @@ import typer
 
 from r1sgg.cli import loading
 from r1sgg.cli.root import PARTLY_FAILED, app
-from r1sgg.cli.sft import OPEN
+from r1sgg.cli.training import OPEN
 from r1sgg.files import protect, refuse_inputs, write_json
 
 if TYPE_CHECKING:
@@ -33,8 +33,11 @@ def doctor(
     ] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="Cards of the run; default: those of this machine.")] = None,
     launch: Annotated[
-        str, typer.Option(help="ddp (the whole model on each card), fsdp2, zero2, zero3; auto: the first that fits.")
-    ] = "ddp",
+        str | None,
+        typer.Option(
+            help="ddp (the whole model on each card; default), fsdp2, zero2, zero3; auto: the first that fits."
+        ),
+    ] = None,
     gpu_memory: Annotated[
         float | None, typer.Option(min=1, help="Memory of a card in GiB; default: as found, else 80.")
     ] = None,
@@ -83,8 +86,15 @@ def doctor(
 
     if config is None and context.args:
         raise ConfigError(f"{context.args[0]}: expected --config RECIPE beside options of a recipe, found none")
-    if engine is not None and (model is None or config is not None):
-        raise ConfigError("--engine: expected --model, and no --config")
+    run = {"--gpus": gpus, "--launch": launch, "--gpu-memory": gpu_memory}
+    asked = {"--engine": engine, "--image": image, "--dtype": dtype}
+    shared = {"--prompt": prompt, "--vocabulary": vocabulary, "--think": think, "--max-pixels": max_pixels}
+    if config is None and (given := _given(run)):
+        raise ConfigError(f"{given}: expected --config RECIPE too")
+    if (model is None or config is not None) and (given := _given(asked)):
+        raise ConfigError(f"{given}: expected --model, and no --config")
+    if model is None and config is None and (given := _given(shared)):
+        raise ConfigError(f"{given}: expected --model or --config RECIPE too")
     if families and (config is not None or model is not None):
         raise ConfigError("--families: expected no --config and no --model")
     if frame and (model is None or config is not None):
@@ -108,8 +118,13 @@ def doctor(
             protect([config])  # of other commands a recipe may be the record of the run that they continue
             refuse_inputs([json])
         arguments = [*(["--model", model] if model else []), *context.args]
-        arguments += ["--max_pixels", str(max_pixels)] if max_pixels else []
-        failed = _run(config, arguments, gpus, launch, gpu_memory, json)
+        for option, value in shared.items():  # keys of a recipe, too
+            arguments += (
+                []
+                if value is None
+                else [option.replace("max-pixels", "max_pixels"), str(value).lower() if value is think else str(value)]
+            )
+        failed = _run(config, arguments, gpus, launch or "ddp", gpu_memory, json)
     elif model is not None:
         failed = _model(
             model,
@@ -126,6 +141,11 @@ def doctor(
         raise typer.Exit(PARTLY_FAILED)
 
 
+def _given(options: dict[str, Any]) -> str:
+    """Return the first option that has a value, "" if none has."""
+    return next((name for name, value in options.items() if value is not None), "")
+
+
 def _machine(json: Path | None) -> bool:
     from r1sgg.doctor.machine import look
 
@@ -139,13 +159,13 @@ def _machine(json: Path | None) -> bool:
 def _families(json: Path | None) -> bool:
     from rich.table import Table
 
-    from r1sgg.doctor.families import FACTS, abilities, facts, reasons, record
+    from r1sgg.doctor.families import TABLES, reasons, record
     from r1sgg.models.family import CAPABILITIES
     from r1sgg.models.registry import FAMILIES
 
     if json is not None:
         write_json(json, {"capabilities": dict(CAPABILITIES), "families": [record(family) for family in FAMILIES]})
-    for heads, cells in ((FACTS, facts), (("family", *CAPABILITIES), abilities)):
+    for heads, cells in TABLES:
         shown = Table(box=None, padding=(0, 1, 0, 0))
         for head in heads:
             shown.add_column(head, overflow="fold", no_wrap=head == "family")

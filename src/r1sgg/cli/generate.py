@@ -98,10 +98,6 @@ def generate(
         raise ConfigError("--workers: expected --engine hf or vllm, found a server; concurrency= is its own option")
     if task not in TASKS:
         raise ConfigError(f"--task: expected one of {', '.join(TASKS)}, found {task!r}")
-    if (ray is not None or workers is not None) and task != "sgdet":
-        raise ConfigError(
-            f"--task {task}: expected no --ray and no --workers, because workers read images without their annotations"
-        )
     if cut_loops and not engine.startswith("hf"):
         raise ConfigError(f"--cut-loops: this option is for --engine hf, not {engine}")
     options = loading.prompt_options(prompt, vocabulary, answer_format, think, guide=guide, columns=True)
@@ -141,10 +137,11 @@ def generate(
         with loading.progress_bar("generate") as progress:
             summary = run_on_ray(inputs, out, opening, job, cluster, **files, progress=progress)
     elif workers is not None:
-        from r1sgg.bulk.local import SHARD, cards_of_workers, run_on_cards
+        from r1sgg.bulk.local import SHARD, run_on_cards
+        from r1sgg.bulk.processes import cards_of_workers
 
         each = int(opening.spec.options.get("tensor_parallel_size", 1))
-        places = [None] * max(workers, 1) if device == "cpu" else cards_of_workers(workers, each)
+        places = cards_of_workers(workers, each, device)
         with loading.progress_bar("generate") as progress:
             summary = run_on_cards(inputs, out, opening, job, places, shard_size or SHARD, **files, progress=progress)
     else:

@@ -49,7 +49,7 @@ Prompt = Annotated[
 ]
 Think = Annotated[
     bool | None,
-    typer.Option("--think/--no-think", help="Ask for <think> and <answer> tags; default: as the checkpoint says."),
+    typer.Option("--think/--no-think", help="Ask for think and answer tags; default: as the checkpoint says."),
 ]
 Vocabulary = Annotated[
     str | None,

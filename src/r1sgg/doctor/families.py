@@ -5,6 +5,7 @@ What a row says is `r1sgg.models.family`; nothing is looked up here, and no mode
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from r1sgg.models.coordinates import Convention
@@ -69,6 +70,13 @@ def abilities(family: ModelFamily) -> tuple[str, ...]:
     """Return the name of a family and, for each of `CAPABILITIES`: yes, no, or "not run"."""
     words = {name: "no" if name in family.cannot else "not run" for name in CAPABILITIES if not family.can(name)}
     return (family.name, *(words.get(name, "yes") for name in CAPABILITIES))
+
+
+TABLES: tuple[tuple[tuple[str, ...], Callable[[ModelFamily], tuple[str, ...]]], ...] = (
+    (FACTS, facts),
+    (("family", *CAPABILITIES), abilities),
+)
+"""Heads and cells of the two tables."""
 
 
 def reasons() -> list[str]:

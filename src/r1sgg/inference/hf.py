@@ -36,6 +36,11 @@ from r1sgg.models.finding import image_token_of
 from r1sgg.models.prompts import Message, as_parts, with_image
 
 
+def engine_name(device: str, dtype: str) -> str:
+    """Return the name of the engine on a type of device ("cpu") with weights of a type ("float32")."""
+    return f"transformers {device} {dtype}"
+
+
 class TransformersEngine:
     """Generates with a loaded model; see `r1sgg.inference.engine.Engine`.
 
@@ -47,7 +52,7 @@ class TransformersEngine:
     def __init__(self, loaded: LoadedModel, threads: int | None = None) -> None:
         self.loaded = loaded
         self._threads = Threads(loaded.model, threads)
-        self.name = f"transformers {loaded.model.device.type} {str(loaded.model.dtype).removeprefix('torch.')}"
+        self.name = engine_name(loaded.model.device.type, str(loaded.model.dtype).removeprefix("torch."))
         own = loaded.model.generation_config
         tokenizer = loaded.processor.tokenizer
         ends = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id

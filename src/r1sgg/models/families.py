@@ -170,6 +170,10 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
         processor.chat_template = _ANSWERS + processor.chat_template
     check_template(processor, path, places=family.template is None)
     if family.max_pixels is not None:
+        if max_pixels and max_pixels < (least := _token_pixels(processor.image_processor)):
+            raise ModelError(
+                f"max_pixels: expected 0 or at least {least} for {path_or_id}, one token of an image, found {max_pixels}"
+            )
         with Naming(path, "an image processor whose size is a number of pixels"):
             own = processor.image_processor.size
             limit = family.frames * max_pixels if max_pixels else family.frames * family.max_pixels
@@ -183,6 +187,11 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
         )
     check_image_processor(processor, path, one_size=family.max_pixels is None)
     return processor
+
+
+def _token_pixels(image_processor: Any) -> int:
+    """Return how many pixels one token of an image stands for."""
+    return int(getattr(image_processor, "patch_size", 1) * getattr(image_processor, "merge_size", 1)) ** 2
 
 
 def load_checkpoint(path_or_id: str | Path, *, max_pixels: int | None = None) -> Checkpoint:
@@ -226,7 +235,7 @@ def load_model(
     if isinstance(dtype, str) and dtype not in _DTYPES:
         raise ModelError(f"dtype: expected one of {', '.join(_DTYPES)}, found {dtype!r}")
     checkpoint = load_checkpoint(path_or_id, max_pixels=max_pixels)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or default_device()
     try:
         target = torch.device(device)
     except RuntimeError as error:
@@ -240,6 +249,13 @@ def load_model(
     if checkpoint.base is not None:
         model = _merge(model, checkpoint.path)
     return checkpoint.with_model(model.to(target).eval())
+
+
+def default_device() -> str:
+    """Return the type of device that models are loaded on, unless the user chooses one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def default_dtype(device: str) -> str:

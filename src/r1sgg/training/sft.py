@@ -12,7 +12,8 @@ This module does not choose data, prompt or layout: see `r1sgg.training.rows`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ from r1sgg.training.checkpoints import ResumableTrainer
 from r1sgg.training.guards import Collator
 from r1sgg.training.options import TargetOptions
 from r1sgg.training.parts import PartOptions, prepare_parts
-from r1sgg.training.run import Run, prepared
+from r1sgg.training.run import Run, Trained, prepared
+from r1sgg.training.samples import CompletionsLog
+
+_log = logging.getLogger(__name__)
 
 DEFAULTS = {"max_length": None, "completion_only_loss": True}
 
@@ -73,17 +77,22 @@ def pad_reader_right(plain: Collator, family: ModelFamily) -> Collator:
     return collate
 
 
-def train_sft(config: Path | None, arguments: Sequence[str]) -> int:
-    """Train as the recipe says; return how many images had to be left out.
+def train_sft(config: Path | None, arguments: Sequence[str], say: Callable[[str], None] = _log.warning) -> Trained:
+    """Train as the recipe says.
+
+    Args:
+        config: YAML recipe.
+        arguments: options as on the command line.
+        say: gets the lines of progress.
 
     Raises:
         ConfigError, InputError, ModelError: with one sentence that says what to change.
     """
     with prepared("sft", SFTConfig, (TargetOptions, PartOptions), config, arguments, DEFAULTS) as run:
-        return _train(run)
+        return _train(run, say)
 
 
-def _train(run: Run) -> int:
+def _train(run: Run, say: Callable[[str], None]) -> Trained:
     family = run.checkpoint.family
     if (reason := family.cannot.get("sft")) is not None:
         raise ConfigError(f"model: {family.name} cannot be trained by SFT, because {reason}; use another model")
@@ -96,10 +105,10 @@ def _train(run: Run) -> int:
         processing_class=run.checkpoint.processor,
         train_dataset=run.rows,
         eval_dataset=run.validation_rows,
-        callbacks=run.callbacks,
+        callbacks=[CompletionsLog(run.folder, run.options.logged_completions, None), *run.callbacks],
         **parts.arguments,
     )
     parts.freeze(trainer.model)
     trainer.hidden = family.hidden
     trainer.data_collator = run.guards.collator(pad_reader_right(trainer.data_collator, family))
-    return run.train(trainer)
+    return run.train(trainer, say)
