@@ -153,7 +153,7 @@ def probe(
     named = not getattr(checkpoint, "nameless", "")
     sizes = [p.image.size for p in pictures]
     sights = [checkpoint.view(p.image) for p in pictures]
-    sampling = Sampling(max_new_tokens=TOKENS, cut_loops=_cuts(engine), tags=tongue.asking.tags and not trained)
+    sampling = Sampling(max_new_tokens=TOKENS, cut_loops=True, tags=tongue.asking.tags and not trained)
     replies: list[Completion] = []
     for start in range(0, len(pictures), batch_size):
         part = range(start, min(start + batch_size, len(pictures)))
@@ -192,10 +192,6 @@ def probe(
         sum(reply.error is not None for reply in replies),
         tuple(_families_with(verdict, sizes, known, checkpoint, answered)) if clear else (),
     )
-
-
-def _cuts(engine: Engine) -> bool:
-    return engine.name.startswith("transformers")
 
 
 def question(tongue: Tongue, picture: Picture, *, stated: bool = True) -> str:
