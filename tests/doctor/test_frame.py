@@ -266,9 +266,22 @@ def test_a_checkpoint_is_asked_through_transformers(tmp_path: Path) -> None:
     assert "cannot tell" in last(result)
 
 
+def test_a_trained_checkpoint_is_measured_on_annotated_images_that_it_can_read(tmp_path: Path) -> None:
+    """The shipped model knows drawn scenes; about these it writes thousandths, as its family is registered."""
+    out = tmp_path / "f.json"
+    command = ["doctor", "--frame", "--model", "tiny", "--images", "scenes:12", "--json", str(out)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert last(result) == "tiny: boxes in 'thousandths', as Qwen2-VL is registered"
+    record = json.loads(out.read_text())["frame"]
+    assert record["asked_in"] == record["answered_in"] == "ours"
+    assert len(record["pictures"]) == 12
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--model", "tiny", "--images", "scenes:3"], "--images scenes:3: expected --frame too"),
         (["--frame"], "--frame: expected --model, and no --config"),
         (["--frame", "--model", "tiny", "--config", "x.yaml"], "--frame: expected --model, and no --config"),
         (["--model", "tiny", "--family", "Qwen2-VL"], "--family Qwen2-VL: expected --frame too"),

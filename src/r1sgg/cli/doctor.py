@@ -55,6 +55,10 @@ def doctor(
         bool,
         typer.Option("--frame", help="With --model: ask where drawn shapes are, to find its frame of boxes."),
     ] = False,
+    images: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="With --frame: annotated images to ask about in place of drawn shapes."),
+    ] = None,
     family: loading.Family = None,
     image: Annotated[
         Path | None, typer.Option(help="With --model: the image to ask about; default: a drawn one.")
@@ -101,6 +105,8 @@ def doctor(
         raise ConfigError("--frame: expected --model, and no --config")
     if family is not None and not frame:
         raise ConfigError(f"--family {family}: expected --frame too")
+    if images is not None and not frame:
+        raise ConfigError(f"--images {images}: expected --frame too; one image of yours is --image FILE")
     if frame:
         from r1sgg.cli.doctor_frame import probe_frame
         from r1sgg.inference.engines import Opening
@@ -108,7 +114,7 @@ def doctor(
         assert model is not None
         options = loading.prompt_options(prompt, vocabulary, None, think, guide=False)
         opening = Opening(model, engine or "hf", dtype=dtype, max_pixels=max_pixels, family=family, **options)
-        if code := probe_frame(opening, json):
+        if code := probe_frame(opening, images, json):
             raise typer.Exit(code)
         return
     if families:

@@ -20,19 +20,27 @@ AGREES, CONTRADICTS, CANNOT_TELL = 0, 3, 4
 """Exit codes of the probe."""
 
 
-def probe_frame(opening: Opening, json: Path | None) -> int:
+def probe_frame(opening: Opening, images: str | None, json: Path | None) -> int:
     """Run the probe, print what it found, and return the exit code.
 
+    Args:
+        opening: the model.
+        images: annotated images to ask about; None: drawn shapes.
+        json: file for the result.
+
     Raises:
+        InputError: the images have no annotations, or cannot be opened.
         ModelError, ConfigError: the model cannot be loaded or asked.
     """
     from r1sgg.doctor.frame import probe, said
-    from r1sgg.doctor.shapes import draw_pictures
+    from r1sgg.bulk.inputs import open_inputs
+    from r1sgg.doctor.shapes import draw_pictures, pictures_of
 
+    pictures = draw_pictures() if images is None else pictures_of(open_inputs(images, annotated=True))
     reader = loading.open_quietly(opening, columns=True, named=False)
     size = opening.spec.habits.batch_size
     with contextlib.closing(reader), loading.progress_bar("frame") as progress:
-        probed = probe(reader.checkpoint, reader.engine, draw_pictures(), batch_size=size, progress=progress)
+        probed = probe(reader.checkpoint, reader.engine, pictures, batch_size=size, progress=progress)
     if json is not None:
         write_json(json, {"frame": probed.to_record()})
     _show(probed)
@@ -56,7 +64,7 @@ def _show(probed: Probed) -> None:
     asked = sum(len(picture.names) for picture in probed.pictures)
     same = "" if probed.asked == probed.answered else f" (asked in {probed.asked})"
     typer.echo(
-        f"{probed.model}: {shown} of {asked} shapes have a box in {len(probed.pictures)} pictures, written in "
+        f"{probed.model}: {shown} of {asked} objects have a box in {len(probed.pictures)} pictures, written in "
         f"{probed.answered}{same}; {probed.others} other boxes; {probed.errors} pictures without an answer"
     )
     if not verdict.fits:

@@ -236,10 +236,13 @@ def _assigned(documents: Sequence[Document], pictures: Sequence[Picture]) -> tup
 
 
 def _shape_of(written: str, names: Sequence[str]) -> str | None:
-    """Return the shape whose colour a name has, or the only one whose shape it has."""
-    words = label_of_id(written).split() or written.lower().split()
+    """Return the name that was written, or the shape whose colour it has, or the only one whose shape it has."""
+    label = label_of_id(written) or written.lower()
+    if label in names:
+        return label
+    words = label.split()
     for part in (0, 1):
-        fits = [name for name in names if name.split()[part] in words]
+        fits = [name for name in names if name.split()[part : part + 1] and name.split()[part] in words]
         if len(fits) == 1:
             return fits[0]
     return None
