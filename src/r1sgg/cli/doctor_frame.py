@@ -32,8 +32,8 @@ def probe_frame(opening: Opening, images: str | None, json: Path | None) -> int:
         InputError: the images have no annotations, or cannot be opened.
         ModelError, ConfigError: the model cannot be loaded or asked.
     """
-    from r1sgg.doctor.frame import probe, said
     from r1sgg.bulk.inputs import open_inputs
+    from r1sgg.doctor.frame import probe, said
     from r1sgg.doctor.shapes import draw_pictures, pictures_of
 
     pictures = draw_pictures() if images is None else pictures_of(open_inputs(images, annotated=True))
