@@ -15,10 +15,11 @@ from typer.testing import CliRunner, Result
 from r1sgg.cli import app
 from r1sgg.endpoint.remote import remote
 from r1sgg.graph.dialects.registry import DIALECTS
+from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import parse
 from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.inference.engine import Completion, Sampling
-from r1sgg.inference.native import RELATIONSHIPS, ask_natively
+from r1sgg.inference.native import RELATIONSHIPS, ask_natively, read_relationships
 from r1sgg.inference.reader import Reader
 from r1sgg.models.registry import FAMILIES
 from r1sgg.models.tongue import tongue_of
@@ -258,6 +259,47 @@ def test_several_samples_are_merged_and_given_objects_are_refused(data: Path, tm
     assert lines(out)[0]["relationships"][0]["predicate"] == "riding"
     wrong = CliRunner().invoke(app, ["predict", "a.png", "--out", str(out.parent / "o"), "--ask", "x"])
     assert "--ask: expected paper or native, found 'x'" in str(wrong.exception)
+
+
+ON = ("man", "on", "horse")
+
+
+@pytest.mark.parametrize(
+    ("text", "triplets", "kinds", "lost"),
+    [
+        ('{"relationships": [{"subject": "man.1", "predicate": "on", "object": "horse.1"}]}', [ON], [], 0),
+        ('```json\n[{"subject": "man.1", "predicate": "on", "object": "horse.1"}]\n```', [ON], ["other_key"], 0),
+        ('[["man.1", "on", "horse.1"]]', [ON], ["other_key"], 0),
+        ('{"relationships": []}', [], [], 0),
+        (
+            '{"relationships": [{"subject": "man.1", "predicate": "on", "object": "horse.1"}, {"su',
+            [ON],
+            ["truncated"],
+            0,
+        ),
+        ('{"relationships": [{"subject": "man.1", "predicate": "on", "object": "dog.1"}]}', [], ["dangling"], 1),
+        (
+            '{"objects": [{"id": "horse.1", "bbox": [1, 2, 3, 4]}, {"id": "man.1", "bbox": [1, 2, 3, 4]}, '
+            '{"id": "dog.1", "bbox": [1, 2, 3, 4]}], "relationships": [{"subject": "man.1", "predicate": "on", '
+            '"object": "horse.1"}, {"subject": "dog.1", "predicate": "near", "object": "man.1"}]}',
+            [ON],
+            ["dangling"],
+            1,
+        ),
+        ("There are none.", [], ["no_json"], 0),
+        ("[1, 2]", [], ["wrong_schema"], 0),
+        ("", [], ["no_json"], 0),
+    ],
+)
+def test_the_second_answer_is_read_in_every_shape_that_models_give_it(
+    text: str, triplets: list[tuple[str, str, str]], kinds: list[str], lost: int
+) -> None:
+    named = SceneGraph(("man.1", "horse.1"), ("man", "horse"), np.array([MAN, HORSE]))
+    graph, issues, dropped = read_relationships(text, named, (1000, 1000))
+    assert list(graph.triplets) == triplets
+    assert [issue.kind for issue in issues] == kinds
+    assert dropped == lost
+    assert np.array_equal(graph.boxes, named.boxes), "objects are those of the first answer"
 
 
 def test_a_reader_asks_natively_and_streams_the_whole_answer() -> None:

@@ -12,6 +12,7 @@ where that is JSON, and the second one has exactly the objects that were named.
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ import numpy as np
 from PIL import Image
 
 from r1sgg.graph.given import Given
+from r1sgg.graph.jsontext import json_values
 from r1sgg.graph.ledger import LOST_OBJECTS, LOST_RELATIONS
 from r1sgg.graph.policies import Issue
 from r1sgg.graph.scene import EMPTY, SceneGraph
+from r1sgg.graph.tags import answer_of
 from r1sgg.graph.text import Frame, Parsed, number_ids, parse, render
 from r1sgg.graph.vocabulary import Vocabulary, load_vocabulary
 from r1sgg.guiding.spec import GuideSpec
@@ -199,6 +202,56 @@ def relations_question(graph: SceneGraph, tongue: Tongue, size: tuple[int, int],
     return f"{text} Use only these predicates: {', '.join(names.predicates)}." if names.predicates else text
 
 
+def read_relationships(text: str, graph: SceneGraph, frame: Frame) -> tuple[SceneGraph, tuple[Issue, ...], int]:
+    """Read the second answer: relationships under their key or as a bare list, of a cut off one the whole ones.
+
+    Args:
+        text: the answer. One that writes objects too refers to those that were named, by their ids.
+        graph: the objects that were named.
+        frame: of boxes in the answer, if it has any.
+
+    Returns:
+        The graph with its relationships, the issues, and how many relationships were dropped.
+    """
+    parsed = parse(text, frame, given=graph)
+    issues = list(parsed.issues)
+    if parsed.failure is not None:
+        again = parse(text, frame, given=graph, repair=True)
+        if again.failure is not None and (bare := _bare_list(text)) is not None:
+            again = parse(bare, frame, given=graph)
+            issues = [Issue("other_key", "a list of relationships without its key is read")]
+        said = {issue.kind for issue in issues}
+        issues += [issue for issue in again.issues if issue.kind not in said]
+        parsed = again
+    lost = _lost(parsed, LOST_RELATIONS)
+    read = parsed.graph
+    index = {name: k for k, name in enumerate(graph.ids)}
+    pairs, predicates = [], []
+    for (s, o), predicate in zip(read.pairs, read.predicates, strict=True):
+        ends = index.get(read.ids[s]), index.get(read.ids[o])
+        if ends[0] is None or ends[1] is None:
+            issues.append(Issue("dangling", f"{read.ids[s]} or {read.ids[o]} is none of the objects that were named"))
+            lost += 1
+            continue
+        pairs.append((ends[0], ends[1]))
+        predicates.append(predicate)
+    whole = dataclasses.replace(graph, pairs=tuple(pairs), predicates=tuple(predicates))
+    return whole, tuple(issues), lost
+
+
+def _bare_list(text: str) -> str | None:
+    """Return the last list of relationships in a text under its key; three words are subject, predicate and object."""
+    for found in reversed(json_values(answer_of(text, [])).values):
+        rows = found.value
+        if not isinstance(rows, list) or not rows:
+            continue
+        if all(isinstance(row, list) and len(row) == 3 for row in rows):
+            rows = [dict(zip(("subject", "predicate", "object"), row, strict=True)) for row in rows]
+        if all(isinstance(row, dict) for row in rows):
+            return json.dumps({"relationships": rows})
+    return None
+
+
 def _writable(one: Named, held: Vocabulary) -> Named:
     """Leave out the objects whose names a guide cannot write; each is an issue."""
     allowed = set(held.written_objects)
@@ -247,20 +300,12 @@ def _joined(
     graph, text = one.graph, ""
     left_out = {"objects": one.dropped}
     if second is not None:
-        told = Given.of(graph, frame, "predcls").graph
-        parsed = parse(second.text, frame, given=told)
-        issues = list(parsed.issues)
-        if parsed.failure is not None:
-            parsed = parse(second.text, frame, given=told, repair=True)
-            issues += [issue for issue in parsed.issues if issue not in issues]
-        read = parsed.graph if told is not None and parsed.graph.ids == told.ids else EMPTY
-        graph = dataclasses.replace(graph, pairs=read.pairs, predicates=read.predicates)
-        lost = _lost(parsed, LOST_RELATIONS)
+        graph, issues, lost = read_relationships(second.text, graph, frame)
         lost += second.left_out.get("relationships", 0)  # by an engine that holds the answer to the guide itself
         written = second.replies[0] if second.replies else second.text
-        exchanges.append(Exchange(asked[1], written, tuple(issues), lost))
+        exchanges.append(Exchange(asked[1], written, issues, lost))
         left_out["relationships"] = lost
-        if guided and not parsed.issues:
+        if guided and not issues:
             text = second.text  # the guide wrote the graph, and its tokens have probabilities
     both = [first] if second is None else [first, second]
     return Completion(
