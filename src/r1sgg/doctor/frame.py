@@ -13,19 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from r1sgg.doctor.conventions import SENT, Candidate, Sizes, candidate_of, candidates
-from r1sgg.doctor.fitting import Answers, Fit, Verdict, fit
+from r1sgg.doctor.fitting import Fit, Verdict, fit
+from r1sgg.doctor.reading import Found, answers_of, assigned, read_objects
 from r1sgg.doctor.shapes import Picture
 from r1sgg.errors import require
-from r1sgg.graph.dialects.dialect import Document
 from r1sgg.graph.dialects.registry import DIALECTS, OURS, choose_dialect
 from r1sgg.graph.frames import Frame
-from r1sgg.graph.policies import Issue
-from r1sgg.graph.records import are_numbers
-from r1sgg.graph.scene import label_of_id
 from r1sgg.inference.engine import Completion, Engine, Sampling
 from r1sgg.models.families import Checkpoint
 from r1sgg.models.prompts import AnswerSettings
@@ -34,21 +30,6 @@ from r1sgg.models.tongue import Tongue, tongue_of
 
 TOKENS = 512
 """Longest answer: four shapes take about 150 tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A box of an answer beside the shape that it is of.
-
-    Attributes:
-        picture: number of the picture.
-        name: of the shape.
-        written: the four numbers.
-    """
-
-    picture: int
-    name: str
-    written: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +152,12 @@ def probe(
     answered = choice.dialect if choice.looks else own.name
     if answered != own.name and choice.looks[own.name]:  # a text may look like both
         answered = own.name
-    found, others = _assigned([_read(text, answered) for text in texts], pictures)
+    found, others = assigned([read_objects(text, answered) for text in texts], pictures)
     known = candidates([sizes_of(checkpoint, picture.image) for picture in pictures])
     expected = None
     if named:
         expected, known = expected_of(checkpoint, pictures, known)
-    verdict = fit(_answers(found, pictures), known, [p.boxes for p in pictures])
+    verdict = fit(answers_of(found, pictures), known, [p.boxes for p in pictures])
     clear = not verdict.why_not and not verdict.shifted
     return Probed(
         checkpoint.name,
@@ -203,58 +184,6 @@ def question(tongue: Tongue, picture: Picture, *, stated: bool = True) -> str:
         stated: state the frame to a model that was taught none; else nothing is said about it.
     """
     return tongue.question(picture.image.size, picture.names) if stated else tongue.asking.question(picture.names)
-
-
-def _read(text: str, dialect: str) -> Document:
-    """Read the objects of an answer as they are written, of one that was cut off the whole ones."""
-    spoken = DIALECTS[dialect]
-    asking = spoken.asking
-    for written in (text, *(asking.mended(text) if asking else ())):
-        issues: list[Issue] = []
-        if (document := spoken.read(written, issues)) is not None:
-            return document
-    return {"objects": []}
-
-
-def _assigned(documents: Sequence[Document], pictures: Sequence[Picture]) -> tuple[list[Found], int]:
-    """Assign boxes to shapes by colour; return them, and how many boxes are of no shape or a second one of it."""
-    found, others = [], 0
-    for k, (document, picture) in enumerate(zip(documents, pictures, strict=True)):
-        taken: set[str] = set()
-        rows = document.get("objects")
-        for row in rows if isinstance(rows, list) else ():
-            box = row.get("bbox") if isinstance(row, dict) else None
-            if box is None or not are_numbers(box, 4):
-                continue
-            name = _shape_of(str(row.get("id", "")), picture.names)
-            if name is None or name in taken:
-                others += 1
-                continue
-            taken.add(name)
-            found.append(Found(k, name, tuple(float(value) for value in box)))
-    return found, others
-
-
-def _shape_of(written: str, names: Sequence[str]) -> str | None:
-    """Return the name that was written, or the shape whose colour it has, or the only one whose shape it has."""
-    label = label_of_id(written) or written.lower()
-    if label in names:
-        return label
-    words = label.split()
-    for part in (0, 1):
-        fits = [name for name in names if name.split()[part : part + 1] and name.split()[part] in words]
-        if len(fits) == 1:
-            return fits[0]
-    return None
-
-
-def _answers(found: Sequence[Found], pictures: Sequence[Picture]) -> Answers:
-    true = [pictures[f.picture].boxes[pictures[f.picture].names.index(f.name)] for f in found]
-    return Answers(
-        np.array([f.picture for f in found], dtype=np.int64),
-        np.array([f.written for f in found], dtype=np.float64).reshape(-1, 4),
-        np.array(true, dtype=np.float64).reshape(-1, 4),
-    )
 
 
 def _trained(checkpoint: Checkpoint) -> bool:
