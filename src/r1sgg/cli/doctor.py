@@ -75,8 +75,8 @@ def doctor(
     further options are those of the recipe. A run that cannot fit is refused with the command that does (exit code 2);
     packages that it needs and that are not here are named (exit code 1). With --model alone: the prompt with the chat
     template, image tokens, the frame of boxes; with --engine vllm also the parity table. With --families: the table of
-    known families, what each can do, and why it cannot do the rest. With --frame: what the numbers of a model's boxes mean,
-    measured on drawn shapes; exit code 3 where that contradicts its family's row, 4 where it cannot be told.
+    known families, what each can do, and why it cannot do the rest. With --frame: what the numbers of a model's boxes
+    mean, measured on drawn shapes; exit code 3 where that contradicts its family's row, 4 where it cannot be told.
 
     Example: `r1sgg doctor --config configs/vg150-grpo.yaml --model runs/vg150/sft --gpus 16`
 
