@@ -78,10 +78,10 @@ PATHS = {
 }
 """Options and arguments that are paths to read."""
 PLAIN = {
-    *("align", "answer_format", "answering", "annotation", "api_key", "allow_host", "boxes", "claims", "device"),
+    *("align", "answer_format", "answering", "annotation", "api_key", "allow_host", "ask", "boxes", "claims", "device"),
     *("dialect", "distractors", "dtype", "engine", "extract", "format", "host", "id", "ignore", "launch", "mapping"),
     *("method", "name", "open_vocabulary", "preset", "protocol", "push", "ray", "recipe", "repair", "scores"),
-    *("settings", "similarity", "source", "split", "task", "title"),
+    *("family", "settings", "similarity", "source", "split", "task", "title"),
 }
 """Options that are texts and name no file."""
 

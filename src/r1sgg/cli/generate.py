@@ -127,11 +127,11 @@ def generate(
     inputs = loading.open_with_prompts(images, opening, annotated=task != "sgdet")
     _print_notes(inputs)
     files: dict[str, Any] = {"limit": limit, "overwrite": overwrite}
+    if (ray is not None or workers is not None) and (opening.spec.kind == "openai" or opening.ask == "native"):
+        loading.announce(opening.checkpoint(), opening.ask)
     if ray is not None:
         from r1sgg.bulk.ray_data import Cluster, run_on_ray
 
-        if opening.spec.kind == "openai":
-            loading.announce_family(opening.checkpoint())
         on_gpu = device is None or device.startswith("cuda")
         cluster = Cluster(ray, workers or None, shard_size or 1024, on_gpu=on_gpu)
         with loading.progress_bar("generate") as progress:

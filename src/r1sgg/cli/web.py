@@ -19,8 +19,7 @@ from r1sgg.cli.loading import (
     Model,
     Think,
     Threads,
-    announce_family,
-    announce_native,
+    announce,
     ask_mode,
 )
 from r1sgg.cli.root import app
@@ -60,9 +59,7 @@ def web(
         model, engine, device, dtype, max_pixels, threads=threads, think=think, family=family, ask=ask_mode(ask)
     )
     if opening.spec.kind == "openai" or opening.ask == "native":
-        checkpoint = opening.checkpoint()
-        announce_family(checkpoint)
-        announce_native(checkpoint, opening.ask)
+        announce(opening.checkpoint(), opening.ask)
     demo = build_demo(opening, max_new_tokens, examples)
     typer.echo(f"r1sgg shows {model} on http://{host}:{port}", err=True)
     signal.signal(signal.SIGTERM, _end)
