@@ -23,10 +23,10 @@ read -ra generate <<< "${GENERATE:-}"
 if [ "$set" = tiny ]; then
   export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
   model=${MODEL:-tiny-base} config=configs/tiny-sft.yaml
-  train=scenes:${SCENES:-4000},seed=1,preset=small,open=$mode
+  train=scenes:${SCENES:-20000},seed=1,preset=small,open=$mode
   test=scenes:${IMAGES:-300},seed=1,preset=small,split=test
   seen=open # its 1,852 tokens would spell a list of 150 names letter by letter
-  sft=(--validation "" --validate_steps 0 --max_steps 150 --per_device_train_batch_size 16 ${sft[@]+"${sft[@]}"})
+  sft=(--validation "" --validate_steps 0 --max_steps 1200 ${sft[@]+"${sft[@]}"})
   generate=(--prompt open --guide --max-new-tokens 200 --batch-size 50 ${generate[@]+"${generate[@]}"})
 else
   : "${VG:?the folder of VG-SGG.h5}"

@@ -106,7 +106,7 @@ def evaluate(
     from r1sgg.data.provenance import at_source, remarks, trained_on_of
     from r1sgg.errors import ConfigError
     from r1sgg.graph.mapping import LEVELS
-    from r1sgg.graph.open_vocabulary import mode_of
+    from r1sgg.graph.open_vocabulary import check_names, mode_of
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import CLAIMS, PROTOCOLS, Protocol
     from r1sgg.metrics.baselines import FrequencyBaseline
@@ -140,6 +140,8 @@ def evaluate(
 
         settings["similarity"] = load_similarity(similarity)
     names = load_vocabulary(vocabulary)
+    if mode is not None:
+        check_names(names.objects, names.predicates, f"--open-vocabulary with --vocabulary {names.name}")
     statistics = None if train is None else collect(GroundTruth(train))
     named_groups(groups, names, statistics)
     baselines = []

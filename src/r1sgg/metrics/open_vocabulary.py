@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from r1sgg.graph.open_vocabulary import PARTS, Mode
+from r1sgg.graph.open_vocabulary import PARTS, UNKNOWN, Mode
 from r1sgg.judging.protocol import Protocol
 from r1sgg.metrics.columns import Columns
 from r1sgg.metrics.figures import Figures
@@ -39,8 +39,9 @@ def open_record(evaluation: Evaluation, mode: Mode, *, bootstrap: int = 0, seed:
         seed: random seed of the resamples.
 
     Returns:
-        `mode` and `parts`: for each column the number of `relations`, of `images` that have one and of `predicates`
-        that occur, every recall (None without relations) and `intervals`.
+        `mode`, `unknown` (true relations with a name that VG150 lacks) and `parts`: for each column the number of
+        `relations`, of `images` that have one and of `predicates` that occur, every recall (None without relations)
+        and `intervals`.
     """
     parts: dict[str, Any] = {}
     protocol: Protocol = replace(evaluation.evaluator.protocol, absent_predicates="skip")
@@ -55,4 +56,5 @@ def open_record(evaluation: Evaluation, mode: Mode, *, bootstrap: int = 0, seed:
             **{figure: values[figure] for figure in RECALLS},
             "intervals": found and {figure: found[figure] for figure in RECALLS},
         }
-    return {"mode": mode, "parts": parts}
+    unknown = int(((evaluation.columns.triplets[:, 5] & UNKNOWN) > 0).sum())
+    return {"mode": mode, "unknown": unknown, "parts": parts}
