@@ -14,10 +14,11 @@ import torch
 from typer.testing import CliRunner
 
 from r1sgg.bulk.inputs import open_inputs
-from r1sgg.bulk.local import cards_of_workers, run_on_cards
+from r1sgg.bulk.local import run_on_cards
+from r1sgg.bulk.processes import cards_of_workers
 from r1sgg.bulk.run import Job, run
 from r1sgg.cli import app
-from r1sgg.errors import ConfigError, ModelError
+from r1sgg.errors import ConfigError, InputError, ModelError
 from r1sgg.inference.engine import Sampling
 
 from ..inference.pretend import Interrupted, Opened
@@ -107,6 +108,17 @@ def test_cards_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     for workers, each in ((5, 1), (3, 2), (0, 8)):
         with pytest.raises(ConfigError, match="--workers: expected at most"):
             cards_of_workers(workers, each)
+    assert cards_of_workers(2, device="cpu") == [None] * 2, "the cards stay unused"
+    with pytest.raises(ConfigError, match="--device cuda:1: expected cpu or cuda with --workers"):
+        cards_of_workers(2, device="cuda:1")
+
+
+def test_another_precision_does_not_continue_a_run(folder: Path) -> None:
+    start(folder, "types.jsonl", Opened(), [None], limit=4)
+    with pytest.raises(
+        InputError, match=r"types\.jsonl: engine: expected a run with the same settings \('local parrot b"
+    ):
+        start(folder, "types.jsonl", Opened(dtype="bfloat16"), [None])
 
 
 def test_workers_are_for_models_of_this_machine() -> None:

@@ -145,7 +145,7 @@ def test_nothing_from_a_file_becomes_markup(folder: Path) -> None:
     assert html.escape(NASTY, quote=False).replace('"', "&#34;") in text
     assert page.details[0]["runs"][0]["text"] == "</script><!--<b>\u2028"
     assert page.data["ids"][0] == rows[0]["image_id"]
-    assert json.loads(page.scripts["samples-data"])[0]["steps"][0]["rows"][0]["text"] == NASTY
+    assert json.loads(page.scripts["samples-data"])[0]["rows"][0]["text"] == NASTY
 
 
 def test_json_in_a_script_cannot_end_it() -> None:
@@ -252,7 +252,7 @@ def test_curves_of_figure_2_and_of_every_reward(folder: Path) -> None:
     charts = dict(
         re.findall(r'<figure class="chart \w+">\s*<figcaption>(.*?)</figcaption>(.*?)</figure>', text, re.DOTALL)
     )
-    assert list(charts) == ["Failure rate (%)", "AP50 (%)", "R@50 (%)", "reward", "edge", "loss"]
+    assert list(charts) == ["Failure rate (%)", "AP50 (%)", "R@50 (%)", "Loss", "reward", "edge"]
     assert "run, step 5: 12.5 %" in charts["R@50 (%)"]
     assert "other, step 12: 100.0 %" in charts["R@50 (%)"]
     assert charts["R@50 (%)"].count("<path") == 2
@@ -262,7 +262,7 @@ def test_curves_of_figure_2_and_of_every_reward(folder: Path) -> None:
     xs, ys = zip(*(map(float, p.split(",")) for p in points.group(1).split("L")), strict=True)
     assert list(xs) == sorted(xs)
     assert list(ys) == sorted(ys, reverse=True)  # a growing reward goes up
-    steps = re.findall(r'class="tick x"[^>]*>([0-9.]+)<', charts["loss"])
+    steps = re.findall(r'class="tick x"[^>]*>([0-9.]+)<', charts["Loss"])
     assert steps == ["0", "5", "10", "15"], "steps are whole"
 
 
@@ -276,13 +276,17 @@ def test_a_run_folder_needs_no_predictions(folder: Path) -> None:
     assert "data" not in page.scripts
     (samples,) = json.loads(page.scripts["samples-data"])
     assert samples["terms"] == ["format", "edge", "node"]
-    assert [step["step"] for step in samples["steps"]] == [1, 3, 5]
-    assert samples["steps"][2]["rows"][1] == {
+    assert samples["steps"] == [1, 3, 5]
+    assert samples["rows"][5] == {
+        "step": 5,
         "image": "scene-1",
         "text": '{"step": 5, "sample": 1}',
         "cut": 0,
         "terms": {"format": 1.0, "edge": 0.5, "node": None},
+        "weights": None,
         "total": 2.5,
+        "advantage": None,
+        "group": None,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from r1sgg.cli.root import app
-from r1sgg.files import locked, write_json
+from r1sgg.files import locked, write_file, write_json
 
 _ON_TERMINAL = ("failure_rate", "AP50", "R@50", "mR@50", "precision", "relations_per_image")
 """Columns that fit into 80 characters beside the names of the files; the page has all columns."""
@@ -26,6 +26,9 @@ def report(
     runs: Annotated[
         list[Path] | None,
         typer.Option(help="Folder of a training run, for its curves and sampled completions; may be repeated."),
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="SVG file for the paper's Fig. 2 of the runs: mean and range of their seeds.")
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "Scene graphs",
     limit: Annotated[
@@ -62,6 +65,7 @@ def report(
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import PROTOCOLS
     from r1sgg.metrics.table import distinct_names
+    from r1sgg.pages.figure2 import figure_2
     from r1sgg.pages.report import build_report
     from r1sgg.pages.shards import data_folder
     from r1sgg.pages.tables import COLUMNS
@@ -94,6 +98,8 @@ def report(
             dialect=dialect,
             task=task,
         )
+    if figure:
+        write_file(figure, figure_2(runs or []))
     for name, results in built.results.items():
         for finding in results["ledger"]["findings"]:
             typer.echo(f"{name}: {finding['said']}", err=True)

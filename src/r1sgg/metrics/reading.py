@@ -75,6 +75,7 @@ class ImageReader:
         self.ledger, self.evidence = Ledger(), FrameEvidence()
         self.changes: Counter[Change] = Counter()
         self.models: set[str] = set()
+        self.ask: str | None = None  # how the predictions were asked for, once there is one
 
     def read(self, prediction: Prediction, example: Example) -> Parsed:
         """Return what was read in a prediction; in PREDCLS one with relationships alone refers to the given objects."""
@@ -96,9 +97,10 @@ class ImageReader:
             prediction: its prediction, if there is one.
 
         Raises:
-            InputError: the line says another task, or has no scores for the threshold.
+            InputError: the line says another task or another way of asking, or has no scores for the threshold.
         """
         self._check_task(prediction)
+        self._check_ask(prediction)
         graph, failure = self._parse(prediction, example)
         truth = self.restrict(example.graph)
         if failure is None and self.threshold is not None:
@@ -130,6 +132,22 @@ class ImageReader:
             hint = f"evaluate it with --task {prediction.task}"
             found, expected = f"answers to {prediction.task}", f"answers to {self.task}"
             raise InputError(f"image_id {prediction.image_id!r}", expected=expected, found=found, hint=hint)
+
+    def _check_ask(self, prediction: Prediction | None) -> None:
+        """See that all predictions were asked for in the same way.
+
+        Raises:
+            InputError: an earlier one was asked for in another way.
+        """
+        if prediction is None or prediction.error is not None:
+            return
+        if self.ask is None:
+            self.ask = prediction.ask
+        elif prediction.ask != self.ask:
+            found = f"one of --ask {prediction.ask} among those of --ask {self.ask}"
+            hint = "evaluate the two runs as two files"
+            where = f"image_id {prediction.image_id!r}"
+            raise InputError(where, expected="predictions that were asked for in one way", found=found, hint=hint)
 
     def _parse(self, prediction: Prediction | None, example: Example) -> tuple[SceneGraph, str | None]:
         if prediction is None:

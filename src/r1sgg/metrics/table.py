@@ -93,6 +93,11 @@ def number(value: float | None, scale: float) -> str:
     return "-" if value is None else f"{value * scale:.2f}"
 
 
+def asked_name(name: str, result: Result) -> str:
+    """Return the name of a row, with how the model was asked where that was not by the paper's prompt."""
+    return f"{name} (asked natively)" if result["ask"] == "native" else name
+
+
 def conditions(result: Result) -> str:
     """Return in one line how the figures were made."""
     made = (

@@ -29,6 +29,10 @@ MAX_OBJECTS, MAX_RELATIONS = 200, 300
 MAX_TEXT = 6000
 """Characters of a completion that are shown."""
 MAX_ISSUES = 40
+MAX_THUMBNAIL = 30
+"""Boxes on an image in the gallery."""
+DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_"
+"""In which the boxes of the gallery are written: a 64th of the image is enough there."""
 _SCALE = 10_000  # boxes are written as whole numbers from 0 to this
 _MEANINGS = {
     "nothing_in_vocabulary": "no object of the completion is in the vocabulary",
@@ -53,6 +57,7 @@ class Columns:
         self._classes, self._predicates, self._failures = Names(), Names(), Names()
         self._ids: list[str] = []
         self._sizes: list[tuple[int, int]] = []
+        self._boxes: list[str] = []
         self._truth: dict[str, list[list[int]]] = {"classes": [], "predicates": []}
         self._rows: list[Sequence[Mapping[str, Any]]] = []
 
@@ -68,6 +73,7 @@ class Columns:
             "failure": -1 if judgement.failure is None else self._failures[judgement.failure],
             "recall": rounded(judgement.recall),
             "precision": rounded(judgement.precision),
+            "objects": "".join(_STATUS[s] for s in judgement.true_object_statuses[:MAX_THUMBNAIL]),
             "outcomes": "".join(LETTERS[o.kind] for o in outcomes),
             "taken": [self._predicates[graph.predicates[j]] for j in others],
             "spurious": [self._predicates[graph.predicates[j]] for j in spurious],
@@ -79,6 +85,8 @@ class Columns:
         """Add the next image; `rows` has for each run what `row_of` returned."""
         self._ids.append(image_id)
         self._sizes.append(size)
+        corners = (truth.boxes[:MAX_THUMBNAIL].clip(0, 1) * (len(DIGITS) - 1)).round().astype(int)
+        self._boxes.append("".join(DIGITS[v] for v in corners.ravel().tolist()))
         self._truth["classes"].append([self._classes[name] for name in truth.labels])
         self._truth["predicates"].append([self._predicates[name] for name in truth.predicates])
         self._rows.append(rows)
@@ -92,6 +100,7 @@ class Columns:
             "failures": list(self._failures),
             "ids": self._ids,
             "sizes": self._sizes,
+            "boxes": self._boxes,
             "truth": self._truth,
             "runs": [{"name": name, **{key: [row[key] for row in rows] for key in rows[0]}} for name, rows in of_runs],
         }

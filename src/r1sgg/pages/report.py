@@ -20,6 +20,7 @@ import orjson
 from r1sgg.data.base import Example, read_ground_truth
 from r1sgg.data.images import open_image
 from r1sgg.data.importers.registry import open_predictions
+from r1sgg.data.thumbnails import thumbnail
 from r1sgg.errors import ConfigError, ImageError
 from r1sgg.graph.dialects.registry import AUTO
 from r1sgg.graph.mapping import Change, map_graph
@@ -32,10 +33,9 @@ from r1sgg.metrics.intervals import compare
 from r1sgg.metrics.report import Evaluation, finish, record
 from r1sgg.metrics.streams import join
 from r1sgg.metrics.tasks import Task
-from r1sgg.pages.curves import charts, distinct_names, read_series
+from r1sgg.pages.curves import charts, differ, distinct_names, read_series
 from r1sgg.pages.evidence import Columns, graph_detail, run_detail
 from r1sgg.pages.page import write_page
-from r1sgg.pages.pictures import thumbnail
 from r1sgg.pages.reliability import diagrams, threshold_charts
 from r1sgg.pages.samples import read_samples, read_warnings
 from r1sgg.pages.shards import IMAGES, Shards, script_json, size_on_disk
@@ -151,10 +151,12 @@ def build_report(
         thresholds=threshold_charts(run_names, results),
         charts=charts(series),
         series=[s.name for s in series],
+        lengths_differ=differ(series),
         warnings=warnings,
         samples=script_json(samples) if samples else "",
         data=script_json({**columns.document(run_names), "perPredicate": predicate_rows(results), "folder": folder,
-                          "perShard": IMAGES, "embedded": not folder}) if shown else "",
+                          "perShard": IMAGES, "embedded": not folder,
+                          "key": results[0].get("data_hash") or title}) if shown else "",
         shown=shown,
         shards=rows,
         images=pictures,
