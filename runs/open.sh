@@ -13,7 +13,8 @@
 #   OUT        folder of all outputs
 #
 # Prompts list names: those that training may see while training, all of VG150's afterwards. After an interruption run it
-# again: finished stages are skipped. Hardware, time and result: the drawn scenes in docs/metrics.md; VG150 not yet run.
+# again: finished stages are skipped, and training is resumed. Drawn scenes: 25 minutes of one core for training, result in
+# docs/metrics.md. VG150: not yet run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${MODE:-ovd+r} set=${SET:-vg150}
@@ -49,4 +50,4 @@ fi
 r1sgg generate --images "$test" --model "$trained" --vocabulary vg150 --out "$out/predictions.jsonl" \
   ${generate[@]+"${generate[@]}"}
 r1sgg evaluate "$out/predictions.jsonl" --ground-truth "$test" --vocabulary vg150 --open-vocabulary "$mode" \
-  --bootstrap 1000 --json "$out/results.json"
+  --bootstrap 1000 --json "$out/results.json" --out "$out/table.md"
