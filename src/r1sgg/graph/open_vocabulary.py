@@ -12,8 +12,6 @@ is novel. The first column of each mode is the whole test set (Base+Novel; in ov
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 from r1sgg.errors import ConfigError
@@ -60,8 +58,8 @@ NOVEL_PREDICATES = frozenset(
 )
 """15 predicates of VG150 that open-vocabulary training does not see."""
 
-NOVEL_ENDS, NOVEL_PREDICATE, UNKNOWN = 1, 2, 4
-"""Bits of what is novel in a relation: both of its objects, its predicate; and whether VG150 lacks one of its names."""
+NOVEL_ENDS, NOVEL_PREDICATE = 1, 2
+"""Bits of what is novel in a relation: both of its objects, its predicate."""
 
 PARTS: dict[str, dict[str, int]] = {
     "ovd": {"Base+Novel": 0, "Novel Object": NOVEL_ENDS},
@@ -86,25 +84,5 @@ def mode_of(name: str, where: str = "open") -> Mode:
 def novelty(triplet: tuple[str, str, str]) -> int:
     """Return what is novel in a relation of (subject class, predicate, object class), as bits."""
     subject, predicate, target = triplet
-    classes, predicates = _names()
-    bits = NOVEL_ENDS if subject in NOVEL_OBJECTS and target in NOVEL_OBJECTS else 0
-    bits |= NOVEL_PREDICATE if predicate in NOVEL_PREDICATES else 0
-    return bits | (0 if subject in classes and target in classes and predicate in predicates else UNKNOWN)
-
-
-def check_names(objects: Sequence[str], predicates: Sequence[str], where: str) -> None:
-    """See that names are VG150's, which alone are base or novel.
-
-    Raises:
-        ConfigError: one of them is not.
-    """
-    for names, known in zip((objects, predicates), _names(), strict=True):
-        if other := next((name for name in names if name not in known), None):
-            raise ConfigError(f"{where}: expected names of VG150, which are base or novel, found {other!r}")
-
-
-@functools.cache
-def _names() -> tuple[frozenset[str], frozenset[str]]:
-    from r1sgg.graph.vocabulary import VG150  # it has the base names of each mode, of this module
-
-    return frozenset(VG150.objects), frozenset(VG150.predicates)
+    ends = NOVEL_ENDS if subject in NOVEL_OBJECTS and target in NOVEL_OBJECTS else 0
+    return ends | (NOVEL_PREDICATE if predicate in NOVEL_PREDICATES else 0)

@@ -12,12 +12,26 @@ from typing import Any
 
 import numpy as np
 
-from r1sgg.graph.open_vocabulary import PARTS, UNKNOWN, Mode
+from r1sgg.errors import ConfigError
+from r1sgg.graph.open_vocabulary import PARTS, Mode
+from r1sgg.graph.vocabulary import VG150, Vocabulary
 from r1sgg.judging.protocol import Protocol
-from r1sgg.metrics.columns import Columns
+from r1sgg.metrics.columns import UNKNOWN, Columns
 from r1sgg.metrics.figures import Figures
 from r1sgg.metrics.intervals import intervals
 from r1sgg.metrics.report import RECALLS, Evaluation
+
+
+def check_vocabulary(vocabulary: Vocabulary) -> None:
+    """See that the names of a vocabulary are VG150's, which alone are base or novel.
+
+    Raises:
+        ConfigError: one of them is not.
+    """
+    for names, known in ((vocabulary.objects, VG150.object_index), (vocabulary.predicates, VG150.predicate_index)):
+        if other := next((name for name in names if name not in known), None):
+            where = f"--open-vocabulary with --vocabulary {vocabulary.name}"
+            raise ConfigError(f"{where}: expected names of VG150, which are base or novel, found {other!r}")
 
 
 def part_of(columns: Columns, bit: int) -> Columns:
