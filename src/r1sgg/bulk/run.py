@@ -302,7 +302,7 @@ def _generate(batch: Batch, reader: Reader, job: Job) -> float:
     for row, reading in zip(pending, readings, strict=True):
         if job.threshold is not None and reading.completion.error is None:
             reading = reading.above(job.threshold)
-        row |= prediction_line(reading, reader.checkpoint.name, logprobs=job.logprobs)
+        row |= prediction_line(reading, reader.checkpoint.name, logprobs=job.logprobs, weight=job.sampling.is_plain)
         if job.task != "sgdet":
             row["task"] = job.task
     return sum(reading.completion.seconds for reading in readings)
