@@ -26,6 +26,7 @@ class Writes(NamedTuple):
 
 
 TABLE = {
+    "bench": Writes(("--out",), ("--model", "--config"), folders=("--out",)),
     "captions check": Writes(("--out", "--log", "--json"), ("", "--captions", "--ground-truth")),
     "data build": Writes(("--out",), ("--data", "--data jsonl:"), folders=("--out",)),
     "data captions": Writes(("--out",), ("", "--image-data", "--leak", "--ground", "--vocabulary")),
@@ -50,6 +51,7 @@ TABLE = {
     "tiny": Writes(("--out",), (), folders=("--out",)),
 }
 NEEDED = {
+    "bench": {"": "idea", "--config": "r.yaml", "--out": "new"},
     "captions check": {"": "g.jsonl", "--captions": "c.jsonl"},
     "data captions": {"": "c.jsonl", "--out": "new"},
     "data build": {"--data": "d.jsonl", "--out": "new"},
