@@ -204,7 +204,7 @@ def _show(name: str, figures: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(title=name, caption="percent with 95 % intervals over seeds and scenes; relations: a mean")
+    shown = Table(title=name, caption="percent [95 % interval]; relations: a mean")
     shown.add_column("", no_wrap=True)
     for how in _HOW:
         shown.add_column(how, justify="right", no_wrap=True)
