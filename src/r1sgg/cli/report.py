@@ -41,6 +41,9 @@ def report(
     dialect: Annotated[
         str, typer.Option(help="How completions are written: auto (decided from the whole file), or a name.")
     ] = "auto",
+    task: Annotated[
+        str, typer.Option(help="sgdet; sgcls (boxes were given); predcls (boxes and classes were given).")
+    ] = "sgdet",
     json: Annotated[
         Path | None,
         typer.Option(help="File for the results as JSON, by the name of the predictions file; - is standard output."),
@@ -58,6 +61,7 @@ def report(
 
     from r1sgg.data.importers.registry import predictions_spec
     from r1sgg.errors import ConfigError, InputError
+    from r1sgg.graph.given import TASKS
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import PROTOCOLS
     from r1sgg.metrics.table import distinct_names
@@ -68,6 +72,8 @@ def report(
 
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}")
+    if task not in TASKS:
+        raise ConfigError(f"--task: expected one of {', '.join(TASKS)}, found {task!r}")
     files = predictions or []
     if json is not None and json.resolve().parent == data_folder(out).resolve():
         raise InputError(
@@ -90,6 +96,7 @@ def report(
             bootstrap=bootstrap,
             embed=embed,
             dialect=dialect,
+            task=task,
         )
     if figure:
         write_file(figure, figure_2(runs or []))
