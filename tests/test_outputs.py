@@ -26,7 +26,7 @@ class Writes(NamedTuple):
 
 
 TABLE = {
-    "bench": Writes(("--out",), ("--model", "--config"), folders=("--out",)),
+    "bench": Writes(("--out",), ("--model",), folders=("--out",)),
     "captions check": Writes(("--out", "--log", "--json"), ("", "--captions", "--ground-truth")),
     "data build": Writes(("--out",), ("--data", "--data jsonl:"), folders=("--out",)),
     "data captions": Writes(("--out",), ("", "--image-data", "--leak", "--ground", "--vocabulary")),
@@ -83,7 +83,7 @@ PLAIN = {
     *("align", "answer_format", "answering", "annotation", "api_key", "allow_host", "boxes", "claims", "device"),
     *("dialect", "distractors", "dtype", "engine", "extract", "format", "host", "id", "ignore", "launch", "mapping"),
     *("method", "name", "open_vocabulary", "preset", "protocol", "push", "ray", "recipe", "repair", "scores"),
-    *("settings", "similarity", "source", "split", "task", "title"),
+    *("settings", "similarity", "source", "split", "stage", "task", "title"),
 }
 """Options that are texts and name no file."""
 

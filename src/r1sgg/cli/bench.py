@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from r1sgg.cli.root import app
-from r1sgg.cli.sft import OPEN
+from r1sgg.cli.training import OPEN
 from r1sgg.errors import ConfigError, InputError, TrainingError, require
 from r1sgg.files import locked, write_file, write_json
 
