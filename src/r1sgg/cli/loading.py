@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict, cast, get_args
 
 import typer
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str, typer.Option(help="Checkpoint folder, Hub name (owner/name), or tiny; for a server the name of its model.")
+]
+ModelOrDefault = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="Checkpoint folder, Hub name (owner/name), photo (a small model for photos, fetched from the Hub), or tiny; "
+        "for a server the name of its model.",
+        show_default="tiny, for drawn scenes only",
+    ),
 ]
 Engine = Annotated[
     str,
@@ -73,6 +83,32 @@ Dtype = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of --engine hf on a CPU; default: as many as the model can use.")
 ]
+
+
+DEFAULT_MODEL = "tiny"
+"""The model of `predict`, `generate`, `serve` and `web` if none is named. It is in the package and knows drawn scenes."""
+
+
+def refuse_photos(images: Iterable[Path]) -> None:
+    """Refuse to begin with the default model if the first image that can be opened is no drawn scene.
+
+    This costs no model. The others are checked one by one.
+
+    Raises:
+        ImageError: it is none.
+    """
+    from r1sgg.data.images import open_image
+    from r1sgg.errors import ImageError
+    from r1sgg.miniature.recognising import is_drawn_scene, refuse
+
+    for path in images:
+        with contextlib.suppress(ImageError):  # said when its turn comes
+            image = open_image(path)
+            break
+    else:
+        return
+    if not is_drawn_scene(image):
+        refuse(str(path), DEFAULT_MODEL)
 
 
 class PromptOptions(TypedDict):
@@ -193,6 +229,8 @@ def open_quietly(opening: Opening, *, columns: bool = False) -> Reader:
 
         logging.disable_progress_bar()
     reader = opening.open()
+    if (notice := reader.checkpoint.notice) is not None:
+        typer.echo(notice, err=True)
     if not columns and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
     return reader
