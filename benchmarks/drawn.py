@@ -135,7 +135,9 @@ MADE: dict[str, Callable[[random.Random], Image.Image]] = {
     "gradients": gradient,
     "noise": noise,
     "one colour": lambda rng: Image.new("RGB", rng.choice(SIZES), _colour(rng)),
-    "white, black, greys": lambda rng: Image.new("RGB", rng.choice(SIZES), rng.choice(((255,) * 3, (0,) * 3, _grey(rng)))),
+    "white, black, greys": lambda rng: Image.new(
+        "RGB", rng.choice(SIZES), rng.choice(((255,) * 3, (0,) * 3, _grey(rng)))
+    ),
 }
 
 

@@ -43,7 +43,7 @@ class ColourReader:
 
     def __init__(self) -> None:
         images = SimpleNamespace(size={"height": 400, "width": 400})
-        self.checkpoint = SimpleNamespace(image_pixels=None, processor=SimpleNamespace(image_processor=images))
+        self.checkpoint = SimpleNamespace(image_pixels=None, processor=SimpleNamespace(image_processor=images), notice=None)
         self.gate = threading.Event()
         self.gate.set()
         self.batches: list[int] = []

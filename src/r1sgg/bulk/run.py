@@ -172,7 +172,7 @@ def _retry(wrong: list[int], inputs: Inputs, reader: Reader, job: Job, log: RunL
 def settings_of(
     checkpoint: Checkpoint, guide_vocabulary: str | None, engine: str, job: Job, inputs: Inputs | None
 ) -> dict[str, Any]:
-    """Return the settings that a resumed run must share with the run it resumes; without inputs, whatever its images."""
+    """Return the settings that a resumed run must share with the run it resumes; no inputs: whatever its images are."""
     return {
         "model": checkpoint.name,
         "weights": fingerprint(checkpoint.path),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ def generate(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Predictions file (JSON Lines); an interrupted run is resumed.")],
-    model: loading.Model = "tiny",
+    model: loading.ModelOrDefault = None,
     engine: loading.Engine = "hf",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images per batch; default: 8, vllm 128, openai 64.")
@@ -77,7 +78,8 @@ def generate(
 
     The lines are in the order of the images. The same command resumes a killed run and gives the same file as an
     uninterrupted run. An image that cannot be opened gets a line with `error`; the exit code is then 1. With --guide,
-    --samples, --scores or --threshold the lines also have objects and relationships with scores.
+    --samples, --scores or --threshold the lines also have objects and relationships with scores. Without --model the
+    first image must be a drawn scene, because the default model knows nothing else.
 
     Example: `r1sgg generate --images val/gt.jsonl --model runs/sft --out runs/sft/val.jsonl --batch-size 32`
     """
@@ -103,7 +105,15 @@ def generate(
     if cut_loops and not engine.startswith("hf"):
         raise ConfigError(f"--cut-loops: this option is for --engine hf, not {engine}")
     options = loading.prompt_options(prompt, vocabulary, answer_format, think, guide=guide, columns=True)
-    opening = Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, threads=threads, **options)
+    opening = Opening(
+        model or loading.DEFAULT_MODEL,
+        engine,
+        device=device,
+        dtype=dtype,
+        max_pixels=max_pixels,
+        threads=threads,
+        **options,
+    )
     habits = opening.spec.habits
     job = Job(
         Sampling(temperature, top_p, top_k, max_new_tokens, seed, cut_loops),
@@ -118,6 +128,8 @@ def generate(
     )
     inputs = loading.open_with_prompts(images, opening, annotated=task != "sgdet")
     _print_notes(inputs)
+    if model is None:
+        loading.refuse_photos((place.image_id, functools.partial(inputs.image, place)) for place in inputs)
     files: dict[str, Any] = {"limit": limit, "overwrite": overwrite}
     if ray is not None:
         from r1sgg.bulk.ray_data import Cluster, run_on_ray

@@ -9,15 +9,16 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict, cast, get_args
 
 import typer
 
-from r1sgg.errors import ConfigError, require
+from r1sgg.errors import ConfigError, InputError, require
 from r1sgg.files import user_path
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from r1sgg.bulk.stored import Inputs
     from r1sgg.guiding.spec import AnswerFormat
     from r1sgg.inference.engines import Opening
@@ -31,8 +32,8 @@ ModelOrDefault = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Checkpoint folder, Hub name (owner/name), photo (a small model for photos, fetched from the Hub), or tiny; "
-        "for a server the name of its model.",
+        help="Checkpoint folder, Hub name (owner/name), photo (a small model for photos, fetched from the Hub), or "
+        "tiny; for a server the name of its model.",
         show_default="tiny, for drawn scenes only",
     ),
 ]
@@ -86,29 +87,28 @@ Threads = Annotated[
 
 
 DEFAULT_MODEL = "tiny"
-"""The model of `predict`, `generate`, `serve` and `web` if none is named. It is in the package and knows drawn scenes."""
+"""The model of `predict`, `generate`, `serve` and `web` if none is named. It is shipped and knows drawn scenes only."""
 
 
-def refuse_photos(images: Iterable[Path]) -> None:
+def refuse_photos(images: Iterable[tuple[str, Callable[[], Image.Image]]]) -> None:
     """Refuse to begin with the default model if the first image that can be opened is no drawn scene.
 
-    This costs no model. The others are checked one by one.
+    Args:
+        images: names of images, and functions that open them.
 
     Raises:
-        ImageError: it is none.
+        ImageError: it is none. No model was loaded to find that.
     """
-    from r1sgg.data.images import open_image
-    from r1sgg.errors import ImageError
     from r1sgg.miniature.recognising import is_drawn_scene, refuse
 
-    for path in images:
-        with contextlib.suppress(ImageError):  # said when its turn comes
-            image = open_image(path)
-            break
-    else:
+    for name, opened in images:
+        try:
+            image = opened()
+        except InputError:  # said when its turn comes
+            continue
+        if not is_drawn_scene(image):
+            refuse(name, DEFAULT_MODEL)
         return
-    if not is_drawn_scene(image):
-        refuse(str(path), DEFAULT_MODEL)
 
 
 class PromptOptions(TypedDict):

@@ -13,7 +13,7 @@ import typer
 
 from r1sgg.cli import loading
 from r1sgg.cli.root import PARTLY_FAILED, app
-from r1sgg.files import locked, writing
+from r1sgg.files import STANDARD_OUTPUT, locked, writing
 
 if TYPE_CHECKING:
     from r1sgg.bulk.photos import Photo
@@ -66,8 +66,8 @@ def predict(
 
     Each image gives a record (objects and relationships, boxes in pixels, scores if requested, the raw completion
     and its issues) and a picture of the graph on the image. The same command resumes: it reads only the images without
-    a record, or with an older one. Images that cannot be read are named, counted and skipped; the exit code is then 1.
-    The score of a relationship is that of the whole triplet, its objects included.
+    a record, or with an older one, and a folder may get new images. Images that cannot be read are named, counted and
+    skipped; the exit code is then 1. The score of a relationship is that of the whole triplet, its objects included.
 
     The model that is used without --model knows drawn scenes only, and refuses anything else.
 
@@ -81,6 +81,7 @@ def predict(
 
     from r1sgg.bulk.photos import Results, find_photos, read_photos
     from r1sgg.bulk.run import Job, settings_of
+    from r1sgg.data.images import open_image
     from r1sgg.drawing.draw import draw
     from r1sgg.errors import ConfigError
     from r1sgg.inference.engine import Sampling
@@ -103,7 +104,7 @@ def predict(
     for note in notes:
         typer.echo(note, err=True)
     if model is None:
-        loading.refuse_photos(photo.path for photo in photos)
+        loading.refuse_photos((str(photo.path), functools.partial(open_image, photo.path)) for photo in photos)
     job = Job(
         sampling,
         guide=guide,
@@ -135,7 +136,7 @@ def predict(
                 results.write(name, record)  # last: whoever finds it finds the picture
             return record
 
-        tally = _Tally(shown=lines is None or str(json) != "-")
+        tally = _Tally(shown=json != STANDARD_OUTPUT)
         waiting: list[Photo] = []
         for photo in photos:
             earlier = None if results is None else results.earlier(photo)
@@ -199,7 +200,8 @@ class _Tally:
             failed = "error" in record
             number = "" if failed else str(len(record["objects"]))
             row = [photo.path.name, number, "failed" if failed else _describe(record)]
-            table.add_row(*row, *([] if out is None else [f"{photo.name}.json, {photo.name}.overlay.png"]))
+            written = "" if failed else f"{photo.name}.json, {photo.name}.overlay.png"
+            table.add_row(*row, *([] if out is None else [written]))
         return table
 
     def summary(self, place: Path | None) -> str:
@@ -210,7 +212,7 @@ class _Tally:
         parts += [f"{count['failed']:,} failed"]
         parts += [f"{count['without']:,} without a graph in the completion"] if count["without"] else []
         parts += [f"{count['remarked']:,} no drawn scenes, so that their graphs mean nothing"] * bool(count["remarked"])
-        return f"{place}: {', '.join(parts)}"
+        return f"{'predict' if place == STANDARD_OUTPUT else place}: {', '.join(parts)}"
 
 
 def _describe(record: dict[str, Any], most: int = 5) -> str:

@@ -89,7 +89,9 @@ def _named(option: str, text: str) -> Iterator[str]:
 
 
 _PATHS = frozenset(("images", "names", "panoptic", "splits"))  # options of data that name a file or folder
-_OURS = frozenset(("tiny", "tiny-sft", "tiny-base", "photo", "open", "closed", "vg150", "psg"))  # models, vocabularies, prompts
+_OURS = frozenset(
+    ("tiny", "tiny-sft", "tiny-base", "photo", "open", "closed", "vg150", "psg")
+)  # models, vocabularies, prompts
 
 
 class Application(typer.Typer):

@@ -93,7 +93,9 @@ class Checkpoint:
         """What everybody who uses the model should know; None: nothing."""
         if not self.drawn_scenes_only:
             return None
-        return f"{self.name} knows drawn scenes only: its graph of anything else means nothing; for photos: model photo"
+        return (
+            f"{self.name} knows drawn scenes only: its graph of anything else means nothing; for photos: --model photo"
+        )
 
     @property
     def image_pixels(self) -> list[int] | None:

@@ -12,7 +12,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.engines import Opening
 from r1sgg.inference.reader import Reader, Reading
+from r1sgg.models.families import Checkpoint
+from r1sgg.models.known import RECOMMENDED
 from r1sgg.pages.stage import stage
 
 _log = logging.getLogger(__name__)
@@ -50,6 +52,11 @@ class Models:
         self._opening, self._reader = opening, opening.open()
         self._lock = threading.Lock()
 
+    @property
+    def notice(self) -> str:
+        """What everybody who uses the model should know."""
+        return self._reader.checkpoint.notice or ""
+
     def reader(self, model: str, prompt: str, vocabulary: str | None) -> Reader:
         """Return a reader of the model with this prompt; another model is loaded first.
 
@@ -66,7 +73,7 @@ class Models:
                 except R1SGGError as error:
                     # the page does not say which folders of this machine exist
                     _log.warning("the page asked for a model that does not load: %r", str(error))
-                    expected = "tiny, a checkpoint folder or a name on the Hub"
+                    expected = "tiny, photo, a checkpoint folder or a name on the Hub"
                     raise ModelError(
                         f"model: expected {expected}, found {model!r}, which does not load; the terminal says why"
                     ) from error
@@ -78,13 +85,24 @@ class Models:
         return replace(reader, checkpoint=replace(reader.checkpoint, settings=settings), guide_vocabulary=vocabulary)
 
 
-def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[Image.Image] = ()) -> Any:
+Admit = Callable[[Image.Image, Checkpoint, bool], str | None]
+"""Returns a remark about an image before a model reads it, or raises an ImageError: it must not; the flag says whether
+the model's name was typed into the page."""
+
+
+def build_demo(
+    opening: Opening,
+    max_new_tokens: int = 1024,
+    examples: Sequence[Image.Image] = (),
+    admit: Admit = lambda image, checkpoint, typed: None,
+) -> Any:
     """Return the page as gradio Blocks.
 
     Args:
         opening: the model that is loaded at the start.
         max_new_tokens: longest completion.
         examples: images to try, offered on the page.
+        admit: asked about every image.
 
     Raises:
         ConfigError, ModelError: the model cannot be loaded.
@@ -102,7 +120,7 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
         guide: bool,
         temperature: float,
         threshold: float,
-    ) -> Iterator[tuple[str, Reading | None, str]]:
+    ) -> Iterator[tuple[str, str, Reading | None, str]]:
         if image is None:
             raise gr.Error("Drop an image first, or pick an example.", print_exception=False)
         try:
@@ -110,10 +128,12 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
             reading: Reading | None = None
             sampling = Sampling(temperature, max_new_tokens=max_new_tokens, cut_loops=True)
             picture = open_image(Path(image), where="the image")
+            remark = admit(picture, reader.checkpoint, model.strip() not in ("", opening.model))
+            said = remark or reader.checkpoint.notice or ""
             for reading in reader.stream(picture, sampling, guide=guide):
-                yield stage(reading.image, reading.graph, "writing ..."), None, reading.completion.text
+                yield said, stage(reading.image, reading.graph, "writing ..."), None, reading.completion.text
             if reading is not None:
-                yield show(reading, threshold), reading, reading.completion.text
+                yield said, show(reading, threshold), reading, reading.completion.text
         except R1SGGError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
@@ -131,8 +151,10 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
     clearing = (_DELETE_EVERY, _DELETE_AFTER)
     with gr.Blocks(title="r1sgg", analytics_enabled=False, delete_cache=clearing) as demo:
         demo.work = work  # the folder is removed with the page
+        demo.notice = models.notice
         reading = gr.State(None)
         gr.Markdown("# r1sgg\nAn image as a scene graph. Point at a triplet, or reach it with Tab, to light its boxes.")
+        notice = gr.Markdown(models.notice, elem_id="notice")
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 image = gr.Image(
@@ -151,7 +173,9 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
                 threshold = gr.Slider(0, 1, 0, step=0.05, label="Threshold: leave out lower scores")
                 with gr.Accordion("Model, prompt and names", open=False):
                     model = gr.Textbox(
-                        opening.model, label="Model: tiny, a checkpoint folder, or owner/name on the Hub"
+                        opening.model,
+                        label="Model: tiny, photo, a checkpoint folder, or owner/name on the Hub",
+                        info=f"photo is {RECOMMENDED['photo']}, downloaded at its first use",
                     )
                     prompt = gr.Radio(PROMPTS, value=PROMPTS[0], label="Prompt (closed lists the names)")
                     names = gr.Textbox(
@@ -170,7 +194,7 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
                 with gr.Accordion("Completion", open=False):
                     raw = gr.Textbox("", lines=6, label="Raw text", elem_id="completion")
         options = [image, model, prompt, names, guide, temperature, threshold]
-        go.click(read, options, [view, reading, raw])
+        go.click(read, options, [notice, view, reading, raw])
         threshold.release(
             lambda found, least: _EMPTY if found is None else show(found, least), [reading, threshold], view
         )
