@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import r1sgg
-from r1sgg.cli import main
 from r1sgg.bulk.photos import find_photos
+from r1sgg.cli import main
 from r1sgg.endpoint.remote import remote
 from r1sgg.errors import ImageError, ModelError
 from r1sgg.graph.scene import SceneGraph
@@ -192,7 +192,9 @@ def test_photos_of_every_kind_give_json_and_a_picture(
     assert "text.jpg: expected an image" in written.err
     assert "failed" in written.out
     stems = {"cmyk", "deep", "palette", "rgb", "rgb-2", "turned"}
-    assert {p.name for p in out.iterdir()} - {".predict.run.json"} == {f"{s}{end}" for s in stems for end in (".json", ".overlay.png")}
+    assert {p.name for p in out.iterdir()} - {".predict.run.json"} == {
+        f"{s}{end}" for s in stems for end in (".json", ".overlay.png")
+    }
     record = orjson.loads((out / "turned.json").read_bytes())
     assert (record["width"], record["height"]) == (40, 60), "of the upright image"
     assert record["image"].endswith("turned.jpg")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from r1sgg.exports.files import read_graphs
+from r1sgg.exports.reading import read_graphs
 from r1sgg.miniature.scenes import SMALL, scene
 
 from ..browser import OpenPage

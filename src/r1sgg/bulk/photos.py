@@ -50,7 +50,7 @@ def find_photos(images: Sequence[Path], out: Path | None = None) -> tuple[list[P
         out: the folder of results; no result takes the name of an input there.
 
     Raises:
-        InputError: a folder cannot be read, or there is no image in it.
+        InputError: a folder cannot be read, there is no image in it, or the results would be.
     """
     found: list[tuple[Path, str, str]] = []
     notes: list[str] = []
@@ -58,6 +58,9 @@ def find_photos(images: Sequence[Path], out: Path | None = None) -> tuple[list[P
         if not path.is_dir():
             found.append((path, spoken(path.stem), path.stem))
             continue
+        if out is not None and out.resolve().is_relative_to(path.resolve()):
+            expected, hint = f"a folder outside of {path}", "its pictures would be read as photos the next time"
+            raise InputError(str(out), expected=expected, found="one in it", hint=hint)
         folder = FolderImages(str(path), path)
         places = [(path / str(place.where[0]), place.image_id) for place in folder]
         if not places:
