@@ -32,6 +32,6 @@ def test_a_report_says_what_the_model_knows(
     Path("p.jsonl").write_text(ANSWER)
     Path("p.jsonl.run.json").write_text(f'{{"settings": {{"trained_on": {trained_on}}}}}')
     with pytest.raises(SystemExit) as left:
-        main("report p.jsonl --ground-truth gt.jsonl --out r.html --bootstrap 0".split())
+        main(["report", "p.jsonl", "--ground-truth", "gt.jsonl", "--out", "r.html", "--bootstrap", "0"])
     assert left.value.code == 0
     assert (SAID in Path("r.html").read_text()) is said

@@ -46,6 +46,8 @@ _LOG = logging.getLogger(__name__)
 BOOTSTRAP = 1000
 """Resamples for the table's intervals unless told otherwise."""
 
+_DRAWN_ONLY = "its model was trained on drawn scenes alone, its graphs of other images mean nothing"
+
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -112,9 +114,7 @@ def build_report(
                 watched[-1].keep(number, result)
             notes += [f"{name}: {note}" for note in predictions.notes]
             if only_drawn(trained_on_of(Path(predictions.where))):
-                notes.append(
-                    f"{name}: its model was trained on drawn scenes alone, its graphs of other images mean nothing"
-                )
+                notes.append(f"{name}: {_DRAWN_ONLY}")
             evaluations.append(finish(evaluator))
         facts = [f"ground truth {truth.name}", f"vocabulary {vocabulary.name}", f"{protocol.name} protocol", *notes]
     results = [record(found, bootstrap=bootstrap) for found in evaluations]

@@ -31,7 +31,7 @@ def add_front(app: FastAPI, model: str, notice: str | None) -> None:
         {"method": method, "path": route.path, "what": (route.description or "").partition("\n")[0]}
         for route in app.routes
         if isinstance(route, APIRoute) and route.include_in_schema
-        for method in sorted(route.methods)
+        for method in sorted(route.methods or ())
     ]
     described: dict[str, Any] = {"name": "r1sgg", "version": __version__, "model": model, "notice": notice}
     described |= {"routes": [*listed, {"method": "GET", "path": "/docs", "what": "The page to try them."}]}
