@@ -60,8 +60,9 @@ def test_coco_is_data_alone_and_results_beside_a_ground_truth(here: Path) -> Non
     assert [f.record.graph.triplets for f in found] == [e.graph.triplets for e in open_data("set/gt.jsonl")]
     images = {row["id"]: row for row in json.loads(Path("set/_annotations.coco.json").read_text())["images"]}
     results = [{"image_id": k, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.5} for k in images]
+    files = [{"id": k, "file_name": f"{k}.jpg"} for k in images]
     Path("results.json").write_text(json.dumps(results))
-    Path("names.json").write_text(json.dumps({"categories": [{"id": 1, "name": "man"}], "images": []}))
+    Path("names.json").write_text(json.dumps({"categories": [{"id": 1, "name": "man"}], "images": files}))
     truth = [{"image_id": str(k), "width": 112, "height": 112, "objects": [], "relationships": []} for k in images]
     Path("t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in truth))
     labels = [f.record.graph.labels for f in read_graphs("coco:results.json,names=names.json", "t.jsonl")]
