@@ -8,34 +8,24 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, TypedDict, cast, get_args
 
 import typer
 
-from r1sgg.errors import ConfigError, InputError, require
+from r1sgg.errors import ConfigError, require
 from r1sgg.files import user_path
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from r1sgg.bulk.stored import Inputs
     from r1sgg.guiding.spec import AnswerFormat
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.reader import Reader
+    from r1sgg.models.families import Checkpoint
     from r1sgg.models.prompts import OwnPrompt
 
 Model = Annotated[
     str, typer.Option(help="Checkpoint folder, Hub name (owner/name), or tiny; for a server the name of its model.")
-]
-ModelOrDefault = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        help="Checkpoint folder, Hub name (owner/name), photo (a small model for photos, fetched from the Hub), or "
-        "tiny; for a server the name of its model.",
-        show_default="tiny, for drawn scenes only",
-    ),
 ]
 Engine = Annotated[
     str,
@@ -58,7 +48,7 @@ Prompt = Annotated[
 ]
 Think = Annotated[
     bool | None,
-    typer.Option("--think/--no-think", help="Ask for <think> and <answer> tags; default: as the checkpoint says."),
+    typer.Option("--think/--no-think", help="Ask for think and answer tags; default: as the checkpoint says."),
 ]
 Vocabulary = Annotated[
     str | None,
@@ -86,29 +76,10 @@ Threads = Annotated[
 ]
 
 
-DEFAULT_MODEL = "tiny"
-"""The model of `predict`, `generate`, `serve` and `web` if none is named. It is shipped and knows drawn scenes only."""
-
-
-def refuse_photos(images: Iterable[tuple[str, Callable[[], Image.Image]]]) -> None:
-    """Refuse to begin with the default model if the first image that can be opened is no drawn scene.
-
-    Args:
-        images: names of images, and functions that open them.
-
-    Raises:
-        ImageError: it is none. No model was loaded to find that.
-    """
-    from r1sgg.miniature.recognising import is_drawn_scene, refuse
-
-    for name, opened in images:
-        try:
-            image = opened()
-        except InputError:  # said when its turn comes
-            continue
-        if not is_drawn_scene(image):
-            refuse(name, DEFAULT_MODEL)
-        return
+Family = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Whose coordinates the model of a server uses; default: what its name says."),
+]
 
 
 class PromptOptions(TypedDict):
@@ -182,6 +153,20 @@ def prompt_options(
     }
 
 
+def announce_native(checkpoint: Checkpoint, ask: str) -> None:
+    """Say on standard error what asking natively means where it is not what the model was taught."""
+    from r1sgg.models.prompts import AnswerSettings
+    from r1sgg.models.tongue import tongue_of
+
+    if ask != "native":
+        return
+    if note := tongue_of(checkpoint).note:
+        typer.echo(note, err=True)
+    if checkpoint.settings.prompt != AnswerSettings().prompt or checkpoint.settings.think:
+        said = "was trained with a prompt of r1sgg's, which --ask native does not ask"
+        typer.echo(f"{checkpoint.name}: {said}", err=True)
+
+
 def open_with_prompts(images: str, opening: Opening, *, annotated: bool = False) -> Inputs:
     """Open the images of a command, with their prompts if the model is asked by a column of the data.
 
@@ -211,12 +196,13 @@ def open_with_prompts(images: str, opening: Opening, *, annotated: bool = False)
 _OTHER_WORDS = "{}: trained with the prompts of the column {}, found {}: asked with r1sgg's own wording there"
 
 
-def open_quietly(opening: Opening, *, columns: bool = False) -> Reader:
+def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True) -> Reader:
     """Open a model for a command, without the progress bars of transformers.
 
     Args:
         opening: the model.
         columns: whether the command has read the prompts of its images (`open_with_prompts`).
+        named: whether the family of a server's model has to be known.
 
     Raises:
         ConfigError, ModelError: see `Opening.open`.
@@ -231,9 +217,31 @@ def open_quietly(opening: Opening, *, columns: bool = False) -> Reader:
     reader = opening.open()
     if (notice := reader.checkpoint.notice) is not None:
         typer.echo(notice, err=True)
+    announce_family(reader.checkpoint, named=named)
+    announce_native(reader.checkpoint, opening.ask)
     if not columns and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
     return reader
+
+
+def announce_family(checkpoint: Checkpoint, *, named: bool = True) -> None:
+    """Say on standard error which family a server's model was taken for by its name.
+
+    Args:
+        checkpoint: the model.
+        named: whether its family has to be known.
+
+    Raises:
+        ConfigError: the name says none, and no family was passed.
+    """
+    from r1sgg.endpoint.remote import Remote
+
+    if not isinstance(checkpoint, Remote):
+        return
+    if checkpoint.nameless and named:
+        raise ConfigError(checkpoint.nameless)
+    if checkpoint.guess:
+        typer.echo(checkpoint.guess, err=True)
 
 
 def remark_calibration(reader: Reader, *, guide: bool, temperature: float, samples: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import orjson
 import typer
 
-from r1sgg.cli import loading
+from r1sgg.cli import choosing, loading
 from r1sgg.cli.root import PARTLY_FAILED, app
 from r1sgg.files import STANDARD_OUTPUT, locked, writing
 
@@ -34,8 +34,10 @@ def predict(
         Path | None,
         typer.Option(help="File for one line of JSON per image; - is standard output, each line as it is finished."),
     ] = None,
-    model: loading.ModelOrDefault = None,
+    model: choosing.ModelOrDefault = None,
     engine: loading.Engine = "hf",
+    family: loading.Family = None,
+    ask: choosing.AskOption = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images per batch; default: 8, vllm 128, openai 64.")
     ] = None,
@@ -98,13 +100,23 @@ def predict(
     sampling = Sampling(temperature, top_p, top_k, max_new_tokens, seed, cut_loops)
     check_samples(samples, sampling)
     options = loading.prompt_options(prompt, vocabulary, answer_format, think, guide=guide)
-    chosen = model or loading.DEFAULT_MODEL
-    opening = Opening(chosen, engine, device=device, dtype=dtype, max_pixels=max_pixels, threads=threads, **options)
+    chosen = model or choosing.DEFAULT_MODEL
+    opening = Opening(
+        chosen,
+        engine,
+        device=device,
+        dtype=dtype,
+        max_pixels=max_pixels,
+        threads=threads,
+        family=family,
+        ask=choosing.ask_mode(ask, model, prompt, think, answer_format),
+        **options,
+    )
     photos, notes = find_photos(images, out)
     for note in notes:
         typer.echo(note, err=True)
     if model is None:
-        loading.refuse_photos((str(photo.path), functools.partial(open_image, photo.path)) for photo in photos)
+        choosing.refuse_photos((str(photo.path), functools.partial(open_image, photo.path)) for photo in photos)
     job = Job(
         sampling,
         guide=guide,
@@ -119,7 +131,7 @@ def predict(
             stack.enter_context(locked(out))
         reader = stack.enter_context(contextlib.closing(loading.open_quietly(opening)))
         loading.remark_calibration(reader, guide=guide, temperature=temperature, samples=samples)
-        shared = settings_of(reader.checkpoint, reader.guide_vocabulary, reader.engine.name, job, None)
+        shared = settings_of(reader.checkpoint, reader.guide_vocabulary, reader.engine.name, job, None, reader.ask)
         results = None if out is None else Results(out, {**shared, "boxes": unit}, overwrite=overwrite)
         lines = None if json is None else stack.enter_context(writing(json))
         admit = functools.partial(remark_on, checkpoint=reader.checkpoint, named=model is not None)

@@ -9,14 +9,15 @@ from typing import Annotated
 
 import typer
 
+from r1sgg.cli.choosing import DEFAULT_MODEL, AskOption, ModelOrDefault, ask_mode
 from r1sgg.cli.loading import (
     Device,
     Dtype,
     Engine,
+    Family,
     Format,
     MaxNewTokens,
     MaxPixels,
-    ModelOrDefault,
     Prompt,
     Think,
     Threads,
@@ -29,6 +30,8 @@ from r1sgg.cli.root import app
 def serve(
     model: ModelOrDefault = None,
     engine: Engine = "hf",
+    family: Family = None,
+    ask: AskOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all addresses.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = 8000,
     batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of images per batch.")] = 16,
@@ -74,7 +77,7 @@ def serve(
         key = os.environ.get(api_key, "").strip()
         if not key:
             raise ConfigError(f"--api-key {api_key}: expected the API key in this environment variable, found nothing")
-    from r1sgg.cli.loading import DEFAULT_MODEL, open_quietly, prompt_options
+    from r1sgg.cli.loading import open_quietly, prompt_options
     from r1sgg.inference.engines import Opening
     from r1sgg.miniature.recognising import remark_on
     from r1sgg.serving.app import ServerSettings, build_app
@@ -92,7 +95,17 @@ def serve(
         max_new_tokens=max_new_tokens,
     )
     options = prompt_options(prompt, vocabulary, answer_format, think, guide=True)
-    opening = Opening(model or DEFAULT_MODEL, engine, device, dtype, max_pixels, threads=threads, **options)
+    opening = Opening(
+        model or DEFAULT_MODEL,
+        engine,
+        device,
+        dtype,
+        max_pixels,
+        threads=threads,
+        family=family,
+        ask=ask_mode(ask, model, prompt, think, answer_format),
+        **options,
+    )
     reader = open_quietly(opening)
     admit = functools.partial(
         remark_on, checkpoint=reader.checkpoint, named=model is not None, line="`r1sgg serve --model photo`"

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from r1sgg.cli.choosing import DEFAULT_MODEL, AskOption, ModelOrDefault, ask_mode
 from r1sgg.cli.loading import (
-    DEFAULT_MODEL,
     Device,
     Dtype,
     Engine,
+    Family,
     MaxNewTokens,
     MaxPixels,
-    ModelOrDefault,
     Think,
     Threads,
+    announce_family,
+    announce_native,
 )
 from r1sgg.cli.root import app
 
@@ -33,6 +35,8 @@ _EXAMPLES = 4  # drawn scenes on the page
 def web(
     model: ModelOrDefault = None,
     engine: Engine = "hf",
+    family: Family = None,
+    ask: AskOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
     browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
@@ -59,7 +63,21 @@ def web(
 
     examples = [scene(seed, SMALL).image for seed in split_seeds("test", 9, _EXAMPLES)]
     named = model is not None
-    opening = Opening(model or DEFAULT_MODEL, engine, device, dtype, max_pixels, threads=threads, think=think)
+    opening = Opening(
+        model or DEFAULT_MODEL,
+        engine,
+        device,
+        dtype,
+        max_pixels,
+        threads=threads,
+        think=think,
+        family=family,
+        ask=ask_mode(ask, model, think),
+    )
+    if opening.spec.kind == "openai" or opening.ask == "native":
+        checkpoint = opening.checkpoint()
+        announce_family(checkpoint)
+        announce_native(checkpoint, opening.ask)
 
     def admit(image: Image.Image, checkpoint: Checkpoint, typed: bool) -> str | None:
         line = "the model photo (`r1sgg web --model photo`)"

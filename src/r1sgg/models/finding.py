@@ -6,12 +6,13 @@ A folder that training with LoRA wrote has an adapter and no config.json; the ba
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -20,6 +21,9 @@ from r1sgg.files import user_path
 from r1sgg.models.known import RECOMMENDED, Recommended
 
 _log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
 
 ADAPTER = "adapter_config.json"
 
@@ -147,6 +151,28 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__ or cause.__context__
+
+
+_VOCABULARY = ("tokenizer.json", "added_tokens.json", "tokenizer_config.json", "vocab.json")
+
+
+def has_tokens(path: str, tokens: Iterable[str]) -> bool:
+    """Return whether the tokenizer of a resolved checkpoint has all of some tokens; for an adapter, its base model's.
+
+    The files are searched as text: a tokenizer of 150,000 tokens takes a second to load.
+    """
+    from transformers.utils import cached_file
+
+    path = adapter_base(path) or path
+    options = {"local_files_only": is_local(path), "_raise_exceptions_for_missing_entries": False}
+    found = [cached_file(path, name, _raise_exceptions_for_connection_errors=False, **options) for name in _VOCABULARY]
+    texts = [Path(file).read_bytes() for file in found if file is not None]
+    return all(any(json.dumps(token).encode() in text for text in texts) for token in tokens)
+
+
+def image_token_of(processor: ProcessorMixin) -> str:
+    """Return the token that stands for a piece of an image; a chat template may write another (Gemma 3)."""
+    return str(getattr(processor.tokenizer, "image_token", None) or processor.image_token)
 
 
 def is_local(path: str) -> bool:

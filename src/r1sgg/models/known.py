@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from r1sgg.data.predictions import Ask
 from r1sgg.models.prompts import AnswerSettings
 
 
@@ -43,6 +44,8 @@ class Recommended:
         gigabytes: size of the download, about.
         licence: of the weights.
         source: where that is said.
+        ask: how commands ask it unless --ask says otherwise (`generate`, which is for evaluation, asks by the paper's
+            prompt).
     """
 
     hub: str
@@ -50,6 +53,7 @@ class Recommended:
     gigabytes: float
     licence: str
     source: str
+    ask: Ask = "native"
 
     def __str__(self) -> str:
         return f"{self.hub} ({self.licence}), about {self.gigabytes:g} GB"
