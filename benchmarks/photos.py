@@ -4,11 +4,11 @@
         --photo ../shared/data/vg_sample/images/1.jpg --shape 0.8b --shape 2b
 
 The weights are random bfloat16, so the graphs mean nothing: time and memory do not depend on what a model has learnt.
-The shapes are those of Qwen3.5-0.8B and Qwen2-VL-2B. Each row is one process, its imports and the loading of the
-weights included. Random weights never end an answer, so each is as long as it may be: 540 tokens are the mean of 49
-Visual Genome graphs as the paper's JSON, 271 of the same graphs as compact answers (`benchmarks/tokens.py`, boxes in
-thousandths). Both models have Qwen2's tokenizer here; Qwen3.5's own has more tokens, which makes answers no longer.
-Writes photos.json. WORK needs 7 GB.
+The shapes are those of Qwen3.5-0.8B and Qwen2-VL-2B. Two processes are run for each, imports and loading included: one
+that writes a single token, and one that writes `MORE` more; random weights never end an answer. The difference is the
+price of a token, and what an answer costs is computed from both: 540 tokens are the mean of 49 Visual Genome graphs as
+the paper's JSON, 271 of the same graphs as compact answers (`benchmarks/tokens.py`, boxes in thousandths). Both models
+have Qwen2's tokenizer here. Writes photos.json. WORK needs 7 GB.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-JSON_TOKENS, COMPACT_TOKENS = 540, 271
+ANSWERS = {"JSON": 540, "compact": 271}
 PIXELS = 401408  # --max-pixels of all rows
 _IMAGE, _VIDEO, _START, _END = "<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"
 
@@ -73,12 +73,7 @@ QWEN2_VL = {
     "tie_word_embeddings": True,
 }
 
-ROWS: dict[str, list[str]] = {
-    f"JSON, {JSON_TOKENS} tokens": ["--max-new-tokens", str(JSON_TOKENS)],
-    f"compact, {COMPACT_TOKENS} tokens": ["--max-new-tokens", str(COMPACT_TOKENS), "--answer-format", "compact"],
-    "the image alone: 1 token": ["--max-new-tokens", "1"],
-    "with --guide, at most 96 tokens": ["--max-new-tokens", "96", "--guide"],
-}
+MORE = 64
 
 
 def build(shape: str, folder: Path, tokenizer_folder: Path) -> int:
@@ -124,8 +119,8 @@ def build(shape: str, folder: Path, tokenizer_folder: Path) -> int:
     return sum(weight.numel() for weight in model.parameters())
 
 
-def measure(folder: Path, photo: Path, work: Path, options: list[str]) -> dict[str, float]:
-    """Run `r1sgg predict` and return its CPU-seconds, seconds and peak memory (resident set, GB)."""
+def measure(folder: Path, photo: Path, work: Path, tokens: int) -> dict[str, float]:
+    """Run `r1sgg predict` for so many tokens and return its CPU-seconds, seconds and peak memory (resident set, GB)."""
     program = "from r1sgg.cli import main; main()"
     command = [
         sys.executable,
@@ -138,7 +133,7 @@ def measure(folder: Path, photo: Path, work: Path, options: list[str]) -> dict[s
         "--json",
         str(work / "out"),
     ]
-    command += ["--dtype", "bfloat16", "--max-pixels", str(PIXELS), "--no-cut-loops", *options]
+    command += ["--dtype", "bfloat16", "--max-pixels", str(PIXELS), "--no-cut-loops", "--max-new-tokens", str(tokens)]
     begun = time.perf_counter()
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
@@ -159,7 +154,6 @@ def main() -> None:
     parser.add_argument("--photo", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoints, which are kept")
     parser.add_argument("--shape", action="append", choices=("0.8b", "2b"))
-    parser.add_argument("--row", action="append", choices=tuple(ROWS), help="only this row; may be repeated")
     parser.add_argument("--json", type=Path, default=Path("photos.json"))
     options = parser.parse_args()
     found: dict[str, Any] = {}
@@ -167,10 +161,13 @@ def main() -> None:
         folder = options.work / shape
         if not (folder / "processor_config.json").is_file():
             print(f"{shape}: {build(shape, folder, options.tokenizer):,} weights", flush=True)
-        for name in options.row or ROWS:
-            row = measure(folder, options.photo, options.work, ROWS[name])
-            found[f"{shape} {name}"] = row
-            print(f"| {shape} | {name} | {row['cpu_seconds']} | {row['GB']} |", flush=True)
+        one = measure(folder, options.photo, options.work, 1)
+        more = measure(folder, options.photo, options.work, 1 + MORE)
+        token = (more["cpu_seconds"] - one["cpu_seconds"]) / MORE
+        computed = {name: round(one["cpu_seconds"] + token * (count - 1), 1) for name, count in ANSWERS.items()}
+        found[shape] = {"one": one, "more": more, "token": round(token, 3), **computed}
+        cells = [shape, one["cpu_seconds"], round(token, 2), *computed.values(), max(one["GB"], more["GB"])]
+        print(f"| {' | '.join(map(str, cells))} |", flush=True)
     options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 

@@ -9,13 +9,15 @@ import huggingface_hub
 import pytest
 
 from r1sgg.cli import main
-from r1sgg.errors import ModelError
+from r1sgg.cli.choosing import ask_mode
+from r1sgg.errors import ConfigError, ModelError
+from r1sgg.graph.dialects.registry import DIALECTS
 from r1sgg.models import finding
 from r1sgg.models.families import load_checkpoint, resolve
 from r1sgg.models.known import RECOMMENDED
+from r1sgg.models.registry import FAMILIES
 
 PHOTO = RECOMMENDED["photo"]
-FILES = ("model.safetensors", "config.json")
 
 
 @pytest.fixture(autouse=True)
@@ -78,3 +80,14 @@ def test_a_folder_of_that_name_is_written_with_its_place(tmp_path: Path, monkeyp
     (tmp_path / "photo").mkdir()
     (tmp_path / "photo" / "config.json").write_text("{}")
     assert resolve("./photo") == "photo"
+
+
+def test_photo_is_of_a_known_family_and_is_asked_in_its_own_tongue() -> None:
+    family = next(family for family in FAMILIES if family.name == PHOTO.family)
+    assert DIALECTS[family.dialect].asking is not None
+    assert ask_mode(None, "photo") == "native"
+    assert ask_mode("paper", "photo") == "paper"
+    assert ask_mode(None, "photo", None, "compact") == "paper", "two questions have no layout of the whole answer"
+    assert ask_mode(None, None) == ask_mode(None, "runs/mine") == "paper"
+    with pytest.raises(ConfigError, match="--ask: expected paper or native, found 'both'"):
+        ask_mode("both", "photo")
