@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from r1sgg.exports.files import read_graphs
+from r1sgg.exports.reading import read_graphs
 from r1sgg.miniature.scenes import SMALL, scene
 
 from ..browser import OpenPage
@@ -70,6 +70,7 @@ def test_an_uploaded_image_becomes_a_graph_that_can_be_taken_away(
     page.locator("#image input[type=file]").set_input_files(str(tmp_path / "scene.png"))
     page.wait_for_selector("#image img", timeout=60_000)
     _read_graph(page)
+    assert "tiny knows drawn scenes only" in page.locator("#reads").inner_text()
     rows = page.locator("#graph li")
     assert rows.count() >= 1
     assert page.locator("#graph rect").count() >= 2

@@ -13,7 +13,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.engines import Opening
 from r1sgg.inference.reader import Reader, Reading
+from r1sgg.models.families import Checkpoint
+from r1sgg.models.known import RECOMMENDED
 from r1sgg.pages.saving import SAVED, save
 from r1sgg.pages.stage import photo_uri, stage
 
@@ -86,7 +88,7 @@ class Models:
                 except R1SGGError as error:
                     # the page does not say which folders of this machine exist
                     _log.warning("the page asked for a model that does not load: %r", str(error))
-                    expected = "tiny, a checkpoint folder or a name on the Hub"
+                    expected = "tiny, photo, a checkpoint folder or a name on the Hub"
                     raise ModelError(
                         f"model: expected {expected}, found {model!r}, which does not load; the terminal says why"
                     ) from error
@@ -98,13 +100,24 @@ class Models:
         return replace(reader, checkpoint=replace(reader.checkpoint, settings=settings), guide_vocabulary=vocabulary)
 
 
-def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[Image.Image] = ()) -> Any:
+Admit = Callable[[Image.Image, Checkpoint, bool], str | None]
+"""Returns a remark about an image before a model reads it, or raises an ImageError: it must not; the flag says whether
+the model's name was typed into the page."""
+
+
+def build_demo(
+    opening: Opening,
+    max_new_tokens: int = 1024,
+    examples: Sequence[Image.Image] = (),
+    admit: Admit = lambda image, checkpoint, typed: None,
+) -> Any:
     """Return the page as gradio Blocks.
 
     Args:
         opening: the model that is loaded at the start.
         max_new_tokens: longest completion.
         examples: images to try, offered on the page.
+        admit: asked about every image.
 
     Raises:
         ConfigError, ModelError: the model cannot be loaded.
@@ -131,7 +144,8 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
             reading: Reading | None = None
             sampling = Sampling(temperature, max_new_tokens=max_new_tokens, cut_loops=True)
             picture = open_image(Path(image), where="the image")
-            photo, can, waiting = photo_uri(picture), reads(reader), gr.DownloadButton(interactive=False)
+            remark = admit(picture, reader.checkpoint, model.strip() not in ("", opening.model))
+            photo, can, waiting = photo_uri(picture), reads(reader, remark), gr.DownloadButton(interactive=False)
             yield stage(picture, EMPTY, "reading ...", photo), None, can, waiting, ""
             for reading in reader.stream(picture, sampling, guide=guide):
                 text = reading.completion.text
@@ -161,6 +175,7 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
     clearing = (_DELETE_EVERY, _DELETE_AFTER)
     with gr.Blocks(title="r1sgg", analytics_enabled=False, delete_cache=clearing) as demo:
         demo.work = work  # the folder is removed with the page
+        demo.notice = models.first.checkpoint.notice
         reading = gr.State(None)
         gr.HTML("<h1>r1sgg</h1><p>An image in, its scene graph out.</p>", elem_id="head")
         can = gr.HTML(reads(models.first), elem_id="reads")
@@ -188,7 +203,11 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
                 raw = gr.Textbox("", lines=6, label="Raw text", elem_id="completion")
         with gr.Accordion("Model, prompt and names", open=False, elem_id="options"):
             guide = gr.Checkbox(True, label="Guide: only valid graphs")
-            model = gr.Textbox(opening.model, label="Model: tiny, a checkpoint folder, or owner/name on the Hub")
+            model = gr.Textbox(
+                opening.model,
+                label="Model: tiny, photo, a checkpoint folder, or owner/name on the Hub",
+                info=f"photo is {RECOMMENDED['photo']}, downloaded at its first use",
+            )
             prompt = gr.Radio(PROMPTS, value=PROMPTS[0], label="Prompt (closed lists the names)")
             names = gr.Textbox(
                 "",
@@ -220,17 +239,25 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
     return demo
 
 
-def reads(reader: Reader) -> str:
-    """Return what a model can read, as HTML: its name, and the names that its graphs may have."""
+def reads(reader: Reader, remark: str | None = None) -> str:
+    """Return what a model can read, as HTML: its name, the names that its graphs may have, and what to know of it.
+
+    Args:
+        reader: the model.
+        remark: about the image that it reads; None: what everybody who uses the model should know.
+    """
     settings, guided = reader.checkpoint.settings, reader.guide_vocabulary
     listed = load_vocabulary(guided or settings.vocabulary)
     sides = [("object classes", listed.objects), ("predicates", listed.predicates)]
     said = " and ".join(f"{len(names)} {what}" if names else f"{what} of any name" for what, names in sides)
     lists = "".join(f"<p><b>{what}:</b> {html.escape(', '.join(names))}</p>" for what, names in sides if names)
     model = f"<code>{html.escape(reader.checkpoint.name)}</code>"
+    told = remark or reader.checkpoint.notice
+    notice = "" if told is None else f"<p class='notice'><b>{html.escape(told)}</b></p>"
     if not lists:
-        return f"<p>Model {model} writes {said}.</p>"
-    return f"<details><summary>Model {model} writes {said} ({html.escape(listed.name)})</summary>{lists}</details>"
+        return f"<p>Model {model} writes {said}.</p>{notice}"
+    summary = f"Model {model} writes {said} ({html.escape(listed.name)})"
+    return f"<details><summary>{summary}</summary>{lists}</details>{notice}"
 
 
 def _saved(images: Sequence[Image.Image], folder: Path) -> list[str]:
