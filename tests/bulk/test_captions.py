@@ -136,7 +136,7 @@ def test_a_model_grounds_the_phrases_of_rules(captions: Path, tmp_path: Path) ->
         )  # fmt: skip
         shown = [a for a in server.asked if not isinstance(a.body["messages"][-1]["content"], str)]
         assert [a.image.size for a in shown] == [(100, 80)] * 2
-        assert "guy" in text_of(shown[0])
+        assert sum("guy" in text_of(a) for a in shown) == 1, "two requests at a time: either may be the first"
     assert result.exit_code == 0, result.output
     first = graphs(tmp_path / "out.jsonl")[0]
     assert set(first.graph.triplets) == {("guy", "riding", "mare")}

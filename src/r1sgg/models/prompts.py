@@ -215,7 +215,7 @@ def recipe_prompt(text: str) -> dict[str, str]:
             "the recipe: prompt",
             expected="paper, short, a text file or column:NAME",
             found=repr(text),
-            hint=hint if text in ("open", "closed") else None,
+            hint=hint if text in ("open", "closed") else "",
         )
     own = read_prompt(user_path(text))
     return {"prompt": "own", "own": own.text, "system": own.system, "column": ""}

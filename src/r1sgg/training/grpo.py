@@ -20,13 +20,12 @@ from accelerate.utils import send_to_device
 from transformers import AutoConfig
 from trl import GRPOConfig, GRPOTrainer
 
-from r1sgg.errors import ConfigError, require
+from r1sgg.errors import require
 from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.inference.threads import Threads
-from r1sgg.judging.labels import load_similarity
 from r1sgg.rewards.adapters import trl_rewards
-from r1sgg.rewards.rubric import Rubric
 from r1sgg.training.checkpoints import ResumableTrainer
+from r1sgg.training.checks import check_rollouts, rubric_of
 from r1sgg.training.engine import RolloutEngine, made_for, name_weights, replies_read, set_surroundings, unexpanded
 from r1sgg.training.gate import ParityGate, precision_of, steps_between
 from r1sgg.training.logs import CompletionsLog
@@ -133,41 +132,18 @@ def train_grpo(config: Path | None, arguments: Sequence[str], say: Callable[[str
 
 
 def _train(run: Run, say: Callable[[str], None]) -> int:
-    if not run.checkpoint.family.rollouts:
-        raise ConfigError(
-            f"model: {run.checkpoint.family.name} cannot be trained by GRPO, because TRL passes its model no "
-            "qformer_input_ids; use SFT, or another model"
-        )
-    if run.arguments.use_transformers_continuous_batching:
-        raise ConfigError(
-            "use_transformers_continuous_batching: expected false, found true; TRL's continuous batching generates "
-            "without the images"
-        )
+    check_rollouts(run.arguments, run.recipe.option(RolloutOptions), run.checkpoint)
     guide, cut_loops = run.recipe.option(RolloutOptions).guide, run.recipe.option(RolloutOptions).cut_loops
-    if cut_loops and run.arguments.use_vllm:
-        raise ConfigError("cut_loops: expected false with use_vllm, found true; vLLM's answers can't be cut")
     every = steps_between(run.recipe.option(RolloutOptions).parity)
     if run.arguments.use_vllm:
-        if run.arguments.vllm_mode == "server" and run.checkpoint.family.name == "SmolVLM":
-            raise ConfigError(
-                "vllm_mode: expected colocate for SmolVLM, found server; TRL takes one run of image tokens per image"
-            )
         set_surroundings()
         require("vllm", "vllm")
         _share_the_card(run)
     if guide and run.arguments.use_vllm:
         add_schema(run.arguments, run.checkpoint)
     settle_correction(run.arguments, run.recipe.chosen)
-    wanted = run.recipe.option(RewardOptions)
     parts = prepare_parts(run.recipe.option(PartOptions), run.checkpoint, run.arguments.optim)
-    rubric = Rubric.of(wanted.rewards, load_similarity(wanted.similarity), clamp=wanted.clamp)
-    if run.arguments.reward_weights is None:
-        run.arguments.reward_weights = list(rubric.weights.values())
-    elif len(run.arguments.reward_weights) != len(rubric.weights):
-        raise ConfigError(
-            f"reward_weights: expected one for each of {', '.join(rubric.weights)}, "
-            f"found {len(run.arguments.reward_weights)}"
-        )
+    rubric = rubric_of(run.arguments, run.recipe.option(RewardOptions))
     samples = CompletionsLog(
         run.folder, run.options.samples, dict(zip(rubric.weights, run.arguments.reward_weights, strict=True))
     )
