@@ -250,7 +250,7 @@ def test_options_that_a_recipe_has_too_are_the_recipe_s(doctor: Doctor, publishe
         assert result.exit_code == 0, result.output
         return int(json.loads(result.stdout)["run"]["tokens"]["prompt"])
 
-    assert tokens("--prompt", "short", "--vocabulary", "open") < tokens() < tokens("--think")
+    assert tokens("--prompt", "short", "--vocabulary", "open") < tokens("--no-think") < tokens()
 
 
 def test_a_recipe_is_of_the_stage_whose_options_it_has() -> None:
