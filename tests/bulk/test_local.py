@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -20,7 +22,7 @@ from r1sgg.errors import ConfigError, InputError, ModelError
 from r1sgg.inference.engine import Sampling
 
 from ..inference.pretend import Interrupted, Opened
-from .local_jobs import Dying, Noting
+from .local_jobs import Dying, Noting, annotate
 
 JOB = Job(Sampling(max_new_tokens=8), batch_size=2, window=2)
 
@@ -50,6 +52,18 @@ def test_the_file_is_that_of_one_process_and_each_process_has_its_card(folder: P
     assert settings["engine"] == "local parrot"
     again = start(folder, "cards.jsonl", Opened(fault="a finished run opens no model"), [None])
     assert again.resumed == 21
+
+
+def test_the_processes_give_the_true_objects_and_say_so(folder: Path) -> None:
+    inputs, job = open_inputs(str(annotate(folder)), annotated=True), replace(JOB, task="predcls")
+    run(inputs, folder / "given.jsonl", Opened().open(), job)
+    done = run_on_cards(inputs, folder / "given-cards.jsonl", Opened(), job, [None, None], 4)
+    assert (done.images, done.failed) == (21, 1)
+    assert (folder / "given-cards.jsonl").read_bytes() == (folder / "given.jsonl").read_bytes()
+    run_on_cards(inputs, folder / "given-tables", Opened(), job, [None], 4)
+    rows = pq.read_table(folder / "given-tables", partitioning=None).to_pylist()
+    assert sum(row["task"] == "predcls" for row in rows) == 20
+    assert sum(row["error"] is not None for row in rows) == 1
 
 
 def test_a_process_that_dies_loses_nothing_and_repeats_nothing(folder: Path, tmp_path: Path) -> None:

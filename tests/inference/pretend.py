@@ -80,7 +80,7 @@ class Opened:
     threads: int | None = None
 
     def checkpoint(self) -> Remote:
-        return remote("parrot")
+        return remote("parrot", "0-1000")
 
     def open(self) -> Reader:
         if self.fault:

@@ -44,6 +44,11 @@ class Opener(Protocol):
         ...
 
     @property
+    def ask(self) -> str:
+        """See `Opening`."""
+        ...
+
+    @property
     def engine(self) -> str:
         """See `Opening`."""
         ...
@@ -120,8 +125,8 @@ def _run(
 ) -> Summary:
     total = len(inputs) if limit is None else min(limit, len(inputs))
     size = -(-shard_size // job.images) * job.images
-    engine = " ".join((kind, opener.engine, *([opener.dtype] if opener.dtype else ())))
-    settings = settings_of(opener.checkpoint(), opener.guide_vocabulary, engine, job, inputs)
+    named = " ".join((kind, opener.engine, *([opener.dtype] if opener.dtype else ())))
+    settings = settings_of(opener.checkpoint(), opener.guide_vocabulary, named, job, inputs, opener.ask)
     joined = out.suffix == ".jsonl"
     log = RunLog(out, settings, overwrite) if joined else None
     resumed, failed = log.resume((place.image_id for place in inputs), total, size) if log else (0, 0)
@@ -220,7 +225,8 @@ class Worker:
         if self._reader is None or self._inputs is None:
             os.chdir(self._work.cwd)
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see `r1sgg.cli.main`; torch is not imported yet
-            self._reader, self._inputs = self._work.opener.open(), open_inputs(self._work.spec)
+            self._reader = self._work.opener.open()
+            self._inputs = open_inputs(self._work.spec, annotated=self._work.job.task != "sgdet")
         rows: list[dict[str, Any]] = []
         seconds = 0.0
         places = iter(self._work.places(shard))

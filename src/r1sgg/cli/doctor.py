@@ -9,7 +9,7 @@ import typer
 
 from r1sgg.cli import loading
 from r1sgg.cli.root import PARTLY_FAILED, app
-from r1sgg.cli.sft import OPEN
+from r1sgg.cli.training import OPEN
 from r1sgg.files import protect, refuse_inputs, write_json
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from r1sgg.doctor.view import Seen
     from r1sgg.models.families import Checkpoint
 
+_FAMILIES_WIDTH = 100
 _ASSUMED = 80  # GiB of a card, where there is none to look at
 
 
@@ -42,8 +43,21 @@ def doctor(
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(metavar="ENGINE", help="With --model: compare vllm[:OPTION=VALUE,...] with transformers."),
+        typer.Option(
+            metavar="ENGINE",
+            help="With --model: compare vllm[:OPTION=VALUE,...] with transformers; with --frame any engine.",
+        ),
     ] = None,
+    families: Annotated[
+        bool, typer.Option("--families", help="Print the model families: their boxes, and what each can do.")
+    ] = False,
+    frame: Annotated[
+        bool,
+        typer.Option(
+            "--frame", help="With --model: ask where drawn shapes are, and find what its boxes' numbers mean."
+        ),
+    ] = False,
+    family: loading.Family = None,
     image: Annotated[
         Path | None, typer.Option(help="With --model: the image to ask about; default: a drawn one.")
     ] = None,
@@ -60,11 +74,15 @@ def doctor(
     that installs what is missing. With --config: batch, steps, tokens and bytes on a card, estimates named as such;
     further options are those of the recipe. A run that cannot fit is refused with the command that does (exit code 2);
     packages that it needs and that are not here are named (exit code 1). With --model alone: the prompt with the chat
-    template, image tokens, the frame of boxes; with --engine vllm also the parity table.
+    template, image tokens, the frame of boxes; with --engine vllm also the parity table. With --families: the table of
+    known families, what each can do, and why it cannot do the rest. With --frame: what the numbers of a model's boxes mean,
+    measured on drawn shapes; exit code 3 where that contradicts its family's row, 4 where it cannot be told.
 
     Example: `r1sgg doctor --config configs/vg150-grpo.yaml --model runs/vg150/sft --gpus 16`
 
     Example: `r1sgg doctor --model runs/vg150/sft --engine vllm`
+
+    Example: `r1sgg doctor --frame --model qwen2.5vl:7b --engine openai:http://127.0.0.1:11434/v1,server=plain`
     """
     from r1sgg.errors import ConfigError
 
@@ -81,7 +99,25 @@ def doctor(
         raise ConfigError("--dtype: expected --engine too, because a prompt depends on no weights")
     if model is None and config is None and (given := _given(shared)):
         raise ConfigError(f"{given}: expected --model or --config RECIPE too")
-    if config is not None:
+    if families and (config is not None or model is not None):
+        raise ConfigError("--families: expected no --config and no --model")
+    if frame and (model is None or config is not None):
+        raise ConfigError("--frame: expected --model, and no --config")
+    if family is not None and not frame:
+        raise ConfigError(f"--family {family}: expected --frame too")
+    if frame:
+        from r1sgg.cli.doctor_frame import probe_frame
+        from r1sgg.inference.engines import Opening
+
+        assert model is not None
+        options = loading.prompt_options(prompt, vocabulary, None, think, guide=False)
+        opening = Opening(model, engine or "hf", dtype=dtype, max_pixels=max_pixels, family=family, **options)
+        if code := probe_frame(opening, json):
+            raise typer.Exit(code)
+        return
+    if families:
+        failed = _families(json)
+    elif config is not None:
         if json is not None:
             protect([config])  # of other commands a recipe may be the record of the run that they continue
             refuse_inputs([json])
@@ -124,6 +160,31 @@ def _machine(json: Path | None) -> bool:
     return False
 
 
+def _families(json: Path | None) -> bool:
+    from rich.table import Table
+
+    from r1sgg.doctor.families import TABLES, reasons, record
+    from r1sgg.models.family import CAPABILITIES
+    from r1sgg.models.registry import FAMILIES
+
+    if json is not None:
+        write_json(json, {"capabilities": dict(CAPABILITIES), "families": [record(family) for family in FAMILIES]})
+    for heads, cells in TABLES:
+        shown = Table(box=None, padding=(0, 1, 0, 0))
+        for head in heads:
+            shown.add_column(head, overflow="fold", no_wrap=head == "family")
+        for family in FAMILIES:
+            shown.add_row(*cells(family))
+        print_table(shown, width=_FAMILIES_WIDTH)
+        typer.echo("")
+    for name, meaning in CAPABILITIES.items():
+        typer.echo(f"{name}: {meaning}")
+    typer.echo("not run: no test has run it; it is not refused\n")
+    for line in reasons():
+        typer.echo(line)
+    return False
+
+
 def _show_machine(found: Machine) -> None:
     from rich.table import Table
 
@@ -140,7 +201,7 @@ def _show_machine(found: Machine) -> None:
         missing = [f"{p.name} {p.found or 'missing'} (wants {p.wanted or 'any'})" for p in part.missing]
         state = "; ".join([*missing, part.install]) if missing else "ready"
         table.add_row(f"r1sgg[{part.extra}]" if part.extra else "r1sgg", part.runs, state)
-    _print(table)
+    print_table(table)
 
 
 def _run(
@@ -200,7 +261,7 @@ def _show_plan(plan: Plan) -> None:
     for item in plan.items:
         table.add_row(item.name, f"{item.bytes / gib:.1f}", item.how)
     table.add_row("together", f"{plan.bytes / gib:.1f}", "fits" if plan.fits else "does not fit", style="bold")
-    _print(table)
+    print_table(table)
     if plan.share is not None:
         typer.echo(f"vllm_gpu_memory_utilization: {plan.share:.2f}")
 
@@ -262,10 +323,11 @@ def _show_prompt(checkpoint: Checkpoint, seen: Seen) -> None:
         typer.echo(f"a known checkpoint{asked} ({known.source})")
 
 
-def _print(table: Any) -> None:
+def print_table(table: Any, width: int = 160) -> None:
+    """Print a table on standard output, as wide as a terminal or `width`."""
     import sys
 
     from rich.console import Console
 
     # markup would take r1sgg[train] for a style
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, markup=False).print(table)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else width, markup=False).print(table)

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from r1sgg.errors import ConfigError
 from r1sgg.judging.labels import load_similarity
 from r1sgg.models.families import Checkpoint
+from r1sgg.models.family import Capability, ModelFamily
 from r1sgg.rewards.rubric import Rubric
 from r1sgg.training.gate import steps_between
 from r1sgg.training.options import RewardOptions
@@ -27,23 +28,31 @@ def check_rollouts(arguments: Any, options: RolloutOptions, checkpoint: Checkpoi
     Raises:
         ConfigError: it cannot.
     """
-    if not checkpoint.family.rollouts:
-        raise ConfigError(
-            f"model: {checkpoint.family.name} cannot be trained by GRPO, because TRL passes its model no "
-            "qformer_input_ids; use SFT, or another model"
-        )
+    family = checkpoint.family
+    if (reason := family.cannot.get("grpo")) is not None:
+        raise ConfigError(f"model: {family.name} cannot be trained by GRPO, because {reason}; use another model")
     if arguments.use_transformers_continuous_batching:
         raise ConfigError(
             "use_transformers_continuous_batching: expected false, found true; TRL's continuous batching generates "
             "without the images"
         )
+    if options.guide_share != 1 and (not options.guide or arguments.use_vllm):
+        raise ConfigError("guide_share: expected guide: true and rollouts by transformers, found other settings")
     if options.cut_loops and arguments.use_vllm:
         raise ConfigError("cut_loops: expected false with use_vllm, found true; vLLM's answers can't be cut")
     steps_between(options.parity)
-    if arguments.use_vllm and arguments.vllm_mode == "server" and checkpoint.family.name == "SmolVLM":
-        raise ConfigError(
-            "vllm_mode: expected colocate for SmolVLM, found server; TRL takes one run of image tokens per image"
-        )
+    if arguments.use_vllm:
+        _check_mode(family, "server" if arguments.vllm_mode == "server" else "colocate")
+
+
+def _check_mode(family: ModelFamily, mode: Literal["colocate", "server"]) -> None:
+    """Refuse rollouts by vLLM that the family cannot have, with the reason."""
+    if (reason := family.cannot.get(mode)) is None:
+        return
+    ways: tuple[Capability, ...] = ("colocate", "server")
+    others = [f"vllm_mode: expected {way}" for way in ways if way not in family.cannot]
+    expected = (*others, "use_vllm: expected false")[0]
+    raise ConfigError(f"{expected} for {family.name}, found {mode}, because {reason}")
 
 
 def rubric_of(arguments: Any, options: RewardOptions) -> Rubric:

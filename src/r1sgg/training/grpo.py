@@ -28,12 +28,19 @@ from r1sgg.training.checkpoints import ResumableTrainer
 from r1sgg.training.checks import check_rollouts, rubric_of
 from r1sgg.training.engine import RolloutEngine, made_for, name_weights, replies_read, set_surroundings, unexpanded
 from r1sgg.training.gate import ParityGate, precision_of, steps_between
-from r1sgg.training.logs import CompletionsLog
 from r1sgg.training.memory import sampled_at_once, vllm_bytes, vllm_share
 from r1sgg.training.options import RewardOptions
 from r1sgg.training.parts import PartOptions, prepare_parts
-from r1sgg.training.rollouts import GuidedRollouts, RolloutOptions, add_schema, cutting_loops, settle_correction
-from r1sgg.training.run import Run, prepared
+from r1sgg.training.rollouts import (
+    GuidedRollouts,
+    RolloutOptions,
+    add_schema,
+    cutting_loops,
+    guided_of_group,
+    settle_correction,
+)
+from r1sgg.training.run import Run, Trained, prepared
+from r1sgg.training.samples import CompletionsLog
 from r1sgg.training.shape import shape_of
 
 _log = logging.getLogger(__name__)
@@ -48,6 +55,7 @@ class GraphTrainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
     guided: GuidedRollouts | None = None
     cut_loops = False
     gate: ParityGate | None = None
+    samples: CompletionsLog | None = None
 
     def resume_state(self) -> dict[str, Any]:
         """Add the rollouts to `ResumableTrainer.resume_state`.
@@ -113,16 +121,18 @@ class GraphTrainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
         if self.guards is not None and self.model.training:
             self.guards.images(output["prompt_ids"], output)
             self.guards.rollouts(self._metrics["train"]["frac_reward_zero_std"][-1])
+        if self.samples is not None and self.model.training:
+            self.samples.advantages(output["advantages"].tolist())
         return output
 
 
-def train_grpo(config: Path | None, arguments: Sequence[str], say: Callable[[str], None] = _log.warning) -> int:
-    """Train as the recipe says; return how many images had to be left out.
+def train_grpo(config: Path | None, arguments: Sequence[str], say: Callable[[str], None] = _log.warning) -> Trained:
+    """Train as the recipe says.
 
     Args:
         config: YAML recipe.
         arguments: options as on the command line.
-        say: gets what the user has to see, such as the table of the first comparison with vLLM.
+        say: gets what the user has to see: progress, and the table of the first comparison with vLLM.
 
     Raises:
         ConfigError, InputError, ModelError: with one sentence that says what to change.
@@ -131,7 +141,7 @@ def train_grpo(config: Path | None, arguments: Sequence[str], say: Callable[[str
         return _train(run, say)
 
 
-def _train(run: Run, say: Callable[[str], None]) -> int:
+def _train(run: Run, say: Callable[[str], None]) -> Trained:
     check_rollouts(run.arguments, run.recipe.option(RolloutOptions), run.checkpoint)
     guide, cut_loops = run.recipe.option(RolloutOptions).guide, run.recipe.option(RolloutOptions).cut_loops
     every = steps_between(run.recipe.option(RolloutOptions).parity)
@@ -145,7 +155,7 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
     parts = prepare_parts(run.recipe.option(PartOptions), run.checkpoint, run.arguments.optim)
     rubric = rubric_of(run.arguments, run.recipe.option(RewardOptions))
     samples = CompletionsLog(
-        run.folder, run.options.samples, dict(zip(rubric.weights, run.arguments.reward_weights, strict=True))
+        run.folder, run.options.logged_completions, dict(zip(rubric.weights, run.arguments.reward_weights, strict=True))
     )
     functions, _ = trl_rewards(rubric, (run.guards.sampled, samples.sampled))
     model_config = AutoConfig.from_pretrained(run.checkpoint.path)
@@ -166,7 +176,7 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
             **parts.arguments,
         )
     parts.freeze(trainer.model)
-    trainer.cut_loops = cut_loops
+    trainer.cut_loops, trainer.samples = cut_loops, samples
     if run.arguments.use_vllm:
         name_weights(trainer.vllm_generation, run.checkpoint)
         if every is not None:
@@ -178,10 +188,14 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
         _log.info("parity: not checked, because the model that is trained samples the completions itself")
     if guide and not run.arguments.use_vllm:
         tokens = run.arguments.max_completion_length
-        trainer.guided = GuidedRollouts(run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed)
+        group = run.arguments.num_generations
+        guided = guided_of_group(run.recipe.option(RolloutOptions).guide_share, group)
+        trainer.guided = GuidedRollouts(
+            run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed, guided=guided, group=group
+        )
     server = run.arguments.use_vllm and not colocated
     with replies_read() if server else nullcontext():
-        return run.train(trainer)
+        return run.train(trainer, say)
 
 
 def _share_the_card(run: Run) -> None:
