@@ -77,6 +77,7 @@ class Opened:
     guide_vocabulary: str | None = None
     engine: str = "parrot"
     dtype: str | None = None
+    ask: str = "paper"
     threads: int | None = None
 
     def checkpoint(self) -> Remote:
