@@ -25,6 +25,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_RUN = {
     "adapters.md": "needs the trainers; tests/rewards/test_adapters_docs.py runs the files with stand-ins",
     "endpoint.md": "asks a paid service over the network",
+    "own_data.md": "its scripts and its commands are one sequence; tests/test_own_data.py runs it",
     "vllm.md": "vLLM has an environment of its own, in which `make test-vllm` runs",
 }
 """Pages whose blocks this test does not run, and why."""

@@ -48,7 +48,11 @@ def open_coco(spec: Spec) -> ColumnarData:
     document = read_json(path)
     for key in ("images", "annotations", "categories", "rel_categories", "rel_annotations"):
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
-            hint = "plain COCO has no relations" if key.startswith("rel_") else ""
+            hint = (
+                "plain COCO has no relations: docs/own_data.md shows how they are added"
+                if key.startswith("rel_")
+                else ""
+            )
             raise InputError(f"{path}: {key}", expected="this list", found="nothing, or something else", hint=hint)
     data = ColumnarData(spec.text, path, split)
     root = spec.folder("images", path.parent)
