@@ -322,6 +322,45 @@ def test_scores_give_a_reliability_diagram(folder: Path) -> None:
     assert "Reliability of scores" not in page_of(folder, str(folder / "good.jsonl")).text_of("h2")
 
 
+@pytest.mark.parametrize("task", ["sgcls", "predcls"])
+def test_what_the_prompt_gave_is_said_and_counted(folder: Path, task: str) -> None:
+    rows = []
+    for k in range(5):
+        truth = truth_row(k)
+        pairs = [(r["subject"], r["predicate"], r["object"]) for r in truth["relationships"]]
+        objects = [{"id": o["id"], "bbox": [0, 0, 1, 1] if task == "predcls" else o["bbox"]} for o in truth["objects"]]
+        said = {
+            "objects": objects,
+            "relationships": [dict(zip(("subject", "predicate", "object"), p, strict=True)) for p in pairs],
+        }
+        if k == 4 and task == "predcls":
+            del said["objects"]  # relationships alone refer to the given objects
+        text = json.dumps(said)
+        rows.append({"image_id": f"scene-{k}", "completion": text, "frame": [200, 100], "task": task})
+    write_lines(folder / "given.jsonl", rows)
+    page = page_of(folder, str(folder / "given.jsonl"), "--task", task, "--json", str(folder / "given.json"))
+    assert any(text.startswith(f"{task.upper()}: boxes ") for text in page.text_of("span"))
+    results = json.loads((folder / "given.json").read_text())["given"]
+    assert results["task"] == task
+    assert (results["ngR@50"], results["AP50"], results["failure_rate"]) == (1, 1, 0)
+    assert [d["runs"][0]["failure"] for d in page.details] == [""] * 5
+    assert [d["runs"][0]["issues"] for d in page.details] == [[]] * 5
+    assert [d["runs"][0]["graph"]["boxes"] for d in page.details] == [d["truth"]["boxes"] for d in page.details]
+
+
+def test_another_task_than_the_line_s_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_lines(folder / "given.jsonl", [{"image_id": "scene-0", "completion": "{}", "frame": FRAME, "task": "sgcls"}])
+    for more, says in (
+        ([], "evaluate it with --task sgcls"),
+        (["--task", "all"], "expected one of sgdet, sgcls, predcls"),
+    ):
+        command = ["report", str(folder / "given.jsonl"), "--ground-truth", str(folder / "gt.jsonl"), *more]
+        with pytest.raises(SystemExit) as stop:
+            main([*command, "--out", str(folder / "r.html")])
+        assert stop.value.code == 2
+        assert says in capsys.readouterr().err
+
+
 def test_a_very_long_prediction_is_cut_and_its_length_shown(folder: Path) -> None:
     objects = [{"id": f"man.{k}", "bbox": [k % 900, 0, k % 900 + 20, 90]} for k in range(1, 401)]
     relationships = [{"subject": "man.1", "predicate": f"near {k}", "object": f"man.{k}"} for k in range(2, 400)]

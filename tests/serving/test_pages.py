@@ -107,7 +107,7 @@ def test_the_api_page_shows_every_route(browser_page: OpenPage) -> None:
         page = browser_page(f"{server.url}/docs")
         for route in ("/v1/graph", "/v1/graphs", "/v1/graph/stream", "/health", "/metrics"):
             page.get_by_text(route, exact=True).first.wait_for(timeout=30_000)
-        page.locator("#operations-default-health_health_get").click()
+        page.locator("#operations-Server-health").click()
         page.get_by_role("button", name="Try it out").click()
         page.get_by_role("button", name="Execute").click()
         page.get_by_text('"status": "ok"').first.wait_for(timeout=30_000)

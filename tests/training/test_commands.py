@@ -237,6 +237,10 @@ def test_two_steps_on_photos(command: str, r1sgg: Command, tmp_path: Path, share
             ["--data", "instruct:4,size=2", "--output_dir", "out"],
             "found 'size=2'",
         ),
+        (
+            ["--data", "scenes:4,questions=100", "--output_dir", "out"],
+            "expected questions= a percentage from 1 to 99, found 100",
+        ),
     ],
 )
 def test_what_cannot_start_is_one_sentence(

@@ -19,7 +19,7 @@ from r1sgg.files import STANDARD_OUTPUT, protected, refuse_inputs, standard_outp
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-OUTPUTS = frozenset(("out", "json", "fix", "log"))
+OUTPUTS = frozenset(("out", "json", "figure", "fix", "log"))
 """Names of the options that name what a command writes."""
 SOURCES = frozenset(
     (

@@ -24,16 +24,17 @@ MAX_ARROWS = 60
 """A picture shows no more than these (the completion of a model that repeats itself has hundreds)."""
 DOT = 5.0
 """Radius of the dots between which arrows run."""
-_CROWDED = 0.15  # a predicate's tag of which others cover more than this share becomes a number
+_CROWDED = 0.002  # a predicate's tag of which others cover more than this share becomes a number, or has no room
 _BENDS = ((1, 0.12), (1, 0.26), (-1, 0.12), (-1, 0.26))  # side and height of the curves that an arrow can take
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A name tag: its text and rectangle."""
+    """A name tag: its text and rectangle; a `crowded` one has no room, and would hide others where it is."""
 
     text: str
     rect: Rect
+    crowded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +134,24 @@ def lay_out(
         curves.append([_curve(dots[s], dots[o], side * (bend + more), min(size)) for side, bend in _BENDS])
         place(n)
     board.settle()
-    for _, n in board.crowded("arrow", _CROWDED) if numbers else ():
-        texts[n] = str(n + 1)
-        place(n)
+    if numbers and (crowded := board.crowded("arrow", _CROWDED)):
+        for _, n in crowded:
+            texts[n] = str(n + 1)
+            place(n)
+        board.settle()
+    no_room = {*board.crowded("arrow", _CROWDED)}
+    no_room |= {*board.crowded("box", _CROWDED, without=no_room)}
+
+    def tag_of(kind: str, n: int, text: str) -> Tag:
+        return Tag(text, board.rect((kind, n)), (kind, n) in no_room)
+
     boxes = [
-        Box(k, rect, inks[k], Tag(names[k], board.rect(("box", k))), dots.get(k, _centre(rect)))
-        for k, rect in enumerate(rects)
+        Box(k, rect, inks[k], tag_of("box", k, names[k]), dots.get(k, _centre(rect))) for k, rect in enumerate(rects)
     ]
     arrows = []
     for n, ((s, o, status), indices) in enumerate(groups.items()):
         curve = curves[n][board.chosen["arrow", n] // SPOTS_ON_CURVE]
-        tag = Tag(texts[n], board.rect(("arrow", n)))
+        tag = tag_of("arrow", n, texts[n])
         arrows.append(Arrow(s, o, tuple(indices), _to_rim(curve), inks[s], status, tag, n + 1))
     return Layout(tuple(sorted(boxes, key=lambda b: -areas[b.index])), tuple(arrows))
 

@@ -17,11 +17,13 @@ def overlay(
     object_statuses: Sequence[str] | None = None,
     *,
     numbers: bool = True,
+    crowded: bool = False,
 ) -> tuple[Drawing, Layout]:
     """Draw a graph without its image, which the caller puts under it.
 
     The class attribute of an SVG element tells what it belongs to: "box b3" and "tag b3" to object 3; "arrow r0 r4" to
-    relationships 0 and 4; "arrow b3" is the dot at which the arrows of object 3 begin and end.
+    relationships 0 and 4; "arrow b3" is the dot at which the arrows of object 3 begin and end. No tag hides another:
+    one that has no room is left out.
 
     Args:
         graph: what to draw.
@@ -29,6 +31,8 @@ def overlay(
         statuses: "matched", "missed" or "spurious" for each relationship, and
         object_statuses: for each object, which then have the colours of these words.
         numbers: let a number replace a predicate that has no room (for a legend that gives the numbers).
+        crowded: draw tags that have no room as well, with the class "crowded" (for a page that hides them until they
+            are pointed at).
 
     Returns:
         The drawing, and where everything is on it.
@@ -56,10 +60,15 @@ def overlay(
             dot = (x - DOT, y - DOT, x + DOT, y + DOT)
             shapes.append(Rectangle(dot, box.colour, "#ffffff", 1.5, radius=DOT, part=part))
     for box in layout.boxes:
-        ink, part = ink_on(box.colour), f"tag b{box.index}"
+        if box.tag.crowded and not crowded:
+            continue
+        ink, part = ink_on(box.colour), f"tag b{box.index}" + " crowded" * box.tag.crowded
         radius = 0.3 * font
         shapes += label(box.tag.rect, box.tag.text, box.colour, ink, font, edge="#ffffffcc", radius=radius, part=part)
     for arrow, part in zip(layout.arrows, parts, strict=True):
+        if arrow.tag.crowded and not crowded:
+            continue
+        part += " crowded" * arrow.tag.crowded
         paper, radius = STATUS_COLOURS.get(arrow.status, PREDICATE_PAPER), 0.6 * font
         shapes += label(
             arrow.tag.rect, arrow.tag.text, paper, PREDICATE_INK, font, edge=arrow.colour, radius=radius, part=part

@@ -224,14 +224,15 @@ class Drawing:
                 shape.paint(pen)
         return sheet
 
-    def to_svg(self) -> str:
-        """Write the picture as an SVG document that needs no other file."""
+    def to_svg(self, *, paper: bool = True) -> str:
+        """Write the picture as an SVG document that needs no other file; without `paper`, what is under it is seen."""
         size = {"width": str(self.width), "height": str(self.height), "viewBox": f"0 0 {self.width} {self.height}"}
         root = Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, "role": "img", "font-family": _FAMILY})
         for tag, words in (("title", self.title), ("desc", self.words)):
             if words:
                 SubElement(root, tag).text = xml_text(words)
-        SubElement(root, "rect", {"width": "100%", "height": "100%", "fill": "#ffffff"})
+        if paper:
+            SubElement(root, "rect", {"width": "100%", "height": "100%", "fill": "#ffffff"})
         root.extend([shape.element() for shape in self.shapes])
         return tostring(root, encoding="unicode") + "\n"
 

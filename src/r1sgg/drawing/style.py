@@ -11,8 +11,8 @@ INK, QUIET = "#1d2129", "#6b7280"
 STATUS_COLOURS = {"matched": "#1a7f4b", "missed": "#b45309", "spurious": "#c0262d"}
 PREDICATE_PAPER, PREDICATE_INK = "#16181d", "#ffffff"
 
-# The colours of Okabe and Ito, which differ for any colour vision (without black and pale yellow), and six between
-# them. All of them follow in lighter, then in darker, so that 36 objects differ.
+# The colours of Okabe and Ito, which differ for any colour vision (without black and pale yellow), and six lighter or
+# darker ones that do so as well (tests/pages/test_colours.py). All of them follow in lighter, then in darker.
 _HUES = (
     "#0072b2",
     "#d55e00",
@@ -20,12 +20,12 @@ _HUES = (
     "#cc5a9a",
     "#e69f00",
     "#56b4e9",
-    "#7b4fb5",
-    "#b3233a",
-    "#5c8a00",
+    "#5b2d91",
+    "#7a1626",
+    "#3f5f00",
     "#8c6239",
-    "#1f8a9e",
-    "#5b6cc9",
+    "#0d4a56",
+    "#c4c9f5",
 )
 
 

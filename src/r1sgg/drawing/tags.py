@@ -7,7 +7,7 @@ and it cannot give a tag up where there is no room (`Board.crowded`: there a num
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ Key = tuple[str, int]
 """A kind of tag, and its number."""
 
 _ALONG = (0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74)  # places on a curve, from 0 to 1
-_BESIDE = (0, -0.6, 0.6)  # below or above the curve, in heights of the tag
+_BESIDE = (0, -0.6, 0.6, -1.1, 1.1)  # below or above the curve, in heights of the tag
 SPOTS_ON_CURVE = len(_ALONG) * len(_BESIDE)
 
 
@@ -59,12 +59,13 @@ class Board:
             if before == self.chosen:
                 return
 
-    def crowded(self, kind: str, most: float) -> list[Key]:
+    def crowded(self, kind: str, most: float, without: Collection[Key] = ()) -> list[Key]:
         """Return the tags of this kind that have no room.
 
         The tag that others cover most is taken out until none is covered by more than the share `most` of its area.
+        Tags in `without` cover nothing.
         """
-        keys = list(self.chosen)
+        keys = [key for key in self.chosen if key not in without]
         rects = np.array([self.rect(key) for key in keys]).reshape(-1, 4)
         shares = _shares(rects, rects)
         np.fill_diagonal(shares, 0.0)

@@ -74,7 +74,11 @@ class Dot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a chart in the chart's units: points, dots with tooltips, and a label at its end ("" for none)."""
+    """One line of a chart in the chart's units: points, dots with tooltips, and a label at its end ("" for none).
+
+    `whole` is where the run's last step is, and `level` the label's height when every run is drawn as wide as the
+    chart: runs of different lengths are compared by their shares.
+    """
 
     index: int
     name: str
@@ -82,6 +86,8 @@ class Line:
     dots: tuple[Dot, ...]
     end: tuple[float, float, str] = (0.0, 0.0, "")
     note: str = ""
+    whole: float = 0.0
+    level: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,26 +133,40 @@ def read_series(folders: Sequence[Path], names: Sequence[str]) -> list[Series]:
 
 
 def charts(series: Sequence[Series]) -> list[Chart]:
-    """Return a chart for each key of the series: those of `_FIRST`, then rewards, then every other that varies."""
+    """Return a chart for each key of the series: those of `_FIRST`, then rewards, then every other that varies.
+
+    All of them have the same steps on their axes, those of the longest run.
+    """
     keys = list(dict.fromkeys(key for s in series for key in s.values))
     rewards = sorted((k for k in keys if _REWARD.fullmatch(k)), key=lambda k: (k != "reward", keys.index(k)))
     rest = [k for k in keys if k not in _FIRST and k not in rewards and _varies(series, k)]
     plan = [(k, title, "figure") for k, title in _FIRST.items() if k in keys]
     plan += [(k, k.removeprefix("rewards/").removesuffix("/mean"), "reward") for k in rewards]
     plan += [(k, k, "other") for k in sorted(rest, key=str.lower)]
-    return [_chart(key, title, group, series) for key, title, group in plan]
+    steps = [_last_step(s) for s in series]
+    return [_chart(key, title, group, series, steps) for key, title, group in plan]
 
 
-def _chart(key: str, title: str, group: str, series: Sequence[Series]) -> Chart:
+def differ(series: Sequence[Series]) -> bool:
+    """Return whether the runs differ so much in length that the shorter ones are hard to see beside the longest."""
+    steps = [step for s in series if (step := _last_step(s))]
+    return len(steps) > 1 and max(steps) > 1.2 * min(steps)
+
+
+def _last_step(series: Series) -> float:
+    return max((points[-1][0] for points in series.values.values() if points), default=0.0)
+
+
+def _chart(key: str, title: str, group: str, series: Sequence[Series], steps: Sequence[float]) -> Chart:
     percent = bool(_PERCENT.fullmatch(key))
     factor = 100.0 if percent else 1.0
     data = {i: [(x, y * factor) for x, y in s.values[key]] for i, s in enumerate(series) if s.values.get(key)}
     xs = [x for points in data.values() for x, _ in points]
     ys = [y for points in data.values() for _, y in points]
-    x_values = _ticks(min(0.0, *xs), max(xs), 5, whole=True)
+    x_values = axis_ticks(min(0.0, *xs), max(steps), 5, whole=True)
     low, high = min(ys), max(ys)
-    y_values = _ticks(0.0 if 0 <= low <= 0.6 * high or percent else low, high, 4)
-    frame = Frame((x_values[0], y_values[0]), (max(x_values[-1], *xs), y_values[-1]))
+    y_values = axis_ticks(0.0 if 0 <= low <= 0.6 * high or percent else low, high, 4)
+    frame = Frame((x_values[0], y_values[0]), (max(x_values[-1], *steps), y_values[-1]))
 
     def shown(value: float) -> str:
         return f"{value:.1f} %" if percent else _number(value)
@@ -160,18 +180,32 @@ def _chart(key: str, title: str, group: str, series: Sequence[Series]) -> Chart:
             for x, y in points[(len(points) - 1) % every :: every]  # the last one among them
         ]
         end = (*frame.at(last, last_value), shown(last_value).removesuffix(" %"))
-        lines.append(Line(i, name, tuple(frame.at(x, y) for x, y in points), tuple(dots), end))
+        whole = frame.at(steps[i], last_value)[0]
+        lines.append(Line(i, name, tuple(frame.at(x, y) for x, y in points), tuple(dots), end, whole=whole))
         words.append(f"{name}: {shown(first_value)} at step {first:g}, {shown(last_value)} at {last:g}")
     return Chart(
         title=title + (" (%)" if percent else ""),
         group=group,
         x_label="training step",
         frame=frame,
-        lines=_spread_ends(lines, frame.height - frame.bottom),
-        x_ticks=tuple((frame.at(x, y_values[0])[0], f"{x:g}") for x in x_values),
+        lines=_placed(lines, frame),
+        x_ticks=tuple((frame.at(x, y_values[0])[0], f"{x:,.10g}") for x in x_values),
         y_ticks=tuple((frame.at(x_values[0], y)[1], _number(y, y_values[1] - y_values[0])) for y in y_values),
         summary=f"against training steps. {'; '.join(words)}",
     )
+
+
+def _placed(lines: Sequence[Line], frame: Frame) -> tuple[Line, ...]:
+    """Give labels their places, on the axis of steps and on that of shares."""
+    floor, left, right = frame.height - frame.bottom, frame.left, frame.width - frame.right
+
+    def stretched(line: Line) -> Line:
+        share = (line.end[0] - left) / max(1e-9, line.whole - left)
+        return replace(line, end=(left + share * (right - left), *line.end[1:]))
+
+    levels = [line.end[1] for line in _spread_ends([*map(stretched, lines)], floor)]
+    spread = _spread_ends(lines, floor)
+    return tuple(replace(line, level=level) for line, level in zip(spread, levels, strict=True))
 
 
 def _spread_ends(lines: Sequence[Line], floor: float) -> tuple[Line, ...]:
@@ -190,7 +224,7 @@ def _spread_ends(lines: Sequence[Line], floor: float) -> tuple[Line, ...]:
     return tuple(moved)
 
 
-def _ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
+def axis_ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
     """Return round (or whole) numbers that enclose [low, high], roughly `about` of them, and at least two."""
     if high <= low:
         pad = abs(low) or 1.0

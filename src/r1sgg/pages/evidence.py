@@ -15,8 +15,8 @@ from typing import Any
 
 from r1sgg.data.predictions import Prediction
 from r1sgg.drawing.style import display_names, shorten
-from r1sgg.graph.frames import Frame
 from r1sgg.graph.mapping import Change
+from r1sgg.graph.parsed import Parsed
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import POLICIES
 from r1sgg.judging.outcomes import Judgement
@@ -29,6 +29,10 @@ MAX_OBJECTS, MAX_RELATIONS = 200, 300
 MAX_TEXT = 6000
 """Characters of a completion that are shown."""
 MAX_ISSUES = 40
+MAX_THUMBNAIL = 30
+"""Boxes on an image in the gallery."""
+DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_"
+"""In which the boxes of the gallery are written: a 64th of the image is enough there."""
 _SCALE = 10_000  # boxes are written as whole numbers from 0 to this
 _MEANINGS = {
     "nothing_in_vocabulary": "no object of the completion is in the vocabulary",
@@ -53,6 +57,7 @@ class Columns:
         self._classes, self._predicates, self._failures = Names(), Names(), Names()
         self._ids: list[str] = []
         self._sizes: list[tuple[int, int]] = []
+        self._boxes: list[str] = []
         self._truth: dict[str, list[list[int]]] = {"classes": [], "predicates": []}
         self._rows: list[Sequence[Mapping[str, Any]]] = []
 
@@ -68,6 +73,7 @@ class Columns:
             "failure": -1 if judgement.failure is None else self._failures[judgement.failure],
             "recall": rounded(judgement.recall),
             "precision": rounded(judgement.precision),
+            "objects": "".join(_STATUS[s] for s in judgement.true_object_statuses[:MAX_THUMBNAIL]),
             "outcomes": "".join(LETTERS[o.kind] for o in outcomes),
             "taken": [self._predicates[graph.predicates[j]] for j in others],
             "spurious": [self._predicates[graph.predicates[j]] for j in spurious],
@@ -79,6 +85,8 @@ class Columns:
         """Add the next image; `rows` has for each run what `row_of` returned."""
         self._ids.append(image_id)
         self._sizes.append(size)
+        corners = (truth.boxes[:MAX_THUMBNAIL].clip(0, 1) * (len(DIGITS) - 1)).round().astype(int)
+        self._boxes.append("".join(DIGITS[v] for v in corners.ravel().tolist()))
         self._truth["classes"].append([self._classes[name] for name in truth.labels])
         self._truth["predicates"].append([self._predicates[name] for name in truth.predicates])
         self._rows.append(rows)
@@ -92,6 +100,7 @@ class Columns:
             "failures": list(self._failures),
             "ids": self._ids,
             "sizes": self._sizes,
+            "boxes": self._boxes,
             "truth": self._truth,
             "runs": [{"name": name, **{key: [row[key] for row in rows] for key in rows[0]}} for name, rows in of_runs],
         }
@@ -101,15 +110,15 @@ class Columns:
 
 
 def run_detail(
-    judgement: Judgement, prediction: Prediction | None, changes: Sequence[Change], size: Frame
+    judgement: Judgement, prediction: Prediction | None, read: Parsed | None, changes: Sequence[Change]
 ) -> dict[str, Any]:
     """Return a run's prediction for one image: its graph, what is right and wrong in it, the completion, its issues.
 
     Args:
         judgement: of the image.
         prediction: of the image.
+        read: what was read in it; None without a prediction, or if the model failed.
         changes: names that were mapped.
-        size: width and height of the image in pixels.
     """
     outcomes = judgement.outcomes()
     kind = judgement.failure or ""
@@ -124,7 +133,7 @@ def run_detail(
         "objects": "".join(_STATUS[s] for s in judgement.object_statuses[:MAX_OBJECTS]),
         "relations": "".join(_STATUS[s] for s in judgement.graph_statuses),
         "text": raw[:MAX_TEXT],
-        "issues": _issues(prediction, kind, changes, size),
+        "issues": _issues(prediction, read, kind, changes),
         **({"cut": len(raw) - MAX_TEXT} if len(raw) > MAX_TEXT else {}),
     }
 
@@ -147,13 +156,15 @@ def graph_detail(graph: SceneGraph) -> dict[str, Any]:
     return detail
 
 
-def _issues(prediction: Prediction | None, failure: str, changes: Sequence[Change], size: Frame) -> list[list[str]]:
+def _issues(
+    prediction: Prediction | None, read: Parsed | None, failure: str, changes: Sequence[Change]
+) -> list[list[str]]:
     """Return the parser's issues and the names that were mapped; not the failure itself, which has its own place."""
-    if prediction is None:
-        return []
-    if prediction.error is not None:
+    if prediction is not None and prediction.error is not None:
         return [["error", prediction.error[:MAX_TEXT]]]
-    notes = [[i.kind, i.detail] for i in prediction.read(image=size).issues if i.kind != failure]
+    if read is None:
+        return []
+    notes = [[i.kind, i.detail] for i in read.issues if i.kind != failure]
     for change in changes:
         where = f"to {change.to!r} ({change.how})" if change.to else "is not in the vocabulary: dropped"
         notes.append(["mapped" if change.to else "dropped", f"{change.kind} {change.name!r} {where}"])

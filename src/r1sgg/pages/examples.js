@@ -14,6 +14,15 @@ const light = (card, triplet) => {
     shape.classList.toggle("on", parts.some((part) => shape.classList.contains(part)));
   }
 };
+// The other way: what is pointed at in the picture marks its triplets.
+for (const card of all(".card")) {
+  for (const kind of ["pointerover", "pointerout"]) {
+    card.querySelector(".picture").addEventListener(kind, (event) => {
+      const parts = kind === "pointerover" ? [...(event.target.closest("svg [class]")?.classList ?? [])].filter((name) => /^[br]\d+$/.test(name)) : [];
+      for (const triplet of all(".triplet", card)) triplet.classList.toggle("hot", parts.some((part) => triplet.dataset.parts.split(" ").includes(part)));
+    });
+  }
+}
 for (const triplet of all(".triplet")) {
   const card = triplet.closest(".card");
   const rest = () => light(card, card.querySelector('.triplet[aria-pressed="true"]'));

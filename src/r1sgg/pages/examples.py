@@ -16,17 +16,15 @@ from r1sgg.data.base import Example
 from r1sgg.data.dataset import DataSet
 from r1sgg.data.thumbnails import thumbnail
 from r1sgg.drawing.layout import MAX_OBJECTS
-from r1sgg.drawing.overlay import overlay
-from r1sgg.drawing.shapes import Photo, data_uri, label
-from r1sgg.drawing.style import QUIET, display_names, shorten
+from r1sgg.drawing.shapes import data_uri
+from r1sgg.drawing.style import display_names, shorten
 from r1sgg.errors import ImageError, InputError
 from r1sgg.graph.scene import normalize_name
 from r1sgg.pages.page import write_page
+from r1sgg.pages.stage import STYLE, picture
 
 _LOG = logging.getLogger(__name__)
 
-SIDE = 480.0
-"""Longer side of a picture in its own units, whatever the image's size, so that text and lines look alike in all."""
 MAX_TRIPLETS = 100
 
 
@@ -36,14 +34,15 @@ class Card:
 
     Attributes:
         example: the image and its graph.
-        picture: an SVG element.
-        triplets: for each relationship its three words, and the classes of its parts in the picture.
+        picture: HTML of `r1sgg.pages.stage.picture`.
+        triplets: for each relationship its three words, the classes of its parts in the picture, and its number there
+            (0 for none).
         notes: what is wrong with the record or its image, and what was left out.
     """
 
     example: Example
     picture: str
-    triplets: tuple[tuple[str, str, str, str], ...]
+    triplets: tuple[tuple[str, str, str, str, int], ...]
     notes: tuple[str, ...]
 
 
@@ -96,21 +95,18 @@ def card_of(data: DataSet, k: int) -> Card:
     example, faults = data.read(k)
     notes = [fault.text for fault in (*faults, data.image_fault(example)) if fault is not None]
     graph, names = example.graph, display_names(example.graph)
-    scale = SIDE / max(example.width, example.height)
-    size = max(1, round(example.width * scale)), max(1, round(example.height * scale))
-    drawing, _ = overlay(graph, size, numbers=False)
-    everywhere = (0.0, 0.0, float(size[0]), float(size[1]))
+    photo = problem = ""
     try:
-        image = data.image(example)
-        drawing.shapes.insert(0, Photo(everywhere, image, data_uri(thumbnail(image), "webp")))
+        photo = data_uri(thumbnail(data.image(example)), "webp")
     except ImageError as error:
         _LOG.warning("shown without its image: %s", error)
-        drawing.shapes[:0] = label(everywhere, f"no image: {error.found}", "#eef0f2", QUIET, 13)
+        problem = f"no image: {error.found}"
+    drawn = picture(graph, (example.width, example.height), photo, problem)
     triplets = tuple(
-        (names[s], shorten(predicate, 40), names[o], f"r{r} b{s} b{o}")
+        (names[s], shorten(predicate, 40), names[o], f"r{r} b{s} b{o}", drawn.numbers.get(r, 0))
         for r, ((s, o), predicate) in enumerate(zip(graph.pairs, graph.predicates, strict=True))
     )
-    return Card(example, drawing.to_svg(), triplets, tuple(notes))
+    return Card(example, drawn.html, triplets, tuple(notes))
 
 
 def write_examples(
@@ -136,6 +132,6 @@ def write_examples(
     facts = [f"{len(cards):,} of {len(data):,} images", *([f"split {data.split}"] if data.split else [])]
     write_page(
         out, "examples.html.j2", title=data.name, facts=facts, cards=cards, unreadable=unreadable,
-        most=MAX_TRIPLETS, most_objects=MAX_OBJECTS,
+        most=MAX_TRIPLETS, most_objects=MAX_OBJECTS, picture_style=STYLE,
     )  # fmt: skip
     return unreadable

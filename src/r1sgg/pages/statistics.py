@@ -6,6 +6,7 @@ colours and say a bar's number when it is pointed at, which an SVG by matplotlib
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from pathlib import Path
 from r1sgg.data.stats import AREA_BINS, Statistics, ranked, summary
 from r1sgg.pages.page import write_page
 
-BAR_HEIGHT, LABEL_WIDTH, BAR_WIDTH, COUNT_WIDTH = 18.0, 150.0, 380.0, 80.0
-COLUMN_WIDTH, COLUMN_HEIGHT, COLUMN_GAP = 22.0, 150.0, 4.0
-MOST_BARS, MOST_COLUMNS = 200, 40
+WIDTH, COLUMN_HEIGHT = 360.0, 150.0
+"""Units of a chart of columns, however many there are: its letters are as large as those of the text beside it."""
+MOST_BARS, MOST_COLUMNS, MOST_LABELS = 200, 40, 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,18 @@ class Chart:
 
     @property
     def size(self) -> tuple[float, float]:
-        """Return width and height in the chart's units."""
-        if self.kind == "rows":
-            return LABEL_WIDTH + BAR_WIDTH + COUNT_WIDTH, BAR_HEIGHT * len(self.bars)
-        return (COLUMN_WIDTH + COLUMN_GAP) * len(self.bars), COLUMN_HEIGHT + 34.0
+        """Return width and height of a chart of columns."""
+        return WIDTH, COLUMN_HEIGHT + (44.0 if self.slanted else 24.0)
+
+    @property
+    def slanted(self) -> bool:
+        """Return whether the names of columns are too long to stand upright."""
+        return any(len(bar.name) > 3 for bar in self.bars)
+
+    @property
+    def every(self) -> int:
+        """Return which columns have their names under them: 3 for every third."""
+        return math.ceil(len(self.bars) / MOST_LABELS)
 
 
 def charts(statistics: Statistics, groups: Mapping[str, Sequence[str]]) -> list[Chart]:
@@ -85,7 +94,7 @@ def write_statistics(
     ]
     write_page(
         out, "statistics.html.j2", title=title, facts=facts, notes=notes, charts=charts(s, groups),
-        row=(BAR_HEIGHT, LABEL_WIDTH, BAR_WIDTH), column=(COLUMN_WIDTH, COLUMN_GAP, COLUMN_HEIGHT),
+        column=(WIDTH, COLUMN_HEIGHT),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ when the command ends.
 from __future__ import annotations
 
 import hashlib
+import html
 import logging
 import os
 import tempfile
@@ -25,22 +26,36 @@ from PIL import Image
 
 from r1sgg.data.images import open_image
 from r1sgg.errors import ModelError, R1SGGError
-from r1sgg.exports.files import FORMATS, write_export
-from r1sgg.exports.record import GraphRecord
-from r1sgg.graph.scene import SceneGraph
+from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.engines import Opening
 from r1sgg.inference.reader import Reader, Reading
-from r1sgg.pages.stage import stage
+from r1sgg.pages.saving import SAVED, save
+from r1sgg.pages.stage import photo_uri, stage
 
 _log = logging.getLogger(__name__)
 
 PROMPTS = ("as the model was trained", "open", "closed")
-_EMPTY = "<p style='opacity:.7'>The graph appears here.</p>"
+_EMPTY = ""
 _DELETE_EVERY, _DELETE_AFTER = 60, 3600  # seconds; uploads and exports
 _MOST_BYTES = 20_000_000
 """Of an upload."""
+_TO_START = "() => { setTimeout(() => document.querySelector('#image button')?.focus(), 500); }"
+_COPY = """async () => {
+  const rows = [...document.querySelectorAll("#graph li")].map((row) => row.innerText.replace(/\\s+/g, " ").trim());
+  await navigator.clipboard.writeText(rows.join("\\n"));
+  return "Copied";
+}"""
+_COPIED = "() => new Promise((done) => setTimeout(() => done('Copy the triplets'), 2000))"
+_CSS = """
+.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+.gradio-container:has(#graph .r1) #start, .gradio-container:not(:has(#graph .r1)) #result { display: none !important; }
+#head, #reads, #graph { padding: 0 !important; }
+#head h1 { font-size: 1.6rem; margin: 0; } #head p, #reads p { margin: 0.2rem 0; } #reads summary { cursor: pointer; }
+#save, #kind, #copy, #another { flex: 1 1 9rem; min-width: 9rem; }
+#image .or, .min_value, .max_value, .prose { color: var(--body-text-color) !important; }
+"""
 
 
 class Models:
@@ -49,6 +64,11 @@ class Models:
     def __init__(self, opening: Opening) -> None:
         self._opening, self._reader = opening, opening.open()
         self._lock = threading.Lock()
+
+    @property
+    def first(self) -> Reader:
+        """Return the reader as it was loaded."""
+        return self._reader
 
     def reader(self, model: str, prompt: str, vocabulary: str | None) -> Reader:
         """Return a reader of the model with this prompt; another model is loaded first.
@@ -102,7 +122,8 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
         guide: bool,
         temperature: float,
         threshold: float,
-    ) -> Iterator[tuple[str, Reading | None, str]]:
+        kind: str,
+    ) -> Iterator[tuple[Any, ...]]:
         if image is None:
             raise gr.Error("Drop an image first, or pick an example.", print_exception=False)
         try:
@@ -110,72 +131,106 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
             reading: Reading | None = None
             sampling = Sampling(temperature, max_new_tokens=max_new_tokens, cut_loops=True)
             picture = open_image(Path(image), where="the image")
+            photo, can, waiting = photo_uri(picture), reads(reader), gr.DownloadButton(interactive=False)
+            yield stage(picture, EMPTY, "reading ...", photo), None, can, waiting, ""
             for reading in reader.stream(picture, sampling, guide=guide):
-                yield stage(reading.image, reading.graph, "writing ..."), None, reading.completion.text
+                text = reading.completion.text
+                yield stage(reading.image, reading.graph, "writing ...", photo), None, can, waiting, text
             if reading is not None:
-                yield show(reading, threshold), reading, reading.completion.text
+                file = saved(reading, kind, threshold)
+                yield show(reading, threshold), reading, can, file, reading.completion.text
         except R1SGGError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
-    def export(reading: Reading | None, kind: str, threshold: float) -> str:
+    def begin(image: str | None, *options: Any) -> Iterator[tuple[Any, ...]]:
+        if image is None:  # it was taken away
+            yield _EMPTY, None, gr.skip(), gr.DownloadButton(interactive=False), ""
+        else:
+            yield from read(image, *options)
+
+    def saved(reading: Reading | None, kind: str, threshold: float) -> Any:
+        """Return the button with the file that it saves."""
         if reading is None:
-            raise gr.Error("There is no graph to export yet.", print_exception=False)
-        record = GraphRecord(_above(reading, threshold), "image", reading.image.size)
-        target = Path(tempfile.mkdtemp(dir=folder)) / f"graph{FORMATS[kind].ending}"
+            return gr.DownloadButton(interactive=False)
         try:
-            (path,) = write_export([record], kind, target if FORMATS[kind].all else target.parent)
+            path = save(_above(reading, threshold), reading.image, kind, Path(tempfile.mkdtemp(dir=folder)))
         except R1SGGError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        return str(path)
+        return gr.DownloadButton(value=path, interactive=True)
 
     clearing = (_DELETE_EVERY, _DELETE_AFTER)
     with gr.Blocks(title="r1sgg", analytics_enabled=False, delete_cache=clearing) as demo:
         demo.work = work  # the folder is removed with the page
         reading = gr.State(None)
-        gr.Markdown("# r1sgg\nAn image as a scene graph. Point at a triplet, or reach it with Tab, to light its boxes.")
-        with gr.Row():
-            with gr.Column(scale=1, min_width=280):
-                image = gr.Image(
-                    # as a file, which gradio does not decode: `open_image` knows which formats may be
-                    type="filepath",
-                    image_mode=None,
-                    label="Image",
-                    sources=["upload", "clipboard"],
-                    elem_id="image",
-                    height=260,
-                )
-                if examples:
-                    gr.Examples(_saved(examples, folder), image, label="Drawn scenes", elem_id="examples")
-                go = gr.Button("Read the graph", variant="primary", elem_id="go")
-                guide = gr.Checkbox(True, label="Guide: only valid graphs")
-                threshold = gr.Slider(0, 1, 0, step=0.05, label="Threshold: leave out lower scores")
-                with gr.Accordion("Model, prompt and names", open=False):
-                    model = gr.Textbox(
-                        opening.model, label="Model: tiny, a checkpoint folder, or owner/name on the Hub"
-                    )
-                    prompt = gr.Radio(PROMPTS, value=PROMPTS[0], label="Prompt (closed lists the names)")
-                    names = gr.Textbox(
-                        "",
-                        label="Names: vg150, psg, or your own",
-                        placeholder="man, horse, tree; riding, near",
-                        info="Objects, then a semicolon, then predicates. Empty: any name.",
-                    )
-                    temperature = gr.Slider(0, 1.5, 0, step=0.1, label="Temperature")
-            with gr.Column(scale=2, min_width=320):
-                view = gr.HTML(_EMPTY, elem_id="graph")
-                with gr.Row():
-                    kind = gr.Dropdown(list(FORMATS), value="json", label="Export as", scale=1)
-                    make = gr.Button("Make the file", elem_id="export", scale=1)
-                file = gr.File(label="Exported graph", elem_id="file")
-                with gr.Accordion("Completion", open=False):
-                    raw = gr.Textbox("", lines=6, label="Raw text", elem_id="completion")
-        options = [image, model, prompt, names, guide, temperature, threshold]
-        go.click(read, options, [view, reading, raw])
-        threshold.release(
-            lambda found, least: _EMPTY if found is None else show(found, least), [reading, threshold], view
+        gr.HTML("<h1>r1sgg</h1><p>An image in, its scene graph out.</p>", elem_id="head")
+        can = gr.HTML(reads(models.first), elem_id="reads")
+        with gr.Column(elem_id="start"):
+            image = gr.Image(
+                # as a file, which gradio does not decode: `open_image` knows which formats may be
+                type="filepath",
+                image_mode=None,
+                label="Image",
+                sources=["upload", "clipboard"],
+                elem_id="image",
+                height=300,
+            )
+            if examples:
+                gr.Examples(_saved(examples, folder), image, label="Or try a drawn scene", elem_id="examples")
+        view = gr.HTML(_EMPTY, elem_id="graph")
+        with gr.Column(elem_id="result"):
+            with gr.Row():
+                save_button = gr.DownloadButton("Save", variant="primary", elem_id="save", interactive=False)
+                kind = gr.Dropdown(list(SAVED), value="png", show_label=False, elem_id="kind", container=False)
+                copy = gr.Button("Copy the triplets", elem_id="copy")
+                another = gr.Button("Another image", elem_id="another")
+            threshold = gr.Slider(0, 1, 0, step=0.05, label="Threshold: leave out lower scores")
+            with gr.Accordion("Completion", open=False):
+                raw = gr.Textbox("", lines=6, label="Raw text", elem_id="completion")
+        with gr.Accordion("Model, prompt and names", open=False, elem_id="options"):
+            guide = gr.Checkbox(True, label="Guide: only valid graphs")
+            model = gr.Textbox(opening.model, label="Model: tiny, a checkpoint folder, or owner/name on the Hub")
+            prompt = gr.Radio(PROMPTS, value=PROMPTS[0], label="Prompt (closed lists the names)")
+            names = gr.Textbox(
+                "",
+                label="Names: vg150, psg, or your own",
+                placeholder="man, horse, tree; riding, near",
+                info="Objects, then a semicolon, then predicates. Empty: any name.",
+            )
+            temperature = gr.Slider(0, 1.5, 0, step=0.1, label="Temperature")
+            go = gr.Button("Read again", elem_id="go")
+        options = [image, model, prompt, names, guide, temperature, threshold, kind]
+        made = [view, reading, can, save_button, raw]
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        running = [
+            image.change(begin, options, made, trigger_mode="always_last", **quiet),
+            go.click(read, options, made, show_progress="hidden"),
+        ]
+        threshold.change(
+            lambda found, kind, least: (
+                (show(found, least), saved(found, kind, least)) if found else (_EMPTY, gr.skip())
+            ),
+            [reading, kind, threshold],
+            [view, save_button],
+            trigger_mode="always_last",
+            **quiet,
         )
-        make.click(export, [reading, kind, threshold], file)
+        kind.change(saved, [reading, kind, threshold], save_button, **quiet)
+        another.click(lambda: None, None, image, cancels=running, js=_TO_START, **quiet)
+        copy.click(None, None, copy, js=_COPY).then(None, None, copy, js=_COPIED)
     return demo
+
+
+def reads(reader: Reader) -> str:
+    """Return what a model can read, as HTML: its name, and the names that its graphs may have."""
+    settings, guided = reader.checkpoint.settings, reader.guide_vocabulary
+    listed = load_vocabulary(guided or settings.vocabulary)
+    sides = [("object classes", listed.objects), ("predicates", listed.predicates)]
+    said = " and ".join(f"{len(names)} {what}" if names else f"{what} of any name" for what, names in sides)
+    lists = "".join(f"<p><b>{what}:</b> {html.escape(', '.join(names))}</p>" for what, names in sides if names)
+    model = f"<code>{html.escape(reader.checkpoint.name)}</code>"
+    if not lists:
+        return f"<p>Model {model} writes {said}.</p>"
+    return f"<details><summary>Model {model} writes {said} ({html.escape(listed.name)})</summary>{lists}</details>"
 
 
 def _saved(images: Sequence[Image.Image], folder: Path) -> list[str]:
@@ -216,12 +271,20 @@ def _vocabulary(names: str, folder: Path) -> str | None:
 def launch(demo: Any, host: str, port: int | None, **options: Any) -> Any:
     """Serve the page, with fonts of the system so that nothing is fetched."""
     system = ["system-ui", "sans-serif"]
-    theme = gr.themes.Default(font=system, font_mono=["ui-monospace", "monospace"])
+    theme = gr.themes.Default(primary_hue="blue", font=system, font_mono=["ui-monospace", "monospace"]).set(
+        button_primary_background_fill="*primary_700",  # white letters on it have the contrast that WCAG asks for
+        button_primary_background_fill_hover="*primary_800",
+        block_label_text_color="*neutral_700",
+        block_info_text_color="*neutral_600",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+    )
     return demo.queue().launch(
         server_name=host,
         server_port=port,
         share=False,
         theme=theme,
+        css=_CSS,
         quiet=True,
         footer_links=[],
         max_file_size=_MOST_BYTES,

@@ -162,6 +162,17 @@ _IMAGES = {
 }
 
 
+def _named(name: str, tag: str = "Graphs") -> dict[str, Any]:
+    """Return what a route is called on the API page, in the OpenAPI document and in clients made from it."""
+    return {
+        "name": name,
+        "summary": name.capitalize(),
+        "operation_id": name.replace(" ", "_"),
+        "tags": [tag],
+        **({"responses": _REFUSALS} if tag == "Graphs" else {}),
+    }
+
+
 def build_app(reader: Reads, settings: ServerSettings | None = None, model: str = "") -> FastAPI:
     """Return the ASGI application.
 
@@ -211,7 +222,7 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
         places.set_image(place, image.image)
         return image.size
 
-    @app.post("/v1/graph", response_model=Graph, responses=_REFUSALS, openapi_extra=_ONE_IMAGE)
+    @app.post("/v1/graph", **_named("read one image"), response_model=Graph, openapi_extra=_ONE_IMAGE)
     async def graph(request: Request, asked: Annotated[RequestOptions, Depends()]) -> dict[str, Any]:
         """Return the scene graph of one image. The body is the image, a form with `image`, or JSON with `url`."""
         options = asked.options(given.max_new_tokens)
@@ -226,7 +237,7 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
 
             return await _cancel_on_disconnect(request, work())
 
-    @app.post("/v1/graphs", response_model=Graphs, responses=_REFUSALS, openapi_extra=_IMAGES)
+    @app.post("/v1/graphs", **_named("read several images"), response_model=Graphs, openapi_extra=_IMAGES)
     async def graphs(request: Request, asked: Annotated[RequestOptions, Depends()]) -> dict[str, Any]:
         """Return the scene graphs of several images (form field `images`, repeated), in order.
 
@@ -257,7 +268,12 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
 
             return {"graphs": await _cancel_on_disconnect(request, work())}
 
-    @app.post("/v1/graph/stream", responses=_REFUSALS, openapi_extra=_ONE_IMAGE, response_class=StreamingResponse)
+    @app.post(
+        "/v1/graph/stream",
+        **_named("stream one image"),
+        openapi_extra=_ONE_IMAGE,
+        response_class=StreamingResponse,
+    )
     async def stream(request: Request, asked: Annotated[RequestOptions, Depends()]) -> StreamingResponse:
         """Stream the graph of one image as server-sent events: `partial` graphs, then `graph` or `error`."""
         options = asked.options(given.max_new_tokens, stream=True)
@@ -285,12 +301,12 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
 
         return _Events(events(), later)
 
-    @app.get("/health", response_model=Health)
+    @app.get("/health", **_named("health", "Server"), response_model=Health)
     async def health() -> dict[str, Any]:
         """Return whether the server works."""
         return {"status": "ok", "model": model, "waiting": len(batcher.waiting)}
 
-    @app.get("/metrics", response_class=PlainTextResponse)
+    @app.get("/metrics", **_named("metrics", "Server"), response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Return counters in Prometheus' text format."""
         return Response(counters.text(len(batcher.waiting)), media_type=counters.content_type)
@@ -318,7 +334,7 @@ def size_reducer(checkpoint: Checkpoint) -> Callable[[tuple[int, int]], tuple[in
     """
     limits = checkpoint.image_pixels
     if limits is None:
-        edges = [edge for edge in dict(checkpoint.processor.image_processor.size).values() if edge]
+        edges = [edge for edge in dict(checkpoint.processor.image_processor.size or {}).values() if edge]
         # three times the edge, because a processor can cut an image into tiles, or squeeze a long one
         most = min(3 * max(edges, default=_MOST_SEEN), _MOST_SEEN) ** 2
     else:
@@ -330,7 +346,7 @@ def size_reducer(checkpoint: Checkpoint) -> Callable[[tuple[int, int]], tuple[in
         if pixels <= most:
             return size
         if limits is not None:
-            width, height = resized_size(size, checkpoint.processor)
+            width, height = resized_size(size, checkpoint.processor, checkpoint.family.frames)
             return int(width), int(height)
         scale = math.sqrt(most / pixels)
         return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate.utils import send_to_device
@@ -24,6 +24,7 @@ from r1sgg.errors import ConfigError, require
 from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.inference.threads import Threads
 from r1sgg.judging.labels import load_similarity
+from r1sgg.models.family import Capability, ModelFamily
 from r1sgg.rewards.adapters import trl_rewards
 from r1sgg.rewards.rubric import Rubric
 from r1sgg.training.checkpoints import ResumableTrainer
@@ -32,7 +33,14 @@ from r1sgg.training.gate import ParityGate, precision_of, steps_between
 from r1sgg.training.memory import sampled_at_once, vllm_bytes, vllm_share
 from r1sgg.training.options import RewardOptions
 from r1sgg.training.parts import PartOptions, prepare_parts
-from r1sgg.training.rollouts import GuidedRollouts, RolloutOptions, add_schema, cutting_loops, settle_correction
+from r1sgg.training.rollouts import (
+    GuidedRollouts,
+    RolloutOptions,
+    add_schema,
+    cutting_loops,
+    guided_of_group,
+    settle_correction,
+)
 from r1sgg.training.run import Run, Trained, prepared
 from r1sgg.training.samples import CompletionsLog
 from r1sgg.training.shape import shape_of
@@ -136,25 +144,23 @@ def train_grpo(config: Path | None, arguments: Sequence[str], say: Callable[[str
 
 
 def _train(run: Run, say: Callable[[str], None]) -> Trained:
-    if not run.checkpoint.family.rollouts:
-        raise ConfigError(
-            f"model: {run.checkpoint.family.name} cannot be trained by GRPO, because TRL passes its model no "
-            "qformer_input_ids; use SFT, or another model"
-        )
+    family = run.checkpoint.family
+    if (reason := family.cannot.get("grpo")) is not None:
+        raise ConfigError(f"model: {family.name} cannot be trained by GRPO, because {reason}; use another model")
     if run.arguments.use_transformers_continuous_batching:
         raise ConfigError(
             "use_transformers_continuous_batching: expected false, found true; TRL's continuous batching generates "
             "without the images"
         )
     guide, cut_loops = run.recipe.option(RolloutOptions).guide, run.recipe.option(RolloutOptions).cut_loops
+    share = run.recipe.option(RolloutOptions).guide_share
+    if share != 1 and (not guide or run.arguments.use_vllm):
+        raise ConfigError("guide_share: expected guide: true and rollouts by transformers, found other settings")
     if cut_loops and run.arguments.use_vllm:
         raise ConfigError("cut_loops: expected false with use_vllm, found true; vLLM's answers can't be cut")
     every = steps_between(run.recipe.option(RolloutOptions).parity)
     if run.arguments.use_vllm:
-        if run.arguments.vllm_mode == "server" and run.checkpoint.family.name == "SmolVLM":
-            raise ConfigError(
-                "vllm_mode: expected colocate for SmolVLM, found server; TRL takes one run of image tokens per image"
-            )
+        _check_rollouts(family, "server" if run.arguments.vllm_mode == "server" else "colocate")
         set_surroundings()
         require("vllm", "vllm")
         _share_the_card(run)
@@ -205,10 +211,24 @@ def _train(run: Run, say: Callable[[str], None]) -> Trained:
         _log.info("parity: not checked, because the model that is trained samples the completions itself")
     if guide and not run.arguments.use_vllm:
         tokens = run.arguments.max_completion_length
-        trainer.guided = GuidedRollouts(run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed)
+        group = run.arguments.num_generations
+        guided = guided_of_group(run.recipe.option(RolloutOptions).guide_share, group)
+        trainer.guided = GuidedRollouts(
+            run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed, guided=guided, group=group
+        )
     server = run.arguments.use_vllm and not colocated
     with replies_read() if server else nullcontext():
         return run.train(trainer, say)
+
+
+def _check_rollouts(family: ModelFamily, mode: Literal["colocate", "server"]) -> None:
+    """Refuse rollouts by vLLM that the family cannot have, with the reason."""
+    if (reason := family.cannot.get(mode)) is None:
+        return
+    ways: tuple[Capability, ...] = ("colocate", "server")
+    others = [f"vllm_mode: expected {way}" for way in ways if way not in family.cannot]
+    expected = (*others, "use_vllm: expected false")[0]
+    raise ConfigError(f"{expected} for {family.name}, found {mode}, because {reason}")
 
 
 def _share_the_card(run: Run) -> None:

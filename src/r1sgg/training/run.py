@@ -234,7 +234,7 @@ def _prepare(
     taught = next((more for more in recipe.options if isinstance(more, TargetOptions)), None)
     if isinstance(source, Instructions) and stage != "sft":
         raise ConfigError(f"data: {options.data!r} holds instructions, which have no reward; expected scenes or a file")
-    if isinstance(source, Instructions) and taught != TargetOptions():
+    if isinstance(source, Instructions) and not source.some_graphs and taught != TargetOptions():
         raise ConfigError(f"data: {options.data!r} holds instructions; object_order and limits are for scene graphs")
     target = None if taught is None else taught.bind(args.seed)
     log = MetricsLog(folder, stage, paced="logging_steps" not in recipe.chosen)
@@ -269,7 +269,7 @@ def _prepare(
         recorded = {k: value for k, value in recorded.items() if value is not None}
         recipe.save(folder / RECIPE, recorded)
         made = {**recipe.chosen, "model": options.model, "recorded": recorded}
-    guards = Guards(folder, log, checkpoint.processor)
+    guards = Guards(folder, log, checkpoint.processor, checkpoint.family.frames)
     # The log is the first: the others read the lines of a resumed run from it.
     callbacks: list[TrainerCallback] = [
         log,

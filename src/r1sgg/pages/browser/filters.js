@@ -1,5 +1,5 @@
 // Which images are shown, and in which order. The state lives in the address, so that a view can be kept as a link.
-const DEFAULTS = { run: "0", other: "", kind: "", predicate: "", ptype: "any", taken: "", outcome: "", class: "", ctype: "any", sort: "worst", find: "", image: "" };
+const DEFAULTS = { run: "0", other: "", kind: "", predicate: "", ptype: "any", taken: "", outcome: "", class: "", ctype: "any", tag: "", sort: "worst", find: "", image: "" };
 const state = { ...DEFAULTS };
 
 const readAddress = () => {
@@ -67,6 +67,7 @@ const filtered = () => {
     if (byOutcome && !confuses(run, image, predicate, taken, state.outcome)) continue;
     if (!byOutcome && predicate !== -1 && !holdsPredicate(run, image, predicate, state.ptype)) continue;
     if (name !== -1 && !holdsClass(run, image, name, state.ctype)) continue;
+    if (state.tag !== "" && !tagsOf(image).includes(state.tag)) continue;
     if (find && !ids[image].toLowerCase().includes(find)) continue;
     out.push(image);
   }

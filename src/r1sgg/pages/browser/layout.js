@@ -1,6 +1,8 @@
 // Where things go over an image: tags that keep out of each other's way, arrows between dots. In pixels of the figure.
 // The rules are those of r1sgg.drawing.layout, which draws files; here the text's own font measures it.
 const DOT = 4.5;
+const ALONG = [0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74]; // of a curve
+const BESIDE = [0, -0.6, 0.6, -1.1, 1.1]; // in heights of the tag
 const measure = (() => {
   const pen = document.createElement("canvas").getContext("2d");
   const known = new Map();
@@ -37,8 +39,8 @@ const spotsAtBox = ([x1, y1, x2, y2], [w, h]) => {
 };
 const spotsOnCurve = (curve, [w, h]) => {
   const spots = [];
-  for (const dy of [0, -0.6, 0.6]) {
-    for (const t of [0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74]) {
+  for (const dy of BESIDE) {
+    for (const t of ALONG) {
       const [x, y] = pointOn(curve, t);
       spots.push([x - w / 2, y + (dy - 0.5) * h, x + w / 2, y + (dy + 0.5) * h]);
     }
@@ -153,13 +155,13 @@ const layOut = (rects, names, arrows, size) => {
       crowded.add(worst);
     }
   };
-  leaveOut(arrowTags.map(({ tag }) => tag), 0.15);
-  leaveOut(boxTags, 0.35);
+  leaveOut(arrowTags.map(({ tag }) => tag), 0.002);
+  leaveOut(boxTags, 0.002);
   return {
     tags: boxTags.map((tag) => ({ rect: tag.spots[tag.chosen], crowded: crowded.has(tag) })),
     dots,
     arrows: arrowTags.map(({ tag, curves }) => ({
-      curve: trimmed(curves[Math.floor(tag.chosen / 21)]),
+      curve: trimmed(curves[Math.floor(tag.chosen / (ALONG.length * BESIDE.length))]),
       rect: tag.spots[tag.chosen],
       crowded: crowded.has(tag),
     })),

@@ -11,7 +11,7 @@ const OUTCOMES = {
 const MOST_CONFUSED = 12;
 
 const only = (changes) => {
-  Object.assign(state, { kind: "", predicate: "", ptype: "any", taken: "", outcome: "", class: "", ctype: "any", find: "" }, changes);
+  Object.assign(state, { kind: "", predicate: "", ptype: "any", taken: "", outcome: "", class: "", ctype: "any", tag: "", find: "" }, changes);
   refresh();
   byId("images-heading").scrollIntoView({ block: "start" });
 };

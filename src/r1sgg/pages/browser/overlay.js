@@ -54,7 +54,8 @@ const overlay = (graph, objects, relations, size, source, label) => {
   const image = source
     ? svg("image", { href: source, width, height, preserveAspectRatio: "none" })
     : svg("rect", { class: "no-image", width, height });
-  return svg("svg", { viewBox: `0 0 ${n1(width)} ${n1(height)}`, width: n1(width), height: n1(height), role: "img", "aria-label": label },
+  const crowded = [...placed.tags, ...placed.arrows].filter((one) => one.crowded).length; // names that have no room
+  return svg("svg", { "data-crowded": crowded, viewBox: `0 0 ${n1(width)} ${n1(height)}`, width: n1(width), height: n1(height), role: "img", "aria-label": label },
     image,
     large.map(box),
     arrows.map((one, k) => arrow(one, placed.arrows[k])),

@@ -16,6 +16,12 @@ const jsonOf = (id) => JSON.parse(byId(id).textContent);
 const percent = (value) => (value === null ? "–" : (100 * value).toFixed(1));
 const counted = (number) => number.toLocaleString("en-US");
 const words = (name) => name.replaceAll("_", " ");
+for (const link of document.querySelectorAll(".sections a")) { // the address after "#" is the view of the images
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    byId(link.hash.slice(1)).scrollIntoView();
+  });
+}
 const MARKS = { matched: "✓", missed: "○", spurious: "✕" };
 const mark = (status) =>
   h("span", { class: `mark ${status}` }, h("span", { "aria-hidden": "true" }, MARKS[status]), h("span", { class: "sr" }, `${status}: `));

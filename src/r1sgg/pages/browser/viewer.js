@@ -9,6 +9,7 @@ const hidden = new Set();
 let current = -1;
 let shown = null; // the details of the current image
 let kept = null; // the triplet that was pressed
+let retagged = false; // since the viewer was opened
 
 const toggle = (layer) => {
   if (!hidden.delete(layer)) hidden.add(layer);
@@ -39,6 +40,8 @@ viewer.append(
   h("div", { class: "layers" },
     [LAYERS.slice(0, 2), LAYERS.slice(2, 5), LAYERS.slice(5)].map((group) => h("span", { class: "toggles", role: "group" }, group.map(layerButton)))),
   h("p", { class: "quiet", id: "viewer-problem", hidden: true }),
+  h("label", { class: "tags" }, "Tags ", h("input", { type: "search", id: "viewer-tags", placeholder: "hard, check the truth", autocomplete: "off", size: "28",
+    change: (event) => { setTags(current, event.target.value); retagged = true; } })),
   h("div", { class: "panels", id: "panels" }),
   h("div", { class: "predictions", id: "predictions" }));
 viewer.setAttribute("aria-labelledby", "viewer-name");
@@ -59,6 +62,7 @@ const showImage = async (image) => {
   const place = images.indexOf(image);
   byId("viewer-name").textContent = ids[image];
   byId("viewer-place").textContent = place < 0 ? "" : `${counted(place + 1)} of ${counted(images.length)}`;
+  byId("viewer-tags").value = tagsOf(image).join(", ");
   byId("previous").disabled = place <= 0;
   byId("next").disabled = place < 0 || place + 1 >= images.length;
   let found;
@@ -119,16 +123,20 @@ const drawPanels = () => {
   const scale = Math.min(wide / w, Math.max(220, high) / hgt, 1600 / Math.max(w, hgt));
   const size = [Math.max(40, w * scale), Math.max(40, hgt * scale)];
   const source = shown.problem ? "" : picture(current);
-  place.replaceChildren(...panels.map(([kind, run, title, note, graph, objects, relations, failure]) =>
-    h("figure", { class: `graph ${kind}`, "data-panel": kind === "truth" ? "truth" : String(run) },
+  place.replaceChildren(...panels.map(([kind, run, title, note, graph, objects, relations, failure]) => {
+    const picture = overlay(graph, objects, relations, size, source, `${title}: ${graph.count[0]} objects, ${graph.count[1]} relations`);
+    const crowded = Number(picture.dataset.crowded);
+    return h("figure", { class: `graph ${kind}`, "data-panel": kind === "truth" ? "truth" : String(run) },
       h("figcaption", {}, h("strong", {}, title), " ",
         panels.length > 1 || large !== null
           ? h("button", { type: "button", class: "link enlarge", "aria-pressed": String(large !== null), click: () => enlarge(kind === "truth" ? "truth" : String(run)) },
               large === null ? "Enlarge" : "All", h("span", { class: "sr" }, ` ${title}`))
           : null, " ",
         note ? h("span", { class: failure ? "badge" : "quiet" }, note) : null, " ",
-        h("span", { class: "quiet" }, `${graph.count[0]} objects, ${graph.count[1]} relations`)),
-      overlay(graph, objects, relations, size, source, `${title}: ${graph.count[0]} objects, ${graph.count[1]} relations`))));
+        h("span", { class: "quiet" }, `${graph.count[0]} objects, ${graph.count[1]} relations`),
+        crowded ? h("span", { class: "quiet", title: "Point at a relation to see them, or enlarge the picture" }, ` ${crowded} name${crowded === 1 ? "" : "s"} without room`) : null),
+      picture);
+  }));
   applyLayers();
   light(kept);
 };
@@ -213,6 +221,21 @@ const light = (triplet) => {
     for (const part of panel.querySelectorAll("[data-k]")) part.classList.toggle("on", part.dataset.k.split(" ").some((key) => set.has(key)));
   }
 };
+// The other way: what is pointed at in a picture marks its triplets, and a click keeps the first of them.
+const pointedAt = (event) => {
+  const part = event.type === "pointerover" ? event.target.closest("[data-k]") : null;
+  const panel = part?.closest("[data-panel]").dataset.panel;
+  const keys = part ? part.dataset.k.split(" ") : [];
+  for (const one of viewer.querySelectorAll(".triplet")) {
+    const mine = panel === "truth" ? one.dataset.truth : panel === one.dataset.run ? one.dataset.keys : "";
+    one.classList.toggle("hot", keys.some((key) => mine.split(" ").includes(key)));
+  }
+};
+for (const kind of ["pointerover", "pointerout"]) byId("panels").addEventListener(kind, pointedAt);
+byId("panels").addEventListener("click", (event) => {
+  const first = event.target.closest("[data-k]") && viewer.querySelector(".triplet.hot");
+  if (first) keep(first);
+});
 const keep = (triplet) => {
   kept = kept === triplet ? null : triplet;
   for (const other of viewer.querySelectorAll(".triplet")) other.setAttribute("aria-pressed", String(other === kept));
@@ -235,6 +258,11 @@ viewer.addEventListener("close", () => {
   state.image = "";
   delete viewer.dataset.ready;
   writeAddress();
+  if (retagged) {
+    retagged = false;
+    drawFilters();
+    refresh();
+  }
   while (drawn < images.length && images.indexOf(image) >= drawn) drawMore();
   const back = byId("grid").querySelector(`[data-image="${image}"]`);
   if (back) focusCard(back);
