@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from r1sgg.cli import main
+
 from ..browser import OpenPage
 from .scenes import ANSWERS, FRAME, NASTY, answer, report, small_set, truth_row, write_lines
 
@@ -283,6 +285,51 @@ def test_samples_follow_the_slider(browser_page: OpenPage, page_file: Path) -> N
     assert page.locator("output").inner_text() == "step 3"
     assert page.locator(".sample").first.locator("tbody td:nth-child(2)").all_inner_texts() == ["1", "0.3", "–"]
     assert json.loads(page.locator(".sample pre").first.inner_text())["step"] == 3
+
+
+def graded(folder: Path) -> Path:
+    """A run whose completions have truth, weights, advantage and picture; in step 2 the group is uneven."""
+    run = folder / "graded"
+    picture = "samples/0123456789ab.webp"
+    (run / "samples").mkdir(parents=True)
+    Image.new("RGB", (200, 100), (40, 120, 90)).save(run / picture)
+    rows = []
+    for step in (1, 2, 3):
+        totals = [3.0, 0.5] if step == 2 else [2.0 + 0.1 * step] * 2
+        spread = 1.25 if step == 2 else 0.0
+        for k, total in enumerate(totals):
+            row = {"step": step, "image_id": f"scene-{step}", "picture": picture, "frame": FRAME, "total": total}
+            row |= {"completion": answer(0) if k == 0 else "no", "advantage": spread * (1 - 2 * k)}
+            row |= {"terms": {"format": 0.5, "edge": total / 5}, "weights": {"format": 1, "edge": 5}}
+            row |= {"group": {"number": 0, "size": 2, "mean": sum(totals) / 2, "spread": spread}}
+            rows.append({**row, "truth": {key: v for key, v in truth_row(0).items() if key != "image"}})
+    write_lines(run / "metrics.jsonl", [{"step": step, "reward": 1.0} for step in (1, 2, 3)])
+    write_lines(run / "completions.jsonl", rows)
+    return run
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_completions_show_both_graphs_the_points_and_the_advantage(
+    browser_page: OpenPage, folder: Path, width: int, scheme: str
+) -> None:
+    out = folder / "graded.html"
+    with pytest.raises(SystemExit):
+        main(["report", "--runs", str(graded(folder)), "--out", str(out)])
+    page = browser_page(out.as_uri(), width=width, colour_scheme=scheme)
+    assert page.locator(".sample").count() == 2
+    first = page.locator(".sample").first
+    assert first.locator("figure svg image").count() == 2
+    assert first.locator("figure").nth(1).locator(".box.matched").count() > 0
+    assert first.locator("tbody tr").nth(1).locator("td").all_inner_texts() == ["0.46", "× 5", "2.3"]
+    page.select_option("#sample-way", "spread")
+    assert "advantage +1.25 · group of 2: mean 1.75, spread 1.25" in first.inner_text()
+    assert page.locator(".sample").nth(1).locator(".badge").inner_text() == "no json"
+    assert page.locator(".step-choice").is_hidden()
+    for way, total in (("lowest", "0.5"), ("highest", "3")):
+        page.select_option("#sample-way", way)
+        assert page.locator(".sample tfoot td:last-child").first.inner_text() == total
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_a_large_report_reads_its_folder_from_a_file_address(browser_page: OpenPage, folder: Path) -> None:

@@ -64,7 +64,8 @@ def show(columns: Sequence[Column], against: Iterable[Mapping[str, Any]] = (), *
         for remark in _remarks(row):
             console.print(f"{name}: {remark}", markup=False)
     for other in against:
-        console.print(_differences(other, columns[0][0], every=every))
+        console.print(f"\n{other['file']} minus {columns[0][0]}, same images:", markup=False, highlight=False)
+        console.print(_differences(other, every=every))
 
 
 def _fitting(columns: Sequence[Column]) -> int:
@@ -91,12 +92,14 @@ def _by_figure(columns: Sequence[Column], *, every: bool) -> Table:
 def _by_file(columns: Sequence[Column]) -> Table:
     """Return a table with a row for each file; an interval stands under its figure."""
     labels = {figure: label for label, _, figures in _merged(_rows(columns, _SHORT)) for figure in figures}
-    table = _table("", *(labels[figure].replace("_", " ") for figure in _IN_ROWS))
-    room = 20 if any(row["intervals"] for _, row in columns) else 40
+    table = _table("", *(labels[figure].replace("_", "\n").replace("R@", "R@\n") for figure in _IN_ROWS))
+    room = 16 if any(row["intervals"] for _, row in columns) else 40
     table.columns[0].min_width = min(room, max(len(name) for name, _ in columns))
+    for column in table.columns[1:]:
+        column.no_wrap = True  # a long name is folded instead
     for name, row in columns:
         cells = [cell(row, figure) for figure in _IN_ROWS]
-        table.add_row(name, *(f"{c.value}\n[{', '.join(c.interval)}]" if c.interval else c.value for c in cells))
+        table.add_row(name, *(f"{c.value}\n{'-'.join(c.interval)}" if c.interval else c.value for c in cells))
     return table
 
 
@@ -178,8 +181,8 @@ def _best(rows: Sequence[Mapping[str, Any]]) -> str:
     return f", best F1 {100 * best['f1']:.1f} % from {best['threshold']:.2f} on" if best["f1"] else ""
 
 
-def _differences(other: Mapping[str, Any], base: str, *, every: bool) -> Table:
-    table = Table(title=f"{other['file']} minus {base}, same images", box=box.SIMPLE_HEAD)
+def _differences(other: Mapping[str, Any], *, every: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
     for header in ("", "difference", "95 % interval"):
         table.add_column(header, justify="right" if header else "left")
     rows: Rows = []
