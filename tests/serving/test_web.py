@@ -78,7 +78,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
 
 
 def _read(client: Client, image: Path, model: str = "tiny") -> str:
-    options = (model, "as the model was trained", "", True, 0, 0)
+    options = (model, "as the model was trained", "", True, 0, 0, "json")
     result = client.predict(handle_file(image), *options, api_name="/read")
     return str(result[-1])
 
