@@ -230,7 +230,7 @@ def test_nothing_from_a_file_acts_on_the_page(browser_page: OpenPage, folder: Pa
 
 def test_keys_move_open_switch_and_close(browser_page: OpenPage, page_file: Path) -> None:
     page = browser_page(page_file.as_uri())
-    page.locator("#reset").focus()
+    page.locator("#view-save").focus()
     page.keyboard.press("Tab")
     focused = "document.activeElement.querySelector('.name')?.textContent"
     assert page.evaluate(focused) == "scene-3"
@@ -266,11 +266,12 @@ def test_a_part_of_a_picture_marks_its_triplets_and_a_click_keeps_them(browser_p
     page = browser_page(page_file.as_uri())
     open_image(page, "scene-2")
     page.locator('[data-panel="0"] .predicate', has_text="wearing").hover()
-    assert page.locator(".triplet.hot").all_inner_texts() == ["✓\nmatched:\nman wearing hat"]
+    (marked,) = page.locator(".triplet.hot").all_inner_texts()
+    assert marked.endswith("man wearing hat")
     page.locator('[data-panel="0"] .predicate', has_text="wearing").click()
     assert page.locator('.triplet[aria-pressed="true"]').count() == 1
     # the inside of a box belongs to its object
-    page.locator('[data-panel="truth"] .box[data-k="b2"] .edge').hover()
+    page.locator('[data-panel="truth"] .box[data-k="b2"] .edge').hover(position={"x": 70, "y": 40})
     assert all("hat" in text for text in page.locator(".triplet.hot").all_inner_texts())
     page.locator("#viewer-name").hover()
     assert page.locator(".triplet.hot").count() == 0
