@@ -40,9 +40,9 @@ measure() {
 }
 
 [ -f "$out/test/full.jsonl" ] ||
-  r1sgg data scenes --preset small --annotation vg --count "$scenes" --seed 1 --split test --out "$out/test"
+  r1sgg data scenes --annotation vg --count "$scenes" --seed 1 --split test --out "$out/test"
 [ -f "$out/route/full.jsonl" ] ||
-  r1sgg data scenes --preset small --annotation captions --count "$scenes" --seed 30 --out "$out/route"
+  r1sgg data scenes --annotation captions --count "$scenes" --seed 30 --out "$out/route"
 r1sgg data stats --data "$out/route/gt.jsonl" --against "$out/route/full.jsonl" --json "$out/route/stats.json" --top 5
 
 for seed in $seeds; do

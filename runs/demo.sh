@@ -38,7 +38,7 @@ rl() { train "$1" "$2" --model "$3" --max_steps $rl_steps --seed 0; }
 say "1/5 $images test scenes, annotated as sparsely as Visual Genome; training scenes are drawn during training"
 rm -rf "$out" && mkdir -p "$out/predictions"
 r1sgg doctor --config configs/tiny-grpo.yaml --gpus 0
-r1sgg data scenes --preset small --annotation vg --count "$images" --seed 1 --split test --out "$out/test"
+r1sgg data scenes --annotation vg --count "$images" --seed 1 --split test --out "$out/test"
 
 say "2/5 zero-RL, $rl_steps steps from the instruct base; meanwhile SFT, $sft_steps steps from the same base"
 background train sft sft --model tiny-base --max_steps $sft_steps & other=$!

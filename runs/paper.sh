@@ -7,7 +7,7 @@
 #   CARDS      GPUs of this machine; default: all that torch sees     8
 #   LAUNCH     launcher of training; default: what fits on CARDS, the whole model on each or FSDP2 (`r1sgg doctor`)
 #   SFT, GRPO  additional options of these stages                     --include configs/lora-sft.yaml
-#   GENERATE, PROBE  additional options of `r1sgg generate`, which uses all CARDS, and `r1sgg probe`
+#   GENERATE, PROBE  additional options of `r1sgg generate` and `r1sgg probe`, which use all CARDS
 #   STAGES     stages to run                                          data baseline sft grpo zero report probe
 #   DATA, OUT  folders                                                data/$SET, runs/$SET/<the model's name>
 #
@@ -74,8 +74,8 @@ measure() {
     r1sgg evaluate "$out/predictions/$1.jsonl" --ground-truth "$truth" --vocabulary "$SET" --json "$out/results/$1.json"
   fi
   if wanted probe && [ ! -f "$out/probe/$1/summary.json" ]; then
-    tolerate r1sgg probe --ground-truth "$truth" --vocabulary "$SET" --model "$2" --out "$out/probe/$1" \
-      ${probe[@]+"${probe[@]}"}
+    tolerate r1sgg probe --ground-truth "$truth" --vocabulary "$SET" --model "$2" --workers "$workers" \
+      --out "$out/probe/$1" ${probe[@]+"${probe[@]}"}
   fi
 }
 

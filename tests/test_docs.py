@@ -10,6 +10,7 @@ import importlib.util
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -37,13 +38,22 @@ def python_blocks(page: Path) -> list[str]:
 WITH_PYTHON = [page for page in PAGES if python_blocks(page)]
 
 
-def test_the_page_of_commands_is_up_to_date() -> None:
+def reference() -> Any:
     spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "reference.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert (ROOT / "docs" / "cli.md").read_text() == module.page(), "run: make docs"
+    return module
+
+
+def test_the_page_of_commands_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "cli.md").read_text() == reference().page(), "run: make docs"
+
+
+def test_the_table_of_families_is_up_to_date() -> None:
+    below = (ROOT / "docs" / "families.md").read_text().partition("## The table\n\n")[2].partition("\n## ")[0]
+    assert below == reference().families(), "run: python docs/reference.py families"
 
 
 def test_every_page_can_be_reached() -> None:
@@ -63,7 +73,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("documentation")
     scenes = folder / "scenes"
     for arguments in (
-        ["data", "scenes", "--preset", "small", "--count", "4", "--split", "test", "--seed", "1", "--out", str(scenes)],
+        ["data", "scenes", "--count", "4", "--split", "test", "--seed", "1", "--out", str(scenes)],
         ["data", "build", "--data", "scenes:4,preset=small", "--out", str(folder / "prepared/vg150-train")],
     ):
         result = CliRunner().invoke(app, arguments)

@@ -45,7 +45,7 @@ TABLE = {
     "predict": Writes(("--out",), ("--model", "--vocabulary", "--prompt"), "photo.jpg", folders=("--out",)),
     "probe": Writes(("--out",), ("--model", "--ground-truth", "--train"), "--overwrite", folders=("--out",)),
     "publish": Writes(("--out",), ("", "--results"), folders=("--out",)),
-    "report": Writes(("--out", "--json"), ("", " r1sgg:", "--ground-truth", "--runs", "--vocabulary")),
+    "report": Writes(("--out", "--json", "--figure"), ("", " r1sgg:", "--ground-truth", "--runs", "--vocabulary")),
     "score": Writes(("--out",), ("", "--rewards")),
     "tiny": Writes(("--out",), (), folders=("--out",)),
 }

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from ..inference.pretend import Opened
 
 
@@ -37,3 +39,11 @@ class Dying(Opened):
         if log.stat().st_size <= self.deaths:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().open()
+
+
+def annotate(folder: Path) -> Path:
+    """Write men.jsonl: the images of gt.jsonl with a man on each, for tasks that give objects."""
+    rows = [orjson.loads(line) for line in (folder / "gt.jsonl").read_bytes().splitlines()]
+    man = {"id": "man.1", "bbox": [1, 2, 20, 25]}
+    (folder / "men.jsonl").write_bytes(b"".join(orjson.dumps({**row, "objects": [man]}) + b"\n" for row in rows))
+    return folder / "men.jsonl"

@@ -20,6 +20,7 @@ from r1sgg.inference.engine import Sampling
 from ..inference.pretend import Interrupted, Opened
 
 JOB = Job(Sampling(max_new_tokens=8), batch_size=2, window=2)
+GIVEN = dataclasses.replace(JOB, task="sgcls")
 
 
 def main(folder: Path) -> None:
@@ -46,12 +47,15 @@ def main(folder: Path) -> None:
     work(folder, "new/many.jsonl", Opened(), Cluster("auto", workers=3, shard_size=3))
     (folder / "kept").mkdir()
     work(folder, "kept", Opened(fault="no such model"), two)
+    work(folder, "given.jsonl", Opened(), two, job=GIVEN)
 
 
-def work(folder: Path, out: str, opened: Opened, cluster: Cluster, **options: Any) -> None:
+def work(folder: Path, out: str, opened: Opened, cluster: Cluster, *, job: Job = JOB, **options: Any) -> None:
     """One job."""
+    given = job.task != "sgdet"
+    inputs = open_inputs(str(folder / ("men.jsonl" if given else "gt.jsonl")), annotated=given)
     try:
-        summary = run_on_ray(open_inputs(str(folder / "gt.jsonl")), folder / out, opened, JOB, cluster, **options)
+        summary = run_on_ray(inputs, folder / out, opened, job, cluster, **options)
     except R1SGGError as error:
         say(folder, error=str(error))
     else:

@@ -77,7 +77,7 @@ def scripted(asked: Asked) -> Said:
 
 
 def call(server: FakeServer, captions: Path, out: Path, *more: str, options: str = "") -> Result:
-    engine = f"openai:{server.url},retries=0,timeout=5{options}"
+    engine = f"openai:{server.url},retries=0,timeout=5,family=0-1000{options}"
     command = ["data", "captions", str(captions), "--out", str(out), "--model", "m", "--leak", "none"]
     return CliRunner().invoke(app, [*command, *(part.replace("ENGINE", engine) for part in more)])
 

@@ -38,7 +38,7 @@ GREEDY = Sampling(max_new_tokens=8)
 @pytest.fixture(scope="module")
 def asked() -> Remote:
     """How the parrot is asked."""
-    return remote("parrot")
+    return remote("parrot", "0-1000")
 
 
 def answers(
@@ -434,7 +434,14 @@ def test_a_server_that_is_gone_stops_the_run_and_keeps_what_is_done(
 
     out = tmp_path / "p.jsonl"
     with FakeServer(answer) as server:
-        options = ["--engine", f"openai:{server.url},concurrency=1", "--batch-size", "5", "--model", "gpt"]
+        options = [
+            "--engine",
+            f"openai:{server.url},concurrency=1,family=0-1000",
+            "--batch-size",
+            "5",
+            "--model",
+            "gpt",
+        ]
         with pytest.raises(SystemExit) as left:
             main(["generate", "--images", str(ground_truth), *options, "--out", str(out)])
     assert left.value.code == 2

@@ -30,7 +30,7 @@ LOCKED = 3  # exit code of a process that was told to wait
 
 @pytest.fixture(scope="module")
 def asked() -> Remote:
-    return remote("parrot")
+    return remote("parrot", "0-1000")
 
 
 def generate(truth: Path, out: Path, asked: Remote) -> None:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from r1sgg.bulk.inputs import open_inputs
-from r1sgg.bulk.local import cards_of_workers, run_on_cards
+from r1sgg.bulk.local import run_on_cards
+from r1sgg.bulk.processes import cards_of_workers
 from r1sgg.bulk.run import Job, run
 from r1sgg.cli import app
-from r1sgg.errors import ConfigError, ModelError
+from r1sgg.errors import ConfigError, InputError, ModelError
 from r1sgg.inference.engine import Sampling
 
 from ..inference.pretend import Interrupted, Opened
-from .local_jobs import Dying, Noting
+from .local_jobs import Dying, Noting, annotate
 
 JOB = Job(Sampling(max_new_tokens=8), batch_size=2, window=2)
 
@@ -49,6 +52,18 @@ def test_the_file_is_that_of_one_process_and_each_process_has_its_card(folder: P
     assert settings["engine"] == "local parrot"
     again = start(folder, "cards.jsonl", Opened(fault="a finished run opens no model"), [None])
     assert again.resumed == 21
+
+
+def test_the_processes_give_the_true_objects_and_say_so(folder: Path) -> None:
+    inputs, job = open_inputs(str(annotate(folder)), annotated=True), replace(JOB, task="predcls")
+    run(inputs, folder / "given.jsonl", Opened().open(), job)
+    done = run_on_cards(inputs, folder / "given-cards.jsonl", Opened(), job, [None, None], 4)
+    assert (done.images, done.failed) == (21, 1)
+    assert (folder / "given-cards.jsonl").read_bytes() == (folder / "given.jsonl").read_bytes()
+    run_on_cards(inputs, folder / "given-tables", Opened(), job, [None], 4)
+    rows = pq.read_table(folder / "given-tables", partitioning=None).to_pylist()
+    assert sum(row["task"] == "predcls" for row in rows) == 20
+    assert sum(row["error"] is not None for row in rows) == 1
 
 
 def test_a_process_that_dies_loses_nothing_and_repeats_nothing(folder: Path, tmp_path: Path) -> None:
@@ -93,6 +108,17 @@ def test_cards_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     for workers, each in ((5, 1), (3, 2), (0, 8)):
         with pytest.raises(ConfigError, match="--workers: expected at most"):
             cards_of_workers(workers, each)
+    assert cards_of_workers(2, device="cpu") == [None] * 2, "the cards stay unused"
+    with pytest.raises(ConfigError, match="--device cuda:1: expected cpu or cuda with --workers"):
+        cards_of_workers(2, device="cuda:1")
+
+
+def test_another_precision_does_not_continue_a_run(folder: Path) -> None:
+    start(folder, "types.jsonl", Opened(), [None], limit=4)
+    with pytest.raises(
+        InputError, match=r"types\.jsonl: engine: expected a run with the same settings \('local parrot b"
+    ):
+        start(folder, "types.jsonl", Opened(dtype="bfloat16"), [None])
 
 
 def test_workers_are_for_models_of_this_machine() -> None:

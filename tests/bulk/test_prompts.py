@@ -70,7 +70,7 @@ def test_each_image_is_asked_by_its_own_prompt(
     assert [place.prompt for place in inputs] == TEXTS
     assert [place_of_line(line_of_place(place)) for place in inputs] == list(inputs), "on the way to other machines"
     assert inputs.digest != open_inputs(spec).digest, "a run that was asked otherwise is not resumed"
-    checkpoint = remote("parrot")
+    checkpoint = remote("parrot", "0-1000")
     settings = dataclasses.replace(checkpoint.settings, column="told")
     engine = Heard()
     reader = Reader(dataclasses.replace(checkpoint, settings=settings), engine)

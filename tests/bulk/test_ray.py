@@ -24,7 +24,8 @@ from r1sgg.data.base import read_predictions
 from r1sgg.errors import InputError
 
 from ..inference.pretend import Opened
-from .ray_jobs import JOB
+from .local_jobs import annotate
+from .ray_jobs import GIVEN, JOB
 
 pytestmark = pytest.mark.timeout(1200)  # on a busy machine Ray takes minutes to start
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,7 @@ def folder(ground_truth: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     shutil.copytree(ground_truth.parent, place)
     (place / "5.png").write_bytes(b"no image")
     run(open_inputs(str(place / "gt.jsonl")), place / "whole.jsonl", Opened().open(), JOB)
+    annotate(place)
     return place
 
 
@@ -178,6 +180,13 @@ def test_the_command_shares_the_work_on_a_cluster_of_its_own(tiny_checkpoint: Pa
         assert done.returncode == 1, done.stderr
         assert "21 images; 1 failed" in done.stdout
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_workers_give_the_true_objects(folder: Path, said: list[dict[str, object]]) -> None:
+    assert said[9] == {"images": 21, "failed": 1, "resumed": 0}
+    inputs = open_inputs(str(folder / "men.jsonl"), annotated=True)
+    run(inputs, folder / "given-whole.jsonl", Opened().open(), GIVEN)
+    assert (folder / "given.jsonl").read_bytes() == (folder / "given-whole.jsonl").read_bytes()
 
 
 def test_what_a_worker_cannot_do_is_one_sentence(folder: Path, said: list[dict[str, object]]) -> None:

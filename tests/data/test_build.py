@@ -255,7 +255,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 def test_a_killed_build_goes_on_and_leaves_no_process(built, tmp_path):
     out = tmp_path / "out"
-    spec = "scenes:300,seed=3,preset=standard,split=test"
+    spec = "scenes:300,seed=3,preset=hard,split=test"
     options = ["--data", spec, "--out", str(out), "--shard-size", "20"]
     code = "import sys; from r1sgg.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, "data", "build", *options, "--workers", "2"]

@@ -35,7 +35,7 @@ SPECS = [
     ("odd, name.jsonl", "jsonl", "odd, name.jsonl", {}),
     ("vg150:my,data,scale=512", "vg150", "my,data", {"scale": "512"}),
     ("scenes:50, seed=1", "scenes", "50", {"seed": "1"}),
-    ("scenes:count=50,preset=standard", "scenes", "50", {"count": "50", "preset": "standard"}),
+    ("scenes:count=50,preset=hard", "scenes", "50", {"count": "50", "preset": "hard"}),
     ("hub:JosephZ/psg_test_sg,stream=yes", "hub", "JosephZ/psg_test_sg", {"stream": "yes"}),
     ("coco:C:/sets/mine", "coco", "C:/sets/mine", {}),
 ]
@@ -57,7 +57,7 @@ def test_specifications(text: str, kind: str, place: str, options: dict[str, str
         ("coco:", "expected coco:PATH, found nothing there"),
         ("scenes:", "expected scenes:COUNT, found nothing there"),
         ("scenes:many", "expected a whole number for COUNT, found 'many'"),
-        ("scenes:5,preset=huge", "expected preset= one of standard, small, found 'huge'"),
+        ("scenes:5,preset=huge", "expected preset= one of small, hard, found 'huge'"),
         ("scenes:5,split=dev", "expected split= one of train, validation, test, found 'dev'"),
         ("vg150:dir,scale=600", "expected scale= one of 1024, 512, found '600'"),
         ("vg150:dir,split=dev", "expected split= one of train, val, test, found 'dev'"),

@@ -176,7 +176,8 @@ def _described(spec: str, split: str | None, images: str = "a") -> dict[str, obj
         (("vg150:D,open=OvR", "train", "a"), ("vg150:D,split=test", "test", "b"), None),
         (("scenes:9,seed=1", "train", "a"), ("scenes:5,split=test", "test", "b"), None),
         (("scenes:9,seed=1", "train", "a"), ("scenes:5,seed=2", "train", "b"), "is a training split"),
-        (("scenes:9,preset=small", "train", "a"), ("scenes:5,preset=standard", "test", "b"), "another set"),
+        (("scenes:9,preset=small", "train", "a"), ("scenes:5,preset=hard", "test", "b"), "another set"),
+        (("scenes:9,preset=standard", "train", "a"), ("scenes:5,preset=hard", "test", "b"), None),
     ],
 )
 def test_another_split_is_said_aloud(trained: tuple[str, ...], evaluated: tuple[str, ...], said: str | None) -> None:

@@ -208,6 +208,11 @@ def test_on_one_card_an_adapter_is_offered(doctor: Doctor, large: Path) -> None:
         (["--lora_r", "8"], "expected --config RECIPE beside options of a recipe"),
         (["--engine", "vllm"], "--engine: expected --model, and no --config"),
         (["--model", "tiny", "--engine", "hf"], "--engine hf: expected vllm, found hf"),
+        (["--gpus", "4"], "--gpus: expected --config RECIPE too"),
+        (["--model", "tiny", "--launch", "fsdp2"], "--launch: expected --config RECIPE too"),
+        (["--prompt", "closed"], "--prompt: expected --model or --config RECIPE too"),
+        (["--config", "configs/vg150-grpo.yaml", "--image", "a.png"], "--image: expected --model, and no --config"),
+        (["--config", "configs/vg150-grpo.yaml", "--max_pixels", "100"], "max_pixels: expected 0 or at least 784 for"),
     ],
 )
 def test_what_cannot_be_planned_is_one_sentence(
@@ -217,6 +222,17 @@ def test_what_cannot_be_planned_is_one_sentence(
     model = model if "--config" in arguments else []
     result = doctor(*arguments, *model)
     assert says in str(result.exception), result.output
+
+
+def test_options_that_a_recipe_has_too_are_the_recipe_s(doctor: Doctor, published: Path) -> None:
+    asked = ("--config", "configs/vg150-sft.yaml", "--model", published, "--gpus", 4, "--json", "-")
+
+    def tokens(*more: str) -> int:
+        result = doctor(*asked, *more)
+        assert result.exit_code == 0, result.output
+        return int(json.loads(result.stdout)["run"]["tokens"]["prompt"])
+
+    assert tokens("--prompt", "short", "--vocabulary", "open") < tokens() < tokens("--think")
 
 
 def test_a_recipe_is_of_the_stage_whose_options_it_has() -> None:

@@ -76,10 +76,11 @@ class Opened:
     fault: str = ""
     guide_vocabulary: str | None = None
     engine: str = "parrot"
+    dtype: str | None = None
     threads: int | None = None
 
     def checkpoint(self) -> Remote:
-        return remote("parrot")
+        return remote("parrot", "0-1000")
 
     def open(self) -> Reader:
         if self.fault:

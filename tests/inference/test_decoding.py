@@ -1,6 +1,5 @@
 """The decoding loop against transformers' own, which reads a token at a time: same completions, same probabilities."""
 
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,6 @@ from transformers import (
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
     MistralConfig,
-    Qwen2VLImageProcessor,
-    Qwen3VLMoeConfig,
-    Qwen3VLMoeForConditionalGeneration,
-    Qwen3VLProcessor,
-    Qwen3VLVideoProcessor,
 )
 
 from r1sgg.graph.text import parse
@@ -29,11 +23,9 @@ from r1sgg.inference.engine import Completion, Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.inference.layers import decoder_of, suits
 from r1sgg.miniature.scenes import SMALL, scene, split_seeds
-from r1sgg.miniature.tiny import CHAT_TEMPLATE, vision_token_ids
-from r1sgg.miniature.tokenizer import build_tokenizer
-from r1sgg.models.families import FAMILIES, LoadedModel, load_model
+from r1sgg.models.families import LoadedModel, load_model
 
-from ..models.tiny_families import BUILDERS, LAYERS, build_llava_next
+from ..models.tiny_families import BUILDERS, SUITED, build_llava_next
 
 SIZES = [(112, 112), (40, 90), (200, 64)]
 IMAGES = [
@@ -45,35 +37,15 @@ GUIDES = [
     GuideSpec((1000, 1000), VG150.objects, VG150.predicates, max_objects=4, max_relationships=5),
     GuideSpec((112, 112), VG150.objects, (), answer_format="compact", max_objects=2, think=3),
 ]
+pytestmark = pytest.mark.matrix(loaded=6)
 SAMPLINGS = [Sampling(max_new_tokens=120), Sampling(temperature=1.0, max_new_tokens=120, seed=4)]
 
 
-def build_qwen3_vl_moe(folder: Path) -> Path:
-    """Layers with four experts of which two are asked."""
-    tokenizer = build_tokenizer()
-    torch.manual_seed(0)
-    text = {**LAYERS, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": len(tokenizer)}
-    text |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "bos_token_id": None}
-    text |= {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    text["rope_parameters"] = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
-    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64}
-    vision |= {"deepstack_visual_indexes": [0], "num_position_embeddings": 64}
-    config = Qwen3VLMoeConfig(text_config=text, vision_config=vision, **vision_token_ids(tokenizer))
-    Qwen3VLMoeForConditionalGeneration(config).save_pretrained(folder)
-    images = Qwen2VLImageProcessor(size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280}, patch_size=16)
-    videos = Qwen3VLVideoProcessor(patch_size=16)
-    Qwen3VLProcessor(images, tokenizer, videos, chat_template=CHAT_TEMPLATE).save_pretrained(folder)
-    return folder
-
-
-ALL: dict[str, Callable[[Path], Path]] = {**BUILDERS, "qwen3_vl_moe": build_qwen3_vl_moe}
-
-
-@pytest.fixture(scope="module", params=list(ALL))
+@pytest.fixture(scope="module", params=SUITED)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     if request.param == "smolvlm" and not find_spec("num2words"):
         pytest.skip("the processor of SmolVLM2 needs the package num2words")
-    model = load_model(ALL[request.param](tmp_path_factory.mktemp(request.param)), device="cpu")
+    model = load_model(BUILDERS[request.param](tmp_path_factory.mktemp(request.param)), device="cpu")
     sharpen(model)
     return model
 
@@ -115,10 +87,6 @@ def agree(ours: list[Completion], theirs: list[Completion]) -> None:
             assert piece.logprob == pytest.approx(expected.logprob, abs=1e-4, rel=1e-5)
             assert (piece.allowed is None) == (expected.allowed is None)
             assert (piece.allowed or 0) == pytest.approx(expected.allowed or 0, abs=1e-4, rel=1e-5)
-
-
-def test_every_family_is_tested() -> None:
-    assert {kind for family in FAMILIES for kind in family.model_types} == set(ALL)
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)

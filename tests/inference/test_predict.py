@@ -73,7 +73,7 @@ def test_an_answer_that_is_none_gives_the_empty_graph(tiny: LoadedModel) -> None
 
 
 def test_scores_and_a_threshold(tmp_path: Path) -> None:
-    reader = Reader(remote("parrot"), Parrot(says=lambda key: ANSWER, sure=0.9))
+    reader = Reader(remote("parrot", "0-1000"), Parrot(says=lambda key: ANSWER, sure=0.9))
     image = Image.new("RGB", (200, 100))
     reading = reader.read(image, scores=True)
     assert reading.graph.object_scores is not None
@@ -100,17 +100,17 @@ def test_scores_and_a_threshold(tmp_path: Path) -> None:
 
 
 def test_one_without_an_answer_does_not_stop_the_others() -> None:
-    reader = Reader(remote("parrot"), Parrot(says=lambda key: None if key == "b" else ANSWER))
+    reader = Reader(remote("parrot", "0-1000"), Parrot(says=lambda key: None if key == "b" else ANSWER))
     images = [Image.new("RGB", (20, 20))] * 3
     readings = reader.read_batch(images, keys=["a", "b", "c"])
     assert [reading.completion.error for reading in readings] == [None, "nothing to say about b", None]
     assert len(readings[1].graph) == 0
     with pytest.raises(ModelError, match="nothing to say about 0"):
-        Reader(remote("parrot"), Parrot(says=lambda key: None)).read(images[0])
+        Reader(remote("parrot", "0-1000"), Parrot(says=lambda key: None)).read(images[0])
 
 
 def test_an_engine_that_cannot_tell_streams_the_whole_answer() -> None:
-    reader = Reader(remote("parrot"), Parrot(says=lambda key: ANSWER, sure=0.9))
+    reader = Reader(remote("parrot", "0-1000"), Parrot(says=lambda key: ANSWER, sure=0.9))
     (reading,) = reader.stream(Image.new("RGB", (20, 20)))
     assert reading.completion.text == ANSWER
     assert reading.graph.object_scores is not None

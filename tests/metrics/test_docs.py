@@ -8,8 +8,8 @@ import pytest
 from r1sgg.errors import ConfigError
 from r1sgg.graph.vocabulary import VG150
 from r1sgg.metrics import Protocol, evaluate
-from r1sgg.metrics.columns import FAILURE_KINDS
 from r1sgg.metrics.ratios import RATIOS, Ratio
+from r1sgg.metrics.reading import FAILURE_KINDS
 from r1sgg.metrics.report import RECALLS
 
 PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text()

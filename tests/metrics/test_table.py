@@ -82,6 +82,30 @@ def test_all_writes_every_figure(folder):
     assert next(csv.reader(io.StringIO(in_csv)))[1:-2] == list(EVERY)
 
 
+def test_open_vocabulary_columns_are_a_second_table_and_more_columns_in_csv(folder):
+    options = ("a_good.jsonl", "bad.jsonl", "--vocabulary", "vg150", "--open-vocabulary", "ovd+r", "--bootstrap", "30")
+    in_markdown, in_latex, in_csv = written(folder, *options, "--train", "gt.jsonl")
+    found = json.loads((folder / "t.json").read_text())["open_vocabulary"]["parts"]
+    other = json.loads((folder / "t.json").read_text())["against"][0]["result"]["open_vocabulary"]["parts"]
+    assert list(found) == list(other) == ["Joint", "Novel Object", "Novel Relation"]
+    _, table = in_markdown.split("\n| model | ovd+r | relations | R@20 | R@50 | R@100 | mR@20 | mR@50 | mR@100 |\n")
+    rows = [[text.strip() for text in line.strip("|").split("|")] for line in table.splitlines()[1:7]]
+    assert [row[:3] for row in rows] == [
+        [name, part, str(of[part]["relations"])]
+        for name, of in (("a_good", found), ("bad", other))
+        for part in ("Joint", "Novel Object", "Novel Relation")
+    ]
+    low, high = (f"{100 * v:.1f}" for v in found["Novel Object"]["intervals"]["mR@50"])
+    assert rows[1][7] == f"{100 * found['Novel Object']['mR@50']:.2f} [{low}, {high}]"
+    assert in_latex.count(r"\toprule") == in_latex.count(r"\end{tabular}") == 2
+    assert r"Model & ovd+r & relations & R@20 & R@50 & R@100 & mR@20 & mR@50 & mR@100 \\" in in_latex
+    good, *_, baseline = csv.DictReader(io.StringIO(in_csv))
+    assert good["Novel Object mR@50"] == f"{100 * found['Novel Object']['mR@50']:.2f}"
+    assert (good["Novel Object mR@50_low"], good["Novel Object mR@50_high"]) == (low, high)
+    assert baseline["model"].startswith("FREQ+OVERLAP")
+    assert baseline["Novel Object mR@50"] == ""
+
+
 def test_names_cannot_break_a_table():
     figures = dict.fromkeys(("failure_rate", "AP50", "R@50", "mR@50"))
     result = {**figures, "images": 1, "protocol": "strict", "vocabulary": "open", "mapping": "normal", "task": "sgdet"}

@@ -12,13 +12,13 @@ from r1sgg.graph.synonyms import of_object
 from r1sgg.judging.triplets import match_triplets
 from r1sgg.miniature.describing import _WORDS, VOCABULARY, captioned, describe, from_captions
 from r1sgg.miniature.procedural.annotation import Captions
-from r1sgg.miniature.scenes import SMALL, STANDARD, scene, split_seeds, write_scenes
+from r1sgg.miniature.scenes import HARD, SMALL, scene, split_seeds, write_scenes
 
 SEEDS = range(300)
 
 
 def test_captions_repeat_and_vary_as_promised() -> None:
-    truths = [scene(seed, STANDARD).example.graph for seed in SEEDS]
+    truths = [scene(seed, HARD).example.graph for seed in SEEDS]
     texts = [describe(truth, seed)[0] for truth, seed in zip(truths, SEEDS, strict=True)]
     assert texts == [describe(truth, seed)[0] for truth, seed in zip(truths, SEEDS, strict=True)]
     together = " ".join(texts)
@@ -54,9 +54,9 @@ def test_the_route_finds_most_of_what_captions_say_and_little_else() -> None:
     assert 0.45 < hits / true < 0.85  # two or three relations are mentioned, not all
 
 
-def test_a_scene_of_the_standard_size_works_too() -> None:
+def test_a_hard_scene_works_too() -> None:
     for seed in range(20):
-        truth = scene(seed, STANDARD).example
+        truth = scene(seed, HARD).example
         assert VOCABULARY.covers(from_captions(truth, seed).graph)
 
 

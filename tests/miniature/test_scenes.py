@@ -12,18 +12,19 @@ from typer.testing import CliRunner
 
 from r1sgg.cli import app, main
 from r1sgg.data.base import data_hash, read_ground_truth
+from r1sgg.data.sources import open_data
 from r1sgg.errors import ConfigError, InputError
 from r1sgg.graph.text import number_ids
 from r1sgg.miniature.procedural.pictograms import DRAWINGS, UNIT_SIZE, VARIANTS, pictogram
 from r1sgg.miniature.procedural.recipes import RECIPES, WEIGHTS
 from r1sgg.miniature.procedural.rules import cover_line, visible_shares
 from r1sgg.miniature.scenes import (
+    HARD,
     PRESETS,
     SCENE_OBJECTS,
     SCENE_PREDICATES,
     SMALL,
     SPLITS,
-    STANDARD,
     SceneConfig,
     paint,
     scene,
@@ -38,7 +39,7 @@ SEEDS = range(250)
 def drawn():
     """Scenes of both presets, with their parts in the order of the graph's objects."""
     rows = []
-    for config in (STANDARD, SMALL):
+    for config in (HARD, SMALL):
         for seed in SEEDS:
             made = scene(seed, config)
             size = (made.example.width, made.example.height)
@@ -88,7 +89,7 @@ def test_boxes_are_the_tight_extent_of_what_is_drawn(drawn):
 
 def test_boxes_lie_in_the_picture_on_the_grid_and_are_large_enough(drawn):
     for made, parts, _ in drawn:
-        config = SMALL if made.example.width == 112 else STANDARD
+        config = SMALL if made.example.width == 112 else HARD
         assert made.image.size == (made.example.width, made.example.height)
         assert made.image.size in config.sizes
         assert config.min_objects <= len(parts) <= config.max_objects
@@ -121,12 +122,12 @@ def test_objects_stand_from_left_to_right_and_relations_follow_them(drawn):
 
 
 def test_every_class_predicate_size_and_count_occurs(drawn):
-    standard = [made for made, _, _ in drawn[: len(SEEDS)]]
+    hard = [made for made, _, _ in drawn[: len(SEEDS)]]
     small = [made for made, _, _ in drawn[len(SEEDS) :]]
-    assert {label for m in standard for label in m.example.graph.labels} == set(SCENE_OBJECTS)
-    assert {p for m in standard for p in m.example.graph.predicates} == set(SCENE_PREDICATES)
-    assert {m.image.size for m in standard} == set(STANDARD.sizes)
-    assert {len(m.parts) for m in standard} == set(range(2, 9))
+    assert {label for m in hard for label in m.example.graph.labels} == set(SCENE_OBJECTS)
+    assert {p for m in hard for p in m.example.graph.predicates} == set(SCENE_PREDICATES)
+    assert {m.image.size for m in hard} == set(HARD.sizes)
+    assert {len(m.parts) for m in hard} == set(range(2, 9))
     assert {label for m in small for label in m.example.graph.labels} == set(SMALL.classes)
     assert {len(m.parts) for m in small} == {2, 3, 4}
 
@@ -264,7 +265,7 @@ def test_a_pair_has_one_relation_or_two_that_say_the_same(drawn):
 # ---------------------------------------------------------------- the same everywhere
 
 
-@pytest.mark.parametrize(("preset", "pinned"), [("standard", "27f1f3bae429f03b"), ("small", "7edc069699417d70")])
+@pytest.mark.parametrize(("preset", "pinned"), [("hard", "27f1f3bae429f03b"), ("small", "7edc069699417d70")])
 def test_scenes_of_a_seed_never_change(preset, pinned):
     """A change here changes every number that was measured on scenes: measure again, then pin the new hash."""
     assert data_hash(scene(seed, PRESETS[preset]).example for seed in range(40)) == pinned
@@ -309,17 +310,17 @@ def test_written_sets_are_equal_byte_for_byte_and_readable(tmp_path):
 
 def test_every_knob_changes_what_is_drawn():
     seeds = range(40)
-    few = [scene(s, replace(STANDARD, min_objects=3, max_objects=3)) for s in seeds]
+    few = [scene(s, replace(HARD, min_objects=3, max_objects=3)) for s in seeds]
     assert {len(m.parts) for m in few} == {3}
-    grid = [scene(s, replace(STANDARD, step=7)) for s in seeds]
+    grid = [scene(s, replace(HARD, step=7)) for s in seeds]
     assert all(v % 7 == 0 for m in grid for p in m.parts for v in p.box)
     cats = [scene(s, replace(SMALL, classes=("cat", "chair"))) for s in seeds]
     assert {p.label for m in cats for p in m.parts} == {"cat", "chair"}
-    field = [scene(s, replace(STANDARD, settings=("field",))) for s in seeds]
+    field = [scene(s, replace(HARD, settings=("field",))) for s in seeds]
     assert not {"clock", "lamp"} & {p.label for m in field for p in m.parts}
     large = [scene(s, replace(SMALL, smallest=28)) for s in seeds]
     assert min(length(p, k) for m in large for p in m.parts if p.label not in ("dog", "chair") for k in (0, 1)) >= 28
-    apart = [scene(s, replace(STANDARD, overlap=0)) for s in seeds]
+    apart = [scene(s, replace(HARD, overlap=0)) for s in seeds]
     for m in apart:
         for a, b in itertools.combinations(m.parts, 2):
             assert a.group == b.group or min(overlap(a, b, 0), overlap(a, b, 1)) <= 0
@@ -342,7 +343,7 @@ def test_every_knob_changes_what_is_drawn():
         ({"classes": ()}, "empty list"),
         ({"settings": ("moon",)}, "found 'moon'"),
         ({"min_objects": 5, "max_objects": 4}, "found 5 and 4"),
-        ({"min_objects": 0}, "found 0 and 8"),
+        ({"min_objects": 0}, "found 0 and 4"),
         ({"sizes": ((50, 224),)}, "56 or more"),
         ({"step": 5}, "multiples of step 5"),
     ],
@@ -360,10 +361,31 @@ def test_a_scene_that_does_not_fit_is_refused_in_one_sentence():
 
 def test_command_writes_a_set(tmp_path):
     arguments = ["data", "scenes", "--count", "3", "--seed", "5", "--out", str(tmp_path), "--split", "test"]
-    result = CliRunner().invoke(app, [*arguments, "--preset", "small"])
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert [e.split for e in read_ground_truth(tmp_path / "gt.jsonl")] == ["test"] * 3
+    examples = list(read_ground_truth(tmp_path / "gt.jsonl"))
+    assert [e.split for e in examples] == ["test"] * 3
     assert len(list((tmp_path / "images").iterdir())) == 3
+    drawn_in_training = open_data("scenes:3,seed=5,split=test")
+    assert data_hash(examples) == data_hash(drawn_in_training), "one default for files and for training"
+
+
+def test_the_old_name_of_the_hard_scenes_still_works(tmp_path, caplog):
+    hashes = {}
+    for preset in ("standard", "hard"):
+        out = tmp_path / preset
+        assert (
+            CliRunner().invoke(app, ["data", "scenes", "--count", "2", "--preset", preset, "--out", str(out)]).exit_code
+            == 0
+        )
+        assert ("preset standard is called hard" in caplog.text) == (preset == "standard")
+        caplog.clear()
+        hashes[preset] = (
+            data_hash(read_ground_truth(out / "gt.jsonl")),
+            data_hash(open_data(f"scenes:2,preset={preset}")),
+        )
+        caplog.clear()
+    assert len({*hashes["standard"], *hashes["hard"]}) == 1
 
 
 @pytest.mark.parametrize(
@@ -374,7 +396,7 @@ def test_command_writes_a_set(tmp_path):
         ("--count", "1048577", "--count: expected a whole number from 1 to 1,048,576, found 1048577"),
         ("--seed", "-1", "--seed: expected a whole number from 0 to 1,048,575, found -1"),
         ("--split", "dev", "--split: expected one of train, validation, test, found 'dev'"),
-        ("--preset", "huge", "--preset: expected one of standard, small, found 'huge'"),
+        ("--preset", "huge", "--preset: expected one of small, hard, found 'huge'"),
     ],
 )
 def test_command_refuses_in_one_sentence(tmp_path, capsys, option, value, message):

@@ -1,9 +1,9 @@
 """Families on real (tiny, random-weight) checkpoints of each: frames, loading, generation; and what is refused."""
 
 import json
+import re
 import shutil
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,14 @@ from transformers import PreTrainedConfig
 
 from r1sgg.bulk.run import fingerprint
 from r1sgg.errors import ImageError, ModelError
+from r1sgg.graph.frames import BoxFrame
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import parse, render
+from r1sgg.guiding.spec import GuideSpec
 from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.hf import TransformersEngine
+from r1sgg.inference.layers import suits
 from r1sgg.models.families import (
     LoadedModel,
     family_of,
@@ -28,47 +31,53 @@ from r1sgg.models.families import (
     load_processor,
     resolve,
 )
-from r1sgg.models.prompts import AnswerSettings
+from r1sgg.models.family import ModelFamily
+from r1sgg.models.finding import image_token_of
+from r1sgg.models.prompts import AnswerSettings, with_image
+from r1sgg.models.registry import FAMILIES
 
-from .tiny_families import BUILDERS
+from .capabilities import BY_KEY, keys, parameters, shows
+from .tiny_families import BUILDERS, SUITED, build_qwen2_5_vl
 
 pytestmark = pytest.mark.matrix(loaded=6)
-NAMES = {
-    "qwen2_vl": "Qwen2-VL",
-    "qwen2_5_vl": "Qwen2.5-VL",
-    "qwen3_vl": "Qwen3-VL",
-    "llava": "LLaVA-1.5",
-    "llava_next": "LLaVA-NeXT",
-    "instructblip": "InstructBLIP",
-    "idefics3": "SmolVLM",
-    "smolvlm": "SmolVLM",
-}
 SIZES = [(112, 112), (640, 480), (333, 777), (31, 500), (2400, 1800)]
 
 
+class Folders(dict[str, Path]):
+    """Checkpoints, each made when it is first asked for."""
+
+    def __init__(self, factory: pytest.TempPathFactory, **made: Path) -> None:
+        super().__init__(made)
+        self._factory = factory
+
+    def __missing__(self, name: str) -> Path:
+        self[name] = BUILDERS[name](self._factory.mktemp(name))
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def folders(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    made = {"qwen2_vl": tiny_checkpoint}
-    for name, build in BUILDERS.items():
-        if name not in made and not (name == "smolvlm" and not find_spec("num2words")):
-            made[name] = build(tmp_path_factory.mktemp(name))
-    return made
+def folders(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    return Folders(tmp_path_factory, qwen2_vl=tiny_checkpoint)
 
 
-@pytest.fixture(scope="module", params=list(NAMES))
-def loaded(request: pytest.FixtureRequest, folders: dict[str, Path]) -> LoadedModel:
-    if request.param not in folders:
-        pytest.skip("the processor of SmolVLM2 needs the package num2words")
+@pytest.fixture(scope="module", params=parameters("generate"))
+def loaded(request: pytest.FixtureRequest, folders: Folders) -> LoadedModel:
     return load_model(folders[request.param], device="cpu")
+
+
+@pytest.fixture
+def key(loaded: LoadedModel) -> str:
+    """The name of the checkpoint in `BUILDERS`."""
+    own: str = loaded.model.config.model_type
+    return own if own in keys(loaded.family) else keys(loaded.family)[0]
 
 
 def noise(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8))
 
 
-def test_a_checkpoint_is_recognised_by_its_config(loaded: LoadedModel) -> None:
-    assert loaded.family.name == NAMES[loaded.model.config.model_type]
-    assert family_of(loaded.path) is family_of(loaded.model.config) is loaded.family
+def test_a_checkpoint_is_recognised_by_its_config_and_tokens(loaded: LoadedModel, key: str) -> None:
+    assert loaded.family is BY_KEY[key] is family_of(loaded.path)
     assert loaded.model.dtype == torch.float32
     assert not loaded.model.training
 
@@ -83,7 +92,7 @@ def test_the_frame_is_the_family_s(loaded: LoadedModel, size: tuple[int, int]) -
     elif loaded.family.name.startswith("LLaVA"):
         assert loaded.frame(size) == (1000 * width / max(size), 1000 * height / max(size))
     else:
-        assert loaded.frame(size) == (1000, 1000)
+        assert loaded.frame(size) == ((999, 999) if loaded.family.name == "Rex-Omni" else (1000, 1000))
 
 
 def test_the_view_is_where_the_frame_says(loaded: LoadedModel) -> None:
@@ -115,6 +124,7 @@ def test_boxes_survive_text_to_half_a_unit(loaded: LoadedModel, size: tuple[int,
     assert np.abs((parsed.graph.boxes - graph.boxes) * (*frame, *frame)).max() <= max(0.5, cut) + 1e-9
 
 
+@shows("generate", by_fixture=True)
 def test_it_generates_for_images_of_unlike_sizes(loaded: LoadedModel) -> None:
     images = [noise((60, 90)), noise((150, 100))]
     engine = TransformersEngine(loaded)
@@ -123,7 +133,113 @@ def test_it_generates_for_images_of_unlike_sizes(loaded: LoadedModel) -> None:
     assert all(np.isfinite(a.logprobs.sum) for a in answers if a.logprobs)
 
 
-def test_the_worked_example_is_in_the_frame_of_the_image(folders: dict[str, Path]) -> None:
+@shows("guide", by_fixture=True)
+def test_a_guided_completion_is_a_valid_graph(loaded: LoadedModel, key: str) -> None:
+    images = [noise((60, 90)), noise((150, 100))]
+    frames = [loaded.frame(image.size) for image in images]
+    specs = [GuideSpec(frame, ("man", "horse"), ("riding",), 2, 2, minify=True) for frame in frames]
+    sampling = Sampling(temperature=1.0, max_new_tokens=160)
+    answers = TransformersEngine(loaded).generate(
+        images, [loaded.messages(image.size) for image in images], sampling, guides=specs
+    )
+    for answer, frame in zip(answers, frames, strict=True):
+        assert answer.finish_reason == "stop"
+        assert parse(answer.text, frame).issues == ()
+    assert suits(loaded.model) == (key in SUITED)
+
+
+def test_the_image_is_the_tokens_that_the_row_names(loaded: LoadedModel) -> None:
+    image, processor, family = noise((300, 200)), loaded.processor, loaded.family
+    text = processor.apply_chat_template(
+        with_image(loaded.messages(image.size)), add_generation_prompt=True, tokenize=False
+    )
+    ids = family.inputs(processor, [text], [loaded.view(image)])["input_ids"][0].tolist()
+    token = loaded.model.config.image_token_id
+    assert image_token_of(processor) == family.image_token
+    assert processor.tokenizer.convert_tokens_to_ids(family.image_token) == token
+    places = [k for k, one in enumerate(ids) if one == token]
+    assert len(places) > 1
+    assert (text.count(str(processor.image_token)) <= 1) == family.expands
+    starts = sum(k == 0 or ids[k - 1] != token for k in places)
+    assert starts == 1 if family.runs == "one" else starts > 1
+
+
+def test_the_tower_and_its_merger_are_where_the_row_says(loaded: LoadedModel) -> None:
+    names = [name for name, _ in loaded.model.named_parameters()]
+    frozen = [name for name in names if re.fullmatch(loaded.family.vision, name)]
+    assert frozen
+    text = re.compile(r"language_model|text_model|lm_head")
+    assert not any(text.search(name) for name in frozen)
+    rest = [name for name in names if name not in frozen and not text.search(name)]
+    between = r"merger|projector|projection|qformer|query|connector|embed_vision|image_newline"
+    assert all(re.search(between, name) for name in rest)
+
+
+def test_a_model_with_coordinate_tokens_is_not_read_as_its_base(folders: Folders, tmp_path: Path) -> None:
+    """Rex-Omni has Qwen2.5-VL's `model_type`, and another frame."""
+    rex = load_checkpoint(folders["rex_omni"])
+    assert (rex.family.name, rex.frame((640, 480))) == ("Rex-Omni", (999, 999))
+    assert load_checkpoint(folders["qwen2_5_vl"]).family.name == "Qwen2.5-VL"
+    few = load_checkpoint(build_qwen2_5_vl(tmp_path / "few", ["<0>", "<1>"]))
+    assert few.family.name == "Qwen2.5-VL", "all of the marks are needed"
+
+
+def test_a_model_that_would_think_first_is_asked_for_its_answer(folders: Folders, tmp_path: Path) -> None:
+    processor = load_processor(folders["qwen3_5"])
+    chat = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
+    prompt = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    assert prompt.endswith("assistant\n<think>\n\n</think>\n\n")
+    copy(folders["qwen3_5"], tmp_path / "saved")
+    processor.save_pretrained(tmp_path / "saved")
+    again = load_processor(tmp_path / "saved")
+    assert again.chat_template == processor.chat_template, "a trained checkpoint is asked the same way"
+    answered = [*chat, {"role": "assistant", "content": [{"type": "text", "text": "!"}]}]
+    assert again.apply_chat_template(answered, tokenize=False).startswith(f"{prompt}!")
+
+
+def test_a_family_that_only_grounds_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = copy(tiny_checkpoint, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "florence2"}))
+    assert family_of(folder).name == "Florence-2"
+    with pytest.raises(ModelError, match="Florence-2 cannot write graphs, because it is an encoder-decoder") as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)
+
+
+BOX = (0.25, 0.5, 0.75, 1.0)
+TAUGHT = {
+    "Qwen2-VL": (250, 500, 750, 1000),
+    "Rex-Omni": (249.75, 499.5, 749.25, 999),
+    "Qwen3-VL": (250, 500, 750, 1000),
+    "Qwen3.5": (250, 500, 750, 1000),
+    "Gemma 4": (500, 250, 1000, 750),
+    "PaliGemma": (512, 256, 1024, 768),
+    "InternVL": (250, 500, 750, 1000),
+    "LFM2-VL": (0.25, 0.5, 0.75, 1.0),
+    "MiniCPM-V 4.6": (250, 500, 750, 1000),
+    "GLM-V": (250, 500, 750, 1000),
+    "LLaVA-1.5": (0.25, 0.5, 0.75, 0.875),
+    "LLaVA-NeXT": (0.25, 0.5, 0.75, 0.875),
+    "Florence-2": (249.5, 499.5, 749.5, 999.5),
+}
+"""How the makers' boxes write `BOX` of a 640 x 480 image."""
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f.dialect or f.coordinates == "padded_square"], ids=str)
+def test_the_makers_boxes_are_read_where_they_are(family: ModelFamily, folders: Folders) -> None:
+    processor = load_checkpoint(folders["qwen2_5_vl"]).processor
+    frame = family.taught_frame((640, 480), processor)
+    box = frame if isinstance(frame, BoxFrame) else BoxFrame(frame)
+    written = box.written(np.array([BOX]))
+    expected = TAUGHT.get(family.name, (161, 238, 483, 476))  # pixels of 644 x 476
+    np.testing.assert_allclose(written[0], expected)
+    np.testing.assert_allclose(box.fractions(written)[0], BOX)
+    place = family.placement((640, 480), processor)  # what the VQA probe writes
+    np.testing.assert_allclose(place.write(np.array([BOX]))[0], written[0], atol=0.5)
+
+
+def test_the_worked_example_is_in_the_frame_of_the_image(folders: Folders) -> None:
     pixels = load_checkpoint(folders["qwen2_5_vl"])
     assert pixels.settings == AnswerSettings(), "a checkpoint without r1sgg.json gets the paper's prompt"
     assert "from 0 to 644, y from 0 to 476" in pixels.messages((640, 480))[-1]["content"]
@@ -139,7 +255,7 @@ def test_the_vocabulary_of_the_settings_reaches_the_prompt(tiny_checkpoint: Path
     assert "zebra" in load_checkpoint(closed).messages((100, 100))[-1]["content"]
 
 
-def test_images_are_limited_to_the_family_s_or_the_caller_s_pixels(folders: dict[str, Path]) -> None:
+def test_images_are_limited_to_the_family_s_or_the_caller_s_pixels(folders: Folders) -> None:
     checkpoint = load_checkpoint(folders["qwen2_5_vl"], max_pixels=100 * 28 * 28)
     width, height = checkpoint.frame((4000, 3000))
     assert width * height <= 100 * 28 * 28
@@ -158,8 +274,11 @@ def test_a_very_long_image_is_refused(loaded: LoadedModel) -> None:
 def test_vision_tokens_and_unused_rows_are_suppressed(loaded: LoadedModel) -> None:
     tokenizer = loaded.processor.tokenizer
     suppressed = suppressed_token_ids(loaded.model.config, tokenizer)
-    pads = ("<|image_pad|>", "<|video_pad|>") if "Qwen" in loaded.family.name else ("<image>",)
-    assert {tokenizer.convert_tokens_to_ids(t) for t in pads} <= set(suppressed)
+    config = loaded.model.config
+    named = re.compile(r"(image|video|audio|vision|bo[ia]|eo[ia])(_start|_end)?_token_(id|index)")
+    media = {key: value for key, value in config.to_dict().items() if named.fullmatch(key)}
+    assert config.image_token_id in media.values()
+    assert set(filter(None, media.values())) <= set(suppressed)
     assert tokenizer.eos_token_id not in suppressed
     assert loaded.model.get_input_embeddings().num_embeddings - len(tokenizer) == sum(
         i >= len(tokenizer) for i in suppressed
@@ -170,7 +289,7 @@ def test_vision_tokens_and_unused_rows_are_suppressed(loaded: LoadedModel) -> No
 
 
 @pytest.fixture(scope="module")
-def adapter(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def adapter(folders: Folders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LoRA adapter with weights that change something, as training saves it."""
     folder = tmp_path_factory.mktemp("adapter")
     base = load_model(folders["qwen3_vl"], device="cpu")
@@ -189,7 +308,7 @@ def logits(loaded: LoadedModel) -> torch.Tensor:
         return loaded.model(input_ids=torch.arange(8)[None]).logits
 
 
-def test_an_adapter_is_a_checkpoint(adapter: Path, folders: dict[str, Path]) -> None:
+def test_an_adapter_is_a_checkpoint(adapter: Path, folders: Folders) -> None:
     loaded, base = load_model(adapter, device="cpu"), load_model(folders["qwen3_vl"], device="cpu")
     assert (loaded.path, loaded.base) == (str(adapter), str(folders["qwen3_vl"]))
     assert loaded.settings.think
@@ -245,8 +364,8 @@ def copy(folder: Path, to: Path, without: str = "") -> Path:
 def test_an_unknown_family_lists_the_known_ones(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = copy(tiny_checkpoint, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "model_type": "florence2"}))
-    with pytest.raises(ModelError, match=r"Qwen2-VL.*Qwen2\.5-VL.*Qwen3-VL.*found model_type 'florence2'"):
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "kosmos-2"}))
+    with pytest.raises(ModelError, match=r"Qwen2-VL.*Qwen2\.5-VL.*Qwen3-VL.*found model_type 'kosmos-2'"):
         load_model(folder)
     with pytest.raises(ModelError, match="model_type None"):
         family_of(PreTrainedConfig().to_dict() | {"model_type": None})

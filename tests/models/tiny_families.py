@@ -1,6 +1,6 @@
 """Tiny checkpoints of every family: random weights, their makers' real processors; for tests only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from transformers import (
     Qwen2VLVideoProcessor,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
     SmolVLMConfig,
@@ -45,6 +47,8 @@ from transformers import (
 
 from r1sgg.miniature.tiny import CHAT_TEMPLATE, build_tiny, vision_token_ids
 from r1sgg.miniature.tokenizer import build_tokenizer
+
+from .newer_families import NEWER
 
 SIDE, PATCH = 56, 14
 # heads of 32 numbers: vLLM's attention on CPUs takes no smaller ones
@@ -81,9 +85,10 @@ def build_qwen2_vl(folder: Path) -> Path:
     return build_tiny(folder, max_pixels=56 * 56, **shape, vision_dim=32, vision_layers=2, vision_heads=2)
 
 
-def build_qwen2_5_vl(folder: Path) -> Path:
+def build_qwen2_5_vl(folder: Path, more_tokens: Iterable[str] = ()) -> Path:
     """Patches of 14, coordinates in pixels of the resized image."""
     tokenizer = build_tokenizer()
+    tokenizer.add_tokens(list(more_tokens))
     torch.manual_seed(0)
     config = Qwen2_5_VLConfig(
         text_config=_qwen_text(tokenizer),
@@ -97,16 +102,20 @@ def build_qwen2_5_vl(folder: Path) -> Path:
     return folder
 
 
-def build_qwen3_vl(folder: Path) -> Path:
-    """Patches of 16, coordinates from 0 to 1000."""
+def build_rex_omni(folder: Path) -> Path:
+    """Qwen2.5-VL with 1,000 more tokens, which are its coordinates."""
+    return build_qwen2_5_vl(folder, [f"<{k}>" for k in range(1000)])
+
+
+def _qwen3_vl(folder: Path, kind: type[Any], config_kind: type[Any], **more: int) -> Path:
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
-    config = Qwen3VLConfig(
-        text_config=_qwen_text(tokenizer),
+    config = config_kind(
+        text_config={**_qwen_text(tokenizer), **more},
         vision_config={**_QWEN_VISION, "deepstack_visual_indexes": [0], "num_position_embeddings": 64},
         **vision_token_ids(tokenizer),
     )
-    Qwen3VLForConditionalGeneration(config).save_pretrained(folder)
+    kind(config).save_pretrained(folder)
     Qwen3VLProcessor(
         Qwen2VLImageProcessor(size=_QWEN_SIZE, patch_size=16),
         tokenizer,
@@ -114,6 +123,17 @@ def build_qwen3_vl(folder: Path) -> Path:
         chat_template=CHAT_TEMPLATE,
     ).save_pretrained(folder)
     return folder
+
+
+def build_qwen3_vl(folder: Path) -> Path:
+    """Patches of 16, coordinates from 0 to 1000."""
+    return _qwen3_vl(folder, Qwen3VLForConditionalGeneration, Qwen3VLConfig)
+
+
+def build_qwen3_vl_moe(folder: Path) -> Path:
+    """Layers with four experts of which two are asked."""
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    return _qwen3_vl(folder, Qwen3VLMoeForConditionalGeneration, Qwen3VLMoeConfig, **experts)
 
 
 # ---------------------------------------------------------------- Llama with a CLIP, BLIP or SigLIP tower
@@ -247,11 +267,20 @@ def build_smolvlm(folder: Path) -> Path:
 BUILDERS: dict[str, Callable[[Path], Path]] = {
     "qwen2_vl": build_qwen2_vl,
     "qwen2_5_vl": build_qwen2_5_vl,
+    "rex_omni": build_rex_omni,
     "qwen3_vl": build_qwen3_vl,
+    "qwen3_vl_moe": build_qwen3_vl_moe,
     "llava": build_llava,
     "llava_next": build_llava_next,
     "instructblip": build_instructblip,
     "idefics3": build_idefics3,
     "smolvlm": build_smolvlm,
+    **NEWER,
 }
-"""By `model_type`."""
+"""By `model_type`; a family that differs from another one by its tokens only, by its name."""
+
+SUITED = (
+    *("qwen2_vl", "qwen2_5_vl", "rex_omni", "qwen3_vl", "qwen3_vl_moe", "llava", "llava_next", "instructblip"),
+    *("idefics3", "smolvlm", "internvl"),
+)
+"""Those that our decoding loop reads; the others are left to transformers (`r1sgg.inference.layers.suits`)."""

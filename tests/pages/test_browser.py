@@ -361,7 +361,7 @@ def test_samples_follow_the_slider(browser_page: OpenPage, page_file: Path) -> N
     page.locator("#sample-step").focus()
     page.keyboard.press("ArrowLeft")
     assert page.locator("output").inner_text() == "step 3"
-    assert page.locator(".sample").first.locator("dd .value").all_inner_texts() == ["1", "0.3", "–"]
+    assert page.locator(".sample").first.locator("tbody td:nth-child(2)").all_inner_texts() == ["1", "0.3", "–"]
     assert json.loads(page.locator(".sample pre").first.inner_text())["step"] == 3
 
 

@@ -145,7 +145,7 @@ def test_nothing_from_a_file_becomes_markup(folder: Path) -> None:
     assert html.escape(NASTY, quote=False).replace('"', "&#34;") in text
     assert page.details[0]["runs"][0]["text"] == "</script><!--<b>\u2028"
     assert page.data["ids"][0] == rows[0]["image_id"]
-    assert json.loads(page.scripts["samples-data"])[0]["steps"][0]["rows"][0]["text"] == NASTY
+    assert json.loads(page.scripts["samples-data"])[0]["rows"][0]["text"] == NASTY
 
 
 def test_json_in_a_script_cannot_end_it() -> None:
@@ -252,7 +252,7 @@ def test_curves_of_figure_2_and_of_every_reward(folder: Path) -> None:
     charts = dict(
         re.findall(r'<figure class="chart \w+"[^>]*>\s*<figcaption>(.*?)</figcaption>(.*?)</figure>', text, re.DOTALL)
     )
-    assert list(charts) == ["Failure rate (%)", "AP50 (%)", "R@50 (%)", "reward", "edge", "loss"]
+    assert list(charts) == ["Failure rate (%)", "AP50 (%)", "R@50 (%)", "Loss", "reward", "edge"]
     assert "run, step 5: 12.5 %" in charts["R@50 (%)"]
     assert "other, step 12: 100.0 %" in charts["R@50 (%)"]
     assert charts["R@50 (%)"].count("<path") == 2
@@ -262,7 +262,7 @@ def test_curves_of_figure_2_and_of_every_reward(folder: Path) -> None:
     xs, ys = zip(*(map(float, p.split(",")) for p in points.group(1).split("L")), strict=True)
     assert list(xs) == sorted(xs)
     assert list(ys) == sorted(ys, reverse=True)  # a growing reward goes up
-    steps = re.findall(r'class="tick x"[^>]*>([0-9.]+)<', charts["loss"])
+    steps = re.findall(r'class="tick x"[^>]*>([0-9.]+)<', charts["Loss"])
     assert steps[:4] == ["0", "5", "10", "15"], "steps are whole"
     assert steps[4:] == ["0", "25", "50", "75", "100"]  # of the runs, which differ in length
 
@@ -277,13 +277,17 @@ def test_a_run_folder_needs_no_predictions(folder: Path) -> None:
     assert "data" not in page.scripts
     (samples,) = json.loads(page.scripts["samples-data"])
     assert samples["terms"] == ["format", "edge", "node"]
-    assert [step["step"] for step in samples["steps"]] == [1, 3, 5]
-    assert samples["steps"][2]["rows"][1] == {
+    assert samples["steps"] == [1, 3, 5]
+    assert samples["rows"][5] == {
+        "step": 5,
         "image": "scene-1",
         "text": '{"step": 5, "sample": 1}',
         "cut": 0,
         "terms": {"format": 1.0, "edge": 0.5, "node": None},
+        "weights": None,
         "total": 2.5,
+        "advantage": None,
+        "group": None,
     }
 
 
@@ -317,6 +321,45 @@ def test_scores_give_a_reliability_diagram(folder: Path) -> None:
     assert any("ECE 20.0 %" in text for _, text in page.texts)
     assert not any(text.startswith("good: ") for text in titles)
     assert "Reliability of scores" not in page_of(folder, str(folder / "good.jsonl")).text_of("h2")
+
+
+@pytest.mark.parametrize("task", ["sgcls", "predcls"])
+def test_what_the_prompt_gave_is_said_and_counted(folder: Path, task: str) -> None:
+    rows = []
+    for k in range(5):
+        truth = truth_row(k)
+        pairs = [(r["subject"], r["predicate"], r["object"]) for r in truth["relationships"]]
+        objects = [{"id": o["id"], "bbox": [0, 0, 1, 1] if task == "predcls" else o["bbox"]} for o in truth["objects"]]
+        said = {
+            "objects": objects,
+            "relationships": [dict(zip(("subject", "predicate", "object"), p, strict=True)) for p in pairs],
+        }
+        if k == 4 and task == "predcls":
+            del said["objects"]  # relationships alone refer to the given objects
+        text = json.dumps(said)
+        rows.append({"image_id": f"scene-{k}", "completion": text, "frame": [200, 100], "task": task})
+    write_lines(folder / "given.jsonl", rows)
+    page = page_of(folder, str(folder / "given.jsonl"), "--task", task, "--json", str(folder / "given.json"))
+    assert any(text.startswith(f"{task.upper()}: boxes ") for text in page.text_of("span"))
+    results = json.loads((folder / "given.json").read_text())["given"]
+    assert results["task"] == task
+    assert (results["ngR@50"], results["AP50"], results["failure_rate"]) == (1, 1, 0)
+    assert [d["runs"][0]["failure"] for d in page.details] == [""] * 5
+    assert [d["runs"][0]["issues"] for d in page.details] == [[]] * 5
+    assert [d["runs"][0]["graph"]["boxes"] for d in page.details] == [d["truth"]["boxes"] for d in page.details]
+
+
+def test_another_task_than_the_line_s_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_lines(folder / "given.jsonl", [{"image_id": "scene-0", "completion": "{}", "frame": FRAME, "task": "sgcls"}])
+    for more, says in (
+        ([], "evaluate it with --task sgcls"),
+        (["--task", "all"], "expected one of sgdet, sgcls, predcls"),
+    ):
+        command = ["report", str(folder / "given.jsonl"), "--ground-truth", str(folder / "gt.jsonl"), *more]
+        with pytest.raises(SystemExit) as stop:
+            main([*command, "--out", str(folder / "r.html")])
+        assert stop.value.code == 2
+        assert says in capsys.readouterr().err
 
 
 def test_a_very_long_prediction_is_cut_and_its_length_shown(folder: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 from r1sgg.cli import main
 from r1sgg.errors import InputError
 from r1sgg.models.families import Checkpoint
+from r1sgg.probing.plan import Probe
 from r1sgg.probing.prompts import SETTINGS
 from r1sgg.probing.report import html, markdown, read_probes
-from r1sgg.probing.run import Probe, run
+from r1sgg.probing.run import run
 
 from .conftest import Scripted
 

@@ -17,9 +17,10 @@ from r1sgg.errors import ConfigError, InputError, ModelError
 from r1sgg.models.families import Checkpoint
 from r1sgg.models.prompts import Message
 from r1sgg.probing.numbers import chance_interval, conclusions
+from r1sgg.probing.plan import SEPARATOR, Probe
 from r1sgg.probing.prompts import SETTINGS, parse_settings
 from r1sgg.probing.questions import LETTERS
-from r1sgg.probing.run import SEPARATOR, Outcome, Probe, run
+from r1sgg.probing.run import Outcome, run
 
 from .conftest import Script, Scripted
 

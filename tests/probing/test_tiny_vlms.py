@@ -10,9 +10,10 @@ from r1sgg.errors import ModelError
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.models.families import LoadedModel, load_model
+from r1sgg.probing.plan import Probe
 from r1sgg.probing.prompts import SETTINGS, parse_settings
 from r1sgg.probing.questions import LETTERS
-from r1sgg.probing.run import Probe, run
+from r1sgg.probing.run import run
 
 from ..models.tiny_families import build_instructblip, build_llava, build_llava_next, build_qwen2_vl
 

@@ -34,7 +34,7 @@ def r1sgg(mini: Path) -> Command:
 
     def run(command: str, folder: Path, *more: str, **options: object) -> Result:
         given = {"model": mini, "data": "scenes:64,seed=1", "output_dir": folder, "logging_steps": 1}
-        given |= {"report_to": "none", "per_device_train_batch_size": 4, **options}
+        given |= {"validate_tokens": 8, "report_to": "none", "per_device_train_batch_size": 4, **options}
         arguments = [text for key, value in given.items() for text in (f"--{key}", str(value))]
         with warnings.catch_warnings():  # torch and transformers warn about their own parts
             warnings.simplefilter("default")

@@ -134,9 +134,8 @@ def test_grpo_logs_each_reward_and_samples(r1sgg: Command, tmp_path: Path) -> No
     path = tmp_path / "recipe.yaml"
     path.write_text("rewards: {format: 1, hard_recall: 5}\nsimilarity: exact\n")
     folder = tmp_path / "run"
-    done = r1sgg(
-        "grpo", folder, "--config", str(path), max_steps=2, num_generations=2, max_completion_length=8, samples=3
-    )
+    options = {"max_steps": 2, "num_generations": 2, "max_completion_length": 8, "logged_completions": 3}
+    done = r1sgg("grpo", folder, "--config", str(path), **options)
     assert done.exit_code == 0, done.output
     rows = lines(folder / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2]
@@ -226,7 +225,7 @@ def test_two_steps_on_photos(command: str, r1sgg: Command, tmp_path: Path, share
         ),
         (
             ["--data", "scenes:4", "--output_dir", "out", "--prompt", "long"],
-            "the recipe: prompt: expected paper, short, a text file or column:NAME, found 'long'",
+            "the recipe: prompt: expected open, closed, a file or column:NAME, found 'long'",
         ),
         (["--data", "scenes:4", "--output_dir", "out", "--max_objects", "0"], "max_objects: expected 1 or more"),
         (["--data", "scenes:4", "--output_dir", "out", "--object_order", "random"], "object_order"),
@@ -237,6 +236,10 @@ def test_two_steps_on_photos(command: str, r1sgg: Command, tmp_path: Path, share
         (
             ["--data", "instruct:4,size=2", "--output_dir", "out"],
             "found 'size=2'",
+        ),
+        (
+            ["--data", "scenes:4,questions=100", "--output_dir", "out"],
+            "expected questions= a percentage from 1 to 99, found 100",
         ),
     ],
 )

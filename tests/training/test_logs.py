@@ -7,12 +7,7 @@ from types import SimpleNamespace
 
 import orjson
 
-from r1sgg.data.base import Example
-from r1sgg.graph.scene import SceneGraph, SceneObject
-from r1sgg.graph.text import render
-from r1sgg.rewards.adapters import trl_rewards
-from r1sgg.rewards.rubric import Rubric
-from r1sgg.training.logs import CompletionsLog, MetricsLog, StepFile
+from r1sgg.training.logs import MetricsLog, StepFile
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -39,16 +34,16 @@ def test_time_goes_on_where_an_earlier_part_ended(tmp_path: Path) -> None:
     assert last == {"step": 2, "stage": "sft", "loss": 1.0}
 
 
-def test_samples_hold_every_term_and_the_weighted_total(tmp_path: Path) -> None:
-    truth = SceneGraph.build([SceneObject("man.1", "man", (0.1, 0.1, 0.5, 0.5))])
-    record = orjson.dumps(Example("1", 100, 100, truth).to_record()).decode()
-    text = render(truth, (1000.0, 1000.0))
-    log = CompletionsLog(tmp_path, 1, {"node": 2.0, "edge": 5.0})
-    functions, _ = trl_rewards(Rubric({"node": 1.0, "edge": 1.0}), [log.sampled])
-    for function in functions:
-        function(completions=[text, "x"], ground_truth=[record] * 2, frame=[[1000, 1000]] * 2, image_id=["1", "2"])
-    log.on_log(None, SimpleNamespace(global_step=7, is_world_process_zero=True), None)
-    log.on_log(None, SimpleNamespace(global_step=8, is_world_process_zero=True), None)  # nothing new
-    assert lines(log.file.path) == [
-        {"step": 7, "image_id": "1", "completion": text, "terms": {"node": 1.0, "edge": None}, "total": 2.0}
-    ]
+def test_a_run_that_is_not_told_how_often_to_log_logs_by_its_length_and_at_its_end(tmp_path: Path) -> None:
+    for steps, pace in ((3, 1), (57, 5), (4000, 10)):
+        args = SimpleNamespace(logging_steps=10, logging_strategy=SimpleNamespace(value="steps"))
+        state = SimpleNamespace(global_step=0, max_steps=steps, is_world_process_zero=True, logging_steps=10)
+        log, control = MetricsLog(tmp_path, "sft", paced=True), SimpleNamespace(should_log=False)
+        log.on_train_begin(args, state, control)
+        assert (args.logging_steps, state.logging_steps) == (pace, pace)
+        state.global_step = steps - 1
+        log.on_step_end(args, state, control)
+        assert not control.should_log
+        state.global_step = steps
+        log.on_step_end(args, state, control)
+        assert control.should_log

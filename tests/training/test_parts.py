@@ -14,9 +14,9 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 from transformers.training_args import OptimizerNames
 
 from r1sgg.errors import ConfigError, MissingDependencyError, ModelError
-from r1sgg.models.families import Checkpoint, load_checkpoint, load_model
+from r1sgg.models.families import Checkpoint, family_of, load_checkpoint, load_model
 from r1sgg.training.parts import PartOptions, Parts, kept_whole, prepare_parts
-from r1sgg.training.sft import pad_qformer_right
+from r1sgg.training.sft import pad_reader_right
 
 from ..models.tiny_families import BUILDERS, build_instructblip
 
@@ -105,16 +105,17 @@ def test_training_an_adapter_further_asks_for_a_whole_model(checkpoint: Checkpoi
 
 
 def test_the_q_former_s_tokens_begin_at_the_left(tmp_path: Path) -> None:
-    processor = load_checkpoint(build_instructblip(tmp_path / "model")).processor
+    checkpoint = load_checkpoint(build_instructblip(tmp_path / "model"))
+    processor, family = checkpoint.processor, checkpoint.family
 
     def plain(texts: list[Any]) -> dict[str, Any]:  # as TRL's collator calls it
         return dict(processor(text=texts, padding=True, padding_side="left", return_tensors="pt"))
 
     texts = ["a b c", "a b c d e f"]
-    before, after = plain(texts), pad_qformer_right(plain)(texts)
+    before, after = plain(texts), pad_reader_right(plain, family)(texts)
     assert before["qformer_attention_mask"][0, 0] == 0
     assert after["qformer_attention_mask"].tolist()[0] == sorted(before["qformer_attention_mask"].tolist()[0])[::-1]
     alone = plain(texts[:1])["qformer_input_ids"][0]
     assert after["qformer_input_ids"][0, : len(alone)].tolist() == alone.tolist()
     assert torch.equal(after["input_ids"], before["input_ids"])
-    assert pad_qformer_right(lambda rows: {"input_ids": rows})([1]) == {"input_ids": [1]}
+    assert pad_reader_right(plain, family_of("tiny")) is plain, "of a family with one tokenizer"

@@ -35,7 +35,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_what_it_includes(
     path = recipe(tmp_path, "include: base.yaml\nmax_steps: 4\nsave_steps: 9\nrewards: {format: 1}\nthink: true\n")
     run, trl, rewards = read(path, "--save_steps", "11", "--no_shuffle_dataset").options
     assert (trl.learning_rate, trl.max_steps, trl.save_steps, trl.shuffle_dataset) == (1e-5, 4, 11, False)
-    assert (run.samples, run.think, run.minify) == (7, True, None)
+    assert (run.logged_completions, run.think, run.minify) == (7, True, None)
     assert rewards.rewards == {"format": 1}
 
 

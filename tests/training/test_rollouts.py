@@ -201,6 +201,20 @@ def test_guided_rollouts_are_whole_graphs_and_train(
         train(r1sgg, tmp_path / "short", **{**options, "max_completion_length": 4})
 
 
+def test_a_share_of_each_group_is_guided(r1sgg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    use("ranked", monkeypatch)
+    plain = Guards.sampled
+    monkeypatch.setattr(Guards, "sampled", lambda self, batch: (seen.extend(batch.texts), plain(self, batch))[1])
+    options = {"use_vllm": False, "guide": True, "max_completion_length": 60, "guide_share": 0.5}
+    train(r1sgg, tmp_path / "run", **options)
+    readable = [not parse(text, (1000, 1000)).issues for text in seen]
+    assert readable == [True, True, False, False], "the model has random weights: it fails where it is free"
+    for wrong, said in (({"guide_share": 0.1}, "at least one of 4 completions"), ({"guide": False}, "guide: true")):
+        with pytest.raises(ConfigError, match=said):
+            train(r1sgg, tmp_path / "no", **{**options, **wrong})
+
+
 def test_rollouts_that_repeat_themselves_are_cut_where_that_is_asked_for(
     r1sgg: Command, tmp_path: Path, outputs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,9 @@ def test_the_whole_experiment_in_order(stub: Path) -> None:
     for line, stage in zip(lines, ("sft", "grpo", "zero"), strict=False):
         assert line.startswith(f"doctor --config configs/vg150-{stage}.yaml --gpus 8 --launch auto --json")
         assert line.endswith("--model Qwen/Qwen2-VL-2B-Instruct --data hub:/data/train")
-    assert all("--workers 8" in line for line in lines if line.startswith("generate")), "on all cards"
+    asked = [line for line in lines if line.startswith(("generate", "probe --ground"))]
+    assert len(asked) == 8
+    assert all("--workers 8" in line for line in asked), "on all cards"
     lines = lines[3:]
     assert kinds(lines) == f"data data {MEASURE} sft {MEASURE} grpo {MEASURE} grpo {MEASURE} report probe"
     sft, grpo, zero = (line for line in lines if line.split()[0] in ("sft", "grpo"))

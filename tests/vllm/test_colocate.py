@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,13 @@ from r1sgg.inference.hf import TransformersEngine
 from r1sgg.miniature.scenes import SMALL, scene
 from r1sgg.models.families import load_model
 
+from ..models.capabilities import shows
 from ..models.tiny_families import BUILDERS
 from .conftest import SHOWN, SURROUNDINGS
 
-pytest.importorskip("vllm", reason="needs vLLM, which has an environment of its own: make test-vllm")
-pytest.importorskip("trl")
+pytestmark = pytest.mark.skipif(find_spec("trl") is None, reason="needs TRL")
 
 Rows = list[dict[str, Any]]
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava", "llava_next", "smolvlm")
 PIXELS = {"qwen2_vl": 56 * 84, "qwen2_5_vl": 84 * 112, "qwen3_vl": 96 * 128}  # below the checkpoints' own limits
 
 
@@ -112,7 +112,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
 # ---------------------------------------------------------------- without a fault
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@shows("colocate")
 def test_vllm_runs_what_is_trained(
     name: str,
     tmp_path: Path,

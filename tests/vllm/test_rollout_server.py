@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,12 @@ from r1sgg.inference.hf import TransformersEngine
 from r1sgg.inference.parity import Parity
 from r1sgg.inference.vllm_server import command, environment
 from r1sgg.models.families import load_model
+from r1sgg.training.engine import RolloutEngine, replies_read
 
+from ..models.capabilities import shows
 from .conftest import OPTIONS, SURROUNDINGS, Asked, Server, wait_for
 
-pytest.importorskip("vllm", reason="needs vLLM, which has an environment of its own: make test-vllm")
-pytest.importorskip("trl")
-
-from r1sgg.training.engine import RolloutEngine, replies_read
+pytestmark = pytest.mark.skipif(find_spec("trl") is None, reason="needs TRL")
 
 TOKENS = 60
 
@@ -83,9 +83,11 @@ def sampled(generation: Any, asked: Asked, model: TransformersEngine, images: li
     return Parity(tuple(ran for ran, _ in got), tuple(trained), ("float32", "float32"))
 
 
+@shows("server")
 def test_a_server_samples_from_the_model(
-    generation: Any, asked: Asked, transformers_engine: TransformersEngine, record_property: Any
+    name: str, generation: Any, asked: Asked, transformers_engine: TransformersEngine, record_property: Any
 ) -> None:
+    assert transformers_engine.loaded.model.config.model_type == name
     few = asked.first(6)
     parity = sampled(generation, few, transformers_engine, few.images)
     assert parity.fault() is None

@@ -136,6 +136,7 @@ def _schema() -> Any:
 
     text, number, numbers = pa.string(), pa.float64(), pa.list_(pa.float64())
     thing = pa.struct({"id": text, "bbox": numbers, "score": number})
+    issues = pa.list_(pa.struct({"kind": text, "detail": text}))
     relation = pa.struct({"subject": text, "predicate": text, "object": text, "score": number})
     return pa.schema(
         {
@@ -152,6 +153,10 @@ def _schema() -> Any:
             "relationships": pa.list_(relation),
             "completions": pa.list_(text),
             "scores": text,
+            "task": text,
+            "ask": text,
+            "exchanges": pa.list_(pa.struct({"prompt": text, "reply": text, "issues": issues, "dropped": pa.int64()})),
+            "left_out": pa.struct({"objects": pa.int64(), "relationships": pa.int64()}),
             "error": text,
         }
     )

@@ -62,8 +62,9 @@ class SideFile:
             earlier = orjson.loads(self.path.read_bytes())
         except orjson.JSONDecodeError as error:
             raise InputError(str(self.path), expected="JSON", found=f"broken JSON ({error.msg})") from error
-        for key, value in self._settings.items():
-            if (was := earlier.get("settings", {}).get(key)) != value:
+        before = earlier.get("settings", {})
+        for key in {**self._settings, **before}:  # one that is left out has its default
+            if (was := before.get(key)) != (value := self._settings.get(key)):
                 raise InputError(
                     f"{answers}: {key}",
                     expected=f"a run with the same settings ({value!r})",

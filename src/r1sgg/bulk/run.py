@@ -132,7 +132,9 @@ def _run(
 ) -> Summary:
     total = len(inputs) if limit is None else min(limit, len(inputs))
     log = RunLog(
-        out, settings_of(reader.checkpoint, reader.guide_vocabulary, reader.engine.name, job, inputs), overwrite
+        out,
+        settings_of(reader.checkpoint, reader.guide_vocabulary, reader.engine.name, job, inputs, reader.ask),
+        overwrite,
     )
     resumed, failed = log.resume((place.image_id for place in inputs), total, job.images)
     progress(resumed, total)
@@ -166,7 +168,7 @@ def _retry(wrong: list[int], inputs: Inputs, reader: Reader, job: Job, log: RunL
 
 
 def settings_of(
-    checkpoint: Checkpoint, guide_vocabulary: str | None, engine: str, job: Job, inputs: Inputs
+    checkpoint: Checkpoint, guide_vocabulary: str | None, engine: str, job: Job, inputs: Inputs, ask: str = "paper"
 ) -> dict[str, Any]:
     """Return the settings that a resumed run must share with the run it resumes."""
     return {
@@ -185,6 +187,7 @@ def settings_of(
         "engine": engine,
         **({} if job.threshold is None else {"threshold": job.threshold}),
         **({} if job.task == "sgdet" else {"task": job.task}),
+        **({} if ask == "paper" else {"ask": ask}),
         **({} if checkpoint.calibration is None else {"calibration": dict(checkpoint.calibration.fitted)}),
     }
 

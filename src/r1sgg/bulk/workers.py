@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from r1sgg.bulk import parts
 from r1sgg.bulk.inputs import open_inputs
 from r1sgg.bulk.parts import Shard
+from r1sgg.bulk.processes import TRIES
 from r1sgg.bulk.resume import RunLog
 from r1sgg.bulk.run import Job, Summary, generate_windows, settings_of
 from r1sgg.bulk.stored import Inputs, Place
@@ -32,9 +33,6 @@ from r1sgg.files import locked
 if TYPE_CHECKING:
     from r1sgg.inference.reader import Reader
     from r1sgg.models.families import Checkpoint
-
-TRIES = 3
-"""Number of workers that may die on one shard; then an image in it is taken to be the cause, and the run stops."""
 
 
 class Opener(Protocol):
@@ -46,7 +44,17 @@ class Opener(Protocol):
         ...
 
     @property
+    def ask(self) -> str:
+        """See `Opening`."""
+        ...
+
+    @property
     def engine(self) -> str:
+        """See `Opening`."""
+        ...
+
+    @property
+    def dtype(self) -> str | None:
         """See `Opening`."""
         ...
 
@@ -117,7 +125,8 @@ def _run(
 ) -> Summary:
     total = len(inputs) if limit is None else min(limit, len(inputs))
     size = -(-shard_size // job.images) * job.images
-    settings = settings_of(opener.checkpoint(), opener.guide_vocabulary, f"{kind} {opener.engine}", job, inputs)
+    named = " ".join((kind, opener.engine, *([opener.dtype] if opener.dtype else ())))
+    settings = settings_of(opener.checkpoint(), opener.guide_vocabulary, named, job, inputs, opener.ask)
     joined = out.suffix == ".jsonl"
     log = RunLog(out, settings, overwrite) if joined else None
     resumed, failed = log.resume((place.image_id for place in inputs), total, size) if log else (0, 0)
@@ -216,7 +225,8 @@ class Worker:
         if self._reader is None or self._inputs is None:
             os.chdir(self._work.cwd)
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see `r1sgg.cli.main`; torch is not imported yet
-            self._reader, self._inputs = self._work.opener.open(), open_inputs(self._work.spec)
+            self._reader = self._work.opener.open()
+            self._inputs = open_inputs(self._work.spec, annotated=self._work.job.task != "sgdet")
         rows: list[dict[str, Any]] = []
         seconds = 0.0
         places = iter(self._work.places(shard))

@@ -18,8 +18,8 @@ def scenes(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     split: Annotated[str, typer.Option(help="train, validation or test; no scene is in two splits.")] = "train",
     preset: Annotated[
-        str, typer.Option(help="standard, or small for models of a few million parameters.")
-    ] = "standard",
+        str, typer.Option(help="small: what tiny reads. hard: larger images with more and smaller objects.")
+    ] = "small",
     annotation: Annotated[
         str,
         typer.Option(
@@ -43,8 +43,9 @@ def scenes(
     from r1sgg.data.splits import describe
     from r1sgg.errors import InputError
     from r1sgg.miniature.procedural.annotation import ANNOTATIONS
-    from r1sgg.miniature.scenes import PRESETS, split_seeds, write_scenes
+    from r1sgg.miniature.scenes import PRESETS, current_preset, split_seeds, write_scenes
 
+    preset = current_preset(preset)
     if preset not in PRESETS:
         raise InputError("--preset", expected=f"one of {', '.join(PRESETS)}", found=repr(preset))
     if annotation not in ANNOTATIONS:

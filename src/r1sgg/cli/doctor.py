@@ -9,7 +9,7 @@ import typer
 
 from r1sgg.cli import loading
 from r1sgg.cli.root import PARTLY_FAILED, app
-from r1sgg.cli.sft import OPEN
+from r1sgg.cli.training import OPEN
 from r1sgg.files import protect, refuse_inputs, write_json
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from r1sgg.doctor.view import Seen
     from r1sgg.models.families import Checkpoint
 
+_FAMILIES_WIDTH = 100
 _ASSUMED = 80  # GiB of a card, where there is none to look at
 
 
@@ -32,15 +33,31 @@ def doctor(
     ] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="Cards of the run; default: those of this machine.")] = None,
     launch: Annotated[
-        str, typer.Option(help="ddp (the whole model on each card), fsdp2, zero2, zero3; auto: the first that fits.")
-    ] = "ddp",
+        str | None,
+        typer.Option(
+            help="ddp (the whole model on each card; default), fsdp2, zero2, zero3; auto: the first that fits."
+        ),
+    ] = None,
     gpu_memory: Annotated[
         float | None, typer.Option(min=1, help="Memory of a card in GiB; default: as found, else 80.")
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(metavar="ENGINE", help="With --model: compare vllm[:OPTION=VALUE,...] with transformers."),
+        typer.Option(
+            metavar="ENGINE",
+            help="With --model: compare vllm[:OPTION=VALUE,...] with transformers; with --frame any engine.",
+        ),
     ] = None,
+    families: Annotated[
+        bool, typer.Option("--families", help="Print the model families: their boxes, and what each can do.")
+    ] = False,
+    frame: Annotated[
+        bool,
+        typer.Option(
+            "--frame", help="With --model: ask where drawn shapes are, and find what its boxes' numbers mean."
+        ),
+    ] = False,
+    family: loading.Family = None,
     image: Annotated[
         Path | None, typer.Option(help="With --model: the image to ask about; default: a drawn one.")
     ] = None,
@@ -57,25 +74,59 @@ def doctor(
     that installs what is missing. With --config: batch, steps, tokens and bytes on a card, estimates named as such;
     further options are those of the recipe. A run that cannot fit is refused with the command that does (exit code 2);
     packages that it needs and that are not here are named (exit code 1). With --model alone: the prompt with the chat
-    template, image tokens, the frame of boxes; with --engine vllm also the parity table.
+    template, image tokens, the frame of boxes; with --engine vllm also the parity table. With --families: the table of
+    known families, what each can do, and why it cannot do the rest. With --frame: what the numbers of a model's boxes mean,
+    measured on drawn shapes; exit code 3 where that contradicts its family's row, 4 where it cannot be told.
 
     Example: `r1sgg doctor --config configs/vg150-grpo.yaml --model runs/vg150/sft --gpus 16`
 
     Example: `r1sgg doctor --model runs/vg150/sft --engine vllm`
+
+    Example: `r1sgg doctor --frame --model qwen2.5vl:7b --engine openai:http://127.0.0.1:11434/v1,server=plain`
     """
     from r1sgg.errors import ConfigError
 
     if config is None and context.args:
         raise ConfigError(f"{context.args[0]}: expected --config RECIPE beside options of a recipe, found none")
-    if engine is not None and (model is None or config is not None):
-        raise ConfigError("--engine: expected --model, and no --config")
-    if config is not None:
+    run = {"--gpus": gpus, "--launch": launch, "--gpu-memory": gpu_memory}
+    asked = {"--engine": engine, "--image": image, "--dtype": dtype}
+    shared = {"--prompt": prompt, "--vocabulary": vocabulary, "--think": think, "--max-pixels": max_pixels}
+    if config is None and (given := _given(run)):
+        raise ConfigError(f"{given}: expected --config RECIPE too")
+    if (model is None or config is not None) and (given := _given(asked)):
+        raise ConfigError(f"{given}: expected --model, and no --config")
+    if model is None and config is None and (given := _given(shared)):
+        raise ConfigError(f"{given}: expected --model or --config RECIPE too")
+    if families and (config is not None or model is not None):
+        raise ConfigError("--families: expected no --config and no --model")
+    if frame and (model is None or config is not None):
+        raise ConfigError("--frame: expected --model, and no --config")
+    if family is not None and not frame:
+        raise ConfigError(f"--family {family}: expected --frame too")
+    if frame:
+        from r1sgg.cli.doctor_frame import probe_frame
+        from r1sgg.inference.engines import Opening
+
+        assert model is not None
+        options = loading.prompt_options(prompt, vocabulary, None, think, guide=False)
+        opening = Opening(model, engine or "hf", dtype=dtype, max_pixels=max_pixels, family=family, **options)
+        if code := probe_frame(opening, json):
+            raise typer.Exit(code)
+        return
+    if families:
+        failed = _families(json)
+    elif config is not None:
         if json is not None:
             protect([config])  # of other commands a recipe may be the record of the run that they continue
             refuse_inputs([json])
         arguments = [*(["--model", model] if model else []), *context.args]
-        arguments += ["--max_pixels", str(max_pixels)] if max_pixels else []
-        failed = _run(config, arguments, gpus, launch, gpu_memory, json)
+        for option, value in shared.items():  # keys of a recipe, too
+            arguments += (
+                []
+                if value is None
+                else [option.replace("max-pixels", "max_pixels"), str(value).lower() if value is think else str(value)]
+            )
+        failed = _run(config, arguments, gpus, launch or "ddp", gpu_memory, json)
     elif model is not None:
         failed = _model(
             model,
@@ -92,6 +143,11 @@ def doctor(
         raise typer.Exit(PARTLY_FAILED)
 
 
+def _given(options: dict[str, Any]) -> str:
+    """Return the first option that has a value, "" if none has."""
+    return next((name for name, value in options.items() if value is not None), "")
+
+
 def _machine(json: Path | None) -> bool:
     from r1sgg.doctor.machine import look
 
@@ -99,6 +155,31 @@ def _machine(json: Path | None) -> bool:
     if json is not None:
         write_json(json, {"machine": found.to_record()})
     _show_machine(found)
+    return False
+
+
+def _families(json: Path | None) -> bool:
+    from rich.table import Table
+
+    from r1sgg.doctor.families import TABLES, reasons, record
+    from r1sgg.models.family import CAPABILITIES
+    from r1sgg.models.registry import FAMILIES
+
+    if json is not None:
+        write_json(json, {"capabilities": dict(CAPABILITIES), "families": [record(family) for family in FAMILIES]})
+    for heads, cells in TABLES:
+        shown = Table(box=None, padding=(0, 1, 0, 0))
+        for head in heads:
+            shown.add_column(head, overflow="fold", no_wrap=head == "family")
+        for family in FAMILIES:
+            shown.add_row(*cells(family))
+        print_table(shown, width=_FAMILIES_WIDTH)
+        typer.echo("")
+    for name, meaning in CAPABILITIES.items():
+        typer.echo(f"{name}: {meaning}")
+    typer.echo("not run: no test has run it; it is not refused\n")
+    for line in reasons():
+        typer.echo(line)
     return False
 
 
@@ -118,7 +199,7 @@ def _show_machine(found: Machine) -> None:
         missing = [f"{p.name} {p.found or 'missing'} (wants {p.wanted or 'any'})" for p in part.missing]
         state = "; ".join([*missing, part.install]) if missing else "ready"
         table.add_row(f"r1sgg[{part.extra}]" if part.extra else "r1sgg", part.runs, state)
-    _print(table)
+    print_table(table)
 
 
 def _run(
@@ -178,7 +259,7 @@ def _show_plan(plan: Plan) -> None:
     for item in plan.items:
         table.add_row(item.name, f"{item.bytes / gib:.1f}", item.how)
     table.add_row("together", f"{plan.bytes / gib:.1f}", "fits" if plan.fits else "does not fit", style="bold")
-    _print(table)
+    print_table(table)
     if plan.share is not None:
         typer.echo(f"vllm_gpu_memory_utilization: {plan.share:.2f}")
 
@@ -238,10 +319,11 @@ def _show_prompt(checkpoint: Checkpoint, seen: Seen) -> None:
         typer.echo(f"a known checkpoint{asked} ({known.source})")
 
 
-def _print(table: Any) -> None:
+def print_table(table: Any, width: int = 160) -> None:
+    """Print a table on standard output, as wide as a terminal or `width`."""
     import sys
 
     from rich.console import Console
 
     # markup would take r1sgg[train] for a style
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, markup=False).print(table)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else width, markup=False).print(table)

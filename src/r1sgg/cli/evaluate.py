@@ -116,7 +116,7 @@ def evaluate(
     from r1sgg.metrics.intervals import compare as compare_figures
     from r1sgg.metrics.open_vocabulary import open_record
     from r1sgg.metrics.report import baseline_record, record, run, run_baseline
-    from r1sgg.metrics.table import EVERY, FORMATS, PAPER, distinct_names
+    from r1sgg.metrics.table import EVERY, FORMATS, PAPER, asked_name, distinct_names
     from r1sgg.metrics.tasks import TASKS
     from r1sgg.metrics.zero_shot import read_zero_shot
 
@@ -168,6 +168,7 @@ def evaluate(
         if row["zero_shot"]:
             row["zero_shot"]["triplets"] = f"absent from {train}" if zero_shot is None else f"listed in {zero_shot}"
         row["open_vocabulary"] = None if mode is None else open_record(done, mode, bootstrap=bootstrap, seed=seed)
+        name = asked_name(name, row)
         columns.append((name, row))
         if first is None:
             first, result = done, {**row, "file": path.name}

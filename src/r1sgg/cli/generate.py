@@ -26,6 +26,8 @@ def generate(
     out: Annotated[Path, typer.Option(help="Predictions file (JSON Lines); an interrupted run is resumed.")],
     model: loading.Model = "tiny",
     engine: loading.Engine = "hf",
+    family: loading.Family = None,
+    ask: loading.AskOption = "paper",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images per batch; default: 8, vllm 128, openai 64.")
     ] = None,
@@ -96,14 +98,20 @@ def generate(
         raise ConfigError("--workers: expected --engine hf or vllm, found a server; concurrency= is its own option")
     if task not in TASKS:
         raise ConfigError(f"--task: expected one of {', '.join(TASKS)}, found {task!r}")
-    if (ray is not None or workers is not None) and task != "sgdet":
-        raise ConfigError(
-            f"--task {task}: expected no --ray and no --workers, because workers read images without their annotations"
-        )
     if cut_loops and not engine.startswith("hf"):
         raise ConfigError(f"--cut-loops: this option is for --engine hf, not {engine}")
     options = loading.prompt_options(prompt, vocabulary, answer_format, think, guide=guide, columns=True)
-    opening = Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, threads=threads, **options)
+    opening = Opening(
+        model,
+        engine,
+        device=device,
+        dtype=dtype,
+        max_pixels=max_pixels,
+        threads=threads,
+        family=family,
+        ask=loading.ask_mode(ask),
+        **options,
+    )
     habits = opening.spec.habits
     job = Job(
         Sampling(temperature, top_p, top_k, max_new_tokens, seed, cut_loops),
@@ -122,15 +130,18 @@ def generate(
     if ray is not None:
         from r1sgg.bulk.ray_data import Cluster, run_on_ray
 
+        if opening.spec.kind == "openai":
+            loading.announce_family(opening.checkpoint())
         on_gpu = device is None or device.startswith("cuda")
         cluster = Cluster(ray, workers or None, shard_size or 1024, on_gpu=on_gpu)
         with loading.progress_bar("generate") as progress:
             summary = run_on_ray(inputs, out, opening, job, cluster, **files, progress=progress)
     elif workers is not None:
-        from r1sgg.bulk.local import SHARD, cards_of_workers, run_on_cards
+        from r1sgg.bulk.local import SHARD, run_on_cards
+        from r1sgg.bulk.processes import cards_of_workers
 
         each = int(opening.spec.options.get("tensor_parallel_size", 1))
-        places = [None] * max(workers, 1) if device == "cpu" else cards_of_workers(workers, each)
+        places = cards_of_workers(workers, each, device)
         with loading.progress_bar("generate") as progress:
             summary = run_on_cards(inputs, out, opening, job, places, shard_size or SHARD, **files, progress=progress)
     else:

@@ -18,9 +18,11 @@ from r1sgg.files import user_path
 
 if TYPE_CHECKING:
     from r1sgg.bulk.stored import Inputs
+    from r1sgg.data.predictions import Ask
     from r1sgg.guiding.spec import AnswerFormat
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.reader import Reader
+    from r1sgg.models.families import Checkpoint
     from r1sgg.models.prompts import OwnPrompt
 
 Model = Annotated[
@@ -47,7 +49,7 @@ Prompt = Annotated[
 ]
 Think = Annotated[
     bool | None,
-    typer.Option("--think/--no-think", help="Ask for <think> and <answer> tags; default: as the checkpoint says."),
+    typer.Option("--think/--no-think", help="Ask for think and answer tags; default: as the checkpoint says."),
 ]
 Vocabulary = Annotated[
     str | None,
@@ -72,6 +74,22 @@ Dtype = Annotated[
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Threads of --engine hf on a CPU; default: as many as the model can use.")
+]
+
+
+Family = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Whose coordinates the model of a server uses; default: what its name says."),
+]
+
+
+AskOption = Annotated[
+    str,
+    typer.Option(
+        "--ask",
+        metavar="MODE",
+        help="paper: one prompt for the graph; native: two questions in the words that the model's makers taught it.",
+    ),
 ]
 
 
@@ -146,6 +164,33 @@ def prompt_options(
     }
 
 
+def ask_mode(ask: str) -> Ask:
+    """Return the mode of --ask.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    from r1sgg.data.predictions import Ask
+
+    if ask not in get_args(Ask):
+        raise ConfigError(f"--ask: expected {' or '.join(get_args(Ask))}, found {ask!r}")
+    return cast("Ask", ask)
+
+
+def announce_native(checkpoint: Checkpoint, ask: str) -> None:
+    """Say on standard error what asking natively means where it is not what the model was taught."""
+    from r1sgg.models.prompts import AnswerSettings
+    from r1sgg.models.tongue import tongue_of
+
+    if ask != "native":
+        return
+    if note := tongue_of(checkpoint).note:
+        typer.echo(note, err=True)
+    if checkpoint.settings.prompt != AnswerSettings().prompt or checkpoint.settings.think:
+        said = "was trained with a prompt of r1sgg's, which --ask native does not ask"
+        typer.echo(f"{checkpoint.name}: {said}", err=True)
+
+
 def open_with_prompts(images: str, opening: Opening, *, annotated: bool = False) -> Inputs:
     """Open the images of a command, with their prompts if the model is asked by a column of the data.
 
@@ -175,12 +220,13 @@ def open_with_prompts(images: str, opening: Opening, *, annotated: bool = False)
 _OTHER_WORDS = "{}: trained with the prompts of the column {}, found {}: asked with r1sgg's own wording there"
 
 
-def open_quietly(opening: Opening, *, columns: bool = False) -> Reader:
+def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True) -> Reader:
     """Open a model for a command, without the progress bars of transformers.
 
     Args:
         opening: the model.
         columns: whether the command has read the prompts of its images (`open_with_prompts`).
+        named: whether the family of a server's model has to be known.
 
     Raises:
         ConfigError, ModelError: see `Opening.open`.
@@ -193,9 +239,31 @@ def open_quietly(opening: Opening, *, columns: bool = False) -> Reader:
 
         logging.disable_progress_bar()
     reader = opening.open()
+    announce_family(reader.checkpoint, named=named)
+    announce_native(reader.checkpoint, opening.ask)
     if not columns and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
     return reader
+
+
+def announce_family(checkpoint: Checkpoint, *, named: bool = True) -> None:
+    """Say on standard error which family a server's model was taken for by its name.
+
+    Args:
+        checkpoint: the model.
+        named: whether its family has to be known.
+
+    Raises:
+        ConfigError: the name says none, and no family was passed.
+    """
+    from r1sgg.endpoint.remote import Remote
+
+    if not isinstance(checkpoint, Remote):
+        return
+    if checkpoint.nameless and named:
+        raise ConfigError(checkpoint.nameless)
+    if checkpoint.guess:
+        typer.echo(checkpoint.guess, err=True)
 
 
 def remark_calibration(reader: Reader, *, guide: bool, temperature: float, samples: int) -> None:

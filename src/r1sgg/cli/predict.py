@@ -21,6 +21,8 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for NAME.json and NAME.overlay.png.")],
     model: loading.Model = "tiny",
     engine: loading.Engine = "hf",
+    family: loading.Family = None,
+    ask: loading.AskOption = "paper",
     temperature: loading.Temperature = 0.0,
     top_p: loading.TopP = 1.0,
     top_k: loading.TopK = 0,
@@ -62,7 +64,17 @@ def predict(
     options = loading.prompt_options(prompt, vocabulary, answer_format, think, guide=guide)
     scores = scores or threshold is not None
     reader = loading.open_quietly(
-        Opening(model, engine, device=device, dtype=dtype, max_pixels=max_pixels, threads=threads, **options)
+        Opening(
+            model,
+            engine,
+            device=device,
+            dtype=dtype,
+            max_pixels=max_pixels,
+            threads=threads,
+            family=family,
+            ask=loading.ask_mode(ask),
+            **options,
+        )
     )
     loading.remark_calibration(reader, guide=guide, temperature=temperature, samples=samples)
     out.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -12,7 +13,13 @@ from r1sgg.cli.root import PARTLY_FAILED, app
 from r1sgg.files import write_file
 
 if TYPE_CHECKING:
+    from r1sgg.inference.engines import Opening
+    from r1sgg.probing.plan import Probe
+    from r1sgg.probing.questions import QuestionSet
     from r1sgg.probing.report import ProbedModel
+    from r1sgg.probing.run import Outcome
+
+    Progress = Callable[[int, int], None]
 
 _T = TypeVar("_T", bound=str)
 
@@ -54,6 +61,9 @@ def probe(
         typer.Option(help="Type of the weights; default: float32 on a CPU, else bfloat16; auto: as they are."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over if the folder holds answers.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Models, each in its own process; 0: one per GPU. Default: one.")
+    ] = None,
 ) -> None:
     """Ask a model which predicate relates two objects, given the image, noise, or the image with the objects masked.
 
@@ -76,12 +86,12 @@ def probe(
     if ground_truth is None or out is None:
         raise ConfigError("expected --ground-truth and --out, or --table with folders of finished probes")
 
-    from r1sgg.cli.loading import open_quietly, progress_bar
+    from r1sgg.cli.loading import progress_bar
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.inference.engines import Opening
+    from r1sgg.probing.plan import ANSWERING, Probe
     from r1sgg.probing.prompts import UNITS, parse_settings
     from r1sgg.probing.questions import SCHEMES
-    from r1sgg.probing.run import ANSWERING, Probe, run
 
     plan = Probe(
         settings=parse_settings(settings),
@@ -95,30 +105,66 @@ def probe(
         limit=limit,
         resamples=bootstrap,
     )
-    plan.questions(ground_truth)  # raises for a wrong file before the model is loaded
-    reader = open_quietly(Opening(model, device=device, dtype=dtype, max_pixels=max_pixels))
+    questions = plan.questions(ground_truth)  # raises for a wrong file before the model is loaded
+    opening = Opening(model, device=device, dtype=dtype, max_pixels=max_pixels)
+    ask = _ask if workers is None else functools.partial(_ask_on_cards, workers, questions)
     with progress_bar("probe") as progress:
-        outcome = run(
-            ground_truth,
-            out,
-            reader.checkpoint,
-            reader.engine,
-            plan,
-            batch_size=batch_size,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        outcome = ask(ground_truth, out, opening, plan, batch_size, overwrite, progress)
     from r1sgg.probing.report import read_probes
 
     _show(read_probes([out]))
     if outcome.asked:
-        typer.echo(f"{outcome.asked} questions asked, {outcome.asked / outcome.seconds:.1f} per second")
+        each = "" if workers is None else " and process"
+        typer.echo(f"{outcome.asked} questions asked, {outcome.asked / outcome.seconds:.1f} per second{each}")
     for reason, count in outcome.summary["left_out"].items():
         typer.echo(f"{count} relations were left out: {reason.replace('_', ' ')}")
     typer.echo(f"wrote {out}")
     if outcome.failed:
         typer.echo(f"{outcome.failed} questions were not asked because their image cannot be opened", err=True)
         raise typer.Exit(PARTLY_FAILED)
+
+
+def _ask(
+    ground_truth: Path, out: Path, opening: Opening, plan: Probe, batch_size: int, overwrite: bool, progress: Progress
+) -> Outcome:
+    from r1sgg.cli.loading import open_quietly
+    from r1sgg.probing.run import run
+
+    reader = open_quietly(opening)
+    return run(
+        ground_truth, out, reader.checkpoint, reader.engine, plan,
+        batch_size=batch_size, overwrite=overwrite, progress=progress,
+    )  # fmt: skip
+
+
+def _ask_on_cards(
+    workers: int,
+    questions: QuestionSet,
+    ground_truth: Path,
+    out: Path,
+    opening: Opening,
+    plan: Probe,
+    batch_size: int,
+    overwrite: bool,
+    progress: Progress,
+) -> Outcome:
+    from r1sgg.bulk.processes import cards_of_workers
+    from r1sgg.errors import require
+    from r1sgg.inference.hf import engine_name
+    from r1sgg.models.families import default_device, default_dtype
+    from r1sgg.probing.cards import CardAsker, ask_on_cards
+    from r1sgg.probing.run import run_with
+
+    require("torch", "train")
+    require("transformers", "train")
+    places = cards_of_workers(workers, device=opening.device)
+    device = opening.device or default_device()
+    asker = CardAsker(ground_truth, opening, plan, batch_size, questions.hash)
+    return run_with(
+        lambda starts: ask_on_cards(asker, starts, places, batch_size),
+        questions, out, opening.checkpoint(), engine_name(device, opening.dtype or default_dtype(device)), plan,
+        batch_size=batch_size, overwrite=overwrite, progress=progress,
+    )  # fmt: skip
 
 
 def _one_of(option: str, value: str, known: Sequence[_T]) -> _T:

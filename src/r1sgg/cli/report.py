@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from r1sgg.cli.root import app
-from r1sgg.files import locked, write_json
+from r1sgg.files import locked, write_file, write_json
 
 _ON_TERMINAL = ("failure_rate", "AP50", "R@50", "mR@50", "precision", "relations_per_image")
 """Columns that fit into 80 characters beside the names of the files; the page has all columns."""
@@ -27,6 +27,9 @@ def report(
         list[Path] | None,
         typer.Option(help="Folder of a training run, for its curves and sampled completions; may be repeated."),
     ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="SVG file for the paper's Fig. 2 of the runs: mean and range of their seeds.")
+    ] = None,
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "Scene graphs",
     limit: Annotated[
         int | None, typer.Option(min=0, help="Maximum number of images in the browser, worst first.")
@@ -38,6 +41,9 @@ def report(
     dialect: Annotated[
         str, typer.Option(help="How completions are written: auto (decided from the whole file), or a name.")
     ] = "auto",
+    task: Annotated[
+        str, typer.Option(help="sgdet; sgcls (boxes were given); predcls (boxes and classes were given).")
+    ] = "sgdet",
     json: Annotated[
         Path | None,
         typer.Option(help="File for the results as JSON, by the name of the predictions file; - is standard output."),
@@ -55,15 +61,19 @@ def report(
 
     from r1sgg.data.importers.registry import predictions_spec
     from r1sgg.errors import ConfigError, InputError
+    from r1sgg.graph.given import TASKS
     from r1sgg.graph.vocabulary import load_vocabulary
     from r1sgg.judging.protocol import PROTOCOLS
     from r1sgg.metrics.table import distinct_names
+    from r1sgg.pages.figure2 import figure_2
     from r1sgg.pages.report import build_report
     from r1sgg.pages.shards import data_folder
     from r1sgg.pages.tables import COLUMNS
 
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}")
+    if task not in TASKS:
+        raise ConfigError(f"--task: expected one of {', '.join(TASKS)}, found {task!r}")
     files = predictions or []
     if json is not None and json.resolve().parent == data_folder(out).resolve():
         raise InputError(
@@ -86,7 +96,10 @@ def report(
             bootstrap=bootstrap,
             embed=embed,
             dialect=dialect,
+            task=task,
         )
+    if figure:
+        write_file(figure, figure_2(runs or []))
     for name, results in built.results.items():
         for finding in results["ledger"]["findings"]:
             typer.echo(f"{name}: {finding['said']}", err=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from r1sgg import __version__
 from r1sgg.errors import InputError
@@ -19,7 +19,7 @@ from r1sgg.files import STANDARD_OUTPUT, protected, refuse_inputs, standard_outp
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-OUTPUTS = frozenset(("out", "json", "fix", "log"))
+OUTPUTS = frozenset(("out", "json", "figure", "fix", "log"))
 """Names of the options that name what a command writes."""
 SOURCES = frozenset(
     (
@@ -92,16 +92,44 @@ _PATHS = frozenset(("images", "names", "panoptic", "splits"))  # options of data
 _OURS = frozenset(("tiny", "tiny-sft", "tiny-base", "open", "closed", "vg150", "psg"))  # models, vocabularies, prompts
 
 
-class Application(typer.Typer):
-    """Typer, with `Command` for every command."""
+PANELS = {
+    "Data": ("data",),
+    "Train": ("sft", "grpo", "doctor", "publish", "tiny"),
+    "Ask a model": ("predict", "generate"),
+    "Measure": ("evaluate", "score", "calibrate", "probe", "captions"),
+    "Look": ("report", "draw", "web"),
+    "Serve and share": ("serve", "export"),
+}
+"""The commands of `r1sgg --help` by what they are for, in the order of a first use."""
 
-    def command(self, *names: Any, **options: Any) -> Callable[[_Function], _Function]:
+
+class Application(typer.Typer):
+    """Typer, with `Command` for every command, each under its heading of `PANELS`."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[_Function], _Function]:
         """Register a function as a command; see `typer.Typer.command`."""
-        return super().command(*names, **{"cls": Command, **options})
+
+        def register(function: _Function) -> _Function:
+            called = name or getattr(function, "__name__", "")
+            panel = next((panel for panel, names in PANELS.items() if called in names), None)
+            given = {"cls": Command, "rich_help_panel": panel, **options}
+            return typer.Typer.command(self, name, **given)(function)
+
+        return register
+
+
+class Grouped(TyperGroup):
+    """Commands in the order of `PANELS`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands."""
+        order = [name for names in PANELS.values() for name in names]
+        return sorted(super().list_commands(ctx), key=lambda name: order.index(name) if name in order else len(order))
 
 
 app = Application(
     name="r1sgg",
+    cls=Grouped,
     help="Train multimodal models to read images as scene graphs, evaluate them, and use the graphs.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -109,9 +137,9 @@ app = Application(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 data_app = Application(no_args_is_help=True, help="Create, convert and inspect data sets.")
-app.add_typer(data_app, name="data")
+app.add_typer(data_app, name="data", rich_help_panel="Data")
 captions_app = Application(no_args_is_help=True, help="Judge captions by scene graphs.")
-app.add_typer(captions_app, name="captions")
+app.add_typer(captions_app, name="captions", rich_help_panel="Measure")
 
 PARTLY_FAILED = 1
 """Exit code of a command that finished although some items failed."""

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from r1sgg.cli.loading import (
+    AskOption,
     Device,
     Dtype,
     Engine,
+    Family,
     Format,
     MaxNewTokens,
     MaxPixels,
@@ -28,6 +30,8 @@ from r1sgg.cli.root import app
 def serve(
     model: Model = "tiny",
     engine: Engine = "hf",
+    family: Family = None,
+    ask: AskOption = "paper",
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all addresses.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = 8000,
     batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of images per batch.")] = 16,
@@ -72,7 +76,7 @@ def serve(
         key = os.environ.get(api_key, "").strip()
         if not key:
             raise ConfigError(f"--api-key {api_key}: expected the API key in this environment variable, found nothing")
-    from r1sgg.cli.loading import open_quietly, prompt_options
+    from r1sgg.cli.loading import ask_mode, open_quietly, prompt_options
     from r1sgg.inference.engines import Opening
     from r1sgg.serving.app import ServerSettings, build_app
     from r1sgg.serving.connection import run
@@ -89,7 +93,9 @@ def serve(
         max_new_tokens=max_new_tokens,
     )
     options = prompt_options(prompt, vocabulary, answer_format, think, guide=True)
-    reader = open_quietly(Opening(model, engine, device, dtype, max_pixels, threads=threads, **options))
+    reader = open_quietly(
+        Opening(model, engine, device, dtype, max_pixels, threads=threads, family=family, ask=ask_mode(ask), **options)
+    )
     application = build_app(reader, settings, model)
     listening = _listen(host, port)
     typer.echo(f"r1sgg serves {model} on http://{host}:{listening.getsockname()[1]}/docs", err=True)

@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from r1sgg.cli.loading import Device, Dtype, Engine, MaxNewTokens, MaxPixels, Model, Think, Threads
+from r1sgg.cli.loading import (
+    AskOption,
+    Device,
+    Dtype,
+    Engine,
+    Family,
+    MaxNewTokens,
+    MaxPixels,
+    Model,
+    Think,
+    Threads,
+    announce_family,
+    announce_native,
+    ask_mode,
+)
 from r1sgg.cli.root import app
 
 _EXAMPLES = 4  # drawn scenes on the page
@@ -18,6 +32,8 @@ _EXAMPLES = 4  # drawn scenes on the page
 def web(
     model: Model = "tiny",
     engine: Engine = "hf",
+    family: Family = None,
+    ask: AskOption = "paper",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
     browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
@@ -40,7 +56,13 @@ def web(
     from r1sgg.pages.web import build_demo, launch
 
     examples = [scene(seed, SMALL).image for seed in split_seeds("test", 9, _EXAMPLES)]
-    opening = Opening(model, engine, device, dtype, max_pixels, threads=threads, think=think)
+    opening = Opening(
+        model, engine, device, dtype, max_pixels, threads=threads, think=think, family=family, ask=ask_mode(ask)
+    )
+    if opening.spec.kind == "openai" or opening.ask == "native":
+        checkpoint = opening.checkpoint()
+        announce_family(checkpoint)
+        announce_native(checkpoint, opening.ask)
     demo = build_demo(opening, max_new_tokens, examples)
     typer.echo(f"r1sgg shows {model} on http://{host}:{port}", err=True)
     signal.signal(signal.SIGTERM, _end)

@@ -44,11 +44,17 @@ def fault(kind: str, where: str, expected: str, found: str, done: str = "left ou
 
 
 class Instructions(ABC):
-    """What a data set has beside `DataSet` if it teaches other questions than the scene graph (SFT only)."""
+    """What a data set has beside `DataSet` if it teaches other questions than the scene graph (SFT only).
+
+    Attributes:
+        some_graphs: whether a part of the rows are scene graphs.
+    """
+
+    some_graphs = False
 
     @abstractmethod
-    def instruction(self, row: int, example: Example) -> tuple[str, str]:
-        """Return the question of a row about its image, and the right answer."""
+    def instruction(self, row: int, example: Example) -> tuple[str, str] | None:
+        """Return the question of a row about its image, and the right answer; None where the row is a scene graph."""
 
 
 class DataSet(ABC):

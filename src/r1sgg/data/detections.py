@@ -56,6 +56,8 @@ class Detections(NamedTuple):
     labels: list[str | None]
     object_scores: list[float] | None
     relationship_scores: list[float] | None
+    numbered: bool = False
+    """Whether objects without an "id" got one here, which then says nothing about who is meant."""
 
 
 def detections_of(row: Mapping[str, Any], where: str) -> Detections:
@@ -84,9 +86,8 @@ def detections_of(row: Mapping[str, Any], where: str) -> Detections:
         "objects": [{"id": name, "bbox": item.get("bbox")} for name, item in zip(ids, objects, strict=True)],
         "relationships": related,
     }
-    return Detections(
-        document, labels, _scores(objects, f"{where}: objects"), _scores(related, f"{where}: relationships")
-    )
+    scores = _scores(objects, f"{where}: objects"), _scores(related, f"{where}: relationships")
+    return Detections(document, labels, *scores, any(item.get("id") is None for item in objects))
 
 
 def _check_object(row: Mapping[str, Any], where: str) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -38,11 +38,16 @@ PREDICTION_KEYS = frozenset(
             "written_in",
             "scores",
             "task",
+            "ask",
+            "exchanges",
             BY_INDEX,
         ),
     )
 )
 
+
+Ask = Literal["paper", "native"]
+"""How a model is asked for a graph: by one prompt, or by two questions in its own tongue (`r1sgg.inference.native`)."""
 
 _MEANT = {
     **dict.fromkeys(("response", "answer", "text", "output", "prediction", "content"), "completion"),
@@ -80,6 +85,9 @@ class Prediction:
 
     task: Task | None = None
     """What the prompt gave, where the line says so."""
+
+    ask: Ask = "paper"
+    """See `Ask`."""
 
     dialect: str = OURS
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -236,6 +244,8 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
         raise InputError(f"{where}: model", expected="a name", found=short(model))
     if (task := row.get("task")) not in (None, *TASKS):
         raise InputError(f"{where}: task", expected=f"one of {', '.join(TASKS)}", found=short(task))
+    if (ask := row.get("ask", "paper")) not in get_args(Ask):
+        raise InputError(f"{where}: ask", expected=f"one of {', '.join(get_args(Ask))}", found=short(ask))
     completion, frame, left_out = row.get("completion"), None, row.get("left_out") or {}
     if row.get("objects") is None or completion is not None or row.get("frame") is not None:
         frame = frame_of_value(row.get("frame"), f"{where}: frame")
@@ -246,8 +256,9 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
             expected = '"triplet" or "relationship": what the score of a relationship is about'
             raise InputError(f"{where}: scores", expected=expected, found=short(scores))
         rows = detections_of(row, where)
-        made: dict[str, Any] = {"model": model, "left_out": left_out, "whole": scores == "triplet", "task": task}
+        made: dict[str, Any] = {"model": model, "left_out": left_out, "whole": scores == "triplet"}
+        made |= {"task": task, "ask": ask}
         return Prediction(image_id, frame, completion, rows, **made)
     if not isinstance(completion, str):
         raise InputError(f"{where}: completion", expected='a string (or "objects")', found=short(completion))
-    return Prediction(image_id, frame, completion, model=model, left_out=left_out, task=task)
+    return Prediction(image_id, frame, completion, model=model, left_out=left_out, task=task, ask=ask)

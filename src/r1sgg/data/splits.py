@@ -59,6 +59,7 @@ def difference(trained: Mapping[str, Any], evaluated: Mapping[str, Any]) -> str 
 _SAME_SOURCE = ("splits", "val_images", "preset")
 """Options that decide which images are in which split. Not "open": what its training doesn't see is what is tested."""
 _DEFAULTS = {"preset": "small"}
+_OLD_VALUES = {"standard": "hard"}  # presets of scenes before version 0.2
 
 
 def _source(name: str) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ def _source(name: str) -> tuple[str, ...]:
     return (
         spec.kind,
         "" if spec.kind == "scenes" else spec.place,
-        *(spec.options.get(k, _DEFAULTS.get(k, "")) for k in _SAME_SOURCE),
+        *(_OLD_VALUES.get(value, value) for value in (spec.options.get(k, _DEFAULTS.get(k, "")) for k in _SAME_SOURCE)),
     )
 
 

@@ -77,7 +77,7 @@ RUNS = {
     "ray": "generate --ray",
     "web": "serve, web",
     "exports": "export to networkx",
-    "spacy": "--similarity spacy:MODEL",
+    "spacy": "--similarity spacy:MODEL; data captions --extract rules:PIPELINE",
 }
 """What each extra is for, in the order of the report."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -14,7 +14,8 @@ from r1sgg.data.images import open_image
 from r1sgg.errors import ConfigError
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import render
-from r1sgg.models.prompts import Message, with_image
+from r1sgg.models.finding import image_token_of
+from r1sgg.models.prompts import with_image
 
 if TYPE_CHECKING:
     from r1sgg.inference.engines import Opening
@@ -71,18 +72,11 @@ def prompt_of(checkpoint: Checkpoint, image: Image.Image) -> Seen:
         ImageError: the processor takes no image of this shape.
     """
     chat, processor = checkpoint.messages(image.size), checkpoint.processor
-    text, inputs = _processed(processor, chat, checkpoint.view(image))
-    ids = tuple(inputs["input_ids"][0].tolist())
-    token = processor.tokenizer.convert_tokens_to_ids(str(processor.image_token))
-    return Seen(text, ids, ids.count(token), checkpoint.frame(image.size), image.size)
-
-
-def _processed(processor: Any, chat: list[Message], view: Image.Image) -> tuple[str, Any]:
-    if hasattr(processor, "qformer_tokenizer"):  # InstructBLIP, which knows no chat layout
-        text = "\n".join(message["content"] for message in chat)
-        return text, processor(text=[text], images=[view], return_tensors="pt")
     text = processor.apply_chat_template(with_image(chat), add_generation_prompt=True, tokenize=False)
-    return text, processor(text=[text], images=[[view]], return_tensors="pt")
+    inputs = checkpoint.family.inputs(processor, [text], [checkpoint.view(image)])
+    ids = tuple(inputs["input_ids"][0].tolist())
+    token = processor.tokenizer.convert_tokens_to_ids(image_token_of(processor))
+    return Seen(text, ids, ids.count(token), checkpoint.frame(image.size), image.size)
 
 
 def written_graph(checkpoint: Checkpoint) -> str:

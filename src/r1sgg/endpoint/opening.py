@@ -27,7 +27,7 @@ def remote_checkpoint(opening: Opening) -> Remote:
     """Return the prompt settings and the frame of the model on the server; see `r1sgg.endpoint.remote.remote`."""
     from r1sgg.endpoint.remote import remote
 
-    return remote(opening.model, opening.spec.options.get("family"), opening.max_pixels)
+    return remote(opening.model, opening.family or opening.spec.options.get("family"), opening.max_pixels)
 
 
 def open_endpoint(opening: Opening) -> tuple[Remote, Engine]:
@@ -42,7 +42,7 @@ def open_endpoint(opening: Opening) -> tuple[Remote, Engine]:
     return remote_checkpoint(opening), EndpointEngine(_settings(opening))
 
 
-OPENAI = EngineKind(open_endpoint, remote_checkpoint, Habits(64, 1), address=True)
+OPENAI = EngineKind(open_endpoint, remote_checkpoint, Habits(64, 1), takes=("family",), address=True)
 
 
 def _settings(opening: Opening) -> Endpoint:

@@ -111,6 +111,8 @@ def request_body(
     }
     if server.own_sampling:
         body |= {"top_p": sampling.top_p, "top_k": sampling.top_k or -1, "min_p": 0.0, "repetition_penalty": 1.0}
+        if sampling.tags:
+            body["skip_special_tokens"] = False
     elif sampling.top_p < 1:
         body["top_p"] = sampling.top_p
     if sampling.temperature > 0 and server.seed:

@@ -42,10 +42,10 @@ class GuideLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
     """Leaves each answer the tokens that its guide allows, and a finished one alone.
 
     Args:
-        guides: one an answer, fresh; they are used up by one call of `generate`.
+        guides: one an answer, fresh, None for a free one; they are used up by one call of `generate`.
     """
 
-    def __init__(self, guides: Sequence[Guide]) -> None:
+    def __init__(self, guides: Sequence[Guide | None]) -> None:
         self._guides = guides
         self._started = False
 
@@ -59,13 +59,13 @@ class GuideLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
             raise ValueError(f"expected a guide for each of {len(scores)} answers, found {len(self._guides)}")
         if self._started:
             for guide, token in zip(self._guides, input_ids[:, -1].tolist(), strict=True):
-                if not guide.finished:
+                if guide is not None and not guide.finished:
                     guide.advance(token)
         self._started = True
-        rows = [k for k, guide in enumerate(self._guides) if not guide.finished]
+        rows = [k for k, guide in enumerate(self._guides) if guide is not None and not guide.finished]
         if not rows:
             return scores
-        masks = [mask for guide in self._guides if (mask := guide.mask()) is not None]
+        masks = [mask for guide in self._guides if guide is not None and (mask := guide.mask()) is not None]
         flags_BV = flags_of(masks, scores.shape[1], scores.device)
         scores = scores.clone()
         scores[rows] = scores[rows].masked_fill(~flags_BV, -torch.inf)

@@ -316,11 +316,19 @@ def _stored(piece: bytes) -> str:
     return piece.decode("latin-1").replace(" ", "▁")
 
 
+_MEDIA = (
+    *("image_token_id", "video_token_id", "audio_token_id", "vision_start_token_id", "vision_end_token_id"),
+    *("image_start_token_id", "image_end_token_id", "video_start_token_id", "video_end_token_id"),
+    *("boi_token_id", "eoi_token_id", "boa_token_id", "eoa_token_index"),
+)
+"""Names that configs give to tokens which stand for an image, a video or a sound, or begin and end one."""
+
+
 def suppressed_token_ids(config: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """List the ids that a completion must not contain: vision tokens, and rows of the embedding without a token.
+    """List the ids that a completion must not contain: tokens of images, videos and sounds, and rows of the embedding
+    without a token.
 
     A sampled image token makes the next model pass fail ("image features and image tokens do not match").
     """
-    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-    vision = {i for i in (getattr(config, name, None) for name in names) if i is not None}
+    vision = {i for i in (getattr(config, name, None) for name in _MEDIA) if i is not None}
     return sorted(vision | set(range(len(tokenizer), config.get_text_config().vocab_size)))

@@ -108,7 +108,7 @@ class Multinomial:
 
 
 def choose(
-    scores_bV: torch.Tensor, draw: Draw, rows: Sequence[int], places: Sequence[int], guides: Sequence[Guide]
+    scores_bV: torch.Tensor, draw: Draw, rows: Sequence[int], places: Sequence[int], guides: Sequence[Guide | None]
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Choose each image's next token.
 
@@ -119,14 +119,14 @@ def choose(
         draw: how one is taken.
         rows: which of the batch's images these are.
         places: how many tokens each of them has already.
-        guides: b guides, none of them finished; none where completions are free.
+        guides: b guides, none of them finished, None for a free completion; no guides where all are free.
 
     Returns:
         (b,) tokens, and (b,) their log-probabilities among the allowed ones; None without guides.
     """
     if not guides:
         return draw(scores_bV, rows, places), None
-    sets = [guide.few() for guide in guides]
+    sets = [None if guide is None else guide.few() for guide in guides]
     device = scores_bV.device
     chosen_b = torch.zeros(len(sets), dtype=torch.long, device=device)
     allowed_b = torch.zeros(len(sets), device=device)
@@ -145,8 +145,12 @@ def choose(
         chosen_b[narrow] = tokens_bK.gather(1, taken_b1)[:, 0]
         allowed_b[narrow] = (part.gather(1, taken_b1) - part.logsumexp(-1, keepdim=True))[:, 0]
     if wide := [k for k, ids in enumerate(sets) if ids is None]:
-        masks = [mask for k in wide if (mask := guides[k].mask()) is not None]
-        part = scores_bV[wide].masked_fill_(~flags_of(masks, scores_bV.shape[1], device), -torch.inf)
+        part = scores_bV[wide]
+        held = [n for n, k in enumerate(wide) if guides[k] is not None]
+        masks = [mask for guide in (guides[k] for k in wide) if guide and (mask := guide.mask()) is not None]
+        if masks:
+            flags_hV = flags_of(masks, scores_bV.shape[1], device)
+            part[held] = part[held].masked_fill_(~flags_hV, -torch.inf)
         taken_b = draw(part, [rows[k] for k in wide], [places[k] for k in wide])
         chosen_b[wide] = taken_b
         allowed_b[wide] = part.gather(1, taken_b[:, None])[:, 0] - part.logsumexp(-1)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from PIL import Image
 
 from r1sgg.errors import ConfigError
+from r1sgg.graph.policies import Issue
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.models.prompts import Message
 
@@ -32,6 +33,7 @@ class Sampling:
         max_new_tokens: longest answer.
         seed: with an image's key, it decides that image's draws, whatever else is in the batch.
         cut_loops: end a free completion that repeats itself (`r1sgg.inference.loops`). Of the transformers engine only.
+        tags: leave special tokens in the texts, but for the end of the turn: some dialects write boxes between them.
     """
 
     temperature: float = 0.0
@@ -40,6 +42,7 @@ class Sampling:
     max_new_tokens: int = 1024
     seed: int = 0
     cut_loops: bool = False
+    tags: bool = False
 
     def __post_init__(self) -> None:
         for name, fine, expected in (
@@ -81,6 +84,22 @@ class Piece(NamedTuple):
     allowed: float | None = None
 
 
+class Exchange(NamedTuple):
+    """One question and its answer, where a completion was made of several (`r1sgg.inference.native`).
+
+    Attributes:
+        prompt: the question.
+        reply: what the model wrote.
+        issues: of the reading.
+        dropped: items of the reply that are not in the completion.
+    """
+
+    prompt: str
+    reply: str
+    issues: tuple[Issue, ...]
+    dropped: int
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One answer.
@@ -99,6 +118,7 @@ class Completion:
         replies: what the model wrote, where `text` was made of it and something was left out or changed.
         left_out: how many objects and relationships of the replies are not in `text`.
         unit: the frame in which the replies' boxes were found to be, if it is not the one that was asked for.
+        exchanges: the questions and answers that it was made of, if there were several.
     """
 
     text: str
@@ -112,6 +132,7 @@ class Completion:
     replies: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     unit: tuple[float, float] | None = None
+    exchanges: tuple[Exchange, ...] = ()
 
 
 class Engine(Protocol):

@@ -6,7 +6,7 @@
                                                     the fields of `r1sgg.endpoint.settings.Endpoint`
 
 Of a server, `prices=0.15/0.6` is what a million tokens cost, read and written; `extra.NAME=VALUE` a further field of
-each request; `family=Qwen2.5-VL` whose coordinates the model speaks (`r1sgg.endpoint.remote`). Another package
+each request; `family=Qwen2.5-VL` whose coordinates the model speaks, as `--family` (`r1sgg.endpoint.remote`). Another package
 registers an `EngineKind` as an entry point of the group "r1sgg.engines" (docs/howto/engine.md).
 """
 
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from r1sgg.data.predictions import Ask
 from r1sgg.errors import ConfigError, ModelError
 from r1sgg.files import user_path
 from r1sgg.guiding.spec import AnswerFormat
@@ -61,7 +62,7 @@ class EngineKind(NamedTuple):
         open: returns how the model is asked and the engine that answers; heavy imports go inside it.
         checkpoint: returns how the model is asked, without loading weights.
         habits: how its images are batched.
-        takes: which of `Opening.device`, `dtype` and `threads` it uses; another that is given is an error.
+        takes: which of `Opening.device`, `dtype`, `threads` and `family` it uses; another that is given is an error.
         options: the OPTION=VALUE that it takes; None: any, `open` checks them.
         address: whether an address may follow its name (KIND:ADDRESS,OPTION=VALUE).
     """
@@ -169,6 +170,8 @@ class Opening:
         think: ask for <think> and <answer> tags; None: as the checkpoint says.
         prompt: ask with this text; one without text: with our prompt. None: as the checkpoint says.
         column: the column of the data that has the prompts; "": none. None: as the checkpoint says.
+        ask: see `r1sgg.inference.reader.Reader`.
+        family: whose coordinates a server's model uses; None: the family that its name says. For "openai" only.
     """
 
     model: str = "tiny"
@@ -183,10 +186,12 @@ class Opening:
     think: bool | None = None
     prompt: OwnPrompt | None = None
     column: str | None = None
+    family: str | None = None
+    ask: Ask = "paper"
 
     def __post_init__(self) -> None:
         spec = self.spec
-        for name in ("device", "dtype", "threads"):
+        for name in ("device", "dtype", "threads", "family"):
             if (value := getattr(self, name)) is not None and name not in engine_kind(spec.kind).takes:
                 kinds = " or ".join(kind for kind in _OWN if name in engine_kind(kind).takes)
                 raise ConfigError(f"--{name} {value}: this option is for --engine {kinds}, not {spec.kind}")
@@ -233,7 +238,7 @@ class Opening:
             MissingDependencyError: a package is not installed.
         """
         checkpoint, engine = engine_kind(self.spec.kind).open(self)
-        return Reader(self._asked(checkpoint), engine, self.guide_vocabulary)
+        return Reader(self._asked(checkpoint), engine, self.guide_vocabulary, self.ask)
 
     def _asked(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint with this prompt and answer format."""
@@ -272,9 +277,8 @@ VLLM = EngineKind(_open_vllm, habits=Habits(128, 1), takes=("dtype",))
 
 
 def _with_template(checkpoint: Checkpoint) -> Checkpoint:
-    """Return the checkpoint if it has a layout for chats (InstructBLIP needs none)."""
-    processor = checkpoint.processor
-    if getattr(processor, "chat_template", None) or hasattr(processor, "qformer_tokenizer"):
+    """Return the checkpoint if it has a chat template."""
+    if getattr(checkpoint.processor, "chat_template", None):
         return checkpoint
     raise ModelError(
         f"{checkpoint.name}: expected a checkpoint with a chat template (chat_template.jinja), found none; "

@@ -32,7 +32,13 @@ from r1sgg.inference.threads import Threads
 from r1sgg.inference.writing import Writer
 from r1sgg.models.coordinates import check_aspect
 from r1sgg.models.families import LoadedModel
+from r1sgg.models.finding import image_token_of
 from r1sgg.models.prompts import Message, as_parts, with_image
+
+
+def engine_name(device: str, dtype: str) -> str:
+    """Return the name of the engine on a type of device ("cpu") with weights of a type ("float32")."""
+    return f"transformers {device} {dtype}"
 
 
 class TransformersEngine:
@@ -46,7 +52,7 @@ class TransformersEngine:
     def __init__(self, loaded: LoadedModel, threads: int | None = None) -> None:
         self.loaded = loaded
         self._threads = Threads(loaded.model, threads)
-        self.name = f"transformers {loaded.model.device.type} {str(loaded.model.dtype).removeprefix('torch.')}"
+        self.name = engine_name(loaded.model.device.type, str(loaded.model.dtype).removeprefix("torch."))
         own = loaded.model.generation_config
         tokenizer = loaded.processor.tokenizer
         ends = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
@@ -138,7 +144,7 @@ class TransformersEngine:
                 logits_processor=LogitsProcessorList([StepByStep(writer, self._threads)]),
                 stopping_criteria=StoppingCriteriaList([Ended(writer)]),
             )
-        return self._completions(writer, (time.perf_counter() - started) / len(messages), pieces)
+        return self._completions(writer, (time.perf_counter() - started) / len(messages), pieces, sampling.tags)
 
     def next_token_logprobs(
         self, images: Sequence[Image.Image], messages: Sequence[list[Message]], words: Sequence[str]
@@ -191,7 +197,8 @@ class TransformersEngine:
         if (grid := inputs.get("image_grid_thw")) is not None:
             side = processor.image_processor.patch_size
             size = (int(grid[0, 2]) * side, int(grid[0, 1]) * side)
-        for name, value in (("attention_mask", 1), ("mm_token_type_ids", 0), ("token_type_ids", 0)):
+        kind = self.loaded.family.completion_type
+        for name, value in (("attention_mask", 1), ("mm_token_type_ids", 0), ("token_type_ids", kind)):
             if name in inputs:
                 inputs[name] = torch.nn.functional.pad(inputs[name], (0, len(ids)), value=value)
         new_1C = torch.tensor([ids], device=inputs["input_ids"].device)
@@ -201,7 +208,7 @@ class TransformersEngine:
             logits_CV = self.loaded.model(**inputs, logits_to_keep=len(ids) + 1, use_cache=False).logits[0, :-1]
         logits_CV = widened(logits_CV, logits_CV.device) / temperature
         logs_C = logits_CV.log_softmax(-1).gather(-1, new_1C[0, :, None].to(logits_CV.device))[:, 0]
-        features = prompt_T.count(processor.tokenizer.convert_tokens_to_ids(str(processor.image_token)))
+        features = prompt_T.count(processor.tokenizer.convert_tokens_to_ids(image_token_of(processor)))
         return Ran(tuple(prompt_T), features, size, logs_C.cpu().numpy())
 
     def _guide(self, spec: GuideSpec, tokens: int) -> Guide:
@@ -228,28 +235,15 @@ class TransformersEngine:
     def _inputs(self, images: Sequence[Image.Image], messages: Sequence[list[Message]]) -> Any:
         """input_ids (B, T) padded on the left, attention_mask, and what the family's model takes of the images."""
         processor = self.loaded.processor
-        qformer = getattr(processor, "qformer_tokenizer", None)  # InstructBLIP, which knows no chat layout
-        if qformer and not images:
+        family = self.loaded.family
+        if family.template and not images:
             raise ModelError(f"{self.loaded.name}: this family answers about images only, found a chat without one")
         shown = with_image if images else as_parts
-        text = [
-            "\n".join(message["content"] for message in chat)
-            if qformer
-            else processor.apply_chat_template(shown(chat), add_generation_prompt=True, tokenize=False)
-            for chat in messages
+        texts = [
+            processor.apply_chat_template(shown(chat), add_generation_prompt=True, tokenize=False) for chat in messages
         ]
-        views = [self.loaded.family.view(image, processor) for image in images]
-        inputs = processor(
-            text=text,
-            images=views if qformer else [[view] for view in views] or None,
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-        )
-        if qformer:  # it numbers positions from the left end, so padding there would change what it reads
-            again = qformer(text, padding=True, padding_side="right", return_tensors="pt")
-            inputs["qformer_input_ids"] = again["input_ids"]
-            inputs["qformer_attention_mask"] = again["attention_mask"]
+        views = [family.view(image, processor) for image in images]
+        inputs = family.inputs(processor, texts, views)
         return inputs.to(self.loaded.model.device, dtype=self.loaded.model.dtype)
 
     def _run(
@@ -260,11 +254,14 @@ class TransformersEngine:
             check_aspect(image.size)
         inputs = self._inputs(images, messages)
         model = self.loaded.model
-        # InstructBLIP generates with its language model, which has a configuration of its own
-        inner = getattr(model, "language_model", None)
-        speakers: list[Any] = [model, inner] if hasattr(inner, "generation_config") else [model]
+        inner = self.loaded.family.speaker
+        speakers: list[Any] = [model] if inner is None else [model, getattr(model, inner)]
         own = [speaker.generation_config for speaker in speakers]
+        text = model.config.get_text_config()
+        routed = getattr(text, "output_router_logits", None)
         try:
+            if routed:  # as TRL leaves a mixture of experts; its balance of one new token fails in transformers 5.23
+                text.output_router_logits = False
             for speaker in speakers:
                 # a checkpoint's generation_config may hold a repetition penalty, which forbids JSON its brackets
                 speaker.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._pad)
@@ -278,17 +275,19 @@ class TransformersEngine:
                 "lower the batch size or the largest image size"
             ) from error
         finally:
+            if routed:
+                text.output_router_logits = routed
             for speaker, configuration in zip(speakers, own, strict=True):
                 speaker.generation_config = configuration
 
-    def _completions(self, writer: Writer, seconds: float, pieces: bool) -> list[Completion]:
+    def _completions(self, writer: Writer, seconds: float, pieces: bool, tags: bool) -> list[Completion]:
         tokenizer = self.loaded.processor.tokenizer
         logprobs = writer.logprobs()
         allowed = writer.allowed()
         completions = []
         for k, draft in enumerate(writer.drafts):
-            text = decode(tokenizer, draft.ids)
             said = draft.ids[: len(draft.ids) - (draft.ended == "stop")]
+            text = decode(tokenizer, said if tags else draft.ids, tags=tags)
             logs = logprobs[k]
             completions.append(
                 Completion(
@@ -297,7 +296,9 @@ class TransformersEngine:
                     finish_reason=draft.ended,
                     seconds=seconds,
                     logprobs=LogProbs(sum(logs), sum(logs) / len(logs)),
-                    pieces=pieces_of(tokenizer, said, text, logs, allowed[k] if allowed else None) if pieces else None,
+                    pieces=pieces_of(tokenizer, said, text, logs, allowed[k] if allowed else None, tags=tags)
+                    if pieces
+                    else None,
                     passes=draft.passes,
                 )
             )

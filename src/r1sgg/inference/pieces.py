@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """The text of tokens, special ones left out."""
-    text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], *, tags: bool = False) -> str:
+    """The text of tokens, special ones left out unless their `tags` are wanted."""
+    text: str = tokenizer.decode(list(ids), skip_special_tokens=not tags, clean_up_tokenization_spaces=False)
     return text
 
 
@@ -24,6 +24,8 @@ def pieces_of(
     text: str,
     logprobs: Sequence[float],
     allowed: Sequence[float] | None = None,
+    *,
+    tags: bool = False,
 ) -> tuple[Piece, ...]:
     """The tokens of an answer with their texts, which together are `text`.
 
@@ -33,12 +35,13 @@ def pieces_of(
         text: of them all, see `decode`.
         logprobs: of each.
         allowed: see `Piece`.
+        tags: whether `text` has special tokens.
     """
-    texts = [decode(tokenizer, [token]) for token in ids]
+    texts = [decode(tokenizer, [token], tags=tags) for token in ids]
     if "".join(texts) != text:  # characters of several tokens, or spaces that depend on what stands before
         ends = [0]
         for n in range(1, len(ids) + 1):
-            begun = decode(tokenizer, ids[:n])
+            begun = decode(tokenizer, ids[:n], tags=tags)
             ends.append(len(begun) if text.startswith(begun) else ends[-1])
         ends[-1] = len(text)
         texts = [text[start:end] for start, end in pairwise(ends)]

@@ -21,6 +21,7 @@ from PIL import Image
 
 from r1sgg.data.base import Example
 from r1sgg.data.images import open_image, upright_rgb
+from r1sgg.data.predictions import Ask
 from r1sgg.errors import ConfigError, ModelError
 from r1sgg.graph.given import Given, Task
 from r1sgg.graph.records import graph_to_rows
@@ -31,6 +32,7 @@ from r1sgg.guiding.spec import GuideSpec
 from r1sgg.inference.confidence import scored
 from r1sgg.inference.engine import Completion, Engine, Sampling, WatchedEngine
 from r1sgg.inference.merge import merge
+from r1sgg.inference.native import ask_natively
 from r1sgg.inference.streaming import partial_answers
 
 if TYPE_CHECKING:
@@ -107,6 +109,8 @@ class Reading:
             "failure": self.parsed.failure,
             "issues": [issue._asdict() for issue in self.parsed.issues],
         }
+        if self.completion.exchanges:
+            record |= {"ask": "native", "exchanges": exchanges_record(self.completion)}
         return record | ({"completions": [sample.text for sample in self.samples]} if self.samples else {})
 
 
@@ -118,11 +122,14 @@ class Reader:
         checkpoint: how it is asked, and what its answers' boxes are relative to.
         engine: who answers.
         guide_vocabulary: the names that a guided answer may use; None takes those that the prompt lists.
+        ask: "paper" asks one prompt for the graph; "native" two questions in the words that the model's family was
+            taught (`r1sgg.inference.native`).
     """
 
     checkpoint: Checkpoint
     engine: Engine
     guide_vocabulary: str | None = None
+    ask: Ask = "paper"
 
     def __call__(self, image: Picture, sampling: Sampling | None = None) -> SceneGraph:
         """The scene graph of an image; empty where the answer could not be read.
@@ -191,6 +198,10 @@ class Reader:
         frames = [self.checkpoint.frame(picture.size) for picture in pictures]
         texts = [None] * len(pictures) if columns is None else columns
         given: list[Given | None] = [None] * len(pictures)
+        if self.ask == "native" and task != "sgdet":
+            raise ConfigError(
+                f"task {task}: expected --ask paper, because native questions find the objects themselves"
+            )
         if task != "sgdet":
             if truths is None:
                 raise ConfigError(f"task {task}: expected the true graphs whose objects are given, found none")
@@ -203,7 +214,11 @@ class Reader:
             guides = [self.guide_spec(f, sampling, told) for f, told in zip(frames, given, strict=True)]
         scores = scores or guide or samples > 1
         names = [keys] if samples == 1 else [[f"{key}#{k}" for key in keys] for k in range(samples)]
-        drawn = [self.engine.generate(seen, chats, sampling, each, guides=guides, pieces=scores) for each in names]
+        if self.ask == "native":
+            how: dict[str, Any] = {"guide": guide, "guide_vocabulary": self.guide_vocabulary, "pieces": scores}
+            drawn = [ask_natively(self.checkpoint, self.engine, pictures, sampling, each, **how) for each in names]
+        else:
+            drawn = [self.engine.generate(seen, chats, sampling, each, guides=guides, pieces=scores) for each in names]
         return [
             self._reading(picture, frame, answers, told)
             for picture, frame, told, *answers in zip(pictures, frames, given, *drawn, strict=True)
@@ -223,7 +238,7 @@ class Reader:
         Raises:
             ImageError, ConfigError, ModelError: see `read`.
         """
-        if not isinstance(self.engine, WatchedEngine):
+        if self.ask == "native" or not isinstance(self.engine, WatchedEngine):
             yield self.read(image, sampling, guide=guide, scores=True)
             return
         sampling = sampling or Sampling()
@@ -273,6 +288,19 @@ class Reader:
             passes=sum(answer.passes or 0 for answer in given) or None,
         )
         return Reading(picture, frame, completion, Parsed(graph) if len(graph) else parsed[0], tuple(given))
+
+
+def exchanges_record(completion: Completion) -> list[dict[str, Any]]:
+    """Return the questions and answers that a completion was made of, as JSON."""
+    return [
+        {
+            "prompt": exchange.prompt,
+            "reply": exchange.reply,
+            "issues": [issue._asdict() for issue in exchange.issues],
+            "dropped": exchange.dropped,
+        }
+        for exchange in completion.exchanges
+    ]
 
 
 def _opened(image: Picture) -> Image.Image:

@@ -95,6 +95,8 @@ class VLLMEngine:
         from r1sgg.models.families import load_checkpoint
 
         checkpoint = load_checkpoint(model, max_pixels=max_pixels)
+        if (reason := checkpoint.family.cannot.get("vllm")) is not None:
+            raise ModelError(f"{model}: vLLM does not run {checkpoint.family.name}, because {reason}; use --engine hf")
         for name, value in SURROUNDINGS.items():
             os.environ.setdefault(name, value)
         vllm: Any = require("vllm", "vllm")
@@ -166,7 +168,7 @@ class VLLMEngine:
         return [
             Completion("", 0, "error", seconds, error=errors[k])
             if k in errors
-            else self._completion(next(outputs), seconds, specs[k], scores.get(tickets[k]), pieces)
+            else self._completion(next(outputs), seconds, specs[k], scores.get(tickets[k]), pieces, sampling.tags)
             for k in range(len(images))
         ]
 
@@ -243,7 +245,7 @@ class VLLMEngine:
         return [
             Completion("", 0, "error", seconds, error=errors[k])
             if k in errors
-            else self._completion(next(outputs), seconds, None, None, False)
+            else self._completion(next(outputs), seconds, None, None, False, sampling.tags)
             for k in range(len(messages))
         ]
 
@@ -284,14 +286,17 @@ class VLLMEngine:
         return next((noted for noted in self._llm.collective_rpc("r1sgg_scores") if noted), {})
 
     def _completion(
-        self, request: Any, seconds: float, spec: GuideSpec | None, noted: Noted | None, pieces: bool
+        self, request: Any, seconds: float, spec: GuideSpec | None, noted: Noted | None, pieces: bool, tags: bool
     ) -> Completion:
         """One answer of vLLM's; `noted` is what the guide's processor noted of it."""
         tokenizer = self.checkpoint.processor.tokenizer
         output = request.outputs[0]
         ids = list(output.token_ids)
         stopped = output.finish_reason != "length"
-        if not (text := decode(tokenizer, ids)) and spec is not None:  # see `GuideProcessor`
+        said = ids[: len(ids) - stopped]
+        if (
+            not (text := decode(tokenizer, said if tags else ids, tags=tags)) and spec is not None
+        ):  # see `GuideProcessor`
             read, context = len(request.prompt_token_ids), self._llm.model_config.max_model_len
             error = f"the prompt takes {read} of {context} tokens, which leaves too few for a guided answer"
             return Completion("", 0, "error", seconds, error=f"{self.name}: {error}; raise max_model_len")
@@ -303,7 +308,7 @@ class VLLMEngine:
             finish_reason="stop" if stopped else "length",
             seconds=seconds,
             logprobs=LogProbs(sum(logs), sum(logs) / len(logs)),
-            pieces=pieces_of(tokenizer, ids[: len(ids) - stopped], text, logs, allowed) if pieces else None,
+            pieces=pieces_of(tokenizer, said, text, logs, allowed, tags=tags) if pieces else None,
         )
 
 
@@ -356,8 +361,11 @@ def engine_arguments(checkpoint: Checkpoint, dtype: str | None = None) -> dict[s
     }
     if cpu:  # compiling takes minutes there; a seeded request whose prompt is read in parts stops vLLM 0.32
         arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": _CPU_CACHE, "enable_chunked_prefill": False}
+        if checkpoint.family.recurrent:  # vLLM 0.32 keeps states for a prefix only where prompts are read in parts
+            arguments["enable_prefix_caching"] = False
     if (pixels := checkpoint.image_pixels) is not None:
-        arguments["mm_processor_kwargs"] = {"size": {"shortest_edge": pixels[0], "longest_edge": pixels[1]}}
+        least, most = (checkpoint.family.frames * limit for limit in pixels)
+        arguments["mm_processor_kwargs"] = {"size": {"shortest_edge": least, "longest_edge": most}}
     return arguments
 
 

@@ -69,7 +69,7 @@ class Writer:
         ends: the tokens that end a turn.
         most: longest completion.
         suppressed: tokens that are never chosen.
-        guides: one for each completion, fresh; none where they are free.
+        guides: one for each completion, fresh, None for a free one; no guides where all are free.
         heard: called with the first completion's tokens after each pass; ends it by False.
         decode: tokens -> text, where completions that repeat themselves are to be cut.
         scores: whether log-probabilities are wanted.
@@ -83,7 +83,7 @@ class Writer:
         most: int,
         suppressed: Sequence[int] = (),
         *,
-        guides: Sequence[Guide] = (),
+        guides: Sequence[Guide | None] = (),
         heard: Callable[[list[int]], bool] | None = None,
         decode: Callable[[list[int]], str] | None = None,
         scores: bool = True,
@@ -92,6 +92,7 @@ class Writer:
             self.drafts = [Draft(guide) for guide in guides]
         else:
             self.drafts = [Draft(watch=None if decode is None else LoopWatch(decode)) for _ in range(count)]
+        self._guided = any(draft.guide is not None for draft in self.drafts)
         self._draw, self._ends, self._most, self._heard, self._wanted = draw, frozenset(ends), most, heard, scores
         self._suppressed = torch.tensor(suppressed, dtype=torch.long)
         self._order: list[int] = []
@@ -150,7 +151,7 @@ class Writer:
         if open_rows:
             scores_bV = logits_nV if len(open_rows) == len(tokens) else logits_nV[open_places]
             drafts = [self.drafts[k] for k in open_rows]
-            guides = [draft.guide for draft in drafts if draft.guide is not None]
+            guides = [draft.guide for draft in drafts] if self._guided else []
             chosen, allowed = choose(scores_bV, self._draw, open_rows, [len(d.ids) for d in drafts], guides)
         if self._wanted:
             self._note(logits_nV, tokens, open_places, chosen, allowed)
@@ -188,7 +189,7 @@ class Writer:
             if chosen is not None:
                 tokens_n[open_places] = chosen
         self._logprobs.append(logits_nV.gather(1, tokens_n[:, None])[:, 0] - logits_nV.logsumexp(-1))
-        if self.drafts[0].guide is not None:
+        if self._guided:
             allowed_n = logits_nV.new_zeros(len(tokens))
             if allowed is not None:
                 allowed_n[open_places] = allowed

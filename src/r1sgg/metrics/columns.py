@@ -12,49 +12,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from r1sgg.data.base import Example, example_digest, hash_of_digests
 from r1sgg.data.predictions import Prediction
-from r1sgg.errors import InputError
-from r1sgg.graph.given import renumbered
-from r1sgg.graph.ledger import Ledger
-from r1sgg.graph.mapping import Change, Level, Similarity, map_graph
+from r1sgg.graph.mapping import Change, Level, Similarity
 from r1sgg.graph.open_vocabulary import novelty
-from r1sgg.graph.scene import EMPTY, SceneGraph
-from r1sgg.graph.text import FAILURES
+from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
-from r1sgg.judging.frames import FrameEvidence
 from r1sgg.judging.protocol import STRICT, Protocol
 from r1sgg.judging.triplets import Judged, TripletMatch, blocks, judge
 from r1sgg.metrics.frequency import TrainingStatistics
 from r1sgg.metrics.objects import BoxColumns, average_precision
 from r1sgg.metrics.ratios import COUNTS, image_columns
-from r1sgg.metrics.tasks import Task, apply_task
+from r1sgg.metrics.reading import FAILURE_KINDS, ImageReader, ReadImage
+from r1sgg.metrics.tasks import Task
 
 Ints = npt.NDArray[np.int64]
-
-FAILURE_KINDS = (*FAILURES, "below_threshold", "nothing_tied", "nothing_in_vocabulary", "missing", "error")
-"""Why an image has no usable prediction: the failures of `parse`, no score at the threshold, no object linked to a true
-one (SGCLS, PREDCLS), no class in the vocabulary, no line in the file, a line with an error of the model."""
-
-_MALFORMED = ("bad_object", "bad_id", "bad_box", "bad_relationship")
-_EMPTY = ("empty", "below_threshold", "nothing_tied", "nothing_in_vocabulary")
-
-
-def _above(graph: SceneGraph, threshold: float, image_id: str) -> SceneGraph:
-    """Return what is scored at the threshold or higher.
-
-    Raises:
-        InputError: the graph has no scores.
-    """
-    if len(graph) and graph.triplet_scores is None:
-        hint = "generate with --scores, --guide or --samples, or leave --threshold away"
-        raise InputError(f"image_id {image_id!r}", expected="scores to compare", found="none", hint=hint)
-    return graph.above(threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +106,7 @@ BLOCK = 256
 """Images that are judged together."""
 
 
-class _Image(NamedTuple):
-    """An image that has been read: both graphs in the names of the vocabulary, and whether claims apply."""
-
-    number: int
-    example: Example
-    prediction: Prediction | None
-    truth: SceneGraph
-    graph: SceneGraph
-    failure: str | None
-    claiming: bool
-
-
-class Evaluator:
+class Evaluator(ImageReader):
     """Judges predictions against ground truth under one protocol, and keeps the counts."""
 
     def __init__(
@@ -175,10 +139,17 @@ class Evaluator:
             threshold: leave out objects and relationships with lower scores.
             rewrite: what is judged instead of each predicted graph, made of it; a baseline on its objects.
         """
-        self.vocabulary, self.protocol, self.task = vocabulary, protocol, task
-        self.mapping, self.similarity, self.repair, self.statistics = mapping, similarity, repair, statistics
-        self.zero_shot = zero_shot
-        self.groups, self.threshold, self.rewrite = groups, threshold, rewrite
+        super().__init__(
+            vocabulary,
+            protocol,
+            mapping=mapping,
+            similarity=similarity,
+            repair=repair,
+            task=task,
+            threshold=threshold,
+            rewrite=rewrite,
+        )
+        self.statistics, self.zero_shot, self.groups = statistics, zero_shot, groups
         self._count_names = image_columns()
         self._names: list[str] = []
         self._numbers = array("q")
@@ -189,11 +160,8 @@ class Evaluator:
         self._true_boxes, self._boxes = BoxColumns(), BoxColumns()
         self._confidences = {"objects": (array("d"), bytearray()), "triplets": (array("d"), bytearray())}
         self._failures: Counter[str] = Counter()
-        self._changes: Counter[Change] = Counter()
         self._outside = 0
         self._digests: list[bytes] = []
-        self._models: set[str] = set()
-        self.ledger, self.evidence = Ledger(), FrameEvidence()
 
     def add(self, images: Iterable[Numbered]) -> None:
         """Judge images: positions in the ground truth, annotations and predictions (None if missing)."""
@@ -206,48 +174,26 @@ class Evaluator:
         Images are judged in blocks, so results lag up to a block behind the images.
         """
         rows = iter(images)
-        while block := [self._read(number, example, prediction) for number, example, prediction in islice(rows, BLOCK)]:
+        while block := [
+            self.read_image(number, example, prediction) for number, example, prediction in islice(rows, BLOCK)
+        ]:
             yield from self._count(block, keep=keep)
 
     def add_graphs(self, images: Iterable[tuple[int, Example, SceneGraph]]) -> None:
         """Judge graphs that are not completions, in the names of the vocabulary."""
         rows, claiming = iter(images), self.protocol.claiming(completion=False)
         while block := [
-            _Image(number, example, None, self.restrict(example.graph), graph, None, claiming)
+            ReadImage(number, example, None, self.restrict(example.graph), graph, None, claiming)
             for number, example, graph in islice(rows, BLOCK)
         ]:
             for _ in self._count(block, keep=False):
                 pass
 
-    def _read(self, number: int, example: Example, prediction: Prediction | None) -> _Image:
-        self._check_task(prediction)
-        graph, failure = self._parse(prediction, example)
-        truth = self.restrict(example.graph)
-        if failure is None and self.threshold is not None:
-            graph = _above(graph, self.threshold, example.image_id)
-            failure = None if len(graph) else "below_threshold"
-        if failure is None and self.task != "sgdet":
-            asked = prediction is not None and prediction.task is not None
-            graph = apply_task(graph, example.graph, self.task, asked=asked)
-            failure = None if len(graph) else "nothing_tied"
-        if failure is None:
-            graph = self._map(graph)
-            failure = None if len(graph) else "nothing_in_vocabulary"
-        if failure is None and self.rewrite is not None:
-            graph = self.rewrite(graph)
-        if prediction is not None and prediction.model is not None:
-            self._models.add(prediction.model)
-        if failure in _EMPTY and not self.protocol.empty_is_failure:
-            failure, graph = None, EMPTY
-        completion = prediction is not None and prediction.completion is not None
-        claiming = self.protocol.claiming(completion=completion)
-        return _Image(number, example, prediction, truth, graph if failure is None else EMPTY, failure, claiming)
-
-    def _count(self, images: list[_Image], *, keep: bool) -> Iterator[tuple[int, ImageResult]]:
+    def _count(self, images: list[ReadImage], *, keep: bool) -> Iterator[tuple[int, ImageResult]]:
         for part in blocks([image.truth for image in images], [image.graph for image in images]):
             yield from self._count_block(images[part], keep=keep)
 
-    def _count_block(self, images: list[_Image], *, keep: bool) -> Iterator[tuple[int, ImageResult]]:
+    def _count_block(self, images: list[ReadImage], *, keep: bool) -> Iterator[tuple[int, ImageResult]]:
         judged = judge(
             [image.truth for image in images],
             [image.graph for image in images],
@@ -269,7 +215,7 @@ class Evaluator:
                 read = (image.example, image.prediction, image.truth, image.graph, image.failure)
                 yield image.number, ImageResult(*read, skipped[k], judged.image(k))
 
-    def _add_columns(self, images: list[_Image], judged: Judged, skipped: list[bool]) -> None:
+    def _add_columns(self, images: list[ReadImage], judged: Judged, skipped: list[bool]) -> None:
         e, row = judged.evidence, len(self._names)
         self._names += [image.example.image_id for image in images]
         self._numbers.extend([image.number for image in images])
@@ -293,7 +239,7 @@ class Evaluator:
         if self.protocol.use_scores:
             self._add_confidences(images, judged)
 
-    def _add_confidences(self, images: list[_Image], judged: Judged) -> None:
+    def _add_confidences(self, images: list[ReadImage], judged: Judged) -> None:
         """Keep scores and whether they are right: of objects that claim, of triplets paired one to one."""
         e = judged.evidence
         claims = np.zeros(len(e.predicted.labels), dtype=np.bool_)
@@ -330,7 +276,7 @@ class Evaluator:
             predicates=tuple(self._predicates),
             failures={kind: self._failures[kind] for kind in FAILURE_KINDS if self._failures[kind]}
             | {kind: n for kind, n in self._failures.items() if kind not in FAILURE_KINDS},
-            changes=self._changes,
+            changes=self.changes,
             outside=self._outside,
             precision=average_precision(self._true_boxes, self._boxes, by_name, hidden),
             confidences={
@@ -338,7 +284,7 @@ class Evaluator:
                 for kind, (scores, right) in self._confidences.items()
             },
             data_hash=hash_of_digests(self._digests),
-            models=tuple(sorted(self._models)),
+            models=tuple(sorted(self.models)),
         )
 
     def _first_box(self, order: Ints) -> int | None:
@@ -348,49 +294,3 @@ class Evaluator:
             if len(boxes := np.flatnonzero(images == row)):
                 return int(boxes[0])
         return None
-
-    def _check_task(self, prediction: Prediction | None) -> None:
-        """See that what the prompt gave is what is scored.
-
-        Raises:
-            InputError: the line says another task.
-        """
-        if prediction is not None and prediction.task is not None and prediction.task != self.task:
-            hint = f"evaluate it with --task {prediction.task}"
-            found, expected = f"answers to {prediction.task}", f"answers to {self.task}"
-            raise InputError(f"image_id {prediction.image_id!r}", expected=expected, found=found, hint=hint)
-
-    def _parse(self, prediction: Prediction | None, example: Example) -> tuple[SceneGraph, str | None]:
-        if prediction is None:
-            return EMPTY, "missing"
-        if prediction.error is not None:
-            self.ledger.add_error(prediction.error, example.image_id)
-            return EMPTY, "error"
-        size = (example.width, example.height)
-        given = renumbered(example.graph) if self.task == "predcls" else None
-        parsed = prediction.read(repair=self.repair, image=size, given=given)
-        self.ledger.add(parsed, example.image_id, prediction.left_out)
-        self.ledger.add_truth(example.graph, size)
-        self.evidence.add(parsed, example.graph, size)
-        if parsed.failure is not None:
-            return EMPTY, parsed.failure
-        if self.protocol.one_bad_item_fails:
-            for issue in parsed.issues:
-                if issue.kind in _MALFORMED:
-                    return EMPTY, issue.kind
-        return parsed.graph, None
-
-    def _map(self, graph: SceneGraph) -> SceneGraph:
-        """Map the predicted graph to the names of the vocabulary, and count the changes."""
-        if self.vocabulary.covers(graph):
-            return graph
-        mapped = map_graph(graph, self.vocabulary, self.mapping, self.similarity)
-        self._changes.update(mapped.changes)
-        self.ledger.add_outside((change.kind, change.name) for change in mapped.changes if change.to is None)
-        return mapped.graph
-
-    def restrict(self, truth: SceneGraph) -> SceneGraph:
-        """Return the true graph without objects and relations whose names are not in the vocabulary."""
-        if self.vocabulary.covers(truth):
-            return truth
-        return map_graph(truth, self.vocabulary, "none").graph

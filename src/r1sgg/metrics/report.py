@@ -184,6 +184,7 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
             "images": totals["claiming"],
         },
         "task": evaluator.task,
+        "ask": evaluator.ask or "paper",
         "repair": evaluator.repair,
         "threshold": evaluator.threshold,
         "vocabulary": evaluator.vocabulary.name,

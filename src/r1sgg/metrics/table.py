@@ -5,7 +5,8 @@
     | sft | 40.16 [38.8, 41.5] | 13.66 | 9.15 [8.4, 9.9] | 3.02 [2.6, 3.5] |
 
 `FORMATS` writes it as Markdown, as LaTeX (booktabs) or as CSV, where an interval is two columns of its own. The figures
-are those of `r1sgg.metrics.report.record`; nothing is computed here.
+are those of `r1sgg.metrics.report.record`; nothing is computed here. Where results have OvSGTR's open-vocabulary
+columns, a second table has a row for each model and each of them, and CSV has more columns ("Novel Object R@50").
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ EVERY = tuple(
     dict.fromkeys((*("failure_rate", "AP", "AP50", "AP75"), *RECALLS, *sorted(RATIOS, key=PLAIN.__contains__)))
 )
 """All figures, percentages first."""
+
+PART_FIGURES = tuple(name for name in RECALLS if not name.startswith("ng"))
+"""The figures of an open-vocabulary column."""
 
 _HEADS = {"failure_rate": "failure", "AP50": "AP@50", "AP75": "AP@75"}
 _LOWER_IS_BETTER = frozenset(("failure_rate", "duplicate_rate", "redeclared_rate", "self_loop_rate"))
@@ -75,9 +79,23 @@ def cell(result: Result, figure: str) -> Cell:
     return Cell(number(result[figure], scale), ends)
 
 
+def open_parts(names: Sequence[str], results: Sequence[Result]) -> list[tuple[str, str, Result]]:
+    """Return model, column and figures of every open-vocabulary column (`r1sgg.metrics.open_vocabulary`)."""
+    return [
+        (name, part, row)
+        for name, result in zip(names, results, strict=True)
+        for part, row in ((result.get("open_vocabulary") or {}).get("parts") or {}).items()
+    ]
+
+
 def number(value: float | None, scale: float) -> str:
     """Return a figure with two digits; "-" where it is not defined."""
     return "-" if value is None else f"{value * scale:.2f}"
+
+
+def asked_name(name: str, result: Result) -> str:
+    """Return the name of a row, with how the model was asked where that was not by the paper's prompt."""
+    return f"{name} (asked natively)" if result["ask"] == "native" else name
 
 
 def conditions(result: Result) -> str:
@@ -96,6 +114,14 @@ def markdown(names: Sequence[str], results: Sequence[Result], figures: Sequence[
     for name, result in zip(names, results, strict=True):
         name = name.replace("|", "\\|").replace("\n", " ")
         lines.append(f"| {name} | {' | '.join(str(cell(result, figure)) for figure in figures)} |")
+    if found := open_parts(names, results):
+        mode = results[0]["open_vocabulary"]["mode"]
+        lines += ["", f"| model | {mode} | relations | {' | '.join(PART_FIGURES)} |"]
+        lines.append(f"|---|---|{'---:|' * (1 + len(PART_FIGURES))}")
+        for name, part, row in found:
+            name = name.replace("|", "\\|").replace("\n", " ")
+            cells = " | ".join(str(cell(row, figure)) for figure in PART_FIGURES)
+            lines.append(f"| {name} | {part} | {row['relations']:,} | {cells} |")
     return "\n".join([*lines, "", f"{_remark(results[0])}.", ""])
 
 
@@ -119,12 +145,25 @@ def latex(names: Sequence[str], results: Sequence[Result], figures: Sequence[str
         r"\midrule",
     ]
     for name, result in zip(names, results, strict=True):
-        cells = []
-        for found in (cell(result, figure) for figure in figures):
-            interval = "" if found.interval is None else rf" {{\scriptsize [{', '.join(found.interval)}]}}"
-            cells.append(("--" if found.value == "-" else found.value) + interval)
-        lines.append(f"{name.translate(_ESCAPES)} & {' & '.join(cells)} \\\\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+        lines.append(f"{name.translate(_ESCAPES)} & {_latex_cells(result, figures)} \\\\")
+    lines += [r"\bottomrule", r"\end{tabular}", ""]
+    if found := open_parts(names, results):
+        mode = results[0]["open_vocabulary"]["mode"]
+        lines.append(f"\\begin{{tabular}}{{llr{'r' * len(PART_FIGURES)}}}")
+        lines += [r"\toprule", f"Model & {mode} & relations & {' & '.join(PART_FIGURES)} \\\\", r"\midrule"]
+        for name, part, row in found:
+            shown = f"{part} & {row['relations']} & {_latex_cells(row, PART_FIGURES)}"
+            lines.append(f"{name.translate(_ESCAPES)} & {shown} \\\\")
+        lines += [r"\bottomrule", r"\end{tabular}", ""]
+    return "\n".join(lines)
+
+
+def _latex_cells(result: Result, figures: Sequence[str]) -> str:
+    cells = []
+    for found in (cell(result, figure) for figure in figures):
+        interval = "" if found.interval is None else rf" {{\scriptsize [{', '.join(found.interval)}]}}"
+        cells.append(("--" if found.value == "-" else found.value) + interval)
+    return " & ".join(cells)
 
 
 def comma_separated(names: Sequence[str], results: Sequence[Result], figures: Sequence[str] = PAPER) -> str:
@@ -136,10 +175,15 @@ def comma_separated(names: Sequence[str], results: Sequence[Result], figures: Se
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     ends = ("", "_low", "_high") if with_intervals else ("",)
-    writer.writerow(["model", *(f"{figure}{end}" for figure in figures for end in ends), "images", "version"])
+    parts = dict.fromkeys(part for _, part, _ in open_parts(names, results))
+    heads = [*figures, *(f"{part} {figure}" for part in parts for figure in PART_FIGURES)]
+    writer.writerow(["model", *(f"{head}{end}" for head in heads for end in ends), "images", "version"])
     for name, result in zip(names, results, strict=True):
         row = [name]
-        for found in (cell(result, figure) for figure in figures):
+        own = (result.get("open_vocabulary") or {}).get("parts", {})
+        cells = [cell(result, figure) for figure in figures]
+        cells += [cell(own[part], figure) if own else Cell("-") for part in parts for figure in PART_FIGURES]
+        for found in cells:
             row.append("" if found.value == "-" else found.value)
             row += (found.interval or ("", "")) if with_intervals else ()
         writer.writerow([*row, result["images"], result["version"]])

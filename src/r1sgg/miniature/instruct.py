@@ -1,42 +1,53 @@
 """Visual instructions about drawn scenes, like those that general multimodal models are trained on.
 
-The instruct base of the embedded model is pre-trained on these tasks: detect, locate, count, caption, name a relation,
-describe a region, and a small share of scene graphs in several layouts. None of them has the scene-graph prompt of
-`r1sgg.models.prompts`. So the base fails on that prompt as real instruct models do: it completes it in another layout.
+The instruct base of the embedded model is pre-trained on these tasks: detect, locate, count, caption, name or choose a
+relation, describe a region, and a share of scene graphs. It learns to see, and never what it will be asked for: no task
+has the scene-graph prompt of `r1sgg.models.prompts`, and no answer its layout. There are two ways to write objects and
+two ways to write relations; three of the four layouts are taught, and the fourth is that of the prompt:
+
+    {"nodes":[{"name":"man.1","box":[...]},...],"edges":[["man.1","riding","horse.1"],...]}
+    {"nodes":[{"name":"man.1","box":[...]},...],"relationships":[{"subject":"man.1",...},...]}
+    {"objects":[{"id":"man.1","bbox":[...]},...],"edges":[["man.1","riding","horse.1"],...]}
+
+So the base fails on the prompt as real instruct models do: it answers in a layout of its own.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.graph.text import render
+from r1sgg.miniature.procedural.recipes import SCENE_PREDICATES
 
-FRAME = (1000.0, 1000.0)
-"""Boxes are integers 0..1000 of the image's width and height, as in Qwen2-VL."""
+LETTERS = "ABCD"
 
 Instruction = tuple[str, str]
 """A question and the right answer."""
 
+Tasks = Mapping[Callable[[SceneGraph, random.Random], Instruction], float]
+"""Tasks, and the share of each."""
 
-def instruction(graph: SceneGraph, seed: int) -> Instruction:
-    """Draw one instruction about a scene: a task by its share in `TASKS`, then its wording.
+
+def instruction(graph: SceneGraph, seed: int, tasks: Tasks | None = None) -> Instruction:
+    """Draw one instruction about a scene: a task by its share, then its wording.
 
     Args:
         graph: the true graph, with at least one object.
         seed: the same graph and seed give the same instruction.
+        tasks: the tasks and their shares; all (`TASKS`) if None.
     """
     rng = random.Random(seed)
-    tasks = [t for t in TASKS if graph.pairs or t not in _NEED_RELATIONS]
-    task = rng.choices(tasks, [TASKS[t] for t in tasks])[0]
+    possible = {t: share for t, share in (tasks or TASKS).items() if graph.pairs or t not in _NEED_RELATIONS}
+    task = rng.choices(list(possible), list(possible.values()))[0]
     return task(graph, rng)
 
 
 def _boxes(graph: SceneGraph) -> list[list[int]]:
+    """Return the boxes as integers 0..1000 of the image's width and height, as Qwen2-VL writes them."""
     boxes: list[list[int]] = np.rint(graph.boxes * 1000).astype(int).tolist()
     return boxes
 
@@ -90,17 +101,34 @@ def which_relation(graph: SceneGraph, rng: random.Random) -> Instruction:
     return ask, graph.predicates[k]
 
 
+def choose_relation(graph: SceneGraph, rng: random.Random) -> Instruction:
+    """Ask which of four predicates relates a pair, in the words of the probe (`r1sgg.probing.prompts`).
+
+    Two thirds of the questions have names and boxes, the others only one of them. The answer is a letter.
+    """
+    k = rng.randrange(len(graph.pairs))
+    (s, o), boxes = graph.pairs[k], _boxes(graph)
+    true = {p for pair, p in zip(graph.pairs, graph.predicates, strict=True) if pair == (s, o)}
+    options = rng.sample([p for p in SCENE_PREDICATES if p not in true], len(LETTERS) - 1)
+    place = rng.randrange(len(LETTERS))
+    options.insert(place, graph.predicates[k])
+    told = rng.choices(("both", "boxes", "names"), (4, 1, 1))[0]
+    ends = []
+    for end in (s, o):
+        name = "" if told == "boxes" else f' "{graph.labels[end]}"'
+        ends.append(f"the object{name}" + ("" if told == "names" else f" at {boxes[end]}"))
+    form = "" if told == "names" else "The bounding boxes are in [x1, y1, x2, y2] format. "
+    listed = " ".join(f"{a}) {p}" for a, p in zip(LETTERS, options, strict=True))
+    return (
+        f"Analyze the relationship between {ends[0]} and {ends[1]} in an image of size (1000x1000). {form}"
+        f"Choose the most appropriate relationship from the following options: {listed}"
+    ), LETTERS[place]
+
+
 def describe_region(graph: SceneGraph, rng: random.Random) -> Instruction:
     """Ask for the class in a box."""
     k = rng.randrange(len(graph))
     return f"What is at {_dump(_boxes(graph)[k])}?", graph.labels[k]
-
-
-def graph_by_name(graph: SceneGraph, rng: random.Random) -> Instruction:
-    """Ask for a scene graph in a layout that our parser refuses: other keys, relations as lists."""
-    objects = [{"name": i, "box": b} for i, b in zip(graph.ids, _boxes(graph), strict=True)]
-    relations = [[graph.ids[s], p, graph.ids[o]] for (s, o), p in zip(graph.pairs, graph.predicates, strict=True)]
-    return _ask_json(rng), _dump({"nodes": objects, "edges": relations})
 
 
 def graph_as_triplets(graph: SceneGraph, rng: random.Random) -> Instruction:
@@ -109,9 +137,30 @@ def graph_as_triplets(graph: SceneGraph, rng: random.Random) -> Instruction:
     return ask, "\n".join(" ".join(triplet) for triplet in graph.triplets)
 
 
-def graph_as_ours(graph: SceneGraph, rng: random.Random) -> Instruction:
-    """Ask for a scene graph in the layout of the paper."""
-    return _ask_json(rng), render(graph, FRAME, minify=True)
+def nodes_and_edges(graph: SceneGraph, rng: random.Random) -> Instruction:
+    """Ask for a scene graph; objects and relations are written otherwise than our prompt wants."""
+    return _ask_json(rng), _dump({"nodes": _nodes(graph), "edges": _edges(graph)})
+
+
+def nodes_and_relationships(graph: SceneGraph, rng: random.Random) -> Instruction:
+    """Ask for a scene graph; only the relations are written as our prompt wants."""
+    ends = [(graph.ids[s], p, graph.ids[o]) for (s, o), p in zip(graph.pairs, graph.predicates, strict=True)]
+    relationships = [{"subject": s, "predicate": p, "object": o} for s, p, o in ends]
+    return _ask_json(rng), _dump({"nodes": _nodes(graph), "relationships": relationships})
+
+
+def objects_and_edges(graph: SceneGraph, rng: random.Random) -> Instruction:
+    """Ask for a scene graph; only the objects are written as our prompt wants."""
+    objects = [{"id": i, "bbox": b} for i, b in zip(graph.ids, _boxes(graph), strict=True)]
+    return _ask_json(rng), _dump({"objects": objects, "edges": _edges(graph)})
+
+
+def _nodes(graph: SceneGraph) -> list[dict[str, object]]:
+    return [{"name": i, "box": b} for i, b in zip(graph.ids, _boxes(graph), strict=True)]
+
+
+def _edges(graph: SceneGraph) -> list[list[str]]:
+    return [[graph.ids[s], p, graph.ids[o]] for (s, o), p in zip(graph.pairs, graph.predicates, strict=True)]
 
 
 def _ask_json(rng: random.Random) -> str:
@@ -119,18 +168,30 @@ def _ask_json(rng: random.Random) -> str:
     return rng.choice(("Scene graph as JSON.", "JSON of the scene graph.", "Write the scene graph as JSON."))
 
 
-TASKS: dict[Callable[[SceneGraph, random.Random], Instruction], float] = {
-    detect_all: 0.30,
-    locate: 0.12,
-    exists: 0.04,
-    count: 0.04,
-    caption: 0.08,
-    which_relation: 0.10,
-    describe_region: 0.06,
-    graph_by_name: 0.13,
-    graph_as_triplets: 0.05,
-    graph_as_ours: 0.08,
+TASKS: Tasks = {
+    detect_all: 0.28,
+    locate: 0.06,
+    exists: 0.02,
+    count: 0.02,
+    caption: 0.05,
+    which_relation: 0.07,
+    choose_relation: 0.24,
+    describe_region: 0.04,
+    graph_as_triplets: 0.02,
+    nodes_and_edges: 0.07,
+    nodes_and_relationships: 0.07,
+    objects_and_edges: 0.06,
 }
 """The tasks, and the share of each among the instructions."""
 
-_NEED_RELATIONS = (which_relation, graph_by_name, graph_as_triplets)
+_NEED_RELATIONS = (
+    *(which_relation, choose_relation, graph_as_triplets),
+    *(nodes_and_edges, nodes_and_relationships, objects_and_edges),
+)
+
+QUESTIONS: Tasks = {
+    task: share
+    for task, share in TASKS.items()
+    if task not in (graph_as_triplets, nodes_and_edges, nodes_and_relationships, objects_and_edges)
+}
+"""The tasks without scene graphs: what SFT on graphs repeats, so that a model keeps answering."""

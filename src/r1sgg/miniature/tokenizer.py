@@ -61,6 +61,8 @@ _INSTRUCTION_WORDS = (
     "Is there a Yes No How many times is A a Describe the image Caption the image What happens in the image "
     "How does the at relate to the What is at Write the scene graph Which objects and relations are there"
 )
+_QUESTION_WORDS = "Analyze size bounding format Choose most appropriate following options an B C D"
+"""More words of the instructions, after all other tokens, so that these keep their numbers."""
 _QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -90,6 +92,7 @@ def _words() -> list[str]:
     for settings in (AnswerSettings(prompt="short"), AnswerSettings(prompt="paper", think=True)):
         for message in build_messages(settings):
             words += pieces.findall(str(message["content"]))
+    words += [form for word in _QUESTION_WORDS.split() for form in (word, f" {word}")]
     return list(dict.fromkeys(w for w in words if len(w) > 1))
 
 

@@ -5,7 +5,9 @@ Nothing in it is written by hand, and it contains no paths or secrets of the mac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from r1sgg.errors import InputError
 from r1sgg.files import user_path
 from r1sgg.models.prompts import AnswerSettings
 
+CARD = "README.md"
 RECIPE = "config.yaml"
 _OF_THE_MACHINE = frozenset(
     {"model", "data", "validation", "output_dir", "logging_dir", "hub_token", "hub_model_id", "run_name", "report_to"}
@@ -93,6 +96,7 @@ def card(
     run: Mapping[str, Any],
     trained_on: Sequence[Stage],
     results: Mapping[str, Any] | None,
+    watched: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the card as Markdown with the Hub's front matter.
 
@@ -102,6 +106,7 @@ def card(
         run: its recipe, see `read_run`.
         trained_on: its stages.
         results: of `r1sgg evaluate --json`, or None.
+        watched: figures of the last evaluation during training and its `step`, shown where there are no results.
     """
     base = base_on_the_hub(run)
     front: dict[str, Any] = {
@@ -118,15 +123,43 @@ def card(
         f"Trained with r1sgg {__version__} after R1-SGG (arXiv 2504.13617).",
         f'```python\nimport r1sgg\n\nread = r1sgg.load("{name}")\nprint(read("photo.jpg").triplets)\n```',
         "## Prompt\n\n" + _table(("setting", "value"), _settings(settings)),
-        "## Training\n\n" + _stages(trained_on),
+        "## Training\n\n" + _origin(run, base),
+        _stages(trained_on),
         _recipe(run),
-        "## Results\n\n" + (_measured(results) if results else "Not measured."),
+        "## Results\n\n" + (_measured(results) if results else _watched(watched or {}, run)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _settings(settings: AnswerSettings) -> list[tuple[str, str]]:
     return [(key, " ".join(str(value).split())) for key, value in settings.to_record().items()]
+
+
+def _origin(run: Mapping[str, Any], base: str | None) -> str:
+    """Say what the last stage started from, and by which command it was trained."""
+    model, recorded = str(run.get("model", "")), run.get("recorded") or {}
+    lines = [f"Base model: {base or Path(model).name}."] if base or model else []
+    if base and Path(model).name != base.rpartition("/")[2]:
+        lines = [f"Base model: {base}; the last stage started from {Path(model).name}."]
+    if (arguments := recorded.get("arguments")) is not None:
+        words = shlex.join(["r1sgg", str(recorded.get("command")), *_public(arguments)])
+        lines.append(f"The last stage's command:\n\n```sh\n{words}\n```")
+    return "\n\n".join(lines)
+
+
+def _public(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the options of a command, without those that are private and without the folders of the machine."""
+    private = False
+    for argument in map(str, arguments):
+        if argument.startswith("--"):
+            private = argument.removeprefix("--").partition("=")[0].replace("-", "_") in _PRIVATE
+        if not private:
+            yield _FOLDERS.sub("", argument)
+
+
+_PRIVATE = frozenset({"hub_token", "hub_model_id", "run_name", "report_to", "logging_dir"})
+_FOLDERS = re.compile(r"""(?<![\w.])[~/][^\s,:"'{}]*/""")
+"""The folders of an absolute path: what stands before the name of its file."""
 
 
 def _stages(trained_on: Sequence[Stage]) -> str:
@@ -166,10 +199,23 @@ def _measured(results: Mapping[str, Any]) -> str:
         f"{results.get('data_hash')}), {results.get('protocol')} protocol, vocabulary "
         f"{_plain(str(results.get('vocabulary')))}, task {results.get('task')}."
     )
+    return f"{where}\n\n{_figures(results)}"
+
+
+def _watched(numbers: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    if not numbers:
+        return "Not measured."
+    data = (run.get("recorded") or {}).get("validation") or {}
+    where = f"{_plain(str(data.get('name')))} (split {data.get('split')})"
+    said = f"At step {numbers.get('step')} of the training, greedy completions for the first images of {where}, strict"
+    return f"{said} protocol.\n\n{_figures(numbers)}"
+
+
+def _figures(numbers: Mapping[str, Any]) -> str:
     rows = [
-        (title, f"{results[key] * scale:.2f}") for key, title, scale in _FIGURES if isinstance(results.get(key), float)
+        (title, f"{numbers[key] * scale:.2f}") for key, title, scale in _FIGURES if isinstance(numbers.get(key), float)
     ]
-    return f"{where}\n\n{_table(('figure', 'value'), rows)}"
+    return _table(("figure", "value"), rows)
 
 
 def _plain(name: str) -> str:

@@ -12,14 +12,26 @@ import numpy as np
 from PIL import Image
 
 from r1sgg.errors import ImageError
+from r1sgg.graph.frames import Axes
 from r1sgg.graph.scene import Boxes
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
-Convention = Literal["thousandths", "resized_pixels", "image_pixels", "padded_square", "square_thousandths"]
-"""0..1000 of width and height; pixels of the resized image; the image's own pixels; 0..1 of a square with the image in
-its middle; 0..1000 of a square with the image at its top left."""
+Convention = Literal[
+    "thousandths",
+    "up_to_999",
+    "bins_1024",
+    "fractions",
+    "resized_pixels",
+    "image_pixels",
+    "padded_square",
+    "square_thousandths",
+]
+"""0..1000 of width and height; 0..999; 1,024 bins; 0..1; pixels of the resized image; the image's own pixels; 0..1 of a
+square with the image in its middle; 0..1000 of a square with the image at its top left."""
+
+_SCALES = {"thousandths": 1000.0, "up_to_999": 999.0, "bins_1024": 1024.0, "fractions": 1.0}
 
 _MAX_ASPECT = 200  # the Qwen image processors refuse longer images
 _DECIMALS = 3  # of fractions
@@ -41,19 +53,24 @@ class Placement:
         image: width and height of the image in that unit; `size`, unless the image is padded.
         offset: x and y of the image's top left corner.
         decimals: digits after the point.
+        axes: "yx" where y is written before x.
     """
 
     size: tuple[float, float]
     image: tuple[float, float]
     offset: tuple[float, float] = (0.0, 0.0)
     decimals: int = 0
+    axes: Axes = "xy"
 
     def write(self, boxes_N4: Boxes) -> Boxes:
         """Convert boxes xyxy from fractions of the image to the model's coordinates, rounded to its digits."""
-        return np.round(boxes_N4 * (self.image * 2) + self.offset * 2, self.decimals)
+        written = np.round(boxes_N4 * (self.image * 2) + self.offset * 2, self.decimals)
+        return written[:, [1, 0, 3, 2]] if self.axes == "yx" else written
 
 
-def placement(convention: Convention, image_size: tuple[int, int], processor: ProcessorMixin) -> Placement:
+def placement(
+    convention: Convention, image_size: tuple[int, int], processor: ProcessorMixin, axes: Axes = "xy"
+) -> Placement:
     """Place an image of that size (width, height in pixels) in a family's coordinates.
 
     Raises:
@@ -63,15 +80,17 @@ def placement(convention: Convention, image_size: tuple[int, int], processor: Pr
     width, height = image_size
     if convention == "padded_square":
         side, (x, y) = _square(image_size)
-        return Placement((1.0, 1.0), (width / side, height / side), (x / side, y / side), _DECIMALS)
+        return Placement((1.0, 1.0), (width / side, height / side), (x / side, y / side), _DECIMALS, axes)
     if convention == "square_thousandths":
         side = max(image_size)
-        return Placement((1000.0, 1000.0), (1000 * width / side, 1000 * height / side))
+        return Placement((1000.0, 1000.0), (1000 * width / side, 1000 * height / side), axes=axes)
     if convention == "resized_pixels":
         size = resized_size(image_size, processor)
+    elif convention == "image_pixels":
+        size = (float(width), float(height))
     else:
-        size = (1000.0, 1000.0) if convention == "thousandths" else (float(width), float(height))
-    return Placement(size, size)
+        size = (_SCALES[convention],) * 2
+    return Placement(size, size, decimals=_DECIMALS if convention == "fractions" else 0, axes=axes)
 
 
 def pad_to_square(image: Image.Image, colour: tuple[int, int, int], *, centred: bool) -> Image.Image:
@@ -112,8 +131,14 @@ def check_aspect(image_size: tuple[int, int]) -> None:
         )
 
 
-def resized_size(image_size: tuple[int, int], processor: ProcessorMixin) -> tuple[float, float]:
-    """Compute width and height in pixels after the processor's resizing (`image_grid_thw` times the patch size)."""
+def resized_size(image_size: tuple[int, int], processor: ProcessorMixin, frames: int = 1) -> tuple[float, float]:
+    """Compute width and height in pixels after the processor's resizing (`image_grid_thw` times the patch size).
+
+    Args:
+        image_size: width and height in pixels.
+        processor: one that limits images by their pixels.
+        frames: how often it counts each pixel, see `ModelFamily.frames`.
+    """
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
     resize = processor.image_processor
@@ -121,7 +146,7 @@ def resized_size(image_size: tuple[int, int], processor: ProcessorMixin) -> tupl
         image_size[1],
         image_size[0],
         factor=resize.patch_size * resize.merge_size,
-        min_pixels=resize.size["shortest_edge"],
-        max_pixels=resize.size["longest_edge"],
+        min_pixels=resize.size["shortest_edge"] // frames,
+        max_pixels=resize.size["longest_edge"] // frames,
     )
     return float(width), float(height)

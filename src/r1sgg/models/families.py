@@ -19,10 +19,11 @@ from r1sgg.errors import ModelError, require
 from r1sgg.graph.given import Given
 from r1sgg.graph.text import Frame
 from r1sgg.models.damage import Naming, check_files, check_image_processor, check_parts, check_template, load_weights
-from r1sgg.models.family import FAMILIES, ModelFamily
-from r1sgg.models.finding import adapter_base, config_of, first_line, is_local, resolve
+from r1sgg.models.family import ModelFamily
+from r1sgg.models.finding import adapter_base, config_of, first_line, has_tokens, image_token_of, is_local, resolve
 from r1sgg.models.known import known_checkpoint
 from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, Message, ask_of_column, build_messages
+from r1sgg.models.registry import FAMILIES
 
 if TYPE_CHECKING:
     import torch
@@ -43,13 +44,9 @@ __all__ = [
     "resolve",
 ]
 
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ '' if loop.first else '\n' }}"
-    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
-    "{{ eos_token if message['role'] == 'assistant' }}{% endfor %}"
-)
-"""For InstructBLIP, which has no chat template: the messages as lines."""
-
+_LIMITS = {"one size": "their one size", "tiles": "a number of tiles", "tokens": "a number of tokens"}
+_ANSWERS = "{%- set enable_thinking = false -%}"
+"""Before a chat template that can let a model think: a graph is asked for at once, or behind the prompt's own tags."""
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
 
 
@@ -77,9 +74,9 @@ class Checkpoint:
 
     @property
     def image_pixels(self) -> list[int] | None:
-        """Fewest and most pixels that images are resized to; None if the processor has one size only."""
-        size = self.processor.image_processor.size
-        return [size["shortest_edge"], size["longest_edge"]] if self.family.max_pixels else None
+        """Fewest and most pixels that images are resized to; None if that is not how the processor limits them."""
+        size, frames = self.processor.image_processor.size, self.family.frames
+        return [size["shortest_edge"] // frames, size["longest_edge"] // frames] if self.family.max_pixels else None
 
     def messages(
         self, image_size: tuple[int, int], column: str | None = None, given: Given | None = None
@@ -110,18 +107,21 @@ def family_of(source: str | Path | Mapping[str, Any] | Any) -> ModelFamily:
     """Recognise the family of a checkpoint.
 
     Args:
-        source: a checkpoint folder, a name on the Hub, "tiny" or "tiny-base", or a config (object or mapping).
+        source: a checkpoint folder, a name on the Hub, "tiny" or "tiny-base"; or a config (object or mapping), which
+            does not tell families apart that differ by their tokens only (`ModelFamily.marks`).
 
     Raises:
         ModelError: there is no such checkpoint, or its family is unknown.
     """
-    name = "config"
+    name, path = "config", None
     if isinstance(source, str | Path):
-        name, source = str(source), config_of(resolve(source))
+        name, path = str(source), resolve(source)
+        source = config_of(path)
     model_type = source.get("model_type") if isinstance(source, Mapping) else getattr(source, "model_type", None)
-    for family in FAMILIES:
-        if model_type in family.model_types:
-            return family
+    found = [family for family in FAMILIES if model_type in family.model_types]
+    marked = [family for family in found if family.marks and path is not None and has_tokens(path, family.marks)]
+    for family in (*marked, *(family for family in found if not family.marks)):
+        return family
     known = ", ".join(f"{f.name} ({'/'.join(f.model_types)})" for f in FAMILIES)
     raise ModelError(f"{name}: expected a checkpoint of a known family ({known}), found model_type {model_type!r}")
 
@@ -144,6 +144,8 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
     if is_local(path):
         check_files(Path(path))
     family = family_of(path)
+    if (reason := family.cannot.get("generate")) is not None:
+        raise ModelError(f"{path_or_id}: {family.name} cannot write graphs, because {reason}; use another model")
     expected = "a checkpoint with its processor (processor_config.json or preprocessor_config.json, and tokenizer.json)"
     try:
         with Naming(path_or_id, expected, "copy these files from the model it was trained from"):
@@ -153,7 +155,7 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
         raise
     if getattr(processor, "image_processor", None) is None or getattr(processor, "tokenizer", None) is None:
         raise ModelError(f"{path_or_id}: expected a processor of images and text, found {type(processor).__name__}")
-    config, image_token = config_of(path), str(processor.image_token)
+    config, image_token = config_of(path), image_token_of(processor)
     image_id = config.get("image_token_id", config.get("image_token_index"))
     if image_id not in (None, processor.tokenizer.convert_tokens_to_ids(image_token)):
         # transformers makes an empty tokenizer if the files are missing, without a message
@@ -162,21 +164,34 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
             "is not; copy tokenizer.json and tokenizer_config.json from the model it was trained from"
         )
     processor.tokenizer.padding_side = "left"
-    if processor.chat_template is None and hasattr(processor, "qformer_tokenizer"):
-        processor.chat_template = PLAIN_TEMPLATE
-    check_template(processor, path)
+    if processor.chat_template is None:
+        processor.chat_template = family.template
+    elif "enable_thinking" in str(processor.chat_template) and _ANSWERS not in str(processor.chat_template):
+        processor.chat_template = _ANSWERS + processor.chat_template
+    check_template(processor, path, places=family.template is None)
     if family.max_pixels is not None:
+        if max_pixels and max_pixels < (least := _token_pixels(processor.image_processor)):
+            raise ModelError(
+                f"max_pixels: expected 0 or at least {least} for {path_or_id}, one token of an image, found {max_pixels}"
+            )
         with Naming(path, "an image processor whose size is a number of pixels"):
             own = processor.image_processor.size
-            limit = max_pixels or min(own["longest_edge"], family.max_pixels)
+            limit = family.frames * max_pixels if max_pixels else family.frames * family.max_pixels
+            limit = limit if max_pixels else min(own["longest_edge"], limit)
             shortest = min(own["shortest_edge"], limit)
             processor.image_processor.size = type(own)(shortest_edge=shortest, longest_edge=limit)
     elif max_pixels:
         raise ModelError(
-            f"max_pixels: expected none for {path_or_id}, found {max_pixels}; images of {family.name} have one size"
+            f"max_pixels: expected none for {path_or_id}, found {max_pixels}; images of {family.name} are limited "
+            f"by {_LIMITS[family.images]}"
         )
     check_image_processor(processor, path, one_size=family.max_pixels is None)
     return processor
+
+
+def _token_pixels(image_processor: Any) -> int:
+    """Return how many pixels one token of an image stands for."""
+    return int(getattr(image_processor, "patch_size", 1) * getattr(image_processor, "merge_size", 1)) ** 2
 
 
 def load_checkpoint(path_or_id: str | Path, *, max_pixels: int | None = None) -> Checkpoint:
@@ -220,7 +235,7 @@ def load_model(
     if isinstance(dtype, str) and dtype not in _DTYPES:
         raise ModelError(f"dtype: expected one of {', '.join(_DTYPES)}, found {dtype!r}")
     checkpoint = load_checkpoint(path_or_id, max_pixels=max_pixels)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or default_device()
     try:
         target = torch.device(device)
     except RuntimeError as error:
@@ -234,6 +249,13 @@ def load_model(
     if checkpoint.base is not None:
         model = _merge(model, checkpoint.path)
     return checkpoint.with_model(model.to(target).eval())
+
+
+def default_device() -> str:
+    """Return the type of device that models are loaded on, unless the user chooses one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def default_dtype(device: str) -> str:

@@ -6,15 +6,20 @@ A folder that training with LoRA wrote has an adapter and no config.json; the ba
 from __future__ import annotations
 
 import functools
+import json
 import os
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from r1sgg.errors import ModelError, require
 from r1sgg.files import user_path
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
 
 ADAPTER = "adapter_config.json"
 
@@ -101,6 +106,28 @@ def config_of(path: str) -> dict[str, Any]:
             f"{path}: no such folder here, and the Hub gave no such model{offline}: {first_line(error)}"
         ) from error
     return dict(config)
+
+
+_VOCABULARY = ("tokenizer.json", "added_tokens.json", "tokenizer_config.json", "vocab.json")
+
+
+def has_tokens(path: str, tokens: Iterable[str]) -> bool:
+    """Return whether the tokenizer of a resolved checkpoint has all of some tokens; for an adapter, its base model's.
+
+    The files are searched as text: a tokenizer of 150,000 tokens takes a second to load.
+    """
+    from transformers.utils import cached_file
+
+    path = adapter_base(path) or path
+    options = {"local_files_only": is_local(path), "_raise_exceptions_for_missing_entries": False}
+    found = [cached_file(path, name, _raise_exceptions_for_connection_errors=False, **options) for name in _VOCABULARY]
+    texts = [Path(file).read_bytes() for file in found if file is not None]
+    return all(any(json.dumps(token).encode() in text for text in texts) for token in tokens)
+
+
+def image_token_of(processor: ProcessorMixin) -> str:
+    """Return the token that stands for a piece of an image; a chat template may write another (Gemma 3)."""
+    return str(getattr(processor.tokenizer, "image_token", None) or processor.image_token)
 
 
 def is_local(path: str) -> bool:

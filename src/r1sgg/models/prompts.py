@@ -8,6 +8,7 @@ The prompts follow Table 1 of arXiv 2504.13617 in content, not in wording. A pro
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, get_args
@@ -15,12 +16,14 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 import numpy as np
 
 from r1sgg.data.jsonl import read_json
-from r1sgg.errors import InputError, os_errors, short
+from r1sgg.errors import ConfigError, InputError, os_errors, short
 from r1sgg.files import user_path, write_json
 from r1sgg.graph.given import Given
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import AnswerFormat, Frame, number_ids, render
 from r1sgg.graph.vocabulary import load_vocabulary
+
+_log = logging.getLogger(__name__)
 
 SETTINGS_FILE = "r1sgg.json"
 Prompt = Literal["paper", "short", "own"]
@@ -199,19 +202,46 @@ def ask_of_column(settings: AnswerSettings, text: str, image_size: tuple[int, in
     return text
 
 
-def recipe_prompt(text: str) -> dict[str, str]:
-    """Return the settings that a recipe's `prompt` names: "paper", "short", a prompt file, or "column:NAME".
+def recipe_prompt(
+    settings: AnswerSettings, prompt: str | None, wording: str | None, vocabulary: str | None
+) -> dict[str, str]:
+    """Return the settings that a recipe's `prompt` and `wording` change; None: as the checkpoint says.
+
+    Args:
+        settings: of the checkpoint.
+        prompt: "open", "closed", a prompt file or "column:NAME", as in every command.
+        wording: "paper" or "short", of the open and the closed prompt.
+        vocabulary: the recipe's.
 
     Raises:
+        ConfigError: an unknown value, or options that contradict each other.
         InputError: see `read_prompt`.
     """
-    if text in ("paper", "short"):
-        return {"prompt": text, "own": "", "system": "", "column": ""}
-    if text.startswith(COLUMN):
-        return {"column": text.removeprefix(COLUMN)}
-    if not user_path(text).is_file():
-        raise InputError("the recipe: prompt", expected="paper, short, a text file or column:NAME", found=repr(text))
-    own = read_prompt(user_path(text))
+    if prompt in ("paper", "short"):
+        _log.warning("prompt: %s is now called wording: %s", prompt, prompt)
+        prompt, wording = None, wording or prompt
+    if wording not in (None, "paper", "short"):
+        raise ConfigError(f"the recipe: wording: expected paper or short, found {wording!r}")
+    ours = {"own": "", "system": "", "column": ""}
+    if wording is not None:
+        ours["prompt"] = wording
+    elif settings.prompt == "own":
+        ours["prompt"] = "paper"
+    if prompt is None:
+        return {} if wording is None else ours
+    if prompt in ("open", "closed"):
+        if prompt == "closed" and vocabulary == "open":
+            raise ConfigError("vocabulary: open: a closed prompt needs names; pass vg150, psg or a file")
+        if prompt == "open" and vocabulary not in (None, "open"):
+            raise ConfigError(f"vocabulary: {vocabulary}: the prompt open lists no names; add prompt: closed")
+        return {**ours, "vocabulary": "open" if prompt == "open" else vocabulary or "vg150"}
+    if wording is not None:
+        raise ConfigError(f"the recipe: wording: expected none beside the prompt {prompt}, which has its own")
+    if prompt.startswith(COLUMN):
+        return {"column": prompt.removeprefix(COLUMN)}
+    if not user_path(prompt).is_file():
+        raise ConfigError(f"the recipe: prompt: expected open, closed, a file or column:NAME, found {prompt!r}")
+    own = read_prompt(user_path(prompt))
     return {"prompt": "own", "own": own.text, "system": own.system, "column": ""}
 
 

@@ -11,11 +11,9 @@ from typing import Any
 from r1sgg.data.provenance import read_trained_on, write_trained_on
 from r1sgg.errors import InputError, ModelError, require
 from r1sgg.files import new_folder, write_file
-from r1sgg.models.card import card, read_results, read_run
+from r1sgg.models.card import CARD, card, read_results, read_run
 from r1sgg.models.families import load_model
 from r1sgg.models.finding import first_line, resolve
-
-CARD = "README.md"
 
 
 def publish(

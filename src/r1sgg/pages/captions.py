@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from r1sgg.data.images import open_image
+from r1sgg.data.thumbnails import thumbnail
 from r1sgg.errors import ImageError
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.metrics.captions import CheckedCaption
 from r1sgg.pages.page import write_page
-from r1sgg.pages.pictures import thumbnail
 
 MOST_IMAGES = 200
 

@@ -21,6 +21,8 @@ from r1sgg.errors import InputError
 
 METRICS_FILE = "metrics.jsonl"
 FIGURE_2 = {"failure_rate": "Failure rate", "AP50": "AP50", "R@50": "R@50"}
+_FIRST = {**FIGURE_2, "loss": "Loss"}
+"""What is shown first, and whether it varies or not."""
 _PERCENT = re.compile(r"failure_rate|AP\d*|(ng|z)?m?R@\d+|precision|recall|f1|duplicate_rate")
 _EVALUATION_PREFIX = re.compile(r"^(eval|test|validation|val)[_/]")
 _REWARD = re.compile(r"reward|rewards/(?!.*/std$).+")
@@ -131,14 +133,14 @@ def read_series(folders: Sequence[Path], names: Sequence[str]) -> list[Series]:
 
 
 def charts(series: Sequence[Series]) -> list[Chart]:
-    """Return a chart for each key of the series: the three of Fig. 2, then rewards, then every other that varies.
+    """Return a chart for each key of the series: those of `_FIRST`, then rewards, then every other that varies.
 
     All of them have the same steps on their axes, those of the longest run.
     """
     keys = list(dict.fromkeys(key for s in series for key in s.values))
     rewards = sorted((k for k in keys if _REWARD.fullmatch(k)), key=lambda k: (k != "reward", keys.index(k)))
-    rest = [k for k in keys if k not in FIGURE_2 and k not in rewards and _varies(series, k)]
-    plan = [(k, title, "figure") for k, title in FIGURE_2.items() if k in keys]
+    rest = [k for k in keys if k not in _FIRST and k not in rewards and _varies(series, k)]
+    plan = [(k, title, "figure") for k, title in _FIRST.items() if k in keys]
     plan += [(k, k.removeprefix("rewards/").removesuffix("/mean"), "reward") for k in rewards]
     plan += [(k, k, "other") for k in sorted(rest, key=str.lower)]
     steps = [_last_step(s) for s in series]
@@ -161,9 +163,9 @@ def _chart(key: str, title: str, group: str, series: Sequence[Series], steps: Se
     data = {i: [(x, y * factor) for x, y in s.values[key]] for i, s in enumerate(series) if s.values.get(key)}
     xs = [x for points in data.values() for x, _ in points]
     ys = [y for points in data.values() for _, y in points]
-    x_values = _ticks(min(0.0, *xs), max(steps), 5, whole=True)
+    x_values = axis_ticks(min(0.0, *xs), max(steps), 5, whole=True)
     low, high = min(ys), max(ys)
-    y_values = _ticks(0.0 if 0 <= low <= 0.6 * high or percent else low, high, 4)
+    y_values = axis_ticks(0.0 if 0 <= low <= 0.6 * high or percent else low, high, 4)
     frame = Frame((x_values[0], y_values[0]), (max(x_values[-1], *steps), y_values[-1]))
 
     def shown(value: float) -> str:
@@ -222,7 +224,7 @@ def _spread_ends(lines: Sequence[Line], floor: float) -> tuple[Line, ...]:
     return tuple(moved)
 
 
-def _ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
+def axis_ticks(low: float, high: float, about: int, *, whole: bool = False) -> list[float]:
     """Return round (or whole) numbers that enclose [low, high], roughly `about` of them, and at least two."""
     if high <= low:
         pad = abs(low) or 1.0

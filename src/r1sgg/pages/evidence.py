@@ -15,8 +15,8 @@ from typing import Any
 
 from r1sgg.data.predictions import Prediction
 from r1sgg.drawing.style import display_names, shorten
-from r1sgg.graph.frames import Frame
 from r1sgg.graph.mapping import Change
+from r1sgg.graph.parsed import Parsed
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import POLICIES
 from r1sgg.judging.outcomes import Judgement
@@ -110,15 +110,15 @@ class Columns:
 
 
 def run_detail(
-    judgement: Judgement, prediction: Prediction | None, changes: Sequence[Change], size: Frame
+    judgement: Judgement, prediction: Prediction | None, read: Parsed | None, changes: Sequence[Change]
 ) -> dict[str, Any]:
     """Return a run's prediction for one image: its graph, what is right and wrong in it, the completion, its issues.
 
     Args:
         judgement: of the image.
         prediction: of the image.
+        read: what was read in it; None without a prediction, or if the model failed.
         changes: names that were mapped.
-        size: width and height of the image in pixels.
     """
     outcomes = judgement.outcomes()
     kind = judgement.failure or ""
@@ -133,7 +133,7 @@ def run_detail(
         "objects": "".join(_STATUS[s] for s in judgement.object_statuses[:MAX_OBJECTS]),
         "relations": "".join(_STATUS[s] for s in judgement.graph_statuses),
         "text": raw[:MAX_TEXT],
-        "issues": _issues(prediction, kind, changes, size),
+        "issues": _issues(prediction, read, kind, changes),
         **({"cut": len(raw) - MAX_TEXT} if len(raw) > MAX_TEXT else {}),
     }
 
@@ -156,13 +156,15 @@ def graph_detail(graph: SceneGraph) -> dict[str, Any]:
     return detail
 
 
-def _issues(prediction: Prediction | None, failure: str, changes: Sequence[Change], size: Frame) -> list[list[str]]:
+def _issues(
+    prediction: Prediction | None, read: Parsed | None, failure: str, changes: Sequence[Change]
+) -> list[list[str]]:
     """Return the parser's issues and the names that were mapped; not the failure itself, which has its own place."""
-    if prediction is None:
-        return []
-    if prediction.error is not None:
+    if prediction is not None and prediction.error is not None:
         return [["error", prediction.error[:MAX_TEXT]]]
-    notes = [[i.kind, i.detail] for i in prediction.read(image=size).issues if i.kind != failure]
+    if read is None:
+        return []
+    notes = [[i.kind, i.detail] for i in read.issues if i.kind != failure]
     for change in changes:
         where = f"to {change.to!r} ({change.how})" if change.to else "is not in the vocabulary: dropped"
         notes.append(["mapped" if change.to else "dropped", f"{change.kind} {change.name!r} {where}"])

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from r1sgg.data.base import Example
 from r1sgg.data.dataset import DataSet
+from r1sgg.data.thumbnails import thumbnail
 from r1sgg.drawing.layout import MAX_OBJECTS
 from r1sgg.drawing.shapes import data_uri
 from r1sgg.drawing.style import display_names, shorten
 from r1sgg.errors import ImageError, InputError
 from r1sgg.graph.scene import normalize_name
 from r1sgg.pages.page import write_page
-from r1sgg.pages.pictures import thumbnail
 from r1sgg.pages.stage import STYLE, picture
 
 _LOG = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ import orjson
 from r1sgg.data.base import Example, read_ground_truth
 from r1sgg.data.images import open_image
 from r1sgg.data.importers.registry import open_predictions
+from r1sgg.data.thumbnails import thumbnail
 from r1sgg.errors import ConfigError, ImageError
 from r1sgg.graph.dialects.registry import AUTO
 from r1sgg.graph.mapping import Change, map_graph
@@ -31,16 +32,19 @@ from r1sgg.metrics.columns import Evaluator, ImageResult
 from r1sgg.metrics.intervals import compare
 from r1sgg.metrics.report import Evaluation, finish, record
 from r1sgg.metrics.streams import join
+from r1sgg.metrics.tasks import Task
 from r1sgg.pages.curves import charts, differ, distinct_names, read_series
 from r1sgg.pages.evidence import Columns, graph_detail, run_detail
 from r1sgg.pages.page import write_page
-from r1sgg.pages.pictures import thumbnail
 from r1sgg.pages.reliability import diagrams, threshold_charts
 from r1sgg.pages.samples import read_samples, read_warnings
 from r1sgg.pages.shards import IMAGES, Shards, script_json, size_on_disk
 from r1sgg.pages.tables import COLUMNS, TableRow, differences_table, failure_kinds, predicate_rows, results_table
 
 _LOG = logging.getLogger(__name__)
+
+GIVEN = {"sgcls": "SGCLS: boxes were given", "predcls": "PREDCLS: boxes and names were given"}
+"""What the page says about predictions of another task than SGDET."""
 
 BOOTSTRAP = 1000
 """Resamples for the table's intervals unless told otherwise."""
@@ -69,6 +73,7 @@ def build_report(
     bootstrap: int = BOOTSTRAP,
     embed: bool | None = None,
     dialect: str = AUTO,
+    task: Task = "sgdet",
 ) -> Built:
     """Evaluate predictions files and write the report.
 
@@ -84,6 +89,7 @@ def build_report(
         bootstrap: resamples for the 95 % intervals; 0: none.
         dialect: how completions are written, see `r1sgg.data.predictions.read_predictions`.
         embed: everything in the page (True) or in the folder (False); None lets the size decide.
+        task: what the prompts gave, see `r1sgg.metrics.tasks`.
 
     Raises:
         ConfigError: there is nothing to report, or predictions without ground truth.
@@ -103,7 +109,7 @@ def build_report(
             raise ConfigError("report: expected the ground truth of the predictions, found none; use --ground-truth")
         notes: list[str] = []
         for name, file in runs:
-            evaluator = Evaluator(vocabulary, protocol)
+            evaluator = Evaluator(vocabulary, protocol, task=task)
             watched.append(_Watched(evaluator, columns, images))
             predictions = open_predictions(file, dialect)
             evaluator.ledger.dialect = predictions.choice
@@ -111,7 +117,9 @@ def build_report(
                 watched[-1].keep(number, result)
             notes += [f"{name}: {note}" for note in predictions.notes]
             evaluations.append(finish(evaluator))
-        facts = [f"ground truth {truth.name}", f"vocabulary {vocabulary.name}", f"{protocol.name} protocol", *notes]
+        facts = [f"ground truth {truth.name}", f"vocabulary {vocabulary.name}", f"{protocol.name} protocol"]
+        facts += [GIVEN[task]] if task in GIVEN else []
+        facts += notes
     results = [record(found, bootstrap=bootstrap) for found in evaluations]
     facts += [f"data {found['data_hash']}" for found in results[:1] if found.get("data_hash")]
     table = results_table(run_names, results)
@@ -166,16 +174,17 @@ class _Watched:
 
     def keep(self, number: int, result: ImageResult) -> None:
         """Add an image as it was counted."""
-        prediction, vocabulary = result.prediction, self.evaluator.vocabulary
+        vocabulary = self.evaluator.vocabulary
         judgement = Judgement.of_match(result.truth, result.graph, result.match, result.failure)
         changes: tuple[Change, ...] = ()
-        size = (result.example.width, result.example.height)
-        if prediction is not None and not vocabulary.covers(raw := prediction.read(image=size).graph):
-            changes = map_graph(raw, vocabulary, self.evaluator.mapping).changes
+        said = result.prediction
+        read = None if said is None or said.error is not None else self.evaluator.read(said, result.example)
+        if read is not None and not vocabulary.covers(read.graph):
+            changes = map_graph(read.graph, vocabulary, self.evaluator.mapping).changes
         self._shown.setdefault(number, (result.example, judgement.truth))
         self.rows[number] = self._columns.row_of(judgement)
         # As JSON, which is smaller than the objects: this is kept for every image until all runs have been read.
-        self.details[number] = orjson.Fragment(orjson.dumps(run_detail(judgement, prediction, changes, size)))
+        self.details[number] = orjson.Fragment(orjson.dumps(run_detail(judgement, said, read, changes)))
 
 
 def _write_details(

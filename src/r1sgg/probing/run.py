@@ -12,87 +12,28 @@ Windows and resuming are those of `r1sgg.bulk.run`: answers are written one wind
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import orjson
-from PIL import Image
 
 from r1sgg.bulk.resume import RunLog, fingerprint
 from r1sgg.bulk.run import WINDOW
-from r1sgg.data.base import Example, data_hash, read_ground_truth
-from r1sgg.data.images import open_image
-from r1sgg.errors import ConfigError, ImageError, InputError
+from r1sgg.data.base import data_hash, read_ground_truth
+from r1sgg.errors import ConfigError, InputError
 from r1sgg.files import locked, write_file, write_json
-from r1sgg.graph.vocabulary import OPEN, Vocabulary
-from r1sgg.inference.engine import Engine, Sampling, batches_by_size, describe
-from r1sgg.metrics.frequency import collect
-from r1sgg.models.coordinates import Placement, placement
+from r1sgg.inference.engine import Engine, Sampling, describe
 from r1sgg.models.families import Checkpoint
-from r1sgg.probing.answers import read_choice
-from r1sgg.probing.masking import shown_image
+from r1sgg.probing.asking import Asker, name_of, tasks_of
 from r1sgg.probing.numbers import conclusions, results
-from r1sgg.probing.prompts import SETTINGS, UNITS, Setting, Units
-from r1sgg.probing.questions import LETTERS, Question, QuestionSet, Scheme, build_questions
+from r1sgg.probing.plan import Probe
+from r1sgg.probing.questions import QuestionSet
 from r1sgg.probing.report import figure
-from r1sgg.probing.scoring import Asked, as_scorer, best, option_scores
 
-Answering = Literal["generate", "letters", "logprobs"]
-ANSWERING: tuple[Answering, ...] = get_args(Answering)
-SEPARATOR = " "
-"""Between a question's id and its setting in an answer's id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """How a model is probed.
-
-    Attributes:
-        settings: image and text of the questions; see `r1sgg.probing.prompts`.
-        answering: "generate" (free text, read by `read_choice`), "letters" or "logprobs" (see `r1sgg.probing.scoring`).
-        scheme: how distractors are drawn.
-        vocabulary: predicates to choose from.
-        train: ground truth in which plausible distractors and frequencies are counted.
-        boxes: coordinates of the boxes in the question.
-        seed: of distractors, positions and noise.
-        max_new_tokens: longest free answer.
-        limit: use only this many images, the first.
-        resamples: bootstrap resamples for intervals.
-    """
-
-    settings: tuple[Setting, ...] = SETTINGS
-    answering: Answering = "generate"
-    scheme: Scheme = "uniform"
-    vocabulary: Vocabulary = OPEN
-    train: Path | None = None
-    boxes: Units = "family"
-    seed: int = 0
-    max_new_tokens: int = 64
-    limit: int | None = None
-    resamples: int = 1000
-
-    def __post_init__(self) -> None:
-        for name, value, known in (("answering", self.answering, ANSWERING), ("boxes", self.boxes, UNITS)):
-            if value not in known:
-                raise ConfigError(f"{name}: expected one of {', '.join(known)}, found {value!r}")
-
-    def questions(self, ground_truth: Path) -> QuestionSet:
-        """Make the questions about a ground-truth file; they do not depend on the model.
-
-        Raises:
-            ConfigError, InputError: see `build_questions` and `read_ground_truth`.
-        """
-        return build_questions(
-            read_ground_truth(ground_truth),
-            vocabulary=self.vocabulary,
-            scheme=self.scheme,
-            statistics=None if self.train is None else collect(read_ground_truth(self.train)),
-            seed=self.seed,
-            limit=self.limit,
-        )
+Lines = Iterator[tuple[list[dict[str, Any]], float]]
+"""The lines of each window of answers, in order, and the seconds that answering took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,55 +82,67 @@ def run(
         InputError: the ground truth is wrong, or `out` has a run with other settings.
         ModelError: "letters" or "logprobs" was asked for, and the engine cannot score letters.
     """
+    questions = probe.questions(ground_truth)
+    asker = Asker(checkpoint, engine, probe, questions, batch_size)
+
+    def answer(starts: Sequence[int]) -> Lines:
+        yield from map(asker.window, starts)
+
+    return run_with(
+        answer, questions, out, checkpoint, engine.name, probe,
+        batch_size=batch_size, overwrite=overwrite, progress=progress,
+    )  # fmt: skip
+
+
+def run_with(
+    answer: Callable[[Sequence[int]], Lines],
+    questions: QuestionSet,
+    out: Path,
+    checkpoint: Checkpoint,
+    engine: str,
+    probe: Probe,
+    *,
+    batch_size: int = 8,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Probe a model that is asked elsewhere; see `run` for what is not said here.
+
+    Args:
+        answer: asks the windows that begin with these tasks (`r1sgg.probing.asking`).
+        questions: of the probe.
+        out: see `run`.
+        checkpoint: see `run`.
+        engine: its name, one of the settings that a resumed run must share.
+        probe: see `run`.
+        batch_size: see `run`.
+        overwrite: see `run`.
+        progress: see `run`.
+    """
     if batch_size < 1:
         raise ConfigError(f"batch size: expected 1 or more, found {batch_size}")
     if out.exists() and not out.is_dir():
         raise InputError(str(out), expected="a folder to write to", found="a file")
-    if probe.answering != "generate":
-        as_scorer(engine)
-    questions = probe.questions(ground_truth)
     with locked(out):
-        return _run(questions, out, checkpoint, engine, probe, batch_size, overwrite, progress)
-
-
-def _run(
-    questions: QuestionSet,
-    out: Path,
-    checkpoint: Checkpoint,
-    engine: Engine,
-    probe: Probe,
-    batch_size: int,
-    overwrite: bool,
-    progress: Callable[[int, int], None],
-) -> Outcome:
-    tasks = [(setting, question) for setting in probe.settings for question in questions.questions]
-    names = [f"{question.id}{SEPARATOR}{setting}" for setting, question in tasks]
-    settings = _shared_settings(checkpoint, engine, probe, questions, batch_size)
-    answers = out / "answers.jsonl"
-    log = RunLog(answers, settings, overwrite, key="id")
-    resumed, _ = log.resume(names, len(names), WINDOW * batch_size)
-    write_file(out / "questions.jsonl", b"".join(questions.lines()))
-    progress(resumed, len(tasks))
-    spent = 0.0
-    for start in range(resumed, len(tasks), WINDOW * batch_size):
-        window = tasks[start : start + WINDOW * batch_size]
-        rows: list[dict[str, Any]] = [{}] * len(window)
-        seconds = 0.0
-        for batch in batches_by_size([(q.example.width, q.example.height) for _, q in window], batch_size):
-            began = time.perf_counter()
-            answered = _answer([window[k] for k in batch], checkpoint, engine, probe)
-            seconds += time.perf_counter() - began
-            for k, row in zip(batch, answered, strict=True):
-                rows[k] = {"id": names[start + k], **row}
-        log.append(rows)
-        log.add(seconds)
-        spent += seconds
-        progress(start + len(window), len(tasks))
-    return _finish(out, questions, probe, settings, (len(tasks) - resumed, spent))
+        names = [name_of(task) for task in tasks_of(probe, questions)]
+        settings = _shared_settings(checkpoint, engine, probe, questions, batch_size)
+        window = WINDOW * batch_size
+        log = RunLog(out / "answers.jsonl", settings, overwrite, key="id")
+        resumed, _ = log.resume(names, len(names), window)
+        progress(resumed, len(names))
+        spent, done = 0.0, resumed
+        for rows, seconds in answer(range(resumed, len(names), window)):
+            if done == resumed:  # not before the model is known to work: a start that fails leaves no files
+                write_file(out / "questions.jsonl", b"".join(questions.lines()))
+            log.append(rows)
+            log.add(seconds)
+            spent, done = spent + seconds, done + len(rows)
+            progress(done, len(names))
+        return _finish(out, questions, probe, settings, (len(names) - resumed, spent))
 
 
 def _shared_settings(
-    checkpoint: Checkpoint, engine: Engine, probe: Probe, questions: QuestionSet, batch_size: int
+    checkpoint: Checkpoint, engine: str, probe: Probe, questions: QuestionSet, batch_size: int
 ) -> dict[str, Any]:
     """List the settings that a resumed run must have in common with its beginning."""
     free = {"sampling": describe(Sampling(max_new_tokens=probe.max_new_tokens))}
@@ -203,68 +156,9 @@ def _shared_settings(
         "seed": probe.seed,
         "image_pixels": checkpoint.image_pixels,
         "batch_size": batch_size,
-        "engine": engine.name,
+        "engine": engine,
         **(free if probe.answering == "generate" else {}),
     }
-
-
-def _answer(
-    tasks: Sequence[tuple[Setting, Question]], checkpoint: Checkpoint, engine: Engine, probe: Probe
-) -> list[dict[str, Any]]:
-    """Answer one batch; return its lines without their ids."""
-    rows: list[dict[str, Any]] = [{"setting": str(setting), "image_id": q.example.image_id} for setting, q in tasks]
-    pictures: dict[str, tuple[Image.Image, Placement] | str] = {}
-    batch: list[Asked] = []
-    kept: list[dict[str, Any]] = []
-    for (setting, question), row in zip(tasks, rows, strict=True):
-        example = question.example
-        if example.image_id not in pictures:
-            pictures[example.image_id] = _open(example, checkpoint, probe.boxes)
-        picture = pictures[example.image_id]
-        if isinstance(picture, str):
-            row["error"] = picture
-            continue
-        image, place = picture
-        shown = shown_image(image, setting.shown, question, probe.seed)
-        shown = checkpoint.family.view(shown, checkpoint.processor, taught=True)
-        batch.append(Asked(shown, question, setting.told, place))
-        kept.append(row)
-    if not batch:
-        return rows
-    if probe.answering == "generate":
-        _generate(batch, kept, engine, probe)
-        return rows
-    scores = option_scores(as_scorer(engine), batch, debias=probe.answering == "logprobs")
-    for row, values in zip(kept, scores, strict=True):
-        row |= {"choice": LETTERS[best(values)], "kind": "scored", "scores": values}
-    return rows
-
-
-def _generate(batch: Sequence[Asked], rows: Sequence[dict[str, Any]], engine: Engine, probe: Probe) -> None:
-    """Generate free answers and add what they choose to the lines."""
-    completions = engine.generate(
-        [asked.image for asked in batch],
-        [asked.messages() for asked in batch],
-        Sampling(max_new_tokens=probe.max_new_tokens),
-        [f"{asked.question.id}{SEPARATOR}{row['setting']}" for asked, row in zip(batch, rows, strict=True)],
-    )
-    for asked, row, completion in zip(batch, rows, completions, strict=True):
-        option, kind = read_choice(completion.text, asked.question.options)
-        row["choice"] = None if option is None else LETTERS[option]
-        row |= {"kind": kind, "completion": completion.text, "finish_reason": completion.finish_reason}
-
-
-def _open(example: Example, checkpoint: Checkpoint, boxes: Units) -> tuple[Image.Image, Placement] | str:
-    """Open the image and place it in the coordinates of the boxes; or return the error as text."""
-    try:
-        if example.image is None:
-            raise ImageError(example.image_id, expected='"image", the path of a file', found="none in its line")
-        image = open_image(example.image)
-        if boxes == "pixels":
-            return image, placement("image_pixels", image.size, checkpoint.processor)
-        return image, checkpoint.family.placement(image.size, checkpoint.processor)
-    except ImageError as error:
-        return str(error)
 
 
 def _finish(

@@ -334,7 +334,7 @@ def size_reducer(checkpoint: Checkpoint) -> Callable[[tuple[int, int]], tuple[in
     """
     limits = checkpoint.image_pixels
     if limits is None:
-        edges = [edge for edge in dict(checkpoint.processor.image_processor.size).values() if edge]
+        edges = [edge for edge in dict(checkpoint.processor.image_processor.size or {}).values() if edge]
         # three times the edge, because a processor can cut an image into tiles, or squeeze a long one
         most = min(3 * max(edges, default=_MOST_SEEN), _MOST_SEEN) ** 2
     else:
@@ -346,7 +346,7 @@ def size_reducer(checkpoint: Checkpoint) -> Callable[[tuple[int, int]], tuple[in
         if pixels <= most:
             return size
         if limits is not None:
-            width, height = resized_size(size, checkpoint.processor)
+            width, height = resized_size(size, checkpoint.processor, checkpoint.family.frames)
             return int(width), int(height)
         scale = math.sqrt(most / pixels)
         return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))

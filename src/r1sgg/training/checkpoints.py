@@ -186,6 +186,9 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]
             if (kept := state["callbacks"].get(type(callback).__name__)) is not None:
                 callback.load_resume_state(kept)
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write no card of TRL's, which would be about a fine-tuned "None": a callback writes ours into each folder."""
+
     # ---------------------------------------------------------------- methods of transformers.Trainer
 
     def _get_output_dir(self, trial: Any) -> Any:

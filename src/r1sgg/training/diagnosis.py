@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from r1sgg.graph.frames import Frame
+from r1sgg.models import finding
 from r1sgg.models.coordinates import resized_size
 
 
@@ -46,14 +47,15 @@ def missing_images(ids_BT: torch.Tensor, batch: Mapping[str, Any], image_token: 
     return None
 
 
-def resized_units(size: tuple[int, int], processor: Any) -> dict[str, Frame]:
+def resized_units(size: tuple[int, int], processor: Any, frames: int = 1) -> dict[str, Frame]:
     """Return the units, besides the usual ones, in which a checkpoint of this family may write boxes, by name."""
     if not hasattr(processor.image_processor, "merge_size"):
         return {}
-    return {"pixels of the resized image": resized_size(size, processor)}
+    return {"pixels of the resized image": resized_size(size, processor, frames)}
 
 
 def image_token_of(processor: Any) -> int | None:
     """Return the id of the token that represents a piece of an image; None if the family has none."""
-    token = getattr(processor, "image_token", None)
-    return None if token is None else int(processor.tokenizer.convert_tokens_to_ids(str(token)))
+    if getattr(processor, "image_token", None) is None:
+        return None
+    return int(processor.tokenizer.convert_tokens_to_ids(finding.image_token_of(processor)))

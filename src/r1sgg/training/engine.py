@@ -72,11 +72,11 @@ def _unpacked(layer: torch.nn.Module, remove_weight: bool) -> None:
 
 def _short_names(checkpoint: Checkpoint) -> bool:
     """Whether transformers leaves a part of the names out that vLLM 0.32 expects, as published checkpoints have it."""
-    return checkpoint.family.tower == "vision_tower"  # LLaVA's: vision_tower.encoder, vision_tower.vision_model.encoder
+    return bool(checkpoint.family.served_tower)
 
 
 def name_weights(generation: Any, checkpoint: Checkpoint) -> None:
-    """Let a weight sync name LLaVA's weights as vLLM does; nothing changes for the other families.
+    """Let a weight sync name the tower's weights as vLLM does; nothing changes for most families.
 
     Args:
         generation: TRL's `VLLMGeneration`.
@@ -88,7 +88,10 @@ def name_weights(generation: Any, checkpoint: Checkpoint) -> None:
 
     def named(*args: Any, **kwargs: Any) -> str:
         name: str = plain(*args, **kwargs)
-        return name if "vision_model." in name else name.replace("vision_tower.", "vision_tower.vision_model.")
+        family = checkpoint.family
+        return (
+            name if f"{family.served_tower}." in name else name.replace(f"{family.tower}.", f"{family.served_tower}.")
+        )
 
     generation._fix_param_name_to_vllm = named
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate.utils import send_to_device
@@ -24,17 +24,25 @@ from r1sgg.errors import ConfigError, require
 from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.inference.threads import Threads
 from r1sgg.judging.labels import load_similarity
+from r1sgg.models.family import Capability, ModelFamily
 from r1sgg.rewards.adapters import trl_rewards
 from r1sgg.rewards.rubric import Rubric
 from r1sgg.training.checkpoints import ResumableTrainer
 from r1sgg.training.engine import RolloutEngine, made_for, name_weights, replies_read, set_surroundings, unexpanded
 from r1sgg.training.gate import ParityGate, precision_of, steps_between
-from r1sgg.training.logs import CompletionsLog
 from r1sgg.training.memory import sampled_at_once, vllm_bytes, vllm_share
 from r1sgg.training.options import RewardOptions
 from r1sgg.training.parts import PartOptions, prepare_parts
-from r1sgg.training.rollouts import GuidedRollouts, RolloutOptions, add_schema, cutting_loops, settle_correction
-from r1sgg.training.run import Run, prepared
+from r1sgg.training.rollouts import (
+    GuidedRollouts,
+    RolloutOptions,
+    add_schema,
+    cutting_loops,
+    guided_of_group,
+    settle_correction,
+)
+from r1sgg.training.run import Run, Trained, prepared
+from r1sgg.training.samples import CompletionsLog
 from r1sgg.training.shape import shape_of
 
 _log = logging.getLogger(__name__)
@@ -49,6 +57,7 @@ class GraphTrainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
     guided: GuidedRollouts | None = None
     cut_loops = False
     gate: ParityGate | None = None
+    samples: CompletionsLog | None = None
 
     def resume_state(self) -> dict[str, Any]:
         """Add the rollouts to `ResumableTrainer.resume_state`.
@@ -114,16 +123,18 @@ class GraphTrainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
         if self.guards is not None and self.model.training:
             self.guards.images(output["prompt_ids"], output)
             self.guards.rollouts(self._metrics["train"]["frac_reward_zero_std"][-1])
+        if self.samples is not None and self.model.training:
+            self.samples.advantages(output["advantages"].tolist())
         return output
 
 
-def train_grpo(config: Path | None, arguments: Sequence[str], say: Callable[[str], None] = _log.warning) -> int:
-    """Train as the recipe says; return how many images had to be left out.
+def train_grpo(config: Path | None, arguments: Sequence[str], say: Callable[[str], None] = _log.warning) -> Trained:
+    """Train as the recipe says.
 
     Args:
         config: YAML recipe.
         arguments: options as on the command line.
-        say: gets what the user has to see, such as the table of the first comparison with vLLM.
+        say: gets what the user has to see: progress, and the table of the first comparison with vLLM.
 
     Raises:
         ConfigError, InputError, ModelError: with one sentence that says what to change.
@@ -132,26 +143,24 @@ def train_grpo(config: Path | None, arguments: Sequence[str], say: Callable[[str
         return _train(run, say)
 
 
-def _train(run: Run, say: Callable[[str], None]) -> int:
-    if not run.checkpoint.family.rollouts:
-        raise ConfigError(
-            f"model: {run.checkpoint.family.name} cannot be trained by GRPO, because TRL passes its model no "
-            "qformer_input_ids; use SFT, or another model"
-        )
+def _train(run: Run, say: Callable[[str], None]) -> Trained:
+    family = run.checkpoint.family
+    if (reason := family.cannot.get("grpo")) is not None:
+        raise ConfigError(f"model: {family.name} cannot be trained by GRPO, because {reason}; use another model")
     if run.arguments.use_transformers_continuous_batching:
         raise ConfigError(
             "use_transformers_continuous_batching: expected false, found true; TRL's continuous batching generates "
             "without the images"
         )
     guide, cut_loops = run.recipe.option(RolloutOptions).guide, run.recipe.option(RolloutOptions).cut_loops
+    share = run.recipe.option(RolloutOptions).guide_share
+    if share != 1 and (not guide or run.arguments.use_vllm):
+        raise ConfigError("guide_share: expected guide: true and rollouts by transformers, found other settings")
     if cut_loops and run.arguments.use_vllm:
         raise ConfigError("cut_loops: expected false with use_vllm, found true; vLLM's answers can't be cut")
     every = steps_between(run.recipe.option(RolloutOptions).parity)
     if run.arguments.use_vllm:
-        if run.arguments.vllm_mode == "server" and run.checkpoint.family.name == "SmolVLM":
-            raise ConfigError(
-                "vllm_mode: expected colocate for SmolVLM, found server; TRL takes one run of image tokens per image"
-            )
+        _check_rollouts(family, "server" if run.arguments.vllm_mode == "server" else "colocate")
         set_surroundings()
         require("vllm", "vllm")
         _share_the_card(run)
@@ -169,7 +178,7 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
             f"found {len(run.arguments.reward_weights)}"
         )
     samples = CompletionsLog(
-        run.folder, run.options.samples, dict(zip(rubric.weights, run.arguments.reward_weights, strict=True))
+        run.folder, run.options.logged_completions, dict(zip(rubric.weights, run.arguments.reward_weights, strict=True))
     )
     functions, _ = trl_rewards(rubric, (run.guards.sampled, samples.sampled))
     model_config = AutoConfig.from_pretrained(run.checkpoint.path)
@@ -190,7 +199,7 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
             **parts.arguments,
         )
     parts.freeze(trainer.model)
-    trainer.cut_loops = cut_loops
+    trainer.cut_loops, trainer.samples = cut_loops, samples
     if run.arguments.use_vllm:
         name_weights(trainer.vllm_generation, run.checkpoint)
         if every is not None:
@@ -202,10 +211,24 @@ def _train(run: Run, say: Callable[[str], None]) -> int:
         _log.info("parity: not checked, because the model that is trained samples the completions itself")
     if guide and not run.arguments.use_vllm:
         tokens = run.arguments.max_completion_length
-        trainer.guided = GuidedRollouts(run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed)
+        group = run.arguments.num_generations
+        guided = guided_of_group(run.recipe.option(RolloutOptions).guide_share, group)
+        trainer.guided = GuidedRollouts(
+            run.checkpoint, tokens, trainer.eos_token_ids[0], suppressed, guided=guided, group=group
+        )
     server = run.arguments.use_vllm and not colocated
     with replies_read() if server else nullcontext():
-        return run.train(trainer)
+        return run.train(trainer, say)
+
+
+def _check_rollouts(family: ModelFamily, mode: Literal["colocate", "server"]) -> None:
+    """Refuse rollouts by vLLM that the family cannot have, with the reason."""
+    if (reason := family.cannot.get(mode)) is None:
+        return
+    ways: tuple[Capability, ...] = ("colocate", "server")
+    others = [f"vllm_mode: expected {way}" for way in ways if way not in family.cannot]
+    expected = (*others, "use_vllm: expected false")[0]
+    raise ConfigError(f"{expected} for {family.name}, found {mode}, because {reason}")
 
 
 def _share_the_card(run: Run) -> None:

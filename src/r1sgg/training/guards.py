@@ -107,9 +107,9 @@ Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 class Guards(TrainerCallback):  # type: ignore[misc]
     """Watches a run. `ResumableTrainer` and `GraphTrainer` call it too, beside the callback's events."""
 
-    def __init__(self, folder: Path, log: MetricsLog, processor: Any) -> None:
+    def __init__(self, folder: Path, log: MetricsLog, processor: Any, frames: int = 1) -> None:
         self.file = StepFile(folder / "warnings.jsonl")
-        self.log, self.processor = log, processor
+        self.log, self.processor, self.frames = log, processor, frames
         self.said: set[str] = set()
         self.boxes = FrameEvidence()
         self._step = 0
@@ -182,7 +182,7 @@ class Guards(TrainerCallback):  # type: ignore[misc]
             if batch.parsed[k].failure is None:
                 example = batch.examples[k]
                 size = (example.width, example.height)
-                units = resized_units(size, self.processor)
+                units = resized_units(size, self.processor, self.frames)
                 self.boxes.add(batch.parsed[k], example.graph, size, units)
         self._judge_boxes("sampled completions")
 
@@ -232,7 +232,7 @@ class Guards(TrainerCallback):  # type: ignore[misc]
             parsed = parse(answer.text, answer.frame)
             ledger.add(parsed, answer.example.image_id)
             if parsed.failure is None:
-                units = resized_units(answer.size, self.processor)
+                units = resized_units(answer.size, self.processor, self.frames)
                 self.boxes.add(parsed, answer.example.graph, answer.size, units)
         self._judge_boxes("evaluated completions")
         self.boxes = kept

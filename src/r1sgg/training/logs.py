@@ -1,13 +1,12 @@
-"""The files that a run writes while it trains: metrics.jsonl, completions.jsonl, warnings.jsonl.
+"""metrics.jsonl, the numbers that a run writes while it trains, and what its files of steps have in common.
 
 metrics.jsonl, a line per log and per evaluation:
 
     {"step": 20, "stage": "sft", "time": 31.4, "loss": 1.93, "learning_rate": 0.001, "grad_norm": 0.81, ...}
     {"step": 20, "stage": "sft", "time": 35.0, "failure_rate": 0.02, "AP50": 0.31, "R@50": 0.12, ...}
 
-completions.jsonl, a few lines per log: {"step", "image_id", "completion", "terms": {"format": 1.0, ...}, "total"}.
-
-warnings.jsonl, a line for each kind of trouble that `r1sgg.training.guards` has seen: {"step", "trouble", "message"}.
+completions.jsonl is written by `r1sgg.training.samples`, and warnings.jsonl by `r1sgg.training.guards`: a line for
+each kind of trouble that was seen, {"step", "trouble", "message"}.
 
 `time` is seconds of training, including the earlier parts of a resumed run. When a run resumes, the lines after its
 checkpoint are deleted, because those steps are trained again: the files have neither gaps nor repeats. TRL's own
@@ -29,7 +28,8 @@ from transformers import TrainerCallback
 
 from r1sgg.errors import TrainingError
 from r1sgg.files import write_file
-from r1sgg.rewards.adapters import ScoredBatch
+
+_PACE = 10
 
 
 class StepFile:
@@ -74,15 +74,22 @@ class StepFile:
 
 
 class MetricsLog(TrainerCallback):  # type: ignore[misc]
-    """Writes every number that the trainer logs to metrics.jsonl.
+    """Writes every number that the trainer logs to metrics.jsonl; the last step is always logged.
 
     Attributes:
         earlier: the lines of a resumed run, in every process; set before other callbacks begin.
     """
 
-    def __init__(self, folder: Path, stage: str) -> None:
+    def __init__(self, folder: Path, stage: str, *, paced: bool = False) -> None:
+        """Name the file.
+
+        Args:
+            folder: of the run.
+            stage: "sft" or "grpo".
+            paced: choose the steps between two lines by the length of the run: 10, fewer in a run under 100 steps.
+        """
         self.file = StepFile(folder / "metrics.jsonl")
-        self.stage = stage
+        self.stage, self._paced = stage, paced
         self.earlier: list[dict[str, Any]] = []
         self._start = time.monotonic()
 
@@ -93,6 +100,12 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         if getattr(args, "world_size", 1) > 1:
             self.earlier = broadcast_object_list([self.earlier])[0]
         self._start = time.monotonic() - (self.earlier[-1]["time"] if self.earlier else 0.0)
+        if self._paced:  # transformers reads both; a resumed run takes its own from the arguments
+            args.logging_steps = state.logging_steps = max(1, min(_PACE, state.max_steps // _PACE))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps and str(args.logging_strategy.value) == "steps":
+            control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         if state.is_world_process_zero and logs and "train_runtime" not in logs:  # not the summary at the end
@@ -107,46 +120,3 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         }
         seconds = round(time.monotonic() - self._start, 2)
         self.file.append([{"step": step, "stage": self.stage, "time": seconds, **numbers}])
-
-
-class CompletionsLog(TrainerCallback):  # type: ignore[misc]
-    """Writes a few sampled completions with their rewards to completions.jsonl at each log."""
-
-    def __init__(self, folder: Path, count: int, weights: Mapping[str, float]) -> None:
-        self.file = StepFile(folder / "completions.jsonl")
-        self.count = count
-        self._weights = weights
-        self._rows: list[dict[str, Any]] = []
-
-    def sampled(self, batch: ScoredBatch) -> None:
-        """Remember the first completions of the latest batch; an observer of `trl_rewards`."""
-        rows = zip(batch.examples[: self.count], batch.texts, batch.scores, strict=False)
-        self._rows = [
-            {
-                "image_id": example.image_id,
-                "completion": text,
-                "terms": {name: score.terms[name] for name in self._weights},
-            }
-            for example, text, score in rows
-        ]
-
-    def resume_state(self) -> list[dict[str, Any]]:
-        """Return the rows that wait for the next log, to be stored in a checkpoint."""
-        return self._rows
-
-    def load_resume_state(self, state: list[dict[str, Any]]) -> None:
-        """Restore what `resume_state` returned."""
-        self._rows = state
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            self.file.begin(state.global_step)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        if not (state.is_world_process_zero and self._rows):
-            return
-        for row in self._rows:
-            terms = row["terms"].items()
-            row["total"] = sum(self._weights[term] * value for term, value in terms if value is not None)
-        self.file.append([{"step": state.global_step, **row} for row in self._rows])
-        self._rows = []

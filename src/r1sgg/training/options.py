@@ -21,41 +21,58 @@ from r1sgg.rewards.rubric import DEFAULT_SET
 class RunOptions:
     """Model, data, evaluation and checkpoints. None means: as the checkpoint's own r1sgg.json says."""
 
-    model: str = field(default="tiny", metadata={"help": "Checkpoint folder, name on the Hub, or 'tiny'."})
+    model: str = field(default="tiny", metadata={"help": "Checkpoint folder, Hub name (owner/name), or tiny."})
     data: str | None = field(
         default=None,
-        metadata={"help": "Training data: GT.jsonl, scenes:COUNT, vg150:DIR, psg:DIR, coco:DIR, hub:NAME."},
+        metadata={"help": "A ground-truth file, or vg150:, psg:, coco:PATH, hub:NAME, scenes:COUNT."},
     )
     validation: str | None = field(
-        default=None, metadata={"help": "Data of the evaluation during training, written like `data`."}
+        default=None, metadata={"help": "Data of the evaluation during training, written like --data."}
     )
     validate_steps: int = field(
-        default=0, metadata={"help": "Steps between SGDET evaluations on `validation`; 0: at start and end only."}
+        default=0, metadata={"help": "Steps between SGDET evaluations on --validation; 0: at start and end only."}
     )
     validate_images: int = field(default=200, metadata={"help": "Evaluate at most this many images."})
     validate_batch_size: int = field(default=32, metadata={"help": "Images per generation batch of the evaluation."})
     validate_tokens: int = field(default=1024, metadata={"help": "Longest completion in the evaluation, in tokens."})
     prompt: str | None = field(
-        default=None, metadata={"help": "Prompt: paper, short, a text file, or column:NAME (texts in the data)."}
+        default=None,
+        metadata={
+            "help": "open; closed (lists the vocabulary's names); FILE; column:NAME of the data; default: the "
+            "checkpoint's."
+        },
+    )
+    wording: str | None = field(
+        default=None,
+        metadata={"help": "Of r1sgg's own prompt: paper, or short (one line); default: the checkpoint's."},
     )
     vocabulary: str | None = field(
-        default=None, metadata={"help": "Names listed in the prompt: open (none), vg150, psg, or a file."}
-    )
-    think: bool | None = field(default=None, metadata={"help": "Answers in <think> and <answer> tags."})
-    minify: bool | None = field(default=None, metadata={"help": "Answers without spaces after commas and colons."})
-    answer_format: str | None = field(
         default=None,
-        metadata={"help": "Layout of the answers: json, or compact (one line per object and relationship)."},
+        metadata={
+            "help": "Vocabulary of a closed prompt and of the guide: vg150 (default of a closed prompt), psg, FILE."
+        },
     )
-    image_size: bool | None = field(default=None, metadata={"help": "State the image's size in the prompt."})
+    think: bool | None = field(
+        default=None, metadata={"help": "Ask for think and answer tags; default: as the checkpoint says."}
+    )
+    minify: bool | None = field(
+        default=None, metadata={"help": "JSON without spaces after commas and colons; default: as the checkpoint says."}
+    )
+    answer_format: str | None = field(default=None, metadata={"help": "json or compact; default: the checkpoint's."})
+    image_size: bool | None = field(
+        default=None, metadata={"help": "State the image's size in the prompt; default: as the checkpoint says."}
+    )
     global_batch_size: int | None = field(
         default=None,
         metadata={"help": "Sequences per step over all processes; determines gradient_accumulation_steps."},
     )
     max_pixels: int | None = field(
-        default=None, metadata={"help": "Reduce larger images to this many pixels; 0: as the checkpoint does."}
+        default=None, metadata={"help": "Resize larger images to at most this many pixels; 0: as the checkpoint does."}
     )
-    samples: int = field(default=4, metadata={"help": "Completions written to completions.jsonl at each log (GRPO)."})
+    logged_completions: int = field(
+        default=8,
+        metadata={"help": "Completions written to completions.jsonl at each log (GRPO) or evaluation (SFT); 0: none."},
+    )
     resume: bool = field(default=False, metadata={"help": "Resume from the last checkpoint in output_dir."})
     requeue: bool = field(
         default=False,
@@ -118,5 +135,5 @@ class RewardOptions:
     )
     similarity: str = field(default="glove", metadata={"help": "Label similarity: glove, exact or spacy:MODEL."})
     clamp: bool | None = field(
-        default=None, metadata={"help": "Count negative cosines as 0; None: as the reward set does."}
+        default=None, metadata={"help": "Count negative cosines as 0; default: as the reward set does."}
     )

@@ -35,7 +35,7 @@ class PartOptions:
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapter."})
     lora_target_modules: list[str] | None = field(
         default=None,
-        metadata={"help": "Layers that get an adapter, by the ends of their names; None: every linear layer."},
+        metadata={"help": "Layers that get an adapter, by the ends of their names; default: every linear layer."},
     )
     load_in_4bit: bool = field(
         default=False, metadata={"help": "Keep the weights under the adapter in 4 bits (QLoRA; needs bitsandbytes)."}

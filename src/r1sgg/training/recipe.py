@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib.metadata
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ import yaml
 from r1sgg import __version__
 from r1sgg.errors import ConfigError
 from r1sgg.files import write_file
+
+_log = logging.getLogger(__name__)
 
 RECORDED = "recorded"
 """Key under which a run writes versions and data hashes into its config.yaml. Recipes may have it; it is not read."""
@@ -108,6 +111,36 @@ def read_keys(config: Path, arguments: Sequence[str]) -> set[str]:
     return keys - {"include"}
 
 
+def check_known(known: Mapping[str, str], config: Path | None, arguments: Sequence[str]) -> None:
+    """Refuse names that no option has; it needs neither TRL nor torch.
+
+    Args:
+        known: every option and its kind; one of the kind "true|false" may be written with no_ before it.
+        config: YAML recipe.
+        arguments: options as on the command line.
+
+    Raises:
+        ConfigError: a file cannot be read, or a name is unknown; the sentence has the nearest names.
+    """
+    names = {*known, *_OLD_NAMES, *_RENAMED, *_RENAMED.values()}
+    names |= {f"no_{name}" for name, kind in known.items() if kind == "true|false"}
+    paths, including = ([config] if config else []), False
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if argument.startswith("--"):
+            including = name == "--include"
+            paths += [Path(value)] if including and equals else []
+            if not including and name.removeprefix("--").replace("-", "_") not in names:
+                shown = [f"--{one}" for one in (*names, "config", "include")]
+                raise ConfigError(f"{name} is not an option that anything reads{_near(name, shown)}")
+        elif including:
+            paths.append(Path(argument))
+    for path in paths:
+        for key in _load(path):
+            if key not in names:
+                raise ConfigError(f"{path}: {key!r} is not an option that anything reads{_near(key, names)}")
+
+
 def versions() -> dict[str, str]:
     """Return the versions of everything that a result may depend on."""
     found = {"r1sgg": __version__}
@@ -129,9 +162,17 @@ vLLM 0.33 needs transformers 5.20, so both have to work.
 """
 
 
+_OLD_NAMES = {"samples": "logged_completions"}
+"""Our own names that were others up to version 0.1."""
+
+
 def _renamed(values: Mapping[str, Any], actions: Mapping[str, argparse.Action]) -> dict[str, Any]:
     """Use the names of the installed transformers. It may know both; then a default of the later name would win."""
     result = dict(values)
+    for old, new in _OLD_NAMES.items():
+        if old in result:
+            _log.warning("%s is now called %s", old, new)
+            result.setdefault(new, result.pop(old))
     for old, new in _RENAMED.items():
         name, other = (new, old) if new in actions else (old, new)
         if result.get(other) is not None and name not in result:
@@ -150,6 +191,9 @@ def _parser(dataclasses: Sequence[type]) -> Any:
     parser = Parser(dataclass_types=list(dataclasses), allow_abbrev=False)
     parser.add_argument("--include", nargs="+", action="extend", type=Path, default=[])
     actions = _actions(parser)
+    for old, new in _OLD_NAMES.items():
+        if new in actions:
+            parser.add_argument(f"--{old}", type=actions[new].type)
     for old, new in _RENAMED.items():
         if old in actions and new not in actions:
             parser.add_argument(f"--{new}", dest=old, type=actions[old].type)
@@ -195,7 +239,7 @@ def _accumulation(wanted: int, each: int, chosen: Mapping[str, Any]) -> int:
 
 def _actions(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
     """Map option names to the parser's actions; for a flag and its `--no_` twin, the one that takes a value."""
-    return {a.dest: a for a in reversed(parser._actions) if a.nargs != 0 and a.dest != "include"}
+    return {a.dest: a for a in reversed(parser._actions) if a.nargs != 0 and a.dest not in ("include", *_OLD_NAMES)}
 
 
 def _check(actions: Mapping[str, argparse.Action], values: dict[str, Any], path: Path) -> None:

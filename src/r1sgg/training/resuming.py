@@ -34,7 +34,8 @@ RECORD = "recipe.json"
 
 FREE = frozenset(
     (*("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "warmup_ratio", "max_steps"),
-     *("num_train_epochs", "max_grad_norm", "bf16", "fp16", "tf32", "use_cpu", "samples", "early_stop", "report_to"),
+     *("num_train_epochs", "max_grad_norm", "bf16", "fp16", "tf32", "use_cpu", "early_stop", "report_to"),
+     *("samples", "logged_completions"),
      *("validate_steps", "validate_batch_size", "per_device_eval_batch_size", "disable_tqdm", "push_to_hub"),
      *("parity", "log_completions", "num_completions_to_print", "torch_compile", "include_tokens_per_second"),
      *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor"),
@@ -58,7 +59,8 @@ _REASONS = {
     "reward_weights": "the rewards before and after could not be compared",
     "num_generations": "the rollouts that are saved have the other group size",
     **dict.fromkeys(
-        ("prompt", "vocabulary", "think", "minify", "answer_format", "image_size"), "the model learns the other prompt"
+        ("prompt", "wording", "vocabulary", "think", "minify", "answer_format", "image_size"),
+        "the model learns the other prompt",
     ),
     **dict.fromkeys(
         ("use_peft", "lora_r", "lora_alpha", "lora_target_modules", "freeze_vision", "load_in_4bit"),

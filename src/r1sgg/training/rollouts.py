@@ -13,8 +13,9 @@ Read from the source of TRL 1.16 and tested on a tiny model (tests/training/test
   with a schema, under which a single token may have almost no probability.
 
 With `guide: true` sampled completions are valid graphs: by one guide per completion with rollouts by transformers, by a
-JSON schema with vLLM. With transformers the completions are written by `r1sgg.inference.decoding`, which skips the
-tokens that the guide leaves no choice in.
+JSON schema with vLLM. `guide_share` guides some completions of each group and leaves the others free: they show a model
+a layout that it would hardly find by itself. With transformers the completions are written by
+`r1sgg.inference.decoding`, which skips the tokens that the guide leaves no choice in.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ class RolloutOptions:
     """How completions are sampled, beside TRL's options."""
 
     guide: bool = field(default=False, metadata={"help": "Constrain sampled completions to valid graphs."})
+    guide_share: float = field(
+        default=1.0,
+        metadata={"help": "With guide: the share of a group's completions that it constrains (no vLLM)."},
+    )
     cut_loops: bool = field(default=False, metadata={"help": "Stop completions that repeat themselves (no vLLM)."})
     parity: str = field(
         default="50",
@@ -63,10 +68,15 @@ class GuidedRollouts:
         tokens: the longest completion.
         end: the token that ends a completion.
         suppressed: tokens that are never sampled.
+        guided: how many completions of each group are guided; the others are free.
+        group: completions per prompt.
     """
 
-    def __init__(self, checkpoint: Checkpoint, tokens: int, end: int, suppressed: Sequence[int]) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, tokens: int, end: int, suppressed: Sequence[int], guided: int, group: int
+    ) -> None:
         self._checkpoint, self._tokens, self._end, self._suppressed = checkpoint, tokens, end, list(suppressed)
+        self._guided, self._group = guided, group
 
     @cached_property
     def _table(self) -> TokenTable:
@@ -93,11 +103,14 @@ class GuidedRollouts:
         from r1sgg.inference.layers import suits
 
         specs = [guide_spec(self._checkpoint.settings, frame, self._tokens) for frame in frames]
-        guides = [Guide(self._table, spec, self._tokens) for spec in specs]
+        guides = [
+            Guide(self._table, spec, self._tokens) if row % self._group < self._guided else None
+            for row, spec in enumerate(specs)
+        ]
         processor = GuideLogitsProcessor(guides)
         more: dict[str, Any] = {"logits_processor": LogitsProcessorList([processor])}
         if suits(model):
-            more["custom_generate"] = partial(_write, guides, processor, threads, self._tokens)
+            more["custom_generate"] = partial(_write, guides, processor, threads, self._tokens, self._end)
         # TRL's call of `generate` passes no logits processors: an attribute of the instance hides the class's method
         model.generate = partial(model.generate, **more)
         try:
@@ -106,11 +119,25 @@ class GuidedRollouts:
             del model.generate
 
 
+def guided_of_group(share: float, group: int) -> int:
+    """Return how many of a group's completions are guided.
+
+    Raises:
+        ConfigError: the share is not above 0 and at most 1, or is no completion at all.
+    """
+    if not 0 < share <= 1 or round(share * group) < 1:
+        raise ConfigError(
+            f"guide_share: expected a share from 0 to 1 that is at least one of {group} completions, found {share}"
+        )
+    return round(share * group)
+
+
 def _write(
-    guides: Sequence[Guide],
+    guides: Sequence[Guide | None],
     processor: GuideLogitsProcessor,
     threads: Threads,
     tokens: int,
+    end: int,
     model: Any,
     input_ids: Any,
     logits_processor: Sequence[Any],
@@ -145,7 +172,7 @@ def _write(
             **kwargs,
         )
     draw = Multinomial(warpers, greedy=not generation_config.do_sample)
-    writer = Writer(draw, len(guides), (), tokens, suppressed, guides=guides, scores=False)
+    writer = Writer(draw, len(guides), (end,), tokens, suppressed, guides=guides, scores=False)
     return Decoding(writer, threads)(model, input_ids, logits_processor, stopping_criteria, generation_config, **kwargs)
 
 

@@ -169,10 +169,9 @@ class TrainingRows(datasets.Dataset):  # type: ignore[misc]
                 self.unreadable.add(place)
                 _log.warning("%s; the next image takes its place (%d so far)", error, len(self.unreadable))
                 continue
-            if isinstance(self.source, Instructions):
-                ask, answer = self.source.instruction(place, example)
-                made["prompt"] = [{"role": "user", "content": ask}]
-                made["completion"] = [{"role": "assistant", "content": answer}]
+            if isinstance(self.source, Instructions) and (asked := self.source.instruction(place, example)) is not None:
+                made["prompt"] = [{"role": "user", "content": asked[0]}]
+                made["completion"] = [{"role": "assistant", "content": asked[1]}]
             if not self.completion:
                 del made["completion"]
             return made

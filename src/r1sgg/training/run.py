@@ -23,13 +23,14 @@ import yaml
 from transformers import TrainerCallback
 
 from r1sgg.data.dataset import Instructions
-from r1sgg.data.provenance import Stage, at_source, read_trained_on, write_trained_on
+from r1sgg.data.provenance import Stage, at_source, read_trained_on
 from r1sgg.data.spec import parse_spec
 from r1sgg.data.splits import describe
 from r1sgg.errors import ConfigError
-from r1sgg.files import locked, protected, refuse_inputs, user_path, write_json
+from r1sgg.files import locked, protected, refuse_inputs, user_path
 from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.inference.threads import Threads
+from r1sgg.models.card import CARD, RECIPE
 from r1sgg.models.damage import check_weights
 from r1sgg.models.families import Checkpoint, load_checkpoint
 from r1sgg.models.finding import is_local, shipped
@@ -45,20 +46,42 @@ from r1sgg.training.checkpoints import (
     remove_leftovers,
     save_final_model,
 )
+from r1sgg.training.description import CountEpochs, KeepSettings
 from r1sgg.training.guards import Guards
 from r1sgg.training.logs import MetricsLog
 from r1sgg.training.options import RunOptions, TargetOptions
+from r1sgg.training.progress import Progress, Say, show_progress
 from r1sgg.training.recipe import RECORDED, Recipe, read_recipe, versions
-from r1sgg.training.resuming import RECORD, record_of, resumed_record
+from r1sgg.training.resuming import record_of, resumed_record
 from r1sgg.training.rows import TrainingRows, left_out, open_source
 from r1sgg.training.stopping import StopOnSignal, Stopped
 from r1sgg.training.trackers import close_trackers, continue_trackers
 from r1sgg.training.upstream import require_internals
-from r1sgg.training.validation import Validation
+from r1sgg.training.validation import TrainingSamples, Validation
 
 _log = logging.getLogger(__name__)
 
+REPORT = "report.html"
+"""The page about a run, in its folder; the command writes it when the run ends."""
+
 _TOKENS = 64  # of an image, its prompt and its graph, at least
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that has ended.
+
+    Attributes:
+        folder: of the run.
+        steps: how many it has taken.
+        left_out: how many images could not be used.
+        first: whether this process is the first of the run.
+    """
+
+    folder: Path
+    steps: int
+    left_out: int
+    first: bool
 
 
 @dataclass
@@ -73,6 +96,7 @@ class Run:
         rows: training rows.
         validation_rows: rows for TRL's own evaluation (`eval_strategy`), or None.
         callbacks: for the trainer.
+        log: the first of them.
         guards: one of the callbacks; it also checks batches, gradients and rewards.
         stopping: another, the last: it ends the run when a signal comes.
     """
@@ -84,6 +108,7 @@ class Run:
     rows: TrainingRows
     validation_rows: TrainingRows | None
     callbacks: list[TrainerCallback]
+    log: MetricsLog
     guards: Guards
     stopping: StopOnSignal
 
@@ -92,11 +117,12 @@ class Run:
         """Where checkpoints, logs and the trained model go."""
         return Path(self.arguments.output_dir)
 
-    def train(self, trainer: ResumableTrainer) -> int:
+    def train(self, trainer: ResumableTrainer, say: Say) -> Trained:
         """Train to the end and save a checkpoint folder that every command takes as --model.
 
-        Returns:
-            How many training images had to be left out.
+        Args:
+            trainer: of this run.
+            say: gets the lines of progress.
 
         Raises:
             SystemExit: a signal came; a checkpoint is saved.
@@ -107,6 +133,7 @@ class Run:
             if hasattr(callback, "trainer"):
                 callback.trainer = trainer
         trainer.guards = self.guards
+        show_progress(trainer, Progress(self.log, say))
         resumed = last_checkpoint(self.folder) if self.options.resume else None
         if trainer.is_world_process_zero():
             step = int(resumed.name.rpartition("-")[2]) if resumed else 0
@@ -120,30 +147,8 @@ class Run:
                 close_trackers(trainer.callback_handler.callbacks)
                 sys.exit(128 + stopped.number)
         save_final_model(self.folder, trainer)
-        return len(self.rows.unreadable) + left_out(self.rows.source)
-
-
-class KeepSettings(TrainerCallback):  # type: ignore[misc]
-    """Puts r1sgg.json, trained_on.json and recipe.json into every checkpoint: each works as --model and can resume."""
-
-    def __init__(self, settings: AnswerSettings, trained_on: Sequence[Stage], record: Mapping[str, Any]) -> None:
-        self.settings, self.trained_on, self.record = settings, trained_on, record
-
-    def write_files(self, folder: Path) -> None:
-        """Add to a checkpoint that is being written."""
-        self.settings.write(folder)
-        write_trained_on(folder, self.trained_on)
-        write_json(folder / RECORD, dict(self.record))
-
-
-class CountEpochs(TrainerCallback):  # type: ignore[misc]
-    """Tells the training rows which epoch begins, also if the run resumes in the middle of one."""
-
-    def __init__(self, rows: TrainingRows) -> None:
-        self.rows = rows
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.rows.epoch = int(state.epoch or 0)
+        unused = len(self.rows.unreadable) + left_out(self.rows.source)
+        return Trained(self.folder, trainer.state.global_step, unused, trainer.is_world_process_zero())
 
 
 @contextlib.contextmanager
@@ -187,7 +192,7 @@ def prepared(
     with contextlib.ExitStack() as stack:
         if args.process_index == 0:
             stack.enter_context(_guarded(folder, options, config))
-        yield _prepare(stage, recipe, options, args, folder)
+        yield _prepare(stage, recipe, options, args, folder, config, arguments)
 
 
 @contextlib.contextmanager
@@ -207,10 +212,18 @@ def _guarded(folder: Path, options: RunOptions, config: Path | None) -> Iterator
             yield
 
 
-_WRITTEN = ("config.yaml", "metrics.jsonl", "completions.jsonl", "warnings.jsonl", "trained_on.json", "run_id")
+_WRITTEN = (RECIPE, CARD, REPORT, "metrics.jsonl", "completions.jsonl", "warnings.jsonl", "trained_on.json", "run_id")
 
 
-def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder: Path) -> Run:
+def _prepare(
+    stage: str,
+    recipe: Recipe,
+    options: RunOptions,
+    args: Any,
+    folder: Path,
+    config: Path | None,
+    arguments: Sequence[str],
+) -> Run:
     assert options.data is not None  # `prepared` has seen to it
     resumed = _check_folder(folder, options, first=args.process_index == 0)
     if resumed is not None:
@@ -221,16 +234,17 @@ def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder:
     taught = next((more for more in recipe.options if isinstance(more, TargetOptions)), None)
     if isinstance(source, Instructions) and stage != "sft":
         raise ConfigError(f"data: {options.data!r} holds instructions, which have no reward; expected scenes or a file")
-    if isinstance(source, Instructions) and taught != TargetOptions():
+    if isinstance(source, Instructions) and not source.some_graphs and taught != TargetOptions():
         raise ConfigError(f"data: {options.data!r} holds instructions; object_order and limits are for scene graphs")
     target = None if taught is None else taught.bind(args.seed)
-    log = MetricsLog(folder, stage)
+    log = MetricsLog(folder, stage, paced="logging_steps" not in recipe.chosen)
     task = "sgdet" if taught is None else taught.task
     rows = TrainingRows(source, checkpoint, completion=stage == "sft", target=target, task=task)
     _check_column(rows, options)
     checked = open_source(options.validation) if options.validation else None
     trained_on: list[Stage] = []
     record: dict[str, Any] = {}
+    made: dict[str, Any] = {}
     if args.process_index == 0:  # hashing the data takes time, and only the first process writes
         described = describe(source)
         vocabulary = load_vocabulary(checkpoint.settings.vocabulary).name
@@ -243,6 +257,7 @@ def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder:
         trained_on = [*read_trained_on(Path(checkpoint.path)), now]
         recorded = {
             "command": stage,
+            "arguments": ["--config", str(config), *arguments] if config else [*arguments],
             "data": dict(described),
             "validation": watched,
             "answer_settings": checkpoint.settings.to_record(),
@@ -251,20 +266,28 @@ def _prepare(stage: str, recipe: Recipe, options: RunOptions, args: Any, folder:
             "parts": record["parts"],
         }
         _start(folder, resumed=resumed is not None)
-        recipe.save(folder / "config.yaml", {k: value for k, value in recorded.items() if value is not None})
-    guards = Guards(folder, log, checkpoint.processor)
+        recorded = {k: value for k, value in recorded.items() if value is not None}
+        recipe.save(folder / RECIPE, recorded)
+        made = {**recipe.chosen, "model": options.model, "recorded": recorded}
+    guards = Guards(folder, log, checkpoint.processor, checkpoint.family.frames)
     # The log is the first: the others read the lines of a resumed run from it.
-    callbacks: list[TrainerCallback] = [log, KeepSettings(checkpoint.settings, trained_on, record), CountEpochs(rows)]
+    callbacks: list[TrainerCallback] = [
+        log,
+        KeepSettings(folder.resolve().name, checkpoint.settings, trained_on, record, made, log),
+        CountEpochs(rows),
+    ]
     validation_rows = None
     if checked is not None:
         callbacks.append(Validation(checked, checkpoint, log, options))
         if str(args.eval_strategy.value) != "no":
             validation_rows = TrainingRows(checked, checkpoint, completion=stage == "sft", target=target, task=task)
+    elif stage == "sft" and options.logged_completions and not isinstance(rows.source, Instructions):
+        callbacks.append(TrainingSamples(rows.source, checkpoint, log, options))
     if options.keep_best:
         callbacks.append(KeepBest(folder, log, figure=options.keep_best, patience=options.early_stop))
     stopping = StopOnSignal()
     callbacks += [guards, stopping]
-    return Run(recipe, options, args, checkpoint, rows, validation_rows, callbacks, guards, stopping)
+    return Run(recipe, options, args, checkpoint, rows, validation_rows, callbacks, log, guards, stopping)
 
 
 def _check_column(rows: TrainingRows, options: RunOptions) -> None:
@@ -351,6 +374,5 @@ def _settings(options: RunOptions, own: AnswerSettings) -> AnswerSettings:
     """Apply the recipe's changes to the checkpoint's own answer settings."""
     names = [field.name for field in dataclasses.fields(AnswerSettings) if field.name != "prompt"]
     changed = {name: value for name in names if (value := getattr(options, name, None)) is not None}
-    if options.prompt is not None:
-        changed |= recipe_prompt(options.prompt)
+    changed |= recipe_prompt(own, options.prompt, options.wording, options.vocabulary)
     return AnswerSettings.from_record({**dataclasses.asdict(own), **changed}, "the recipe")

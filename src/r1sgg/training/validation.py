@@ -53,16 +53,18 @@ class Validation(TrainerCallback):  # type: ignore[misc]
     """Evaluates the model that is being trained and logs the figures.
 
     Callbacks with a method `on_validation(args, state, control, numbers, answers)` are called with them, in each
-    process.
+    process; those with a method `on_answers(state, answers, source)` before the figures are written.
 
     Attributes:
         trainer: the trainer that calls this; to be set once it is made.
+        images: at most so many are evaluated.
     """
 
     trainer: Any = None
 
     def __init__(self, source: DataSet, checkpoint: Checkpoint, log: MetricsLog, options: RunOptions) -> None:
         self.source, self.checkpoint, self.log, self.options = source, checkpoint, log, options
+        self.images = options.validate_images
         self.sampling = Sampling(temperature=0.0, max_new_tokens=options.validate_tokens)
         self._evaluated_at = -1
 
@@ -83,6 +85,7 @@ class Validation(TrainerCallback):  # type: ignore[misc]
     def _run(self, args: Any, state: Any, control: Any) -> None:
         self._evaluated_at = state.global_step
         answers = self.answers()
+        self._show(state, answers)
         numbers = self.measure(answers)
         if state.is_world_process_zero:
             self.log.write(state.global_step, numbers)
@@ -93,6 +96,11 @@ class Validation(TrainerCallback):  # type: ignore[misc]
                 handler.on_log(args, state, control, logs=dict(shown))
             if hasattr(handler, "on_validation"):
                 handler.on_validation(args, state, control, numbers, answers)
+
+    def _show(self, state: Any, answers: list[Answer]) -> None:
+        for handler in self.trainer.callback_handler.callbacks:
+            if hasattr(handler, "on_answers"):
+                handler.on_answers(state, answers, self.source)
 
     def measure(self, answers: list[Answer]) -> Mapping[str, float]:
         """Compute the figures of `r1sgg evaluate`, and the share of completions that were cut."""
@@ -109,7 +117,7 @@ class Validation(TrainerCallback):  # type: ignore[misc]
     def answers(self) -> list[Answer]:
         """Generate with the model as it is now; returns the completions of all processes, in each process."""
         accelerator = self.trainer.accelerator
-        count = min(len(self.source), self.options.validate_images)
+        count = min(len(self.source), self.images)
         # Process r of n takes rows r, r + n, r + 2n, ... All take equally many, beyond `count` if need be: if weights
         # are spread over processes, each forward pass needs all of them, and one that stopped would block the others.
         share = -(-count // accelerator.num_processes)
@@ -159,6 +167,23 @@ class Validation(TrainerCallback):  # type: ignore[misc]
             for row, (_, example), size, done in zip(rows, drawn, sizes, completions, strict=True)
             if example is not None
         ]
+
+
+class TrainingSamples(Validation):
+    """Completions for a few training images at the end of a run that has no validation set; they are not measured."""
+
+    def __init__(self, source: DataSet, checkpoint: Checkpoint, log: MetricsLog, options: RunOptions) -> None:
+        super().__init__(source, checkpoint, log, options)
+        self.images = options.logged_completions
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Sample nothing yet."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Sample nothing yet."""
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._show(state, self.answers())
 
 
 _BLANK = Image.new("RGB", (56, 56))

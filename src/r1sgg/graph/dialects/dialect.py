@@ -11,7 +11,7 @@ Adding one: a file beside this one that defines `DIALECT`, and its name in `r1sg
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from r1sgg.graph.frames import AnyFrame, Frame
@@ -26,6 +26,44 @@ def declared(frame: Frame, image: Frame | None) -> AnyFrame:
     return frame
 
 
+class Asking(NamedTuple):
+    """How a model that was taught a dialect is asked for objects in it, in the words that it was taught.
+
+    Attributes:
+        every: asks for all objects.
+        named: asks for those of some classes; {names} is their list.
+        write: names and the numbers of their boxes -> text; `Dialect.read` reads it.
+        last: what an object ends with: a text that was cut off is read up to the last one.
+        closing: what may then be missing, tried in turn.
+        between: what separates the names.
+        key: of a box, where the dialect is JSON.
+        tags: whether its tags are special tokens, which engines leave out of texts unless told otherwise.
+    """
+
+    every: str
+    named: str
+    write: Callable[[Sequence[str], Sequence[Sequence[float]]], str]
+    last: str
+    closing: tuple[str, ...] = ("",)
+    between: str = ", "
+    key: str = ""
+    tags: bool = False
+
+    def question(self, names: Sequence[str] = ()) -> str:
+        """Return the question for objects: of the classes `names`, or all where there are none."""
+        return self.named.replace("{names}", self.between.join(names)) if names else self.every
+
+    def mended(self, text: str) -> list[str]:
+        """Return a text up to its last whole object, with each closing that may be missing; none without an object."""
+        end = text.rfind(self.last)
+        return [] if end < 0 else [text[: end + len(self.last)] + closing for closing in self.closing]
+
+
+def number(value: float) -> str:
+    """Write a number of a box: as few digits as it has, at most three behind the point."""
+    return f"{round(value, 3):g}" if abs(value) < 1000 else str(round(value))
+
+
 class Dialect(NamedTuple):
     """One way of writing graphs.
 
@@ -38,6 +76,7 @@ class Dialect(NamedTuple):
         read: returns the document, or None after adding a failure to the issues; linear in the length of the text.
         frame: the frame of the boxes, given the size that the file declares and the image's size if it is known.
         relations: whether the dialect can write relationships.
+        asking: how models that were taught it are asked; None: none of the known families was.
     """
 
     name: str
@@ -48,3 +87,4 @@ class Dialect(NamedTuple):
     read: Callable[[str, list[Issue]], Document | None]
     frame: Callable[[Frame, Frame | None], AnyFrame] = declared
     relations: bool = True
+    asking: Asking | None = None

@@ -8,9 +8,10 @@ A name may be followed by several boxes. There are no relationships in it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from r1sgg.graph.dialects.building import Draft
-from r1sgg.graph.dialects.dialect import Dialect, Document
+from r1sgg.graph.dialects.dialect import Asking, Dialect, Document
 from r1sgg.graph.frames import AnyFrame, BoxFrame, Frame
 from r1sgg.graph.policies import Issue
 from r1sgg.graph.tags import answer_of
@@ -47,6 +48,11 @@ def _frame(frame: Frame, image: Frame | None) -> AnyFrame:
     return BoxFrame((1000.0, 1000.0), offset=0.5)
 
 
+def _write(names: Sequence[str], boxes: Sequence[Sequence[float]]) -> str:
+    rows = zip(names, boxes, strict=True)
+    return "".join(name + "".join(f"<loc_{min(999, max(0, round(v)))}>" for v in box) for name, box in rows)
+
+
 DIALECT = Dialect(
     name="florence",
     about="Florence-2: <loc_0> behind each name",
@@ -57,4 +63,11 @@ DIALECT = Dialect(
     read=_read,
     frame=_frame,
     relations=False,
+    asking=Asking(
+        every="<OD>",
+        named="<CAPTION_TO_PHRASE_GROUNDING>{names}",
+        write=_write,
+        last="\n",  # none: a name is followed by its boxes, whose number is not known
+        tags=True,
+    ),
 )

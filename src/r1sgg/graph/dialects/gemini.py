@@ -8,8 +8,10 @@ As in `qwen-json`, relationships beside such objects are read.
 
 from __future__ import annotations
 
-from r1sgg.graph.dialects.dialect import Dialect, Document
-from r1sgg.graph.dialects.qwen_json import read_detections
+from collections.abc import Sequence
+
+from r1sgg.graph.dialects.dialect import Asking, Dialect, Document
+from r1sgg.graph.dialects.qwen_json import read_detections, write_detections
 from r1sgg.graph.frames import AnyFrame, BoxFrame, Frame
 from r1sgg.graph.policies import Issue
 
@@ -24,6 +26,10 @@ def _read(text: str, issues: list[Issue]) -> Document | None:
 
 def _frame(frame: Frame, image: Frame | None) -> AnyFrame:
     return BoxFrame((1000.0, 1000.0), axes="yx")
+
+
+def _write(names: Sequence[str], boxes: Sequence[Sequence[float]]) -> str:
+    return write_detections(names, boxes, "box_2d")
 
 
 DIALECT = Dialect(
@@ -41,4 +47,14 @@ DIALECT = Dialect(
     read=_read,
     frame=_frame,
     relations=False,
+    asking=Asking(
+        every='Detect all objects in the image. Output a JSON list in which each entry has the 2D bounding box in "box_2d" '
+        'and the text label in "label".',
+        named="Detect these objects in the image, every instance by itself: {names}. Output a JSON list in which each "
+        'entry has the 2D bounding box in "box_2d" and the text label in "label".',
+        write=_write,
+        last="}",
+        closing=("]", "]}"),
+        key="box_2d",
+    ),
 )

@@ -9,8 +9,9 @@ There are no relationships in it: a text with <pred> is ASMv2's.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from r1sgg.graph.dialects.dialect import Dialect, Document
+from r1sgg.graph.dialects.dialect import Asking, Dialect, Document, number
 from r1sgg.graph.dialects.tagged import labelled_boxes
 from r1sgg.graph.policies import Issue
 from r1sgg.graph.tags import answer_of
@@ -30,6 +31,11 @@ def _read(text: str, issues: list[Issue]) -> Document | None:
     return labelled_boxes(body, _TAGS, ("ref", "box"), "<{}>", issues)
 
 
+def _write(names: Sequence[str], boxes: Sequence[Sequence[float]]) -> str:
+    rows = zip(names, boxes, strict=True)
+    return "\n".join(f"<ref>{name}</ref><box>[[{', '.join(map(number, box))}]]</box>" for name, box in rows)
+
+
 DIALECT = Dialect(
     name="internvl",
     about="InternVL, MiniCPM-V: <ref> and <box>",
@@ -39,4 +45,11 @@ DIALECT = Dialect(
     looks=_looks,
     read=_read,
     relations=False,
+    asking=Asking(
+        every="Please detect and label all objects in the image and mark their positions.",
+        named="Please detect and label all of these objects in the image and mark their positions: {names}.",
+        write=_write,
+        last="</box>",
+        tags=True,
+    ),
 )

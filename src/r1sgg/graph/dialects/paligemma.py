@@ -9,9 +9,10 @@ There are no relationships in it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from r1sgg.graph.dialects.building import Draft
-from r1sgg.graph.dialects.dialect import Dialect, Document
+from r1sgg.graph.dialects.dialect import Asking, Dialect, Document
 from r1sgg.graph.frames import AnyFrame, BoxFrame, Frame
 from r1sgg.graph.policies import Issue
 from r1sgg.graph.tags import answer_of
@@ -45,6 +46,11 @@ def _frame(frame: Frame, image: Frame | None) -> AnyFrame:
     return BoxFrame((1024.0, 1024.0), axes="yx")
 
 
+def _write(names: Sequence[str], boxes: Sequence[Sequence[float]]) -> str:
+    rows = zip(names, boxes, strict=True)
+    return " ; ".join("".join(f"<loc{min(1023, round(v)):04}>" for v in box) + f" {name}" for name, box in rows)
+
+
 DIALECT = Dialect(
     name="paligemma",
     about="PaliGemma: <loc0000> before each name, y first",
@@ -55,4 +61,12 @@ DIALECT = Dialect(
     read=_read,
     frame=_frame,
     relations=False,
+    asking=Asking(
+        every="detect all objects",
+        named="detect {names}",
+        write=_write,
+        last=";",
+        between=" ; ",
+        tags=True,
+    ),
 )

@@ -9,12 +9,13 @@ too. Qwen2.5-VL writes pixels of the resized image, Qwen3-VL thousandths: the fr
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from r1sgg.graph.dialects.building import Draft
-from r1sgg.graph.dialects.dialect import Dialect, Document
+from r1sgg.graph.dialects.dialect import Asking, Dialect, Document, number
 from r1sgg.graph.jsontext import json_values
 from r1sgg.graph.policies import POLICIES, Issue
 from r1sgg.graph.references import RELATION_KEYS
@@ -98,6 +99,19 @@ def _box(row: Any, keys: Sequence[str]) -> Any:
     return next((row[key] for key in keys if key in row), None) if isinstance(row, dict) else None
 
 
+def write_detections(names: Sequence[str], boxes: Sequence[Sequence[float]], key: str) -> str:
+    """Write objects as a list of JSON, one object a line, in a code fence, with the box under `key`."""
+    rows = [
+        f'\t{{"{key}": [{", ".join(map(number, box))}], "label": {json.dumps(name, ensure_ascii=False)}}}'
+        for name, box in zip(names, boxes, strict=True)
+    ]
+    return "```json\n[\n" + ",\n".join(rows) + "\n]\n```"
+
+
+def _write(names: Sequence[str], boxes: Sequence[Sequence[float]]) -> str:
+    return write_detections(names, boxes, "bbox_2d")
+
+
 DIALECT = Dialect(
     name="qwen-json",
     about="Qwen2.5-VL, Qwen3-VL and others: JSON lists with bbox_2d and label",
@@ -112,4 +126,14 @@ DIALECT = Dialect(
     looks=_looks,
     read=_read,
     relations=False,
+    asking=Asking(
+        every="Detect every object in the image, each instance by itself. Report the bbox coordinates and the label of "
+        'each in JSON format, as a list of {"bbox_2d": [x1, y1, x2, y2], "label": "name"}.',
+        named="Locate every instance that belongs to one of the following categories: {names}. Report the bbox "
+        'coordinates and the label of each in JSON format, as a list of {"bbox_2d": [x1, y1, x2, y2], "label": "name"}.',
+        write=_write,
+        last="}",
+        closing=("]", "]}"),
+        key="bbox_2d",
+    ),
 )

@@ -10,8 +10,9 @@ There are no relationships in it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from r1sgg.graph.dialects.dialect import Dialect, Document
+from r1sgg.graph.dialects.dialect import Asking, Dialect, Document, number
 from r1sgg.graph.dialects.tagged import labelled_boxes
 from r1sgg.graph.policies import Issue
 from r1sgg.graph.tags import answer_of
@@ -27,6 +28,15 @@ def _read(text: str, issues: list[Issue]) -> Document | None:
     return labelled_boxes(answer_of(text, issues), _TAGS, ("object_ref", "box"), "<|{}_start|>", issues)
 
 
+def _write(names: Sequence[str], boxes: Sequence[Sequence[float]]) -> str:
+    written = []
+    for name, box in zip(names, boxes, strict=True):
+        x1, y1, x2, y2 = map(number, box)
+        corners = f"<|box_start|>({x1},{y1}),({x2},{y2})<|box_end|>"
+        written.append(f"<|object_ref_start|>{name}<|object_ref_end|>{corners}")
+    return "\n".join(written)
+
+
 DIALECT = Dialect(
     name="qwen-tags",
     about="Qwen2-VL: <|object_ref_start|> and <|box_start|>",
@@ -37,4 +47,13 @@ DIALECT = Dialect(
     looks=_looks,
     read=_read,
     relations=False,
+    asking=Asking(
+        every="Detect all objects in the image. Write the name of each between <|object_ref_start|> and "
+        "<|object_ref_end|>, followed by its bounding box.",
+        named="Detect all of these objects in the image: {names}. Write the name of each between <|object_ref_start|> and "
+        "<|object_ref_end|>, followed by its bounding box.",
+        write=_write,
+        last="<|box_end|>",
+        tags=True,
+    ),
 )

@@ -1,0 +1,293 @@
+"""Two short questions in a model's own tongue: which objects there are, then which relationships between them.
+
+The first question is in the words and the layout of boxes that the model's family was taught (`r1sgg.models.tongue`).
+The objects that were named are numbered and told again in the same layout, and the second question asks for triplets of
+their ids, as PREDCLS does. Both answers become one graph in r1sgg's own JSON, so that everything that reads completions
+reads it. Nothing is lost in silence: both questions and answers are kept beside the graph, with what was dropped in each.
+
+An answer that was cut off is read up to its last whole object. With a guide, an engine that can be held to a JSON schema
+is held to one in the first question, and the second answer has exactly the objects that were named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from r1sgg.graph.given import Given
+from r1sgg.graph.ledger import LOST_OBJECTS, LOST_RELATIONS
+from r1sgg.graph.policies import Issue
+from r1sgg.graph.scene import EMPTY, SceneGraph
+from r1sgg.graph.text import Frame, Parsed, number_ids, parse, render
+from r1sgg.graph.vocabulary import Vocabulary, load_vocabulary
+from r1sgg.guiding.spec import GuideSpec
+from r1sgg.inference.engine import ChatEngine, Completion, Engine, Exchange, Sampling
+from r1sgg.models.prompts import Message
+from r1sgg.models.tongue import Tongue, tongue_of
+
+if TYPE_CHECKING:
+    from r1sgg.models.families import Checkpoint
+
+RELATIONSHIPS = """\
+These objects are in the image, each with its box:
+{objects}
+
+Which relationships are there between them? Answer in JSON only: {{"relationships": [{{"subject": "name.number", \
+"predicate": "relation", "object": "name.number"}}, ...]}}. Subject and object are names from the list, written as \
+there; the predicate is one to three words."""
+"""The second question."""
+_GUIDED_NAME = re.compile(r"[A-Za-z][A-Za-z0-9 '_-]{0,39}")  # what a guide can write of an open vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What the first answer says.
+
+    Attributes:
+        graph: its objects, numbered; without relationships.
+        issues: of the reading.
+        dropped: objects of the answer that are not in the graph.
+    """
+
+    graph: SceneGraph
+    issues: tuple[Issue, ...]
+    dropped: int
+
+
+def ask_natively(
+    checkpoint: Checkpoint,
+    engine: Engine,
+    pictures: Sequence[Image.Image],
+    sampling: Sampling,
+    keys: Sequence[str],
+    *,
+    guide: bool = False,
+    guide_vocabulary: str | None = None,
+    pieces: bool = False,
+) -> list[Completion]:
+    """Ask both questions about each picture, and return completions in r1sgg's JSON.
+
+    Args:
+        checkpoint: who is asked; its vocabulary is listed in both questions unless it is open.
+        engine: who answers.
+        pictures: RGB, upright.
+        sampling: how tokens are chosen, for each answer.
+        keys: names that decide the random draws.
+        guide: hold the answers to what can be read, as far as the engine can be held.
+        guide_vocabulary: the names that a guided answer may use; None takes those that the questions list.
+        pieces: give the tokens of the second answer with their log-probabilities, where the guide wrote the graph.
+
+    Raises:
+        ModelError, ConfigError: as the engine raises.
+    """
+    tongue = tongue_of(checkpoint)
+    names = load_vocabulary(checkpoint.settings.vocabulary)
+    held = load_vocabulary(guide_vocabulary or checkpoint.settings.vocabulary)
+    sampling = dataclasses.replace(sampling, tags=tongue.asking.tags)
+    seen = [tongue.view(picture) for picture in pictures]
+    asked = [tongue.question(picture.size, names.written_objects) for picture in pictures]
+    first = _first(engine, tongue, pictures, seen, asked, sampling, keys, held if guide else None)
+    found = [
+        Named(EMPTY, (), 0) if reply.error is not None else read_objects(reply, tongue, picture.size)
+        for reply, picture in zip(first, pictures, strict=True)
+    ]
+    if guide:
+        found = [_writable(one, held) for one in found]
+    frames = [checkpoint.frame(picture.size) for picture in pictures]
+    then = [
+        relations_question(one.graph, tongue, picture.size, names) for one, picture in zip(found, pictures, strict=True)
+    ]
+    places = [k for k, one in enumerate(found) if len(one.graph) > 1]
+    specs = [_spec(found[k].graph, frames[k], held) for k in places] if guide else None
+    second: dict[int, Completion] = {}
+    if places:
+        replies = engine.generate(
+            [seen[k] for k in places],
+            [_chat(then[k]) for k in places],
+            dataclasses.replace(sampling, tags=False),
+            [f"{keys[k]}/relationships" for k in places],
+            guides=specs,
+            pieces=pieces and guide,
+        )
+        second = dict(zip(places, replies, strict=True))
+    return [
+        _joined(found[k], frames[k], (asked[k], then[k]), first[k], second.get(k), guided=guide)
+        for k in range(len(pictures))
+    ]
+
+
+def _first(
+    engine: Engine,
+    tongue: Tongue,
+    pictures: Sequence[Image.Image],
+    seen: Sequence[Image.Image],
+    asked: Sequence[str],
+    sampling: Sampling,
+    keys: Sequence[str],
+    held: Vocabulary | None,
+) -> list[Completion]:
+    """Ask for objects; held to a schema where the dialect is JSON and the engine can be held."""
+    chats = [_chat(question) for question in asked]
+    key = tongue.asking.key
+    if held is None or not key or not isinstance(engine, ChatEngine):
+        return engine.generate(seen, chats, sampling, keys)
+    schemas = [objects_schema(key, held.written_objects, max(tongue.boxed(p.size).size)) for p in pictures]
+    return engine.chat(chats, sampling, images=seen, schemas=schemas)
+
+
+def _chat(question: str) -> list[Message]:
+    return [{"role": "user", "content": question}]
+
+
+def objects_schema(key: str, names: Sequence[str], most: float, objects: int = 50) -> dict[str, Any]:
+    """Return the JSON schema of the first answer.
+
+    Args:
+        key: of the box ("bbox_2d").
+        names: the classes that may be written; any where empty.
+        most: the largest number of a box.
+        objects: most objects.
+    """
+    number = {"type": "number" if most <= 1 else "integer", "minimum": 0, "maximum": 1 if most <= 1 else int(most)}
+    label: dict[str, Any] = {"type": "string"}
+    label |= {"enum": list(names)} if names else {"pattern": "^[A-Za-z][A-Za-z0-9 '_-]{0,39}$"}
+    box = {"type": "array", "items": number, "minItems": 4, "maxItems": 4}
+    row = {
+        "type": "object",
+        "properties": {key: box, "label": label},
+        "required": [key, "label"],
+        "additionalProperties": False,
+    }
+    rows = {"type": "array", "items": row, "maxItems": objects}
+    return {"type": "object", "properties": {"objects": rows}, "required": ["objects"], "additionalProperties": False}
+
+
+def read_objects(reply: Completion, tongue: Tongue, size: tuple[int, int]) -> Named:
+    """Read the objects of the first answer, of one that was cut off the whole ones, and each only once.
+
+    Args:
+        reply: the answer.
+        tongue: how it is written.
+        size: width and height of the picture in pixels.
+    """
+
+    def read(text: str) -> Parsed:
+        return parse(text, tongue.frame(size), dialect=tongue.dialect.name, image=size)
+
+    parsed = read(reply.text)
+    issues = list(parsed.issues)
+    if parsed.failure is not None:
+        for text in tongue.asking.mended(reply.text):
+            if (mended := read(text)).failure is None:
+                parsed, issues = mended, [*issues, *mended.issues]
+                break
+    graph = parsed.graph
+    boxes = np.clip(graph.boxes, 0, 1)
+    seen: set[tuple[Any, ...]] = set()
+    kept = []
+    for k, (label, box) in enumerate(zip(graph.labels, boxes.round(3).tolist(), strict=True)):
+        flat = box[0] >= box[2] or box[1] >= box[3]
+        if flat or (label, *box) in seen:
+            said = "is outside of the image" if flat else "is named again with the same box"
+            issues.append(Issue("bad_box" if flat else "duplicate_id", f"{graph.ids[k]} {said}"))
+            continue
+        seen.add((label, *box))
+        kept.append(k)
+    labels = tuple(graph.labels[k] for k in kept)
+    asked_for = tuple(issue for issue in issues if issue.kind != "no_relationships")  # objects alone
+    dropped = _lost(parsed, LOST_OBJECTS) + len(graph) - len(kept)
+    return Named(SceneGraph(number_ids(labels), labels, boxes[kept]) if kept else EMPTY, asked_for, dropped)
+
+
+def _lost(parsed: Parsed, kinds: Sequence[str]) -> int:
+    return sum(issue.kind in kinds for issue in parsed.issues)
+
+
+def relations_question(graph: SceneGraph, tongue: Tongue, size: tuple[int, int], names: Vocabulary) -> str:
+    """Return the second question, which tells the objects in the layout of the first answer; "" for fewer than two."""
+    if len(graph) < 2:
+        return ""
+    frame = tongue.boxed(size)
+    digits = 3 if max(frame.size) <= 1 else 0
+    told = tongue.asking.write(graph.ids, frame.written(graph.boxes).round(digits).tolist())
+    text = RELATIONSHIPS.format(objects=told)
+    return f"{text} Use only these predicates: {', '.join(names.predicates)}." if names.predicates else text
+
+
+def _writable(one: Named, held: Vocabulary) -> Named:
+    """Leave out the objects whose names a guide cannot write; each is an issue."""
+    allowed = set(held.written_objects)
+    kept = [
+        k
+        for k, label in enumerate(one.graph.labels)
+        if (label in allowed if allowed else _GUIDED_NAME.fullmatch(label))
+    ]
+    if len(kept) == len(one.graph):
+        return one
+    lost = [one.graph.ids[k] for k in range(len(one.graph)) if k not in kept]
+    issues = (*one.issues, *(Issue("bad_id", f"{name} is no name that the guide allows") for name in lost))
+    labels = tuple(one.graph.labels[k] for k in kept)
+    graph = SceneGraph(number_ids(labels), labels, one.graph.boxes[kept]) if kept else EMPTY
+    return Named(graph, issues, one.dropped + len(lost))
+
+
+def _spec(graph: SceneGraph, frame: Frame, held: Vocabulary) -> GuideSpec:
+    """The guide of the second answer: exactly these objects, then relationships between them."""
+    given = Given.of(graph, frame, "predcls")
+    rows = tuple((label, *box) for label, box in zip(given.labels, given.boxes, strict=True))
+    return GuideSpec(frame, tuple(dict.fromkeys(given.labels)), held.predicates, given=rows)
+
+
+def _joined(
+    one: Named,
+    frame: Frame,
+    asked: tuple[str, str],
+    first: Completion,
+    second: Completion | None,
+    *,
+    guided: bool,
+) -> Completion:
+    """Make one completion of both answers."""
+    if first.error is not None:
+        return first
+    if second is not None and second.error is not None:
+        return second
+    exchanges = [Exchange(asked[0], first.text, one.issues, one.dropped)]
+    if not len(one.graph):  # what cannot be read stays as it is, so that its failure is counted
+        return dataclasses.replace(
+            first, pieces=None, replies=(first.text,), left_out={"objects": one.dropped}, exchanges=tuple(exchanges)
+        )
+    graph, text = one.graph, ""
+    left_out = {"objects": one.dropped}
+    if second is not None:
+        told = Given.of(graph, frame, "predcls").graph
+        parsed = parse(second.text, frame, given=told)
+        issues = list(parsed.issues)
+        if parsed.failure is not None:
+            parsed = parse(second.text, frame, given=told, repair=True)
+            issues += [issue for issue in parsed.issues if issue not in issues]
+        read = parsed.graph if told is not None and parsed.graph.ids == told.ids else EMPTY
+        graph = dataclasses.replace(graph, pairs=read.pairs, predicates=read.predicates)
+        lost = _lost(parsed, LOST_RELATIONS)
+        exchanges.append(Exchange(asked[1], second.text, tuple(issues), lost))
+        left_out["relationships"] = lost
+        if guided and not parsed.issues:
+            text = second.text  # the guide wrote the graph, and its tokens have probabilities
+    both = [first] if second is None else [first, second]
+    return Completion(
+        text=text or render(graph, frame),
+        tokens=sum(reply.tokens for reply in both),
+        finish_reason=next((reply.finish_reason for reply in both if reply.finish_reason != "stop"), "stop"),
+        seconds=sum(reply.seconds for reply in both),
+        pieces=both[-1].pieces if text else None,
+        passes=sum(reply.passes or 0 for reply in both) or None,
+        replies=tuple(exchange.reply for exchange in exchanges),
+        left_out=left_out,
+        exchanges=tuple(exchanges),
+    )
