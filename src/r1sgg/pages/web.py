@@ -158,6 +158,15 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
             raise gr.Error(str(error), print_exception=False) from error
         return gr.DownloadButton(value=path, interactive=True)
 
+    def cut(reading: Reading | None, kind: str, threshold: float) -> tuple[Any, Any]:
+        """Return the picture and the file without lower scores."""
+        if reading is None:
+            return gr.skip(), gr.skip()
+        try:
+            return show(reading, threshold), saved(reading, kind, threshold)
+        except R1SGGError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
     clearing = (_DELETE_EVERY, _DELETE_AFTER)
     with gr.Blocks(title="r1sgg", analytics_enabled=False, delete_cache=clearing) as demo:
         demo.work = work  # the folder is removed with the page
@@ -206,9 +215,7 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
             go.click(read, options, made, show_progress="hidden"),
         ]
         threshold.change(
-            lambda found, kind, least: (
-                (show(found, least), saved(found, kind, least)) if found else (_EMPTY, gr.skip())
-            ),
+            cut,
             [reading, kind, threshold],
             [view, save_button],
             trigger_mode="always_last",
