@@ -33,8 +33,10 @@ def r1sgg(*arguments: str, folder: Path) -> None:
 
 
 def reduce(path: Path, target: Path) -> None:
-    """Save a picture with few colours, which makes it a quarter of its size."""
-    Image.open(path).convert("RGB").quantize(160, dither=Image.Dither.NONE).save(target, optimize=True)
+    """Save a picture no wider than the pages, with few colours, which makes it a quarter of its size."""
+    image = Image.open(path).convert("RGB")
+    image.thumbnail((1280, 1280))
+    image.quantize(255, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 def photograph(page: Any, folder: Path, name: str) -> None:

@@ -41,7 +41,7 @@ def demo(chromium: object) -> Iterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(1200):
+        for _ in range(3000):
             assert process.poll() is None, "r1sgg web ended"
             try:
                 urllib.request.urlopen(url, timeout=5).close()

@@ -49,9 +49,9 @@ _COPY = """async () => {
 }"""
 _COPIED = "() => new Promise((done) => setTimeout(() => done('Copy the triplets'), 2000))"
 _CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1280px !important; margin: 0 auto !important; }
 .gradio-container:has(#graph .r1) #start, .gradio-container:not(:has(#graph .r1)) #result { display: none !important; }
-#head, #reads, #graph { padding: 0 !important; }
+:is(#head, #reads, #graph) :is(.html-container, .prose) { padding: 0 !important; }
 #head h1 { font-size: 1.6rem; margin: 0; } #head p, #reads p { margin: 0.2rem 0; } #reads summary { cursor: pointer; }
 #save, #kind, #copy, #another { flex: 1 1 9rem; min-width: 9rem; }
 #image .or, .min_value, .max_value, .prose { color: var(--body-text-color) !important; }
