@@ -91,12 +91,14 @@ def doctor(
     if config is None and context.args:
         raise ConfigError(f"{context.args[0]}: expected --config RECIPE beside options of a recipe, found none")
     run = {"--gpus": gpus, "--launch": launch, "--gpu-memory": gpu_memory}
-    asked = {"--engine": engine, "--image": image, "--dtype": dtype}
+    asked = {"--engine": engine, "--image": image}
     shared = {"--prompt": prompt, "--vocabulary": vocabulary, "--think": think, "--max-pixels": max_pixels}
     if config is None and (given := _given(run)):
         raise ConfigError(f"{given}: expected --config RECIPE too")
     if (model is None or config is not None) and (given := _given(asked)):
         raise ConfigError(f"{given}: expected --model, and no --config")
+    if dtype is not None and engine is None:
+        raise ConfigError("--dtype: expected --engine too, because a prompt depends on no weights")
     if model is None and config is None and (given := _given(shared)):
         raise ConfigError(f"{given}: expected --model or --config RECIPE too")
     if families and (config is not None or model is not None):
@@ -269,12 +271,14 @@ def _show_plan(plan: Plan) -> None:
 
 
 def _model(model: str, engine: str | None, image: Path | None, options: Any, json: Path | None, **more: Any) -> bool:
-    from r1sgg.doctor.view import opened, parity_of, prompt_of
+    from r1sgg.doctor.view import comparable, opened, parity_of, prompt_of
     from r1sgg.errors import ModelError, require
     from r1sgg.inference.engines import Opening
 
     require("transformers", "train")
     opening = Opening(model, engine or "hf", **options, **more)
+    if engine is not None:
+        comparable(opening)
     checkpoint, picture = opening.checkpoint(), opened(image)
     seen = prompt_of(checkpoint, picture)
     record: dict[str, Any] = {"prompt": _prompt_record(checkpoint, seen)}

@@ -18,7 +18,6 @@ from r1sgg.files import user_path
 
 if TYPE_CHECKING:
     from r1sgg.bulk.stored import Inputs
-    from r1sgg.data.predictions import Ask
     from r1sgg.guiding.spec import AnswerFormat
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.reader import Reader
@@ -80,16 +79,6 @@ Threads = Annotated[
 Family = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Whose coordinates the model of a server uses; default: what its name says."),
-]
-
-
-AskOption = Annotated[
-    str,
-    typer.Option(
-        "--ask",
-        metavar="MODE",
-        help="paper: one prompt for the graph; native: two questions in the words that the model's makers taught it.",
-    ),
 ]
 
 
@@ -164,19 +153,6 @@ def prompt_options(
     }
 
 
-def ask_mode(ask: str) -> Ask:
-    """Return the mode of --ask.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    from r1sgg.data.predictions import Ask
-
-    if ask not in get_args(Ask):
-        raise ConfigError(f"--ask: expected {' or '.join(get_args(Ask))}, found {ask!r}")
-    return cast("Ask", ask)
-
-
 def open_with_prompts(images: str, opening: Opening, *, annotated: bool = False) -> Inputs:
     """Open the images of a command, with their prompts if the model is asked by a column of the data.
 
@@ -225,6 +201,8 @@ def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True)
 
         logging.disable_progress_bar()
     reader = opening.open()
+    if (notice := reader.checkpoint.notice) is not None:
+        typer.echo(notice, err=True)
     announce(reader.checkpoint, opening.ask, named=named)
     if not columns and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
