@@ -72,13 +72,18 @@ whole() {
   fi
 }
 
-# measure NAME MODEL: predictions for the validation images, evaluation and probe, unless they are finished
-measure() {
+# predict NAME MODEL OPTIONS...: predictions for the validation images and their evaluation, unless they are finished
+predict() {
   if [ ! -f "$out/results/$1.json" ]; then
     tolerate r1sgg generate --images "$truth" --model "$2" --vocabulary "$SET" --workers 0 \
-      --out "$out/predictions/$1.jsonl" ${generate[@]+"${generate[@]}"}
+      --out "$out/predictions/$1.jsonl" "${@:3}" ${generate[@]+"${generate[@]}"}
     r1sgg evaluate "$out/predictions/$1.jsonl" --ground-truth "$truth" --vocabulary "$SET" --json "$out/results/$1.json"
   fi
+}
+
+# measure NAME MODEL: the same, and the probe
+measure() {
+  predict "$1" "$2"
   if wanted probe && [ ! -f "$out/probe/$1/summary.json" ]; then
     tolerate r1sgg probe --ground-truth "$truth" --vocabulary "$SET" --model "$2" --workers 0 \
       --out "$out/probe/$1" ${probe[@]+"${probe[@]}"}
@@ -111,6 +116,7 @@ fi
 if wanted baseline; then
   say "baseline: $model without training"
   measure baseline "$model"
+  predict baseline-native "$model" --ask native # in the words of its makers: both rows are reported (docs/generate.md)
 fi
 if wanted sft; then
   say "SFT"
@@ -128,7 +134,7 @@ if wanted zero; then
   measure zero "$(whole zero)"
 fi
 found=()
-for name in baseline zero sft sft-grpo; do # in the order of the paper's table
+for name in baseline baseline-native zero sft sft-grpo; do # in the order of the paper's table
   if [ -f "$out/results/$name.json" ]; then found+=("$name"); fi
 done
 if wanted report && [ ${#found[@]} -gt 0 ]; then
@@ -144,6 +150,10 @@ if wanted report && [ ${#found[@]} -gt 0 ]; then
 fi
 if wanted probe && [ ${#found[@]} -gt 0 ]; then
   say "probe"
-  r1sgg probe --table "${found[@]/#/$out/probe/}" --out "$out/probe"
+  probed=()
+  for name in "${found[@]}"; do
+    if [ -f "$out/probe/$name/summary.json" ]; then probed+=("$out/probe/$name"); fi
+  done
+  r1sgg probe --table "${probed[@]}" --out "$out/probe"
 fi
 say "done: $out"

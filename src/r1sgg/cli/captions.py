@@ -51,7 +51,7 @@ def check(
     from r1sgg.data.captions.records import Captioned
     from r1sgg.data.captions.sources import read_unsized
     from r1sgg.errors import InputError
-    from r1sgg.exports.files import read_graphs
+    from r1sgg.exports.reading import read_graphs
     from r1sgg.judging.labels import load_similarity
     from r1sgg.metrics.captions import CaptionFigures, check_captions
     from r1sgg.pages.captions import MOST_IMAGES, ImageOfPage, write_caption_page

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -188,6 +189,18 @@ def test_a_detector_s_file_grounds(captions: Path, tmp_path: Path) -> None:
     assert first.pixel_boxes.tolist() == [[0, 0, 30, 60], [5, 30, 60, 79]]
     assert first.meta[KEY]["triplets"][0]["grounded"] == [0.9, 0.4]
     assert (second.graph.labels, second.graph.pairs) == (("tree",), ())
+
+
+def test_completions_of_florence_2_ground(captions: Path, tmp_path: Path) -> None:
+    """Its bins stand for their middle, and belong to the image whatever its size."""
+    text = "man<loc_0><loc_0><loc_299><loc_749>horse<loc_50><loc_375><loc_599><loc_987>"
+    boxes = tmp_path / "florence.jsonl"
+    boxes.write_text(json.dumps({"image_id": "0", "completion": text, "frame": [100, 80]}) + "\n")
+    out = tmp_path / "out.jsonl"
+    assert made(captions, out, *CLOSED, "--ground", boxes).exit_code == 0
+    example = next(iter(read_ground_truth(out)))
+    assert example.graph.labels == ("man", "horse")
+    np.testing.assert_allclose(example.pixel_boxes, [[0, 0, 30, 60], [5, 30, 60, 79]], atol=0.1)
 
 
 @pytest.mark.parametrize(
