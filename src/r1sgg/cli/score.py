@@ -25,9 +25,9 @@ def score(
             help='A reward set, FILE.py:FUNCTION, or weights by term: {"format": 1, "my_rewards.py:my_term": 2}.'
         ),
     ] = "paper-v1",
-    task: Annotated[str, typer.Option(help="sgg, det (objects only) or cls (relationships between given objects).")] = (
-        "sgg"
-    ),
+    task: Annotated[
+        str, typer.Option(help="sgdet, det (objects only) or cls (relationships between given objects).")
+    ] = "sgdet",
     unclamped: Annotated[
         bool, typer.Option("--unclamped", help="Count negative cosines as they are, not as 0.")
     ] = False,
@@ -37,7 +37,8 @@ def score(
     explain: Annotated[
         bool,
         typer.Option(
-            "--explain", help="Report for each object and triplet whether it was matched, missed or spurious, and why."
+            "--explain",
+            help="Print what is wrong in each completion, and write every object and triplet with its reason.",
         ),
     ] = False,
 ) -> None:
@@ -61,7 +62,11 @@ def score(
     from r1sgg.rewards.explain import explain_completion
     from r1sgg.rewards.rubric import Rubric, Score
 
-    options: dict[str, Any] = {"task": task, "repair": repair} | ({"clamp": False} if unclamped else {})
+    if task == "sgg":
+        typer.echo("--task sgg is now called sgdet", err=True)
+    options: dict[str, Any] = {"task": "sgg" if task == "sgdet" else task, "repair": repair} | (
+        {"clamp": False} if unclamped else {}
+    )
     rubric = Rubric.of(rewards, load_similarity(similarity), **options)
     console = Console()
     done: list[Score] = []
@@ -97,7 +102,7 @@ def score(
                         line["explain"] = explain_completion(
                             rubric, case["completion"], case["example"].graph, case["frame"]
                         )
-                        print_explanation(console, line)
+                        print_explanation(console, line, rubric.weights)
                 handle.write(orjson.dumps(line) + b"\n")
     print_summary(console, done, rubric, failed)
     for finding in findings(ledger, evidence):
