@@ -250,7 +250,7 @@ def test_curves_of_figure_2_and_of_every_reward(folder: Path) -> None:
     runs = ["--runs", str(folder / "run"), "--runs", str(folder / "other")]
     text = report(folder, str(folder / "good.jsonl"), *runs).read_text()
     charts = dict(
-        re.findall(r'<figure class="chart \w+">\s*<figcaption>(.*?)</figcaption>(.*?)</figure>', text, re.DOTALL)
+        re.findall(r'<figure class="chart \w+"[^>]*>\s*<figcaption>(.*?)</figcaption>(.*?)</figure>', text, re.DOTALL)
     )
     assert list(charts) == ["Failure rate (%)", "AP50 (%)", "R@50 (%)", "Loss", "reward", "edge"]
     assert "run, step 5: 12.5 %" in charts["R@50 (%)"]
