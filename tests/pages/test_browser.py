@@ -58,8 +58,8 @@ def test_images_come_worst_first_and_orders_change_it(browser_page: OpenPage, pa
     assert shown(page)[0] == "scene-0"
     # what a card out of sight says is not its inner text
     assert page.locator("#grid .card").first.locator("> span").all_text_contents()[-2:] == [
-        "R 100.0 P 100.0",
-        "R 50.0 P 50.0",
+        "goodrecall 100.0 · precision 100.0",
+        "otherrecall 50.0 · precision 50.0",
     ]
 
 
@@ -232,7 +232,7 @@ def test_nothing_from_a_file_acts_on_the_page(browser_page: OpenPage, folder: Pa
 
 def test_keys_move_open_switch_and_close(browser_page: OpenPage, page_file: Path) -> None:
     page = browser_page(page_file.as_uri())
-    page.locator("#reset").focus()
+    page.locator("#view-save").focus()
     page.keyboard.press("Tab")
     focused = "document.activeElement.querySelector('.name')?.textContent"
     assert page.evaluate(focused) == "scene-3"
@@ -262,6 +262,86 @@ def test_keys_move_open_switch_and_close(browser_page: OpenPage, page_file: Path
     page.wait_for_selector(':focus .name:text-is("scene-3")')  # the image seen last, once the dialog has closed
     assert page.locator("dialog").is_hidden()
     assert "image=" not in page.url
+
+
+def test_a_part_of_a_picture_marks_its_triplets_and_a_click_keeps_them(browser_page: OpenPage, page_file: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    open_image(page, "scene-2")
+    page.locator('[data-panel="0"] .predicate', has_text="wearing").hover()
+    (marked,) = page.locator(".triplet.hot").all_inner_texts()
+    assert marked.endswith("man wearing hat")
+    page.locator('[data-panel="0"] .predicate', has_text="wearing").click()
+    assert page.locator('.triplet[aria-pressed="true"]').count() == 1
+    # the inside of a box belongs to its object
+    page.locator('[data-panel="truth"] .box[data-k="b2"] .edge').hover(position={"x": 70, "y": 40})
+    assert all("hat" in text for text in page.locator(".triplet.hot").all_inner_texts())
+    page.locator("#viewer-name").hover()
+    assert page.locator(".triplet.hot").count() == 0
+
+
+def test_thumbnails_show_the_true_boxes_and_whole_ids(browser_page: OpenPage, page_file: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    card = page.locator("#grid .card", has_text="scene-3")
+    assert card.locator("rect.missed").count() == 3
+    assert page.locator("#grid .card", has_text="scene-0").locator("rect.matched").count() == 3
+    (x, width) = (float(card.locator("rect").first.get_attribute(name)) for name in ("x", "width"))
+    assert abs(x - 10) <= 200 / 63 + 0.1  # of 200 pixels, in 64 steps
+    assert abs(width - 50) <= 400 / 63 + 0.1
+
+
+def test_tags_and_views_stay_in_the_browser(browser_page: OpenPage, page_file: Path, tmp_path: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    open_image(page, "scene-1")
+    page.locator("#viewer-tags").fill("hard, check the truth, hard")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    page.locator("#f-tag").select_option("hard")
+    assert shown(page) == ["scene-1"]
+    assert page.locator("#grid .card").first.inner_text().endswith("hard, check the truth")
+    page.locator("#view-name").fill("hard ones")
+    page.locator("#view-save").click()
+    page.get_by_role("button", name="Reset").click()
+    assert len(shown(page)) == 5
+    page.reload()
+    page.locator("#view").select_option("hard ones")
+    expect(page.locator("#grid .card")).to_have_count(1)
+    assert shown(page) == ["scene-1"]
+    with page.expect_download() as download:
+        page.locator("#tags-save").click()
+    download.value.save_as(tmp_path / "tags.jsonl")
+    assert json.loads((tmp_path / "tags.jsonl").read_text()) == {
+        "image_id": "scene-1",
+        "tags": ["hard", "check the truth"],
+    }
+    page.locator("#view-delete").click()
+    assert page.locator("#view").count() == 0
+    open_image(page, "scene-1")
+    page.locator("#viewer-tags").fill("")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(page.locator("#tags-save")).to_have_count(0)
+
+
+def test_runs_of_different_lengths_are_as_wide_on_the_axis_of_shares(browser_page: OpenPage, folder: Path) -> None:
+    rows = [{"step": k, "R@50": 0.01 * k, "reward": 0.1} for k in (1, 10)]
+    write_lines(folder / "short" / "metrics.jsonl", rows)
+    write_lines(folder / "long" / "metrics.jsonl", [{"step": 100, "R@50": 0.4}, {"step": 200, "R@50": 0.5}])
+    out = report(folder, "--runs", str(folder / "short"), "--runs", str(folder / "long"))
+    page = browser_page(out.as_uri())
+    chart = page.locator(".chart.figure", has_text="R@50")
+    ends = lambda: [float(one.get_attribute("cx")) for one in chart.locator(".last").all()]  # noqa: E731
+    left, right = 44, 320
+    assert ends() == [left + (right - left) / 20, right]
+    # a figure that only the short run has, on the same axis
+    assert float(page.locator(".chart.reward .last").get_attribute("cx")) == ends()[0]
+    page.locator("#axis").select_option("shares")
+    assert ends() == pytest.approx([right, right], abs=0.5)
+    assert chart.get_by_text("share of the run (%)").is_visible()
+    assert not chart.get_by_text("training step").is_visible()
+    labels = [one.bounding_box() for one in chart.locator(".end").all()]
+    assert abs(labels[0]["y"] - labels[1]["y"]) > 10
+    page.locator("#axis").select_option("steps")
+    assert ends()[0] < 60
 
 
 @DEVICES

@@ -53,9 +53,13 @@ def show(columns: Sequence[Column], against: Iterable[Mapping[str, Any]] = (), *
     for name, row in columns:
         if row.get("open_vocabulary"):
             console.print(_parts(name, row["open_vocabulary"]))
+    if (parts := columns[0][1].get("open_vocabulary")) and parts["unknown"]:
+        said = "true relations have names that VG150 lacks; they are in no novel column (--vocabulary vg150 drops them)"
+        console.print(f"{parts['unknown']:,} {said}", markup=False, highlight=False)
     if (zero_shot := columns[0][1]["zero_shot"]) and (counted := zero_shot.get("triplets")):
         published = "" if counted.startswith("listed") else "; published tables count a fixed list (--zero-shot)"
-        console.print(f"zR@K: true triplets {counted}{published}", markup=False, highlight=False)
+        relations = f"{zero_shot['relations']:,} true relations" if zero_shot["relations"] else "no true relation is"
+        console.print(f"zR@K: {relations} {counted}{published}", markup=False, highlight=False)
     for name, row in columns:
         for remark in _remarks(row):
             console.print(f"{name}: {remark}", markup=False)
