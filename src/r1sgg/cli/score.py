@@ -16,7 +16,10 @@ _BATCH = 256
 
 @app.command()
 def score(
-    cases: Annotated[Path, typer.Argument(help="JSON Lines: ground truth with `completion` and `frame`.")],
+    cases: Annotated[
+        Path,
+        typer.Argument(help="JSON Lines: ground truth with `completion` and `frame`, or a run's completions.jsonl."),
+    ],
     out: Annotated[Path, typer.Option(help="File for the scores, one line per case.")],
     similarity: Annotated[str, typer.Option(help="Label similarity: glove, exact or spacy:MODEL.")] = "glove",
     rewards: Annotated[
@@ -47,7 +50,7 @@ def score(
     A case is a ground-truth line plus `completion` (raw text) and `frame` ([width, height] that the completion's boxes
     are relative to). Each output line has image_id, the terms (format, node, edge, hard_recall, hard_recall_relax; null
     if one does not apply), their weighted total and the issues of the completion. A case that cannot be read gets a
-    line with `error`; the exit code is then 1.
+    line with `error`; the exit code is then 1. The completions.jsonl of a training run can be scored by another reward.
 
     Example: `r1sgg score cases.jsonl --out scores.jsonl --rewards balanced --explain`
     """
@@ -138,6 +141,8 @@ def _case(number: int, text: bytes, path: Path) -> dict[str, Any]:
     image_id = None
     try:
         row = record_of_line(text, where, first=number == 1)
+        if isinstance(row.get("truth"), dict):  # completions.jsonl of a training run
+            row = {**row["truth"], "completion": row.get("completion"), "frame": row.get("frame")}
         image_id = row.get("image_id")
         if not isinstance(row.get("completion"), str):
             found = type(row["completion"]).__name__ if "completion" in row else "nothing"

@@ -78,12 +78,10 @@ def prediction_line(
             raise InputError(where, expected=f"as many {' as '.join(lengths)}", found=found)
     rows = [{"label": label, "bbox": box} for box, label in zip(values["boxes"], values["labels"], strict=True)]
     related = [[*pair, predicate] for pair, predicate in zip(values["pairs"], values["predicates"], strict=True)]
-    for given, name in ((rows, "scores"), (related, "pair_scores")):
-        for row, score in zip(given, values[name] or (), strict=False):
-            if isinstance(row, dict):
-                row["score"] = score
-            else:
-                row.append(score)
+    if values["scores"] is not None:
+        rows = [{**row, "score": score} for row, score in zip(rows, values["scores"], strict=True)]
+    if values["pair_scores"] is not None:
+        related = [[*row, score] for row, score in zip(related, values["pair_scores"], strict=True)]
     line = {"image_id": image_id, BY_INDEX: "index", "objects": rows, "relationships": related}
     detections_of(line, where)
     return line
