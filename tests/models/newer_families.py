@@ -106,8 +106,8 @@ _QWEN_TEXT = {
     "num_key_value_heads": 1,
     "head_dim": 32,
     "layer_types": ["linear_attention", "full_attention"],
-    "linear_key_head_dim": 32,
-    "linear_value_head_dim": 32,
+    "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 2,
     "rope_parameters": {

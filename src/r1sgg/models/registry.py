@@ -22,6 +22,7 @@ _PREFIX = "TRL marks completions as prompts, which it reads in both directions, 
 _SLICES = "TRL takes its slices for InternVL's tiles"
 _SEVERAL = "TRL takes one run of image tokens per image"
 _NO_ROLLOUTS: tuple[Capability, ...] = ("colocate", "server")
+_NO_VLLM: tuple[Capability, ...] = ("vllm", "colocate", "server")
 _CODE = "transformers 5.23"
 
 FAMILIES = (
@@ -52,7 +53,7 @@ FAMILIES = (
         marks=("<0>", "<999>"),
         dialect="qwen-tags",
         image_token=_QWEN_PAD,
-        not_run=_NO_ROLLOUTS,
+        not_run=_NO_VLLM,
         source=f"{_CODE}; model card",
         checked="2026-11-28",
     ),
@@ -75,7 +76,7 @@ FAMILIES = (
         image_token=_QWEN_PAD,
         thinks=True,
         recurrent=True,
-        not_run=_NO_ROLLOUTS,
+        not_run=_NO_VLLM,
         source=f"{_CODE}; ms-swift 4",
         checked="2026-11-28",
     ),
@@ -88,7 +89,7 @@ FAMILIES = (
         images="one size",
         image_token="<image_soft_token>",
         served_tower="vision_tower.vision_model",
-        not_run=("vllm", "colocate", "server"),
+        not_run=_NO_VLLM,
         source=f"{_CODE}; model card",
         checked="2026-11-28",
     ),
@@ -117,6 +118,7 @@ FAMILIES = (
         template=f"<image>{_LINES}",
         completion_type=1,
         cannot={"sft": _PREFIX_SFT, "grpo": _PREFIX, "colocate": _PREFIX, "server": _PREFIX},
+        not_run=_NO_VLLM,
         source=f"{_CODE}; arXiv 2412.03555",
         checked="2026-11-28",
     ),
@@ -145,7 +147,7 @@ FAMILIES = (
         runs="several",
         cannot={"server": _SEVERAL},
         recurrent=True,
-        not_run=_NO_ROLLOUTS,
+        not_run=_NO_VLLM,
         source=f"{_CODE}; frame unconfirmed",
         checked="2026-11-28",
     ),
@@ -161,6 +163,7 @@ FAMILIES = (
         runs="several",
         cannot={"grpo": _SLICES, "colocate": _SLICES, "server": _SLICES},
         recurrent=True,
+        not_run=_NO_VLLM,
         source=f"{_CODE}; model card",
         checked="2026-11-28",
     ),
@@ -172,7 +175,7 @@ FAMILIES = (
         image_token="<|image|>",
         frames=2,
         thinks=True,
-        not_run=_NO_ROLLOUTS,
+        not_run=_NO_VLLM,
         source=f"{_CODE}; model card",
         checked="2026-11-28",
     ),
