@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
-# The paper's experiment on the embedded model: baseline, zero-RL, SFT, SFT + RL, and the control: SFT continued for the
-# compute of the RL stage. Annotations are as sparse as Visual Genome's. Every model is evaluated on 1,000 test scenes,
-# against sparse and against complete annotations, with greedy decoding and with sampling.
+# The paper's experiment on the embedded model, from random weights: an instruct base that can see and was never asked for
+# our graphs, zero-RL, SFT, SFT + RL, and the control: SFT continued for the compute of the RL stage. Annotations are as
+# sparse as Visual Genome's. Every model is evaluated on 1,000 test scenes, against sparse and against complete
+# annotations, with greedy decoding and with sampling.
 #
-#   bash runs/tiny.sh                 the main table, 3 seeds, with the curves of all runs
-#   bash runs/tiny.sh closed          the same with prompts that list the classes and predicates
+#   bash runs/tiny.sh                 the main table, 3 seeds, with the curves of all runs as the paper's Fig. 2
+#   bash runs/tiny.sh probe           the VQA probe of the base, SFT, and SFT + RL: 300 scenes, nine settings
+#   bash runs/tiny.sh rewards         the other rewards (one seed)
+#   bash runs/tiny.sh closed          the main table with prompts that list the classes and predicates
 #   bash runs/tiny.sh ablations       one change of the RL recipe each (one seed)
 #
-# START=tiny-sft skips the long SFT and starts from the embedded checkpoint.
-# After an interruption run it again: finished stages are skipped, and an interrupted one is resumed.
-# Hardware, time and result: docs/tiny.md.
+# START=tiny-sft skips base and SFT and starts from the embedded checkpoints, BASE=DIR takes another base.
+# After an interruption run it again: finished stages are skipped, and an interrupted one is resumed. SEEDS="0" for one.
+# The results of docs/tiny.md are of this script as it was in version 0.1.0; those of this one are not yet run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-out=${OUT:-runs/tiny} seeds=${SEEDS:-0 1 2} scenes=${SCENES:-1000} base=${BASE:-tiny-base} start=${START:-}
-sft_steps=${SFT_STEPS:-1600} more_steps=${MORE_STEPS:-3000} closed_steps=${CLOSED_STEPS:-400}
+out=${OUT:-runs/tiny} seeds=${SEEDS:-0 1 2} scenes=${SCENES:-1000} start=${START:-} base=${BASE:-${START:+tiny-base}}
+sft_steps=${SFT_STEPS:-3000} questions=${QUESTIONS:-20} closed_steps=${CLOSED_STEPS:-400}
 zero_steps=${ZERO_STEPS:-80} rl_steps=${RL_STEPS:-60} control_steps=${CONTROL_STEPS:-640}
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 mkdir -p "$out/predictions"
@@ -25,7 +28,8 @@ train() {
   shift 2
   [ -f "$folder/trainer_state.json" ] && return
   compgen -G "$folder/checkpoint-*" > /dev/null && resume=(--resume true)
-  r1sgg "${recipe/zero/grpo}" --config "configs/tiny-$recipe.yaml" --output_dir "$folder" "$@" "${resume[@]}"
+  local stage=${recipe/zero/grpo}
+  r1sgg "${stage/base/sft}" --config "configs/tiny-$recipe.yaml" --output_dir "$folder" "$@" "${resume[@]}"
 }
 
 # measure NAME MODEL OPTIONS...: two predictions files
@@ -41,23 +45,28 @@ measure() {
 rl() {
   local steps=$rl_steps
   [ "$2" = zero ] && steps=$zero_steps
-  train "$1" "$2" --seed "$3" --data "scenes:200000,seed=$((10 + $3)),preset=small,annotation=vg" --model "$4" \
+  train "$1" "$2" --seed "$3" --data "scenes:200000,seed=$((10 + $3)),annotation=vg" --model "$4" \
     --max_steps "$steps" "${@:5}"
   measure "$1" "$out/$1"
 }
 
 [ -f "$out/test/full.jsonl" ] ||
-  r1sgg data scenes --preset small --annotation vg --count "$scenes" --seed 1 --split test --out "$out/test"
+  r1sgg data scenes --annotation vg --count "$scenes" --seed 1 --split test --out "$out/test"
 
-# more NAME MODEL STEPS SEED OPTIONS...: continue SFT from a model, on scenes that it has not seen
+# more NAME MODEL STEPS SEED OPTIONS...: SFT from a model, on scenes that it has not seen. A share of questions keeps it
+# answering those, in the control as in the SFT before it.
 more() {
-  train "$1" sft --model "$2" --max_steps "$3" --data "scenes:200000,seed=$4,preset=small,annotation=vg" "${@:5}"
+  train "$1" sft --model "$2" --max_steps "$3" --data "scenes:200000,seed=$4,annotation=vg,questions=$questions" "${@:5}"
 }
 
+if [ -z "$base" ]; then
+  [ -d "$out/random" ] || r1sgg tiny --out "$out/random" --seed 0
+  train base base --model "$out/random"
+  base=$out/base
+fi
 sft=$start
 if [ -z "$sft" ]; then
-  train sft-first sft --model "$base" --max_steps "$sft_steps"
-  more sft "$out/sft-first" "$more_steps" 3
+  more sft "$base" "$sft_steps" 1 --validate_steps 300
   sft=$out/sft
 fi
 
@@ -77,8 +86,30 @@ main() {
   measure sft "$sft"
   stages "" "$sft"
   local runs=()
-  for run in "$out"/{zero-rl,sft-rl,control}*-s[0-9]*/; do runs+=(--runs "$run"); done
-  r1sgg report "${runs[@]}" --title "The small experiment" --out "$out/curves.html"
+  [ -d "$out/sft" ] && runs+=(--runs "$out/sft")
+  for run in "$out"/{zero-rl,sft-rl,sft-rl-balanced,control}-s[0-9]*/; do runs+=(--runs "$run"); done
+  r1sgg report "${runs[@]}" --title "The small experiment" --figure "$out/curves.svg" --out "$out/curves.html"
+}
+
+probe() {
+  [ -f "$out/probed/gt.jsonl" ] || r1sgg data scenes --count 300 --seed 2 --split test --out "$out/probed"
+  local names=(base sft) models=("$base" "$sft") k
+  for seed in $seeds; do
+    [ -d "$out/sft-rl-s$seed" ] || continue
+    names+=("sft-rl-s$seed") models+=("$out/sft-rl-s$seed")
+  done
+  for k in "${!names[@]}"; do
+    r1sgg probe --ground-truth "$out/probed/gt.jsonl" --model "${models[k]}" --answering letters --batch-size 32 \
+      --out "$out/probes/${names[k]}"
+  done
+  r1sgg probe --table "${names[@]/#/$out/probes/}" --out "$out/probes"
+}
+
+rewards() {
+  rl ablate-soft-s0 grpo 0 "$sft" --rewards paper-v1
+  rl ablate-hard-s0 grpo 0 "$sft" --rewards paper-v4
+  rl ablate-old-balanced-s0 grpo 0 "$sft" --beta 0.1 \
+    --rewards '{"format": 0.5, "node": 0.5, "edge_f1": 1, "distinct": 0.1}'
 }
 
 closed() {
@@ -90,8 +121,6 @@ closed() {
 }
 
 ablations() {
-  rl ablate-soft-s0 grpo 0 "$sft" --rewards paper-v1
-  rl ablate-hard-s0 grpo 0 "$sft" --rewards paper-v4
   rl ablate-hard-relax-s0 grpo 0 "$sft" --rewards '{"format": 1, "hard_recall": 5, "hard_recall_relax": 5}'
   rl ablate-hard-precision-s0 grpo 0 "$sft" --rewards '{"format": 1, "hard_recall": 5, "precision": 2}'
   rl ablate-no-kl-s0 grpo 0 "$sft" --beta 0
@@ -105,7 +134,8 @@ ablations() {
 }
 
 case ${1:-main} in
-  main | closed | ablations) "${1:-main}" ;;
-  *) echo "runs/tiny.sh: expected nothing, closed or ablations, found $1" >&2 && exit 2 ;;
+  main | rewards | closed | ablations) "${1:-main}" ;;
+  probe) probe && exit ;;
+  *) echo "runs/tiny.sh: expected nothing, probe, rewards, closed or ablations, found $1" >&2 && exit 2 ;;
 esac
 python benchmarks/tiny.py "$out" --json "$out/table.json"

@@ -27,6 +27,7 @@ class Writes(NamedTuple):
 
 
 TABLE = {
+    "bench": Writes(("--out",), ("--model",), folders=("--out",)),
     "captions check": Writes(("--out", "--log", "--json"), ("", "--captions", "--ground-truth")),
     "data build": Writes(("--out",), ("--data", "--data jsonl:"), folders=("--out",)),
     "data captions": Writes(("--out",), ("", "--image-data", "--leak", "--ground", "--vocabulary")),
@@ -51,6 +52,7 @@ TABLE = {
     "tiny": Writes(("--out",), (), folders=("--out",)),
 }
 NEEDED = {
+    "bench": {"": "idea", "--config": "r.yaml", "--out": "new"},
     "captions check": {"": "g.jsonl", "--captions": "c.jsonl"},
     "data captions": {"": "c.jsonl", "--out": "new"},
     "data build": {"--data": "d.jsonl", "--out": "new"},
@@ -79,10 +81,10 @@ PATHS = {
 }
 """Options and arguments that are paths to read."""
 PLAIN = {
-    *("align", "answer_format", "answering", "annotation", "api_key", "allow_host", "boxes", "claims", "device"),
+    *("align", "answer_format", "answering", "annotation", "api_key", "allow_host", "ask", "boxes", "claims", "device"),
     *("dialect", "distractors", "dtype", "engine", "extract", "format", "host", "id", "ignore", "launch", "mapping"),
     *("method", "name", "open_vocabulary", "preset", "protocol", "push", "ray", "recipe", "repair", "scores"),
-    *("settings", "similarity", "source", "split", "task", "title"),
+    *("family", "settings", "similarity", "source", "split", "stage", "task", "title"),
 }
 """Options that are texts and name no file."""
 

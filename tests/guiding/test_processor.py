@@ -63,6 +63,18 @@ def test_each_row_follows_its_own_guide_and_a_finished_one_is_left_alone(tiny_ta
         processor(ids[:1], scores[:1])
 
 
+def test_a_row_without_a_guide_is_free(tiny_table: TokenTable) -> None:
+    processor = GuideLogitsProcessor([None, Guide(tiny_table, SPEC, 50)])
+    scores = torch.zeros(2, tiny_table.size)
+    ids = torch.zeros(2, 1, dtype=torch.long)
+    for _ in range(3):
+        left = processor(ids, scores)
+        assert (left[0] == 0).all()
+        assert (left[1] == -torch.inf).any()
+        ids = torch.cat([ids, left.argmax(1)[:, None]], 1)
+    assert torch.equal(GuideLogitsProcessor([None])(ids[:1], scores[:1]), scores[:1])
+
+
 def test_sets_as_tensors_agree_on_every_device() -> None:
     flags = np.random.default_rng(0).random((3, 96)) < 0.3
     sets = list(np.packbits(flags, axis=1, bitorder="little").view(np.int32))

@@ -84,7 +84,7 @@ def _read(client: Client, image: Path, model: str = "tiny") -> str:
 
 def _read_all(client: Client, image: Path, model: str) -> list[str]:
     """Everything that the page shows then; the completion last."""
-    options = (model, "as the model was trained", "", True, 0, 0)
+    options = (model, "as the model was trained", "", True, 0, 0, "json")
     return [str(part) for part in client.predict(handle_file(image), *options, api_name="/read")]
 
 

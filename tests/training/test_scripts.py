@@ -84,7 +84,7 @@ def test_the_whole_experiment_in_order(stub: Path) -> None:
         assert line.endswith("--model Qwen/Qwen2-VL-2B-Instruct --data hub:/data/train")
     asked = [line for line in lines if line.startswith(("generate", "probe --ground"))]
     assert len(asked) == 8
-    assert all("--workers 8" in line for line in asked), "on all cards"
+    assert all("--workers 0" in line for line in asked), "one model on each card"
     lines = lines[3:]
     assert kinds(lines) == f"data data {MEASURE} sft {MEASURE} grpo {MEASURE} grpo {MEASURE} report probe"
     sft, grpo, zero = (line for line in lines if line.split()[0] in ("sft", "grpo"))
@@ -98,6 +98,20 @@ def test_the_whole_experiment_in_order(stub: Path) -> None:
     names = ("baseline", "zero", "sft", "sft-grpo")
     assert lines[-2].startswith("report " + " ".join(f"/out/predictions/{name}.jsonl" for name in names))
     assert lines[-1] == "probe --table " + " ".join(f"/out/probe/{name}" for name in names) + " --out /out/probe"
+
+
+def test_fewer_cards_are_the_first_that_are_visible(stub: Path) -> None:
+    program = stub / "bin" / "r1sgg"
+    program.write_text(STUB.replace('echo "$*"', 'echo "$* on ${CUDA_VISIBLE_DEVICES:-all}"', 1))
+    for given, expected in (({}, "0,1,2,3,4,5,6,7"), ({"CUDA_VISIBLE_DEVICES": "5,6"}, "5,6"), ({"CARDS": "1"}, "0")):
+        shutil.rmtree(stub / "out", ignore_errors=True)
+        lines = start(stub, STAGES="baseline probe", **given)[1]
+        assert lines
+        assert all(line.endswith(f" on {expected}") for line in lines)
+
+
+def test_a_stage_that_is_none_is_said(stub: Path) -> None:
+    assert start(stub, STAGES="data baselin") == (2, [])
 
 
 def test_psg_has_its_own_data_vocabulary_and_recipes(stub: Path) -> None:
@@ -194,37 +208,43 @@ def made(lines: list[str], kind: str) -> list[str]:
 def test_the_small_experiment_in_order(stub: Path) -> None:
     code, lines = tiny(stub, SEEDS="0 1")
     assert code == 0
-    assert made(lines, "sft") == ["sft-first", "sft", "control-s0", "control-s1"]
+    assert made(lines, "sft") == ["base", "sft", "control-s0", "control-s1"]
+    assert all("questions=20" in line for line in lines if line.startswith("sft") and "tiny-base.yaml" not in line)
     assert made(lines, "grpo") == [
         f"{name}-s{seed}" for seed in (0, 1) for name in ("zero-rl", "sft-rl", "sft-rl-balanced")
     ]
     models = dict(zip(made(lines, "grpo"), (line for line in lines if line.startswith("grpo")), strict=True))
     assert "configs/tiny-zero.yaml" in models["zero-rl-s1"]
-    assert "--model tiny-base" in models["zero-rl-s1"]
+    assert "--model /out/base " in models["zero-rl-s1"]
     assert "--model /out/sft " in models["sft-rl-s1"]
     assert "--rewards balanced" in models["sft-rl-balanced-s1"]
-    assert "--seed 1 --data scenes:200000,seed=11,preset=small,annotation=vg" in models["sft-rl-s1"]
+    assert "--seed 1 --data scenes:200000,seed=11,annotation=vg" in models["sft-rl-s1"]
     stages = ["baseline", "sft"]
     stages += [f"{name}-s{seed}" for seed in (0, 1) for name in ("zero-rl", "sft-rl", "sft-rl-balanced", "control")]
     assert made(lines, "generate") == [f"{name}.{how}.jsonl" for name in stages for how in ("greedy", "sampled")]
     assert kinds(lines[-2:]) == "report python"
-    assert lines[-2].count("--runs") == 8
+    assert lines[-2].count("--runs") == 9
+    assert "--figure /out/curves.svg" in lines[-2]
     assert lines[-1] == "python benchmarks/tiny.py /out --json /out/table.json"
-    for further, prefix in (("closed", "closed-"), ("ablations", "ablate-")):
+    for further, prefix in (("closed", "closed-"), ("rewards", "ablate-"), ("ablations", "ablate-")):
         code, lines = tiny(stub, further, SEEDS="0 1")
         assert code == 0
         assert all(name.startswith(prefix) for name in made(lines, "generate"))
         trained = [line for line in lines if line.startswith(("sft", "grpo"))]
         assert all("--vocabulary configs/tiny-vocabulary.json" in line for line in trained) == (further == "closed")
-    assert tiny(stub, SEEDS="0 1")[1][-2].count("--runs") == 8, "ablations are not in the curves of the experiment"
+    code, lines = tiny(stub, "probe", SEEDS="0 1")
+    assert code == 0
+    probed = [line for line in lines if line.startswith("probe --ground")]
+    assert [Path(line.split()[-1]).name for line in probed] == ["base", "sft", "sft-rl-s0", "sft-rl-s1"]
+    assert tiny(stub, SEEDS="0 1")[1][-2].count("--runs") == 9, "ablations are not in the curves of the experiment"
 
 
 def test_every_training_of_the_small_experiment_is_one_that_can_be_asked_for(stub: Path) -> None:
-    for part in ((), ("closed",), ("ablations",)):
+    for part in ((), ("rewards",), ("closed",), ("ablations",)):
         assert tiny(stub, *part, SEEDS="0")[0] == 0
     lines = map(shlex.split, (stub / "log.quoted").read_text().splitlines())
     trainings = [line for line in lines if line[0] in ("sft", "grpo")]
-    assert len(trainings) == 23
+    assert len(trainings) == 24
     for kind, option, config, *rest in trainings:
         assert option == "--config"
         classes = {"sft": (SFTConfig, TargetOptions), "grpo": (GRPOConfig, RewardOptions)}[kind]
@@ -242,6 +262,7 @@ def test_the_small_experiment_goes_on_and_can_begin_with_what_ships(stub: Path) 
     _, lines = tiny(stub, SEEDS="0", START="tiny-sft")
     assert made(lines, "sft") == ["control-s0"]
     assert "--model tiny-sft" in next(line for line in lines if line.startswith("sft"))
+    assert "--model tiny-base" in next(line for line in lines if line.startswith("grpo"))
     assert tiny(stub, "curves")[0] == 2
 
 

@@ -320,7 +320,7 @@ def _generate(batch: Batch, reader: Reader, job: Job, line: Line | None = None) 
         if line is not None and reading.completion.error is None:
             row |= line(reading, place)
         else:
-            row |= prediction_line(reading, reader.checkpoint.name, logprobs=job.logprobs)
+            row |= prediction_line(reading, reader.checkpoint.name, logprobs=job.logprobs, weight=job.sampling.is_plain)
         if job.task != "sgdet":
             row["task"] = job.task
     return sum(reading.completion.seconds for reading in readings)

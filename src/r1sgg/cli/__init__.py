@@ -13,6 +13,7 @@ import sys
 import typer
 
 from r1sgg.cli import (  # each registers its commands when it is imported
+    bench,  # noqa: F401
     calibrate,  # noqa: F401
     captions,  # noqa: F401
     data,  # noqa: F401

@@ -131,11 +131,11 @@ def generate(
     if model is None:
         choosing.refuse_photos((place.image_id, functools.partial(inputs.image, place)) for place in inputs)
     files: dict[str, Any] = {"limit": limit, "overwrite": overwrite}
+    if (ray is not None or workers is not None) and (opening.spec.kind == "openai" or opening.ask == "native"):
+        loading.announce(opening.checkpoint(), opening.ask)
     if ray is not None:
         from r1sgg.bulk.ray_data import Cluster, run_on_ray
 
-        if opening.spec.kind == "openai":
-            loading.announce_family(opening.checkpoint())
         on_gpu = device is None or device.startswith("cuda")
         cluster = Cluster(ray, workers or None, shard_size or 1024, on_gpu=on_gpu)
         with loading.progress_bar("generate") as progress:

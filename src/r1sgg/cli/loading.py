@@ -9,7 +9,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast, get_args
 
 import typer
 
@@ -153,20 +153,6 @@ def prompt_options(
     }
 
 
-def announce_native(checkpoint: Checkpoint, ask: str) -> None:
-    """Say on standard error what asking natively means where it is not what the model was taught."""
-    from r1sgg.models.prompts import AnswerSettings
-    from r1sgg.models.tongue import tongue_of
-
-    if ask != "native":
-        return
-    if note := tongue_of(checkpoint).note:
-        typer.echo(note, err=True)
-    if checkpoint.settings.prompt != AnswerSettings().prompt or checkpoint.settings.think:
-        said = "was trained with a prompt of r1sgg's, which --ask native does not ask"
-        typer.echo(f"{checkpoint.name}: {said}", err=True)
-
-
 def open_with_prompts(images: str, opening: Opening, *, annotated: bool = False) -> Inputs:
     """Open the images of a command, with their prompts if the model is asked by a column of the data.
 
@@ -217,31 +203,47 @@ def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True)
     reader = opening.open()
     if (notice := reader.checkpoint.notice) is not None:
         typer.echo(notice, err=True)
-    announce_family(reader.checkpoint, named=named)
-    announce_native(reader.checkpoint, opening.ask)
+    announce(reader.checkpoint, opening.ask, named=named)
     if not columns and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
     return reader
 
 
-def announce_family(checkpoint: Checkpoint, *, named: bool = True) -> None:
-    """Say on standard error which family a server's model was taken for by its name.
+def announce(checkpoint: Checkpoint, ask: str = "paper", *, named: bool = True) -> None:
+    """Say on standard error what was guessed or differs: a server's family by its name, and asking in another tongue.
 
     Args:
         checkpoint: the model.
-        named: whether its family has to be known.
+        ask: see `AskOption`.
+        named: whether the family of a server's model has to be known.
 
     Raises:
         ConfigError: the name says none, and no family was passed.
     """
     from r1sgg.endpoint.remote import Remote
+    from r1sgg.models.prompts import AnswerSettings
+    from r1sgg.models.tongue import tongue_of
 
-    if not isinstance(checkpoint, Remote):
+    if isinstance(checkpoint, Remote):
+        if checkpoint.nameless and named:
+            raise ConfigError(checkpoint.nameless)
+        if checkpoint.guess:
+            typer.echo(checkpoint.guess, err=True)
+    if ask != "native":
         return
-    if checkpoint.nameless and named:
-        raise ConfigError(checkpoint.nameless)
-    if checkpoint.guess:
-        typer.echo(checkpoint.guess, err=True)
+    if note := tongue_of(checkpoint).note:
+        typer.echo(note, err=True)
+    if checkpoint.settings.prompt != AnswerSettings().prompt or checkpoint.settings.think:
+        said = "was trained with another prompt, which --ask native does not ask"
+        typer.echo(f"{checkpoint.name}: {said}", err=True)
+
+
+def print_table(table: Any, width: int = 160) -> None:
+    """Print a table on standard output, as wide as a terminal or `width`."""
+    from rich.console import Console
+
+    # markup would take r1sgg[train] for a style
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else width, markup=False).print(table)
 
 
 def remark_calibration(reader: Reader, *, guide: bool, temperature: float, samples: int) -> None:

@@ -18,8 +18,7 @@ from r1sgg.cli.loading import (
     MaxPixels,
     Think,
     Threads,
-    announce_family,
-    announce_native,
+    announce,
 )
 from r1sgg.cli.root import app
 
@@ -75,9 +74,7 @@ def web(
         ask=ask_mode(ask, model, think),
     )
     if opening.spec.kind == "openai" or opening.ask == "native":
-        checkpoint = opening.checkpoint()
-        announce_family(checkpoint)
-        announce_native(checkpoint, opening.ask)
+        announce(opening.checkpoint(), opening.ask)
 
     def admit(image: Image.Image, checkpoint: Checkpoint, typed: bool) -> str | None:
         line = "the model photo (`r1sgg web --model photo`)"

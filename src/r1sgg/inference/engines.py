@@ -6,8 +6,8 @@
                                                     the fields of `r1sgg.endpoint.settings.Endpoint`
 
 Of a server, `prices=0.15/0.6` is what a million tokens cost, read and written; `extra.NAME=VALUE` a further field of
-each request; `family=Qwen2.5-VL` whose coordinates the model speaks, as `--family` (`r1sgg.endpoint.remote`). Another package
-registers an `EngineKind` as an entry point of the group "r1sgg.engines" (docs/howto/engine.md).
+each request; `family=Qwen2.5-VL` whose coordinates the model speaks, as `--family` (`r1sgg.endpoint.remote`). Another
+package registers an `EngineKind` as an entry point of the group "r1sgg.engines" (docs/howto/engine.md).
 """
 
 from __future__ import annotations

@@ -193,7 +193,7 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
     if family.max_pixels is not None:
         if max_pixels and max_pixels < (least := _token_pixels(processor.image_processor)):
             raise ModelError(
-                f"max_pixels: expected 0 or at least {least} for {path_or_id}, one token of an image, found {max_pixels}"
+                f"max_pixels: expected 0 or at least {least}, one token of {path_or_id}'s images, found {max_pixels}"
             )
         with Naming(path, "an image processor whose size is a number of pixels"):
             own = processor.image_processor.size

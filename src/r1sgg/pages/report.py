@@ -33,6 +33,7 @@ from r1sgg.metrics.columns import Evaluator, ImageResult
 from r1sgg.metrics.intervals import compare
 from r1sgg.metrics.report import Evaluation, finish, record
 from r1sgg.metrics.streams import join
+from r1sgg.metrics.table import asked_name
 from r1sgg.metrics.tasks import Task
 from r1sgg.pages.curves import charts, differ, distinct_names, read_series
 from r1sgg.pages.evidence import Columns, graph_detail, run_detail
@@ -127,6 +128,7 @@ def build_report(
         facts += notes
     results = [record(found, bootstrap=bootstrap) for found in evaluations]
     facts += [f"data {found['data_hash']}" for found in results[:1] if found.get("data_hash")]
+    run_names = [asked_name(name, found) for name, found in zip(run_names, results, strict=True)]
     table = results_table(run_names, results)
     compared = evaluations[1:] if bootstrap else []
     paired = [compare(evaluations[0].figures, other.figures, bootstrap) for other in compared]

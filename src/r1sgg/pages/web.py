@@ -51,9 +51,9 @@ _COPY = """async () => {
 }"""
 _COPIED = "() => new Promise((done) => setTimeout(() => done('Copy the triplets'), 2000))"
 _CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1280px !important; margin: 0 auto !important; }
 .gradio-container:has(#graph .r1) #start, .gradio-container:not(:has(#graph .r1)) #result { display: none !important; }
-#head, #reads, #graph { padding: 0 !important; }
+:is(#head, #reads, #graph) :is(.html-container, .prose) { padding: 0 !important; }
 #head h1 { font-size: 1.6rem; margin: 0; } #head p, #reads p { margin: 0.2rem 0; } #reads summary { cursor: pointer; }
 #save, #kind, #copy, #another { flex: 1 1 9rem; min-width: 9rem; }
 #image .or, .min_value, .max_value, .prose { color: var(--body-text-color) !important; }
@@ -172,6 +172,15 @@ def build_demo(
             raise gr.Error(str(error), print_exception=False) from error
         return gr.DownloadButton(value=path, interactive=True)
 
+    def cut(reading: Reading | None, kind: str, threshold: float) -> tuple[Any, Any]:
+        """Return the picture and the file without lower scores."""
+        if reading is None:
+            return gr.skip(), gr.skip()
+        try:
+            return show(reading, threshold), saved(reading, kind, threshold)
+        except R1SGGError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
     clearing = (_DELETE_EVERY, _DELETE_AFTER)
     with gr.Blocks(title="r1sgg", analytics_enabled=False, delete_cache=clearing) as demo:
         demo.work = work  # the folder is removed with the page
@@ -220,14 +229,12 @@ def build_demo(
         options = [image, model, prompt, names, guide, temperature, threshold, kind]
         made = [view, reading, can, save_button, raw]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        running = [
+        running: list[Any] = [
             image.change(begin, options, made, trigger_mode="always_last", **quiet),
             go.click(read, options, made, show_progress="hidden"),
         ]
         threshold.change(
-            lambda found, kind, least: (
-                (show(found, least), saved(found, kind, least)) if found else (_EMPTY, gr.skip())
-            ),
+            cut,
             [reading, kind, threshold],
             [view, save_button],
             trigger_mode="always_last",
