@@ -35,6 +35,8 @@ def reference(stage: str) -> str:
     """The stage that a stage is compared with."""
     if stage.startswith("ablate-"):
         return "sft-rl"
+    if stage.startswith("captions-"):
+        return "vg-sft" if stage == "captions-sft" else "captions-sft"
     prefix = "closed-" if stage.startswith("closed-") else ""
     return prefix + ("baseline" if stage == f"{prefix}zero-rl" else "control")
 

@@ -13,7 +13,8 @@
 #   OUT        folder of all outputs
 #
 # Prompts list names: those that training may see while training, all of VG150's afterwards. After an interruption run it
-# again: finished stages are skipped. Hardware, time and result: the drawn scenes in docs/metrics.md; VG150 not yet run.
+# again: finished stages are skipped, and training is resumed. Drawn scenes: 25 minutes of one core for training, result in
+# docs/metrics.md. VG150: not yet run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${MODE:-ovd+r} set=${SET:-vg150}
@@ -23,10 +24,10 @@ read -ra generate <<< "${GENERATE:-}"
 if [ "$set" = tiny ]; then
   export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
   model=${MODEL:-tiny-base} config=configs/tiny-sft.yaml
-  train=scenes:${SCENES:-4000},seed=1,preset=small,open=$mode
+  train=scenes:${SCENES:-20000},seed=1,preset=small,open=$mode
   test=scenes:${IMAGES:-300},seed=1,preset=small,split=test
   seen=open # its 1,852 tokens would spell a list of 150 names letter by letter
-  sft=(--validation "" --validate_steps 0 --max_steps 150 --per_device_train_batch_size 16 ${sft[@]+"${sft[@]}"})
+  sft=(--validation "" --validate_steps 0 --max_steps 1200 ${sft[@]+"${sft[@]}"})
   generate=(--prompt open --guide --max-new-tokens 200 --batch-size 50 ${generate[@]+"${generate[@]}"})
 else
   : "${VG:?the folder of VG-SGG.h5}"
@@ -49,4 +50,4 @@ fi
 r1sgg generate --images "$test" --model "$trained" --vocabulary vg150 --out "$out/predictions.jsonl" \
   ${generate[@]+"${generate[@]}"}
 r1sgg evaluate "$out/predictions.jsonl" --ground-truth "$test" --vocabulary vg150 --open-vocabulary "$mode" \
-  --bootstrap 1000 --json "$out/results.json"
+  --bootstrap 1000 --json "$out/results.json" --out "$out/table.md"

@@ -4,7 +4,7 @@
 # stages are skipped, and an interrupted one is resumed.
 #
 #   MODEL      the instruct model: a Hub name or a folder             Qwen/Qwen2-VL-2B-Instruct
-#   CARDS      GPUs of this machine; default: all that torch sees     8
+#   CARDS      use only the first so many GPUs that torch sees        8
 #   LAUNCH     launcher of training; default: what fits on CARDS, the whole model on each or FSDP2 (`r1sgg doctor`)
 #   SFT, GRPO  additional options of these stages                     --include configs/lora-sft.yaml
 #   GENERATE, PROBE  additional options of `r1sgg generate` and `r1sgg probe`, which use all CARDS
@@ -19,6 +19,12 @@ cd "$(dirname "$0")/.."
 model=${MODEL:-Qwen/Qwen2-VL-2B-Instruct}
 data=${DATA:-data/$SET} out=${OUT:-runs/$SET/$(basename "$model")}
 stages=" ${STAGES:-data baseline sft grpo zero report probe} "
+for stage in $stages; do
+  case $stage in
+    data | baseline | sft | grpo | zero | report | probe) ;;
+    *) echo "STAGES: expected data, baseline, sft, grpo, zero, report or probe, found $stage" >&2 && exit 2 ;;
+  esac
+done
 read -ra sft <<< "${SFT:-}"
 read -ra grpo <<< "${GRPO:-}"
 read -ra generate <<< "${GENERATE:-}"
@@ -66,22 +72,30 @@ whole() {
   fi
 }
 
-# measure NAME MODEL: predictions for the validation images, evaluation and probe, unless they are finished
-measure() {
+# predict NAME MODEL OPTIONS...: predictions for the validation images and their evaluation, unless they are finished
+predict() {
   if [ ! -f "$out/results/$1.json" ]; then
-    tolerate r1sgg generate --images "$truth" --model "$2" --vocabulary "$SET" --workers "$workers" \
-      --out "$out/predictions/$1.jsonl" ${generate[@]+"${generate[@]}"}
+    tolerate r1sgg generate --images "$truth" --model "$2" --vocabulary "$SET" --workers 0 \
+      --out "$out/predictions/$1.jsonl" "${@:3}" ${generate[@]+"${generate[@]}"}
     r1sgg evaluate "$out/predictions/$1.jsonl" --ground-truth "$truth" --vocabulary "$SET" --json "$out/results/$1.json"
   fi
+}
+
+# measure NAME MODEL: the same, and the probe
+measure() {
+  predict "$1" "$2"
   if wanted probe && [ ! -f "$out/probe/$1/summary.json" ]; then
-    tolerate r1sgg probe --ground-truth "$truth" --vocabulary "$SET" --model "$2" --workers "$workers" \
+    tolerate r1sgg probe --ground-truth "$truth" --vocabulary "$SET" --model "$2" --workers 0 \
       --out "$out/probe/$1" ${probe[@]+"${probe[@]}"}
   fi
 }
 
 mkdir -p "$out/predictions" "$out/results"
 cards=${CARDS:-$(python -c 'import torch; print(torch.cuda.device_count())')}
-workers=${CARDS:-0} # 0: one model on each card
+if [ "${CARDS:-0}" -gt 0 ] && [ -z "${CUDA_VISIBLE_DEVICES:-}" ]; then
+  CUDA_VISIBLE_DEVICES=$(seq -s , 0 $((CARDS - 1)))
+  export CUDA_VISIBLE_DEVICES
+fi
 case ${LAUNCH-auto} in
   auto) way=auto ;;
   *fsdp2*) way=fsdp2 ;;
@@ -102,6 +116,7 @@ fi
 if wanted baseline; then
   say "baseline: $model without training"
   measure baseline "$model"
+  predict baseline-native "$model" --ask native # in the words of its makers: both rows are reported (docs/generate.md)
 fi
 if wanted sft; then
   say "SFT"
@@ -119,7 +134,7 @@ if wanted zero; then
   measure zero "$(whole zero)"
 fi
 found=()
-for name in baseline zero sft sft-grpo; do # in the order of the paper's table
+for name in baseline baseline-native zero sft sft-grpo; do # in the order of the paper's table
   if [ -f "$out/results/$name.json" ]; then found+=("$name"); fi
 done
 if wanted report && [ ${#found[@]} -gt 0 ]; then
@@ -135,6 +150,10 @@ if wanted report && [ ${#found[@]} -gt 0 ]; then
 fi
 if wanted probe && [ ${#found[@]} -gt 0 ]; then
   say "probe"
-  r1sgg probe --table "${found[@]/#/$out/probe/}" --out "$out/probe"
+  probed=()
+  for name in "${found[@]}"; do
+    if [ -f "$out/probe/$name/summary.json" ]; then probed+=("$out/probe/$name"); fi
+  done
+  r1sgg probe --table "${probed[@]}" --out "$out/probe"
 fi
 say "done: $out"

@@ -25,7 +25,9 @@ FRAME = (1000.0, 1000.0)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_RUN = {
     "adapters.md": "needs the trainers; tests/rewards/test_adapters_docs.py runs the files with stand-ins",
+    "deploying.md": "tests/serving/test_front.py runs its client against a real server",
     "endpoint.md": "asks a paid service over the network",
+    "own_data.md": "its scripts and its commands are one sequence; tests/test_own_data.py runs it",
     "vllm.md": "vLLM has an environment of its own, in which `make test-vllm` runs",
 }
 """Pages whose blocks this test does not run, and why."""

@@ -14,6 +14,7 @@ import typer
 
 from r1sgg.cli import app, main
 from r1sgg.cli.root import OUTPUTS, SOURCES
+from r1sgg.miniature.scenes import SMALL, scene
 
 
 class Writes(NamedTuple):
@@ -36,14 +37,14 @@ TABLE = {
     "data vg": Writes(("--out",), ("--objects", "--relationships", "--image-data", "--vocabulary")),
     "data view": Writes(("--out",), ("--data", "--data psg:")),
     "doctor": Writes(("--json",), ("--config", "--model", "--image", "--prompt", "--vocabulary")),
-    "draw": Writes(("--out",), ("", "--ground-truth"), folders=("--out",)),
+    "draw": Writes(("--out",), ("", " psg:", "--ground-truth"), folders=("--out",)),
     "evaluate": Writes(
         ("--json", "--out"),
         ("", " swift:", "--ground-truth", "--train", "--train jsonl:", "--vocabulary", "--groups", "--zero-shot"),
     ),
-    "export": Writes(("--out",), ("", "--ground-truth"), "--format csv"),
+    "export": Writes(("--out",), ("", " swift:", " coco:", "--ground-truth"), "--format csv"),
     "generate": Writes(("--out",), ("--images", "--images webdataset:", "--vocabulary", "--prompt"), "--overwrite"),
-    "predict": Writes(("--out",), ("--model", "--vocabulary", "--prompt"), "photo.jpg", folders=("--out",)),
+    "predict": Writes(("--out", "--json"), ("--model", "--vocabulary", "--prompt"), "photo.jpg", folders=("--out",)),
     "probe": Writes(("--out",), ("--model", "--ground-truth", "--train"), "--overwrite", folders=("--out",)),
     "publish": Writes(("--out",), ("", "--results"), folders=("--out",)),
     "report": Writes(("--out", "--json", "--figure"), ("", " r1sgg:", "--ground-truth", "--runs", "--vocabulary")),
@@ -63,7 +64,7 @@ NEEDED = {
     "evaluate": {"": "p.jsonl", "--ground-truth": "g.jsonl"},
     "export": {"": "g.jsonl", "--out": "new"},
     "generate": {"--images": "i.jsonl", "--out": "new"},
-    "predict": {"--out": "new"},
+    "predict": {"--out": "new", "--json": "new.jsonl"},
     "probe": {"--ground-truth": "g.jsonl", "--out": "new"},
     "publish": {"": "run", "--out": "new"},
     "report": {"": "p.jsonl", "--out": "new"},
@@ -80,10 +81,10 @@ PATHS = {
 }
 """Options and arguments that are paths to read."""
 PLAIN = {
-    *("align", "answer_format", "answering", "annotation", "api_key", "allow_host", "boxes", "claims", "device"),
+    *("align", "answer_format", "answering", "annotation", "api_key", "allow_host", "ask", "boxes", "claims", "device"),
     *("dialect", "distractors", "dtype", "engine", "extract", "format", "host", "id", "ignore", "launch", "mapping"),
     *("method", "name", "open_vocabulary", "preset", "protocol", "push", "ray", "recipe", "repair", "scores"),
-    *("settings", "similarity", "source", "split", "stage", "task", "title"),
+    *("family", "settings", "similarity", "source", "split", "stage", "task", "title"),
 }
 """Options that are texts and name no file."""
 
@@ -289,6 +290,7 @@ JSON = {
     "data stats": "data stats --data gt.jsonl --out stats.html",
     "doctor": "doctor",
     "evaluate": "evaluate p.jsonl q.jsonl --ground-truth gt.jsonl --compare --train gt.jsonl",
+    "predict": "predict scene.png",
     "report": "report p.jsonl --ground-truth gt.jsonl --out report.html",
 }
 """A run of every command that has --json; each also prints a table."""
@@ -307,6 +309,7 @@ def test_every_command_with_json_writes_it_and_nothing_else_to_standard_output(
     Path("c.jsonl").write_text(
         json.dumps({"image_id": "1", "width": 100, "height": 100, "caption": "A man on a horse."})
     )
+    scene(5, SMALL).image.save("scene.png")
     found = dict(commands(typer.main.get_command(app)))
     assert set(JSON) == {
         name for name, command in found.items() if "--json" in {o for p in command.params for o in p.opts}

@@ -31,7 +31,7 @@ def test_the_first_are_shown_with_all_that_they_say(tmp_path):
     page = page_of(tmp_path, "--count", 4)
     assert shown(page) == [f"scene-{k}" for k in range(4)]
     graphs = [open_data(SPEC)[k].graph for k in range(4)]
-    assert page.count('class="tag b') == 2 * sum(map(len, graphs))  # paper and text
+    assert page.count('class="tag b') == 4 * sum(map(len, graphs))  # paper and text, twice
     assert page.count('class="triplet"') == sum(len(g.pairs) for g in graphs)
     assert page.count("data:image/webp;base64,") == 4
     assert "default-src 'none'" in page

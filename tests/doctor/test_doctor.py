@@ -208,11 +208,18 @@ def test_on_one_card_an_adapter_is_offered(doctor: Doctor, large: Path) -> None:
         (["--lora_r", "8"], "expected --config RECIPE beside options of a recipe"),
         (["--engine", "vllm"], "--engine: expected --model, and no --config"),
         (["--model", "tiny", "--engine", "hf"], "--engine hf: expected vllm, found hf"),
+        (["--model", "tiny", "--engine", "openai:http://127.0.0.1:9/v1"], "expected vllm, found openai"),
+        (["--model", "tiny", "--dtype", "float8"], "--dtype: expected --engine too"),
         (["--gpus", "4"], "--gpus: expected --config RECIPE too"),
+        (["--config", "configs/vg150-grpo.yaml", "--rewards", "blanced"], "rewards: expected one of"),
+        (["--config", "configs/vg150-grpo.yaml", "--reward_weights", "1"], "reward_weights: expected one for each of"),
+        (["--config", "configs/vg150-grpo.yaml", "--parity", "often"], "parity: expected a number of steps"),
+        (["--config", "configs/vg150-grpo.yaml", "--cut_loops", "true"], "cut_loops: expected false with use_vllm"),
+        (["--config", "configs/vg150-sft.yaml", "--load_in_4bit", "true"], "load_in_4bit: expected use_peft: true"),
         (["--model", "tiny", "--launch", "fsdp2"], "--launch: expected --config RECIPE too"),
         (["--prompt", "closed"], "--prompt: expected --model or --config RECIPE too"),
         (["--config", "configs/vg150-grpo.yaml", "--image", "a.png"], "--image: expected --model, and no --config"),
-        (["--config", "configs/vg150-grpo.yaml", "--max_pixels", "100"], "max_pixels: expected 0 or at least 784 for"),
+        (["--config", "configs/vg150-grpo.yaml", "--max_pixels", "100"], "max_pixels: expected 0 or at least 784, one"),
     ],
 )
 def test_what_cannot_be_planned_is_one_sentence(
@@ -224,15 +231,25 @@ def test_what_cannot_be_planned_is_one_sentence(
     assert says in str(result.exception), result.output
 
 
+def test_an_adapter_is_not_planned_as_a_model_to_train(doctor: Doctor, published: Path, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(published)}))
+    for name in ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "chat_template.json"):
+        if (published / name).is_file():
+            (tmp_path / name).write_bytes((published / name).read_bytes())
+    result = doctor("--config", "configs/vg150-sft.yaml", "--model", tmp_path, "--gpus", 4)
+    assert "expected a whole model to train, found an adapter; merge it with" in str(result.exception)
+
+
 def test_options_that_a_recipe_has_too_are_the_recipe_s(doctor: Doctor, published: Path) -> None:
     asked = ("--config", "configs/vg150-sft.yaml", "--model", published, "--gpus", 4, "--json", "-")
+    asked += ("--data", "scenes:8")
 
     def tokens(*more: str) -> int:
         result = doctor(*asked, *more)
         assert result.exit_code == 0, result.output
         return int(json.loads(result.stdout)["run"]["tokens"]["prompt"])
 
-    assert tokens("--prompt", "short", "--vocabulary", "open") < tokens() < tokens("--think")
+    assert tokens("--prompt", "short", "--vocabulary", "open") < tokens("--no-think") < tokens()
 
 
 def test_a_recipe_is_of_the_stage_whose_options_it_has() -> None:

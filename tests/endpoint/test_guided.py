@@ -382,4 +382,4 @@ def test_what_is_left_out_is_counted_and_the_replies_are_kept(site: Site) -> Non
     ledger = Ledger()
     ledger.add(prediction.read(), "1", prediction.left_out)
     (finding,) = findings(ledger)
-    assert finding.found == "100 % of the guided completions leave out 1 objects, 1 relationships"
+    assert finding.found == "100 % of the completions leave out 1 objects, 1 relationships of the model's replies"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from r1sgg.data.predictions import Ask
 from r1sgg.endpoint.remote import Remote, remote
 from r1sgg.errors import ModelError
 from r1sgg.guiding.spec import GuideSpec
@@ -78,6 +79,7 @@ class Opened:
     engine: str = "parrot"
     dtype: str | None = None
     threads: int | None = None
+    ask: Ask = "paper"
 
     def checkpoint(self) -> Remote:
         return remote("parrot", "0-1000")

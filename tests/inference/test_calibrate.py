@@ -51,6 +51,7 @@ def test_a_calibration_is_fitted_stored_and_used_by_single_answers(folder: Path)
     shown = call("calibrate", folder / "p.jsonl", *asked)
     assert "objects: " in shown
     assert "calibration.json" in shown
+    assert call("calibrate", folder / "p.jsonl", *asked) == shown, "the file is no part of the checkpoint's fingerprint"
     made = json.loads((model / "calibration.json").read_text())["fitted"]
     assert (made["method"], made["images"], made["guide"], made["temperature"]) == ("isotonic", 24, True, 0)
     again = ("generate", "--images", DATA, "--model", model, "--max-new-tokens", 200)
@@ -77,6 +78,12 @@ def test_what_cannot_be_calibrated_is_one_sentence(folder: Path, tmp_path: Path)
     asked = ("calibrate", folder / "p.jsonl", "--ground-truth", DATA, "--model")
     assert "expected a checkpoint folder, found no config.json" in call(*asked, "tiny", code=2)
     assert "expected one of isotonic, temperature" in call(*asked, folder / "model", "--method", "none", code=2)
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in Path(resolve("tiny-sft")).iterdir():
+        (other / file.name).symlink_to(file)
+    assert f"expected answers of {other}, found those of" in call(*asked, other, code=2)
+    assert not (other / "calibration.json").exists()
     few = tmp_path / "few.jsonl"
     few.write_text("".join(line + "\n" for line in (folder / "p.jsonl").read_text().splitlines()[:2]))
     message = call("calibrate", few, "--ground-truth", "scenes:2,split=validation,preset=small", "--model",

@@ -9,8 +9,10 @@ from r1sgg.miniature.scenes import SMALL, scene, split_seeds
 SCENES = 30
 
 
-def test_tiny_reads_drawn_scenes():
+def test_tiny_reads_drawn_scenes_and_says_that_it_reads_nothing_else(caplog):
     read = load("tiny")
+    (said,) = [record.message for record in caplog.records if record.name == "r1sgg.inference.engines"]
+    assert said.startswith("tiny knows drawn scenes only")
     scenes = [scene(seed, SMALL) for seed in split_seeds("test", 1, SCENES)]
     frame = (1000.0, 1000.0)
     answers = [Prediction(s.example.image_id, frame, render(read(s.image), frame)) for s in scenes]

@@ -62,6 +62,15 @@ def test_without_a_guide_or_log_probabilities_there_is_no_weight() -> None:
         weighted_mean([1.0], [])
 
 
+@pytest.mark.parametrize("otherwise", [["--temperature", "0"], ["--top-p", "0.9"], ["--top-k", "5"]])
+def test_no_weight_is_written_where_it_would_not_hold(tmp_path: Path, otherwise: list[str]) -> None:
+    out = tmp_path / "o.jsonl"
+    asked = ["generate", "--images", "scenes:1,split=test,preset=small", "--out", str(out), "--logprobs", "--guide"]
+    asked += ["--temperature", "1", "--max-new-tokens", "200", *otherwise]
+    assert CliRunner().invoke(app, asked, catch_exceptions=False).exit_code == 0
+    assert json.loads(out.read_text())["logprobs"].keys() == {"sum", "mean"}
+
+
 def test_lines_of_guided_answers_hold_the_weight(tmp_path: Path) -> None:
     for guide in (True, False):
         out = tmp_path / f"{guide}.jsonl"

@@ -183,6 +183,7 @@ def test_groupings_by_name(tmp_path):
     for content, said in (
         ([], 'expected {"head"'),
         ({"head": []}, 'expected {"head"'),
+        ({"": ["on"]}, 'expected {"head"'),
         ({"head": ["on", "flying"]}, "g.json: head"),
         ({"head": ["on"], "tail": ["on"]}, "g.json: tail"),
     ):

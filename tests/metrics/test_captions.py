@@ -92,6 +92,25 @@ def test_what_cannot_be_checked_is_said(files: tuple[Path, Path], tmp_path: Path
     assert "other.jsonl:2" in result.output
 
 
+def test_captions_of_one_image_on_several_lines_are_all_judged(files: tuple[Path, Path], tmp_path: Path) -> None:
+    lines = [{"image_id": "0", "caption": text} for text in ("A man rides a horse.", "A cat on a mat.", "x" * 9000)]
+    captions, figures = tmp_path / "several.jsonl", tmp_path / "figures.json"
+    captions.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = check(files[0], captions, "--json", figures)
+    found = json.loads(figures.read_text())
+    assert (found["captions"], found["images"], found["outcomes"]["supported"]) == (3, 1, 1)
+    assert "1 captions of which only the beginning was read" in result.output
+
+
+def test_graphs_without_objects_are_said(files: tuple[Path, Path], tmp_path: Path) -> None:
+    graphs = tmp_path / "predictions.jsonl"
+    lines = [{"image_id": "0", "error": "no such image"}, {"image_id": "1", "completion": "junk", "frame": [9, 9]}]
+    graphs.write_text("".join(json.dumps({**line, "model": "m"}) + "\n" for line in lines))
+    result = check(graphs, files[1])
+    assert result.exit_code == 0, result.output
+    assert "2 graphs have no object: all that is said of these images counts as invented" in result.output
+
+
 # ---------------------------------------------------------------- the reward
 
 

@@ -11,7 +11,7 @@ from r1sgg.cli import app, main
 from r1sgg.data.base import write_ground_truth
 from r1sgg.data.sources import open_data
 from r1sgg.data.splits import describe
-from r1sgg.errors import InputError
+from r1sgg.errors import ConfigError, InputError
 from r1sgg.graph.text import render
 from r1sgg.graph.vocabulary import VG150
 
@@ -169,8 +169,12 @@ def test_zero_shot_says_what_it_counts(files):
         (files / "list.json").write_text(json.dumps(rows))
         got, shown = call(files, "--zero-shot", str(files / "list.json"), "--all")
         assert got["zero_shot"]["zR@50"] == pytest.approx(2 / 3)
-        assert "listed in" in " ".join(shown.split())
+        assert f"{got['zero_shot']['relations']} true relations listed in" in " ".join(shown.split())
         assert "published" not in shown
+    (files / "list.json").write_text(json.dumps([["horse", "riding", "man"]]))
+    got, shown = call(files, "--zero-shot", str(files / "list.json"), "--all")
+    assert (got["zero_shot"]["zR@50"], got["zero_shot"]["relations"]) == (None, 0)
+    assert "zR@K: no true relation is listed in" in " ".join(shown.split())
     for rows in ([], {}, [["man", "riding"]], [[0, 1, 1]], [[1, 1, 51]], [[True, 1, 1]], [["man", 1, "horse"]]):
         (files / "list.json").write_text(json.dumps(rows))
         with pytest.raises(InputError, match="list"):
@@ -185,9 +189,14 @@ def test_groups_have_a_name(files):
     assert call(files, "--groups", "thirds")[0]["grouping"] == "thirds"
     (files / "mine.json").write_text(json.dumps({"riding": ["riding"], "rest": ["near", "on"]}))
     got, shown = call(files, "--groups", str(files / "mine.json"), "--all")
-    assert (got["grouping"], list(got["groups"])) == ("mine", ["riding", "rest"])
+    assert (got["grouping"], list(got["groups"])) == ("mine.json", ["riding", "rest"])
     assert got["groups"]["riding"]["mR@50"] == pytest.approx(2 / 3)
-    assert "riding mR@50 (mine)" in shown
+    assert "riding mR@50 (mine.json)" in shown
+    (files / "mine.json").write_text(json.dumps({"zero": ["riding"], "pooled": ["near", "on"]}))
+    got, _ = call(files, "--groups", str(files / "mine.json"))
+    assert (got["zero_shot"], list(got["pooled"])) == (None, [f"{n}R@{k}" for n in ("", "ng") for k in (20, 50, 100)])
+    with pytest.raises(ConfigError, match="expected bgnn, thirds or a JSON file, found 'BGNN'"):
+        call(files, "--groups", "BGNN")
 
 
 @pytest.mark.parametrize(

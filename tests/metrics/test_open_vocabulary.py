@@ -133,6 +133,33 @@ def test_the_truth_as_predictions_gives_100_in_each_column(shared: Path, tmp_pat
             assert low <= part["R@50"] <= high
 
 
+def test_only_names_of_vg150_are_base_or_novel(tmp_path: Path):
+    """ "bear near gizmo" is in no novel column and counted as unknown; a vocabulary of other names is refused."""
+    truth = scene(("bear", "gizmo", "man"), ((0, "near", 1), (2, "riding", 0)))
+    write_ground_truth(tmp_path / "gt.jsonl", [example(truth)])
+    row = {"image_id": "1", "completion": render(truth, FRAME), "frame": FRAME}
+    (tmp_path / "p.jsonl").write_text(json.dumps(row) + "\n")
+    command = ["evaluate", tmp_path / "p.jsonl", "--ground-truth", tmp_path / "gt.jsonl", "--open-vocabulary", "ovd+r"]
+
+    def call(*options: str):
+        return CliRunner().invoke(app, [str(a) for a in (*command, "--json", tmp_path / "o.json", *options)])
+
+    for vocabulary, unknown in (("open", 1), ("vg150", 0)):
+        shown = call("--vocabulary", vocabulary)
+        got = json.loads((tmp_path / "o.json").read_text())["open_vocabulary"]
+        assert got["unknown"] == unknown
+        assert [part["relations"] for part in got["parts"].values()] == [1 + unknown, 0, 1]
+        assert ("1 true relations have names that VG150 lacks" in shown.output) == bool(unknown)
+    for vocabulary, other in (("psg", "'bicycle'"), ("mine", "'zapping'")):
+        if vocabulary == "mine":
+            names = {"name": "mine", "objects": ["man"], "predicates": ["on", "zapping"]}
+            (tmp_path / "mine.json").write_text(json.dumps(names))
+            vocabulary = str(tmp_path / "mine.json")
+        assert f"expected names of VG150, which are base or novel, found {other}" in str(
+            call("--vocabulary", vocabulary).exception
+        )
+
+
 def test_modes_by_any_spelling():
     assert [mode_of(name) for name in ("OvD", "ovr", "OVD+R")] == list(MODES)
     with pytest.raises(ConfigError, match="--open-vocabulary: expected one of OvD, OvR, OvD"):

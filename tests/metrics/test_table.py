@@ -140,6 +140,10 @@ def test_the_terminal_is_under_100_columns_and_several_files_are_rows(folder, op
         assert figure in text
     if "--all" not in options:
         assert re.search(r"^ +bad +33.33 +66.34 +0.00 +0.00 ", text, re.MULTILINE)
+        if options:
+            under = re.search(r"^ +bad +33.33 .*\n(.*)$", text, re.MULTILINE)
+            assert under is not None
+            assert len(re.findall(r"\d+\.\d-\d+\.\d", under[1])) == 5  # AP has none; no interval is cut off
 
 
 def test_another_ending_is_one_sentence_before_the_work(folder, capsys):

@@ -106,8 +106,8 @@ _QWEN_TEXT = {
     "num_key_value_heads": 1,
     "head_dim": 32,
     "layer_types": ["linear_attention", "full_attention"],
-    "linear_key_head_dim": 16,
-    "linear_value_head_dim": 16,
+    "linear_key_head_dim": 32,
+    "linear_value_head_dim": 32,
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 2,
     "rope_parameters": {
@@ -171,6 +171,7 @@ def build_gemma3(folder: Path) -> Path:
     """One layer that sees 64 tokens and one that sees all; squares of 4 x 4 patches, four to a token."""
     named = {"image_token": "<image_soft_token>", "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}
     tokenizer = _tokenizer(("<start_of_turn>", "<end_of_turn>"), **named)
+    tokenizer.add_tokens(["\n" * count for count in (1, 2, 3, 4)])  # vLLM asks for their ids
     torch.manual_seed(0)
     config = Gemma3Config(
         text_config={**_GEMMA, **_ends(tokenizer), "layer_types": ["sliding_attention", "full_attention"]},
@@ -200,7 +201,7 @@ def build_gemma4(folder: Path) -> Path:
     tokenizer = _tokenizer(("<|turn>", "<turn|>", "<|video|>"), **named)
     torch.manual_seed(0)
     ends = _ends(tokenizer)
-    layered = {"vocab_size_per_layer_input": len(tokenizer), "hidden_size_per_layer_input": 16}
+    layered = {"vocab_size_per_layer_input": len(tokenizer), "hidden_size_per_layer_input": 16, "global_head_dim": 32}
     config = Gemma4Config(
         text_config={**_GEMMA, **ends, **layered, "layer_types": ["sliding_attention", "full_attention"]},
         vision_config={
@@ -288,7 +289,15 @@ def build_lfm2_vl(folder: Path) -> Path:
     torch.manual_seed(0)
     text = {**TEXT, **_ends(tokenizer), "num_key_value_heads": 1, "layer_types": ["conv", "full_attention"]}
     config = Lfm2VlConfig(
-        text_config={**text, "model_type": "lfm2", "block_auto_adjust_ff_dim": False},
+        # vLLM reads the sizes of the convolution
+        text_config={
+            **text,
+            "model_type": "lfm2",
+            "block_auto_adjust_ff_dim": False,
+            "conv_dim": 64,
+            "conv_dim_out": 64,
+            "block_dim": 64,
+        },
         vision_config={
             **TOWER,
             "num_hidden_layers": 2,

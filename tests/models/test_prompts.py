@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from r1sgg.errors import InputError
+from r1sgg.errors import ConfigError, InputError
 from r1sgg.graph.text import Frame, parse
-from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, build_messages, with_image
+from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, build_messages, recipe_prompt, with_image
 
 PAPER = AnswerSettings()
 COMPACT = AnswerSettings(answer_format="compact")
@@ -114,3 +114,55 @@ def test_broken_settings_are_named(tmp_path: Path) -> None:
     (tmp_path / SETTINGS_FILE).write_text("{")
     with pytest.raises(InputError, match="broken JSON"):
         AnswerSettings.read(tmp_path)
+
+
+NOTICE = "prompt: short is now called wording: short"
+
+
+@pytest.mark.parametrize(
+    ("own", "prompt", "wording", "vocabulary", "changes"),
+    [
+        ({}, None, None, "psg", {}),
+        ({}, None, "short", None, {"prompt": "short", "own": "", "system": "", "column": ""}),
+        ({}, "short", None, None, {"prompt": "short", "own": "", "system": "", "column": ""}),
+        ({}, "open", None, None, {"own": "", "system": "", "column": "", "vocabulary": "open"}),
+        ({}, "closed", None, None, {"own": "", "system": "", "column": "", "vocabulary": "vg150"}),
+        ({}, "closed", "short", "psg", {"prompt": "short", "own": "", "system": "", "column": "", "vocabulary": "psg"}),
+        (
+            {"prompt": "own", "own": "Graph?"},
+            "open",
+            None,
+            None,
+            {"prompt": "paper", "own": "", "system": "", "column": "", "vocabulary": "open"},
+        ),
+        ({}, "column:ask", None, None, {"column": "ask"}),
+    ],
+)
+def test_a_recipe_names_prompts_as_every_command_does(
+    own: dict[str, str],
+    prompt: str | None,
+    wording: str | None,
+    vocabulary: str | None,
+    changes: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert recipe_prompt(AnswerSettings(**own), prompt, wording, vocabulary) == changes  # type: ignore[arg-type]
+    assert (NOTICE in caplog.text) == (prompt == "short")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "wording", "vocabulary", "says"),
+    [
+        ("closed", None, "open", "a closed prompt needs names"),
+        ("open", None, "vg150", "the prompt open lists no names; add prompt: closed"),
+        (None, "long", None, "wording: expected paper or short, found 'long'"),
+        ("column:ask", "short", None, "wording: expected none beside the prompt column:ask"),
+        ("nowhere.txt", None, None, "prompt: expected open, closed, a file or column:NAME, found 'nowhere.txt'"),
+    ],
+)
+def test_a_contradicting_prompt_of_a_recipe_is_one_sentence(
+    prompt: str | None, wording: str | None, vocabulary: str | None, says: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        recipe_prompt(AnswerSettings(), prompt, wording, vocabulary)
+    assert says in str(error.value)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from r1sgg.cli import main
+
 from ..browser import OpenPage
 from .scenes import ANSWERS, FRAME, NASTY, answer, report, small_set, truth_row, write_lines
 
@@ -56,8 +58,8 @@ def test_images_come_worst_first_and_orders_change_it(browser_page: OpenPage, pa
     assert shown(page)[0] == "scene-0"
     # what a card out of sight says is not its inner text
     assert page.locator("#grid .card").first.locator("> span").all_text_contents()[-2:] == [
-        "R 100.0 P 100.0",
-        "R 50.0 P 50.0",
+        "goodrecall 100.0 · precision 100.0",
+        "otherrecall 50.0 · precision 50.0",
     ]
 
 
@@ -230,7 +232,7 @@ def test_nothing_from_a_file_acts_on_the_page(browser_page: OpenPage, folder: Pa
 
 def test_keys_move_open_switch_and_close(browser_page: OpenPage, page_file: Path) -> None:
     page = browser_page(page_file.as_uri())
-    page.locator("#reset").focus()
+    page.locator("#view-save").focus()
     page.keyboard.press("Tab")
     focused = "document.activeElement.querySelector('.name')?.textContent"
     assert page.evaluate(focused) == "scene-3"
@@ -262,6 +264,86 @@ def test_keys_move_open_switch_and_close(browser_page: OpenPage, page_file: Path
     assert "image=" not in page.url
 
 
+def test_a_part_of_a_picture_marks_its_triplets_and_a_click_keeps_them(browser_page: OpenPage, page_file: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    open_image(page, "scene-2")
+    page.locator('[data-panel="0"] .predicate', has_text="wearing").hover()
+    (marked,) = page.locator(".triplet.hot").all_inner_texts()
+    assert marked.endswith("man wearing hat")
+    page.locator('[data-panel="0"] .predicate', has_text="wearing").click()
+    assert page.locator('.triplet[aria-pressed="true"]').count() == 1
+    # the inside of a box belongs to its object
+    page.locator('[data-panel="truth"] .box[data-k="b2"] .edge').hover(position={"x": 70, "y": 40})
+    assert all("hat" in text for text in page.locator(".triplet.hot").all_inner_texts())
+    page.locator("#viewer-name").hover()
+    assert page.locator(".triplet.hot").count() == 0
+
+
+def test_thumbnails_show_the_true_boxes_and_whole_ids(browser_page: OpenPage, page_file: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    card = page.locator("#grid .card", has_text="scene-3")
+    assert card.locator("rect.missed").count() == 3
+    assert page.locator("#grid .card", has_text="scene-0").locator("rect.matched").count() == 3
+    (x, width) = (float(card.locator("rect").first.get_attribute(name)) for name in ("x", "width"))
+    assert abs(x - 10) <= 200 / 63 + 0.1  # of 200 pixels, in 64 steps
+    assert abs(width - 50) <= 400 / 63 + 0.1
+
+
+def test_tags_and_views_stay_in_the_browser(browser_page: OpenPage, page_file: Path, tmp_path: Path) -> None:
+    page = browser_page(page_file.as_uri())
+    open_image(page, "scene-1")
+    page.locator("#viewer-tags").fill("hard, check the truth, hard")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    page.locator("#f-tag").select_option("hard")
+    assert shown(page) == ["scene-1"]
+    assert page.locator("#grid .card").first.inner_text().endswith("hard, check the truth")
+    page.locator("#view-name").fill("hard ones")
+    page.locator("#view-save").click()
+    page.get_by_role("button", name="Reset").click()
+    assert len(shown(page)) == 5
+    page.reload()
+    page.locator("#view").select_option("hard ones")
+    expect(page.locator("#grid .card")).to_have_count(1)
+    assert shown(page) == ["scene-1"]
+    with page.expect_download() as download:
+        page.locator("#tags-save").click()
+    download.value.save_as(tmp_path / "tags.jsonl")
+    assert json.loads((tmp_path / "tags.jsonl").read_text()) == {
+        "image_id": "scene-1",
+        "tags": ["hard", "check the truth"],
+    }
+    page.locator("#view-delete").click()
+    assert page.locator("#view").count() == 0
+    open_image(page, "scene-1")
+    page.locator("#viewer-tags").fill("")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(page.locator("#tags-save")).to_have_count(0)
+
+
+def test_runs_of_different_lengths_are_as_wide_on_the_axis_of_shares(browser_page: OpenPage, folder: Path) -> None:
+    rows = [{"step": k, "R@50": 0.01 * k, "reward": 0.1} for k in (1, 10)]
+    write_lines(folder / "short" / "metrics.jsonl", rows)
+    write_lines(folder / "long" / "metrics.jsonl", [{"step": 100, "R@50": 0.4}, {"step": 200, "R@50": 0.5}])
+    out = report(folder, "--runs", str(folder / "short"), "--runs", str(folder / "long"))
+    page = browser_page(out.as_uri())
+    chart = page.locator(".chart.figure", has_text="R@50")
+    ends = lambda: [float(one.get_attribute("cx")) for one in chart.locator(".last").all()]  # noqa: E731
+    left, right = 44, 320
+    assert ends() == [left + (right - left) / 20, right]
+    # a figure that only the short run has, on the same axis
+    assert float(page.locator(".chart.reward .last").get_attribute("cx")) == ends()[0]
+    page.locator("#axis").select_option("shares")
+    assert ends() == pytest.approx([right, right], abs=0.5)
+    assert chart.get_by_text("share of the run (%)").is_visible()
+    assert not chart.get_by_text("training step").is_visible()
+    labels = [one.bounding_box() for one in chart.locator(".end").all()]
+    assert abs(labels[0]["y"] - labels[1]["y"]) > 10
+    page.locator("#axis").select_option("steps")
+    assert ends()[0] < 60
+
+
 @DEVICES
 def test_no_width_scrolls_sideways(browser_page: OpenPage, page_file: Path, width: int) -> None:
     page = browser_page(page_file.as_uri() + "#other=1", width=width, height=800, colour_scheme="dark")
@@ -283,6 +365,51 @@ def test_samples_follow_the_slider(browser_page: OpenPage, page_file: Path) -> N
     assert page.locator("output").inner_text() == "step 3"
     assert page.locator(".sample").first.locator("tbody td:nth-child(2)").all_inner_texts() == ["1", "0.3", "–"]
     assert json.loads(page.locator(".sample pre").first.inner_text())["step"] == 3
+
+
+def graded(folder: Path) -> Path:
+    """A run whose completions have truth, weights, advantage and picture; in step 2 the group is uneven."""
+    run = folder / "graded"
+    picture = "samples/0123456789ab.webp"
+    (run / "samples").mkdir(parents=True)
+    Image.new("RGB", (200, 100), (40, 120, 90)).save(run / picture)
+    rows = []
+    for step in (1, 2, 3):
+        totals = [3.0, 0.5] if step == 2 else [2.0 + 0.1 * step] * 2
+        spread = 1.25 if step == 2 else 0.0
+        for k, total in enumerate(totals):
+            row = {"step": step, "image_id": f"scene-{step}", "picture": picture, "frame": FRAME, "total": total}
+            row |= {"completion": answer(0) if k == 0 else "no", "advantage": spread * (1 - 2 * k)}
+            row |= {"terms": {"format": 0.5, "edge": total / 5}, "weights": {"format": 1, "edge": 5}}
+            row |= {"group": {"number": 0, "size": 2, "mean": sum(totals) / 2, "spread": spread}}
+            rows.append({**row, "truth": {key: v for key, v in truth_row(0).items() if key != "image"}})
+    write_lines(run / "metrics.jsonl", [{"step": step, "reward": 1.0} for step in (1, 2, 3)])
+    write_lines(run / "completions.jsonl", rows)
+    return run
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_completions_show_both_graphs_the_points_and_the_advantage(
+    browser_page: OpenPage, folder: Path, width: int, scheme: str
+) -> None:
+    out = folder / "graded.html"
+    with pytest.raises(SystemExit):
+        main(["report", "--runs", str(graded(folder)), "--out", str(out)])
+    page = browser_page(out.as_uri(), width=width, colour_scheme=scheme)
+    assert page.locator(".sample").count() == 2
+    first = page.locator(".sample").first
+    assert first.locator("figure svg image").count() == 2
+    assert first.locator("figure").nth(1).locator(".box.matched").count() > 0
+    assert first.locator("tbody tr").nth(1).locator("td").all_inner_texts() == ["0.46", "× 5", "2.3"]
+    page.select_option("#sample-way", "spread")
+    assert "advantage +1.25 · group of 2: mean 1.75, spread 1.25" in first.inner_text()
+    assert page.locator(".sample").nth(1).locator(".badge").inner_text() == "no json"
+    assert page.locator(".step-choice").is_hidden()
+    for way, total in (("lowest", "0.5"), ("highest", "3")):
+        page.select_option("#sample-way", way)
+        assert page.locator(".sample tfoot td:last-child").first.inner_text() == total
+    assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_a_large_report_reads_its_folder_from_a_file_address(browser_page: OpenPage, folder: Path) -> None:

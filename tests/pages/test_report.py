@@ -86,7 +86,7 @@ def test_a_small_page_needs_nothing_beside_it(folder: Path) -> None:
     page = Page(text)
     assert page.open == []
     assert [p.name for p in out.parent.iterdir()] == ["report.html"]
-    assert set(page.values("src", "href", "srcset", "action", "poster")) == {"data:,"}
+    assert {v for v in page.values("src", "href", "srcset", "action", "poster") if not v.startswith("#")} == {"data:,"}
     assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|WebSocket|innerHTML|insertAdjacentHTML|eval\(", text)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
     assert "default-src 'none'" in text
@@ -250,7 +250,7 @@ def test_curves_of_figure_2_and_of_every_reward(folder: Path) -> None:
     runs = ["--runs", str(folder / "run"), "--runs", str(folder / "other")]
     text = report(folder, str(folder / "good.jsonl"), *runs).read_text()
     charts = dict(
-        re.findall(r'<figure class="chart \w+">\s*<figcaption>(.*?)</figcaption>(.*?)</figure>', text, re.DOTALL)
+        re.findall(r'<figure class="chart \w+"[^>]*>\s*<figcaption>(.*?)</figcaption>(.*?)</figure>', text, re.DOTALL)
     )
     assert list(charts) == ["Failure rate (%)", "AP50 (%)", "R@50 (%)", "Loss", "reward", "edge"]
     assert "run, step 5: 12.5 %" in charts["R@50 (%)"]
@@ -263,7 +263,8 @@ def test_curves_of_figure_2_and_of_every_reward(folder: Path) -> None:
     assert list(xs) == sorted(xs)
     assert list(ys) == sorted(ys, reverse=True)  # a growing reward goes up
     steps = re.findall(r'class="tick x"[^>]*>([0-9.]+)<', charts["Loss"])
-    assert steps == ["0", "5", "10", "15"], "steps are whole"
+    assert steps[:4] == ["0", "5", "10", "15"], "steps are whole"
+    assert steps[4:] == ["0", "25", "50", "75", "100"]  # of the runs, which differ in length
 
 
 def test_a_run_folder_needs_no_predictions(folder: Path) -> None:

@@ -43,6 +43,7 @@ class Opened:
     guide_vocabulary: str | None = None
     engine: str = "hashing"
     dtype: str | None = None
+    ask: str = "paper"
     threads: int | None = None
 
     def checkpoint(self) -> Remote:

@@ -144,4 +144,42 @@ def test_score_options_change_the_result(tmp_path: Path) -> None:
     assert run(tmp_path, [case()], "--task", "det")[1][0]["edge"] is None
     _, (line,), output = run(tmp_path, [case()], "--explain")
     assert line["explain"]["objects"][0]["fate"] == "matched"
-    assert "labels equal, both objects found" in " ".join(output.split())
+    assert output.startswith("image 7: total 0.938 (format 0.500, node 1.000, edge 1.000)\n")
+    assert "  objects: 3 of 3 matched\n  triplets: 2 of 2 matched\n" in output
+
+
+def test_explained_faults_are_a_short_line_each_under_their_heading(tmp_path: Path) -> None:
+    answer = scene(("man", "bicycle", "dog"), (0, "wearing", 1))
+    dangling = ', {"subject": "man.0", "predicate": "on", "object": "' + "x" * 90 + '.1"}]}'
+    lines = [case(completion=render(answer, FRAME)[:-2] + dangling), case(image_id="8", completion="no idea")]
+    _, rows, output = run(tmp_path, lines, "--explain")
+    first, _, second = output.partition("image 8: ")
+    for text in (
+        "  objects: 2 of 3 matched\n    weak     bike.1, predicted bicycle.1: label 'bicycle' for 'bike'",
+        "  triplets: 0 of 2 matched\n    weak     man.1 riding bike.1, predicted man.0 wearing bicycle.1: ",
+        "    missed   dog.1 near bike.1: nothing is predicted from dog.2 to bicycle.1\n",
+        "  reading:\n    dangling: relationships[1] names 'xxx",
+    ):
+        assert f"\n{text}" in first
+    assert second.splitlines()[1:5] == [
+        "  format: neither the tags nor an answer alone: no mark",
+        "  objects: 0 of 3 matched",
+        "  triplets: 0 of 2 matched",
+        "  reading:",
+    ]
+    assert max(len(line) for line in output.splitlines() if line.startswith((" ", "image"))) < 100
+    assert len(rows[0]["explain"]["objects"]) == 3
+
+
+def test_the_task_has_the_name_that_it_has_elsewhere(tmp_path: Path) -> None:
+    _, plain, said = run(tmp_path, [case()], "--task", "sgdet")
+    _, old, told = run(tmp_path, [case()], "--task", "sgg")
+    assert plain == old == run(tmp_path, [case()])[1]
+    assert "now called" not in said
+    assert "--task sgg is now called sgdet" in told
+
+
+def test_the_completions_of_a_run_are_scored_as_cases(tmp_path: Path) -> None:
+    one = case()
+    logged = {"step": 3, "image_id": "7", "completion": one["completion"], "frame": [1000, 1000], "truth": TRUTH}
+    assert run(tmp_path, [{**logged, "terms": {"format": 0.5}, "total": 0.5}])[1] == run(tmp_path, [one])[1]

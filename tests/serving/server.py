@@ -25,7 +25,7 @@ from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import Parsed, render
 from r1sgg.inference.engine import Completion, Sampling
 from r1sgg.inference.reader import Reading
-from r1sgg.serving.app import ServerSettings, build_app
+from r1sgg.serving.app import Admit, ServerSettings, build_app
 from r1sgg.serving.connection import run, server_of
 
 FRAME = (1000.0, 1000.0)
@@ -43,7 +43,9 @@ class ColourReader:
 
     def __init__(self) -> None:
         images = SimpleNamespace(size={"height": 400, "width": 400})
-        self.checkpoint = SimpleNamespace(image_pixels=None, processor=SimpleNamespace(image_processor=images))
+        self.checkpoint = SimpleNamespace(
+            image_pixels=None, processor=SimpleNamespace(image_processor=images), notice=None
+        )
         self.gate = threading.Event()
         self.gate.set()
         self.batches: list[int] = []
@@ -93,9 +95,9 @@ def colour_of(graph: dict[str, Any]) -> tuple[int, int]:
 class Running:
     """A server in a thread."""
 
-    def __init__(self, reader: Any, settings: ServerSettings) -> None:
+    def __init__(self, reader: Any, settings: ServerSettings, admit: Admit | None = None) -> None:
         self.reader = reader
-        self.app = build_app(reader, settings, "fake")
+        self.app = build_app(reader, settings, "fake", admit)
         self.server = server_of(self.app, grace_seconds=5)
         self._thread = threading.Thread(target=lambda: asyncio.run(self.server.serve()), daemon=True)
         self._thread.start()
@@ -134,9 +136,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(settings: ServerSettings | None = None, reader: Any = None) -> Iterator[Running]:
+def serving(
+    settings: ServerSettings | None = None, reader: Any = None, admit: Admit | None = None
+) -> Iterator[Running]:
     """A running server, stopped at the end."""
-    running = Running(reader or ColourReader(), settings or ServerSettings())
+    running = Running(reader or ColourReader(), settings or ServerSettings(), admit)
     try:
         yield running
     finally:

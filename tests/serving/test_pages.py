@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from r1sgg.exports.files import read_graphs
+from r1sgg.data.images import open_image
+from r1sgg.exports.reading import read_graphs
 from r1sgg.miniature.scenes import SMALL, scene
 
 from ..browser import OpenPage
+from ..looks import VARIANTS, faults, overlaps
 from .server import serving
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def demo(chromium: object) -> Iterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(1200):
+        for _ in range(3000):
             assert process.poll() is None, "r1sgg web ended"
             try:
                 urllib.request.urlopen(url, timeout=5).close()
@@ -52,13 +54,17 @@ def demo(chromium: object) -> Iterator[str]:
         process.wait(30)
 
 
-def _read_graph(page: Page) -> None:
-    page.locator("#go").click(timeout=60_000)
-    page.wait_for_selector("#graph .r1", timeout=60_000)
-    page.wait_for_function(  # the last partial graph is followed by one without this note
-        "() => document.querySelector('#graph li') && !document.querySelector('#graph').innerText.includes('writing')",
-        timeout=60_000,
-    )
+READY = """() => {
+    const said = document.querySelector("#graph [role=status]")?.innerText ?? "writing";
+    return !/reading|writing/.test(said) && document.querySelector("#save:not([disabled])");
+}"""
+
+
+def _upload(page: Page, path: Path) -> None:
+    """Give the page an image; it is read at once."""
+    page.wait_for_selector("#image input[type=file]", state="attached", timeout=60_000)
+    page.locator("#image input[type=file]").set_input_files(str(path))
+    page.wait_for_function(READY, timeout=60_000)
 
 
 def test_an_uploaded_image_becomes_a_graph_that_can_be_taken_away(
@@ -66,39 +72,66 @@ def test_an_uploaded_image_becomes_a_graph_that_can_be_taken_away(
 ) -> None:
     scene(5, SMALL).image.save(tmp_path / "scene.png")
     page = browser_page(demo, errors_allowed=("Method not implemented",))  # gradio's own, when a file is offered
-    page.wait_for_selector("#image input[type=file]", state="attached", timeout=60_000)
-    page.locator("#image input[type=file]").set_input_files(str(tmp_path / "scene.png"))
-    page.wait_for_selector("#image img", timeout=60_000)
-    _read_graph(page)
+    _upload(page, tmp_path / "scene.png")
+    assert page.locator("#image").is_hidden()  # one picture, not two
+    assert page.locator("#graph img").count() == 1
+    assert "tiny knows drawn scenes only" in page.locator("#reads").inner_text()
     rows = page.locator("#graph li")
     assert rows.count() >= 1
-    assert page.locator("#graph rect").count() >= 2
+    scores = [float(text) for text in rows.filter(has=page.locator("b, em")).locator(".score").all_inner_texts()]
+    assert scores == sorted(scores, reverse=True)
     # keyboard: a row that has the focus lights its boxes
     rows.first.focus()
-    opacities = page.locator("#graph text.tag").evaluate_all("all => all.map(e => getComputedStyle(e).opacity)")
+    opacities = page.locator("#graph svg.wide text.tag").evaluate_all(
+        "all => all.map(e => getComputedStyle(e).opacity)"
+    )
     assert 0 < opacities.count("1") <= 2
-    page.locator("#export").click()
-    page.wait_for_selector("#file a", timeout=60_000)
+    # the other way: a box that is pointed at marks its rows
+    rows.first.evaluate("row => row.blur()")
+    page.locator("#graph svg.wide rect.box").last.hover(force=True)
+    marked = rows.evaluate_all(
+        "all => all.filter((e) => getComputedStyle(e).backgroundColor !== 'rgba(0, 0, 0, 0)').length"
+    )
+    assert marked >= 1
+    # saved in one click: the picture, and every other kind
     with page.expect_download() as download:
-        page.locator("#file a").first.click()
+        page.locator("#save").click()
+    download.value.save_as(tmp_path / "graph.png")
+    assert open_image(tmp_path / "graph.png").width >= 800
+    page.locator("#kind input").click()
+    page.get_by_role("option", name="json", exact=True).click()
+    page.wait_for_timeout(1000)
+    page.wait_for_function(READY, timeout=60_000)
+    with page.expect_download() as download:
+        page.locator("#save").click()
     download.value.save_as(tmp_path / "graph.jsonl")
     (found,) = read_graphs(tmp_path / "graph.jsonl")
-    assert len(found.record.graph.ids) == page.locator("#graph text.tag").count()
+    assert len(found.record.graph.ids) == page.locator("#graph svg.wide text.tag").count()
+    page.locator("#another").click()
+    page.wait_for_selector("#image button", timeout=60_000)
+    assert page.locator("#graph .r1").count() == 0
 
 
-def test_the_page_fits_a_phone_and_an_example_is_a_click_away(demo: str, browser_page: OpenPage) -> None:
-    page = browser_page(demo, width=375, height=800)
+@VARIANTS
+def test_the_page_fits_and_can_be_read(demo: str, browser_page: OpenPage, width: int, scheme: str) -> None:
+    page = browser_page(demo, width=width, colour_scheme=scheme)
+    page.wait_for_selector("#image button", timeout=60_000)
+    assert "tiny" in page.locator("#reads").inner_text()  # what the model can read
+    assert page.locator("#save").is_hidden()  # there is nothing to save
+    assert faults(page) == []
+    page.locator("#examples img").nth(1).click()
+    page.wait_for_function(READY, timeout=60_000)
+    page.get_by_text("Model, prompt and names").click()
+    page.get_by_text("Completion").click()
     page.wait_for_selector("#go", timeout=60_000)
-    page.locator("#examples img").first.click()
-    page.wait_for_selector("#image img", timeout=60_000)
-    _read_graph(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert faults(page) == []
+    assert overlaps(page, "#graph svg rect.tag, #graph svg rect[class^='arrow r']", at_least=2) == []
 
 
 def test_without_an_image_it_says_what_to_do(demo: str, browser_page: OpenPage) -> None:
     page = browser_page(demo)
-    page.wait_for_selector("#go", timeout=60_000)
-    page.locator("#go").click()
+    page.get_by_text("Model, prompt and names").click(timeout=60_000)
+    page.locator("#go").click(timeout=60_000)
     page.get_by_text("Drop an image first").wait_for(timeout=60_000)
 
 

@@ -16,6 +16,7 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from PIL import Image
 
 from r1sgg.miniature.scenes import SMALL, scene
 
@@ -78,9 +79,13 @@ def web(tmp_path: Path) -> Iterator[Web]:
 
 
 def _read(client: Client, image: Path, model: str = "tiny") -> str:
-    options = (model, "as the model was trained", "", True, 0, 0)
-    result = client.predict(handle_file(image), *options, api_name="/read")
-    return str(result[-1])
+    return _read_all(client, image, model)[-1]
+
+
+def _read_all(client: Client, image: Path, model: str) -> list[str]:
+    """Everything that the page shows then; the completion last."""
+    options = (model, "as the model was trained", "", True, 0, 0, "json")
+    return [str(part) for part in client.predict(handle_file(image), *options, api_name="/read")]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -96,6 +101,17 @@ def test_the_page_leaves_nothing_and_tells_nothing(web: Web, tmp_path: Path) -> 
     with picture.open("rb") as file:  # one that is never read
         answer = httpx.post(f"{web.url}/gradio_api/upload", files={"files": file}, timeout=60, trust_env=False)
     assert Path(answer.json()[0]).is_relative_to(web.temporary)
+
+    # the default model knows drawn scenes only: a photo is refused, unless somebody chose a model
+    photo = tmp_path / "photo.jpg"
+    Image.effect_noise((90, 60), 90).convert("RGB").save(photo)
+    assert any("tiny knows drawn scenes only" in part for part in _read_all(client, picture, "tiny"))
+    with pytest.raises(AppError, match=r"expected a drawn scene.*use the model photo \(`r1sgg web --model photo`\)"):
+        _read(client, photo)
+    *shown, completion = _read_all(client, photo, "tiny-sft")
+    assert any("not a drawn scene, and tiny-sft knows nothing else: this graph means nothing" in part for part in shown)
+    assert "objects" in completion
+    assert web.said().count("tiny knows drawn scenes only") == 1
 
     # PostScript is refused, whatever it is called, and no interpreter sees it
     for name in ("scene.eps", "scene.png.jpg"):

@@ -84,7 +84,7 @@ def test_the_whole_experiment_in_order(stub: Path) -> None:
         assert line.endswith("--model Qwen/Qwen2-VL-2B-Instruct --data hub:/data/train")
     asked = [line for line in lines if line.startswith(("generate", "probe --ground"))]
     assert len(asked) == 8
-    assert all("--workers 8" in line for line in asked), "on all cards"
+    assert all("--workers 0" in line for line in asked), "one model on each card"
     lines = lines[3:]
     assert kinds(lines) == f"data data {MEASURE} sft {MEASURE} grpo {MEASURE} grpo {MEASURE} report probe"
     sft, grpo, zero = (line for line in lines if line.split()[0] in ("sft", "grpo"))
@@ -98,6 +98,20 @@ def test_the_whole_experiment_in_order(stub: Path) -> None:
     names = ("baseline", "zero", "sft", "sft-grpo")
     assert lines[-2].startswith("report " + " ".join(f"/out/predictions/{name}.jsonl" for name in names))
     assert lines[-1] == "probe --table " + " ".join(f"/out/probe/{name}" for name in names) + " --out /out/probe"
+
+
+def test_fewer_cards_are_the_first_that_are_visible(stub: Path) -> None:
+    program = stub / "bin" / "r1sgg"
+    program.write_text(STUB.replace('echo "$*"', 'echo "$* on ${CUDA_VISIBLE_DEVICES:-all}"', 1))
+    for given, expected in (({}, "0,1,2,3,4,5,6,7"), ({"CUDA_VISIBLE_DEVICES": "5,6"}, "5,6"), ({"CARDS": "1"}, "0")):
+        shutil.rmtree(stub / "out", ignore_errors=True)
+        lines = start(stub, STAGES="baseline probe", **given)[1]
+        assert lines
+        assert all(line.endswith(f" on {expected}") for line in lines)
+
+
+def test_a_stage_that_is_none_is_said(stub: Path) -> None:
+    assert start(stub, STAGES="data baselin") == (2, [])
 
 
 def test_psg_has_its_own_data_vocabulary_and_recipes(stub: Path) -> None:

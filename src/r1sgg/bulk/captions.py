@@ -28,7 +28,7 @@ from r1sgg.files import locked
 from r1sgg.graph.text import Frame
 from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.inference.engine import ChatEngine, Completion, Sampling
-from r1sgg.inference.engines import Opening
+from r1sgg.inference.engines import Opening, parse_engine
 
 
 class EngineAsker:
@@ -47,7 +47,7 @@ class EngineAsker:
         self._engine = engine
         self._sampling = Sampling(max_new_tokens=max_new_tokens)
         self._batch = opening.spec.habits.batch_size
-        self.name = f"{opening.engine.partition(',')[0]} {opening.model}, {max_new_tokens} tokens"
+        self.name = f"{said_by(opening.engine)} {opening.model}, {max_new_tokens} tokens"
 
     def frame(self, size: tuple[int, int]) -> Frame:
         """See `Asker`."""
@@ -85,6 +85,20 @@ class EngineAsker:
             schemas=[questions[k].schema for k in asked],
         )
         return answers | {k: _answer(c) for k, c in zip(asked, completions, strict=True)}
+
+
+_HOW_IT_IS_ASKED = frozenset(
+    ("concurrency", "requests_per_minute", "timeout", "retries", "back_off", "stop_after", "prices", "budget")
+)
+"""Options of a server that decide when it answers and at what cost, and not what."""
+
+
+def said_by(engine: str) -> str:
+    """Return an engine with those of its options that decide what it answers: kept answers and parts are of these."""
+    spec = parse_engine(engine)
+    kept = [f"{name}={value}" for name, value in sorted(spec.options.items()) if name not in _HOW_IT_IS_ASKED]
+    rest = ",".join([*([spec.address] if spec.address else []), *kept])
+    return f"{spec.kind}:{rest}" if rest else spec.kind
 
 
 def _answer(completion: Completion) -> Answer:
@@ -142,13 +156,15 @@ class Job:
         plan = self.plan
         if not plan.extracts_by_engine:
             return plan.extractor().name
-        return f"{plan.extract} {self.model}, {self.max_new_tokens} tokens, {plan.recipe}"
+        return f"{said_by(plan.extract)} {self.model}, {self.max_new_tokens} tokens, {plan.recipe}"
 
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the content of the result."""
         engines = self.plan.aligns_by_engine or self.plan.grounds_by_engine
         found = self.plan.settings(self.extractor_name)
+        found |= {"align": said_by(self.plan.align)} if self.plan.aligns_by_engine else {}
+        found |= {"ground": said_by(self.plan.ground)} if self.plan.grounds_by_engine else {}
         return found | ({"model": self.model, "max_new_tokens": self.max_new_tokens} if engines else {})
 
     def open(self, part: str = "") -> Workshop:

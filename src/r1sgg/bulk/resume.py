@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from r1sgg.data.calibration import CALIBRATION_FILE
 from r1sgg.errors import InputError
 from r1sgg.files import append, refuse_inputs, remove_leftover, write_json, writing
 
@@ -23,13 +24,14 @@ AGAIN = "choose another file, or start over with --overwrite"
 def fingerprint(path: str) -> str:
     """Return 16 hex digits that identify a checkpoint, so that a run is not resumed with other weights.
 
-    They hash the files of a local folder (of files over 64 MiB the size and 64 blocks), or a Hub name.
+    They hash the files of a local folder (of files over 64 MiB the size and 64 blocks), or a Hub name. Not its
+    calibration, which a run's settings have beside the weights.
     """
     if not Path(path).is_dir():
         return hashlib.sha256(path.encode()).hexdigest()[:16]
     digest = hashlib.sha256()
     for file in sorted(Path(path).iterdir()):
-        if file.suffix not in (".json", ".jinja", ".safetensors"):
+        if file.suffix not in (".json", ".jinja", ".safetensors") or file.name == CALIBRATION_FILE:
             continue
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}".encode())

@@ -29,7 +29,7 @@ from r1sgg.graph.given import Task
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.inference.engine import Sampling, batches_by_size, describe
 from r1sgg.inference.lines import prediction_line, spoken
-from r1sgg.inference.reader import Reader, check_samples
+from r1sgg.inference.reader import Reader, Reading, check_samples
 
 if TYPE_CHECKING:
     from r1sgg.models.families import Checkpoint
@@ -155,6 +155,10 @@ def _run(
     return Summary(total, failed, resumed)
 
 
+Line = Callable[[Reading, Place], dict[str, Any]]
+"""Makes the line of an image, without its id; it may write files of its own."""
+
+
 def _retry(wrong: list[int], inputs: Inputs, reader: Reader, job: Job, log: RunLog) -> int:
     """Try the images again whose lines are an error; return how many failed again."""
     chosen, failed = set(wrong), 0
@@ -168,13 +172,18 @@ def _retry(wrong: list[int], inputs: Inputs, reader: Reader, job: Job, log: RunL
 
 
 def settings_of(
-    checkpoint: Checkpoint, guide_vocabulary: str | None, engine: str, job: Job, inputs: Inputs, ask: str = "paper"
+    checkpoint: Checkpoint,
+    guide_vocabulary: str | None,
+    engine: str,
+    job: Job,
+    inputs: Inputs | None,
+    ask: str = "paper",
 ) -> dict[str, Any]:
-    """Return the settings that a resumed run must share with the run it resumes."""
+    """Return the settings that a resumed run must share with the run it resumes; no inputs: whatever its images are."""
     return {
         "model": checkpoint.name,
         "weights": fingerprint(checkpoint.path),
-        "images": inputs.digest,
+        **({} if inputs is None else {"images": inputs.digest}),
         "trained_on": read_trained_on(Path(checkpoint.path)),
         "answer": checkpoint.settings.to_record(),
         "image_pixels": checkpoint.image_pixels,
@@ -200,6 +209,7 @@ class Batch(NamedTuple):
         images: the images that could be opened.
         columns: their own prompts, see `Place.prompt`.
         truths: the true graphs of these images, where a task gives some of them.
+        found: the places of these images.
         places: the positions of the rows in their window.
         window: number of rows of the window.
     """
@@ -208,6 +218,7 @@ class Batch(NamedTuple):
     images: list[Image.Image]
     columns: list[str | None]
     truths: list[SceneGraph]
+    found: list[Place]
     places: list[int]
     window: int
 
@@ -218,6 +229,7 @@ def generate_windows(
     reader: Reader,
     job: Job,
     step: Callable[[int], None] = lambda count: None,
+    line: Line | None = None,
 ) -> Iterator[tuple[list[dict[str, Any]], float]]:
     """Yield the lines of each window, in order, and the seconds that generation took.
 
@@ -229,13 +241,14 @@ def generate_windows(
         reader: the model.
         job: how each image is processed.
         step: called after each batch with the number of finished images.
+        line: makes the lines; None for those of a predictions file.
     """
     rows: list[dict[str, Any]] = []
     seconds, done, left = 0.0, 0, 0
     for batch in _one_ahead(_batches(places, inputs, reader.checkpoint, job)):
         if not left:
             rows, left, seconds = [{}] * batch.window, batch.window, 0.0
-        seconds += _generate(batch, reader, job)
+        seconds += _generate(batch, reader, job, line)
         for k, row in zip(batch.places, batch.rows, strict=True):
             rows[k] = row
         done, left = done + len(batch.rows), left - len(batch.rows)
@@ -260,6 +273,7 @@ def _batches(places: Iterator[Place], inputs: Inputs, checkpoint: Checkpoint, jo
             images: list[Image.Image] = []
             truths: list[SceneGraph] = []
             columns: list[str | None] = []
+            found: list[Place] = []
             for k, row in zip(chosen, rows, strict=True):
                 try:
                     image = inputs.image(window[k])
@@ -271,7 +285,8 @@ def _batches(places: Iterator[Place], inputs: Inputs, checkpoint: Checkpoint, jo
                 else:
                     images.append(image)
                     columns.append(window[k].prompt)
-            yield Batch(rows, images, columns, truths, chosen, len(window))
+                    found.append(window[k])
+            yield Batch(rows, images, columns, truths, found, chosen, len(window))
 
 
 def _with_objects(inputs: Inputs, place: Place) -> SceneGraph:
@@ -285,7 +300,7 @@ def _with_objects(inputs: Inputs, place: Place) -> SceneGraph:
     return truth
 
 
-def _generate(batch: Batch, reader: Reader, job: Job) -> float:
+def _generate(batch: Batch, reader: Reader, job: Job, line: Line | None = None) -> float:
     """Complete the lines of a batch; return the seconds that generation took."""
     pending = [row for row in batch.rows if "error" not in row]
     readings = reader.read_batch(
@@ -299,10 +314,13 @@ def _generate(batch: Batch, reader: Reader, job: Job) -> float:
         truths=batch.truths,
         task=job.task,
     )
-    for row, reading in zip(pending, readings, strict=True):
+    for row, place, reading in zip(pending, batch.found, readings, strict=True):
         if job.threshold is not None and reading.completion.error is None:
             reading = reading.above(job.threshold)
-        row |= prediction_line(reading, reader.checkpoint.name, logprobs=job.logprobs)
+        if line is not None and reading.completion.error is None:
+            row |= line(reading, place)
+        else:
+            row |= prediction_line(reading, reader.checkpoint.name, logprobs=job.logprobs, weight=job.sampling.is_plain)
         if job.task != "sgdet":
             row["task"] = job.task
     return sum(reading.completion.seconds for reading in readings)

@@ -31,6 +31,7 @@ def calibrate(
 
     Example: `r1sgg calibrate val.jsonl --ground-truth vg150:VG,split=val --vocabulary vg150 --model runs/grpo`
     """
+    from r1sgg.bulk.resume import fingerprint
     from r1sgg.data.calibration import CALIBRATION_FILE, Calibration, ScoreMap
     from r1sgg.data.predictions import read_predictions
     from r1sgg.data.provenance import settings_beside
@@ -56,6 +57,9 @@ def calibrate(
                     "threshold": "answers that no threshold has cut"}[key]  # fmt: skip
             hint = f"delete {CALIBRATION_FILE} and generate again" if key == "calibration" else "generate again"
             raise InputError(f"{predictions}.run.json: {key}", expected=said, found=str(found), hint=hint)
+    if (weights := settings.get("weights")) is not None and weights != fingerprint(str(model)):
+        found = f"those of {settings.get('model')}, other weights"
+        raise InputError(str(predictions), expected=f"answers of {model}", found=found, hint="generate with --model")
     evaluation = run(
         open_data(ground_truth), read_predictions(predictions), Evaluator(load_vocabulary(vocabulary)), str(predictions)
     )

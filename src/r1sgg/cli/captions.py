@@ -40,16 +40,18 @@ def check(
     Example: `r1sgg captions check graphs.jsonl --captions captions.jsonl --out errors.html`
     """
     import contextlib
+    import dataclasses
 
     from rich.console import Console
     from rich.table import Table
 
     from r1sgg.bulk.captions import Job
     from r1sgg.data.captions.plan import Plan
+    from r1sgg.data.captions.provenance import CUT
     from r1sgg.data.captions.records import Captioned
     from r1sgg.data.captions.sources import read_unsized
     from r1sgg.errors import InputError
-    from r1sgg.exports.files import read_graphs
+    from r1sgg.exports.reading import read_graphs
     from r1sgg.judging.labels import load_similarity
     from r1sgg.metrics.captions import CaptionFigures, check_captions
     from r1sgg.pages.captions import MOST_IMAGES, ImageOfPage, write_caption_page
@@ -61,12 +63,14 @@ def check(
     notes: list[str] = []
     for record in read_unsized(captions):
         if isinstance(record, Captioned):
-            texts[record.image_id] = record
+            earlier = texts.get(record.image_id)
+            more = earlier.captions if earlier else ()
+            texts[record.image_id] = dataclasses.replace(record, captions=(*more, *record.captions))
         else:
             notes.append(record.reason)
     figures = CaptionFigures()
     worst: list[tuple[int, int, ImageOfPage]] = []
-    with_errors = without = 0
+    with_errors = without = empty = cut = 0
     with contextlib.ExitStack() as files:
         extractor = files.enter_context(contextlib.closing(Job(plan, model, max_new_tokens, kept).open())).extractor
         lines = files.enter_context(writing(log)) if log is not None else None
@@ -78,6 +82,8 @@ def check(
             (extractions,) = extractor.extract([captioned])
             notes += [f"image {captioned.image_id}: {e.error}" for e in extractions if e.error]
             graph = found.record.graph
+            empty += not len(graph)
+            cut += sum(extraction.cut for extraction in extractions)
             said = [caption.text for caption in captioned.captions]
             checked = check_captions(captioned.image_id, said, extractions, graph, measure, exact=similarity == "exact")
             figures.add(checked, graph)
@@ -107,6 +113,10 @@ def check(
         typer.echo(f"{out}: {len(shown):,} of {with_errors:,} images with errors")
     if without:
         typer.echo(f"{without:,} graphs have no caption", err=True)
+    if empty:
+        typer.echo(f"{empty:,} graphs have no object: all that is said of these images counts as invented", err=True)
+    if cut:
+        typer.echo(f"{cut:,} {CUT}", err=True)
     if texts:
         typer.echo(f"{len(texts):,} captioned images have no graph, the first: {next(iter(texts))}", err=True)
     for note in notes[:_SHOWN]:

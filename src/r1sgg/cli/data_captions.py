@@ -58,6 +58,7 @@ def captions(
     from r1sgg.bulk.captions import Job, make
     from r1sgg.data.captions.plan import Plan, Recipe
     from r1sgg.data.captions.provenance import lines
+    from r1sgg.data.captions.run import LEFT_OUT, REPEATED
     from r1sgg.data.captions.sources import Source
     from r1sgg.errors import ConfigError
 
@@ -84,18 +85,26 @@ def captions(
         )
     table = Table("step", "", title=str(out))
     table.columns[1].justify = "right"
-    for step, value in lines(result.counts, result.counts["images kept"]):
+    left_out = sum(n for step, n in result.counts.items() if step.startswith(LEFT_OUT))
+    for step, value in lines(result.counts, result.counts["images read"] - left_out):
         table.add_row(step, value)
     Console().print(table)
     if result.parts == 0:
         typer.echo(f"{out}: made by an earlier run with the same settings")
     elif result.kept:
         typer.echo(f"{out}: {result.kept:,} of {result.parts:,} parts are of an earlier run")
-    if plan.policy(check_only=True).name == "none":
-        typer.echo("leak policy: none; no image was left out", err=True)
+    if not left_out:
+        typer.echo(f"leak policy: {leak or 'none'}; no image was left out", err=True)
+    if vocabulary.lower() == "psg" and (leak or "").startswith("vg150-test"):
+        typer.echo("leak policy: PSG has a test split of its own; give its ids as a file to leave them out", err=True)
+    if repeated := result.counts[REPEATED]:
+        said = "make several graphs of one image; give all captions of an image in one record"
+        typer.echo(f"{repeated:,} {REPEATED}: they {said}", err=True)
     for note in result.notes.first[:_SHOWN]:
         typer.echo(f"note: {note}", err=True)
     if result.notes.count > _SHOWN:
         typer.echo(f"note: {result.notes.count - _SHOWN:,} more", err=True)
+    if result.notes.count and (plan.extracts_by_engine or plan.aligns_by_engine or plan.grounds_by_engine):
+        typer.echo("--overwrite asks the engine again what it did not answer; answers are kept", err=True)
     if result.notes.count:
         raise typer.Exit(PARTLY_FAILED)

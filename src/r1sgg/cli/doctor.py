@@ -53,10 +53,12 @@ def doctor(
     ] = False,
     frame: Annotated[
         bool,
-        typer.Option(
-            "--frame", help="With --model: ask where drawn shapes are, and find what its boxes' numbers mean."
-        ),
+        typer.Option("--frame", help="With --model: ask where drawn shapes are, to find its frame of boxes."),
     ] = False,
+    images: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="With --frame: annotated images to ask about in place of drawn shapes."),
+    ] = None,
     family: loading.Family = None,
     image: Annotated[
         Path | None, typer.Option(help="With --model: the image to ask about; default: a drawn one.")
@@ -75,8 +77,8 @@ def doctor(
     further options are those of the recipe. A run that cannot fit is refused with the command that does (exit code 2);
     packages that it needs and that are not here are named (exit code 1). With --model alone: the prompt with the chat
     template, image tokens, the frame of boxes; with --engine vllm also the parity table. With --families: the table of
-    known families, what each can do, and why it cannot do the rest. With --frame: what the numbers of a model's boxes mean,
-    measured on drawn shapes; exit code 3 where that contradicts its family's row, 4 where it cannot be told.
+    known families, what each can do, and why it cannot do the rest. With --frame: what the numbers of a model's boxes
+    mean, measured on drawn shapes; exit code 3 where that contradicts its family's row, 4 where it cannot be told.
 
     Example: `r1sgg doctor --config configs/vg150-grpo.yaml --model runs/vg150/sft --gpus 16`
 
@@ -89,12 +91,14 @@ def doctor(
     if config is None and context.args:
         raise ConfigError(f"{context.args[0]}: expected --config RECIPE beside options of a recipe, found none")
     run = {"--gpus": gpus, "--launch": launch, "--gpu-memory": gpu_memory}
-    asked = {"--engine": engine, "--image": image, "--dtype": dtype}
+    asked = {"--engine": engine, "--image": image}
     shared = {"--prompt": prompt, "--vocabulary": vocabulary, "--think": think, "--max-pixels": max_pixels}
     if config is None and (given := _given(run)):
         raise ConfigError(f"{given}: expected --config RECIPE too")
     if (model is None or config is not None) and (given := _given(asked)):
         raise ConfigError(f"{given}: expected --model, and no --config")
+    if dtype is not None and engine is None:
+        raise ConfigError("--dtype: expected --engine too, because a prompt depends on no weights")
     if model is None and config is None and (given := _given(shared)):
         raise ConfigError(f"{given}: expected --model or --config RECIPE too")
     if families and (config is not None or model is not None):
@@ -103,6 +107,8 @@ def doctor(
         raise ConfigError("--frame: expected --model, and no --config")
     if family is not None and not frame:
         raise ConfigError(f"--family {family}: expected --frame too")
+    if images is not None and not frame:
+        raise ConfigError(f"--images {images}: expected --frame too; one image of yours is --image FILE")
     if frame:
         from r1sgg.cli.doctor_frame import probe_frame
         from r1sgg.inference.engines import Opening
@@ -110,7 +116,7 @@ def doctor(
         assert model is not None
         options = loading.prompt_options(prompt, vocabulary, None, think, guide=False)
         opening = Opening(model, engine or "hf", dtype=dtype, max_pixels=max_pixels, family=family, **options)
-        if code := probe_frame(opening, json):
+        if code := probe_frame(opening, images, json):
             raise typer.Exit(code)
         return
     if families:
@@ -173,7 +179,7 @@ def _families(json: Path | None) -> bool:
             shown.add_column(head, overflow="fold", no_wrap=head == "family")
         for family in FAMILIES:
             shown.add_row(*cells(family))
-        print_table(shown, width=_FAMILIES_WIDTH)
+        loading.print_table(shown, width=_FAMILIES_WIDTH)
         typer.echo("")
     for name, meaning in CAPABILITIES.items():
         typer.echo(f"{name}: {meaning}")
@@ -199,7 +205,7 @@ def _show_machine(found: Machine) -> None:
         missing = [f"{p.name} {p.found or 'missing'} (wants {p.wanted or 'any'})" for p in part.missing]
         state = "; ".join([*missing, part.install]) if missing else "ready"
         table.add_row(f"r1sgg[{part.extra}]" if part.extra else "r1sgg", part.runs, state)
-    print_table(table)
+    loading.print_table(table)
 
 
 def _run(
@@ -259,18 +265,20 @@ def _show_plan(plan: Plan) -> None:
     for item in plan.items:
         table.add_row(item.name, f"{item.bytes / gib:.1f}", item.how)
     table.add_row("together", f"{plan.bytes / gib:.1f}", "fits" if plan.fits else "does not fit", style="bold")
-    print_table(table)
+    loading.print_table(table)
     if plan.share is not None:
         typer.echo(f"vllm_gpu_memory_utilization: {plan.share:.2f}")
 
 
 def _model(model: str, engine: str | None, image: Path | None, options: Any, json: Path | None, **more: Any) -> bool:
-    from r1sgg.doctor.view import opened, parity_of, prompt_of
+    from r1sgg.doctor.view import comparable, opened, parity_of, prompt_of
     from r1sgg.errors import ModelError, require
     from r1sgg.inference.engines import Opening
 
     require("transformers", "train")
     opening = Opening(model, engine or "hf", **options, **more)
+    if engine is not None:
+        comparable(opening)
     checkpoint, picture = opening.checkpoint(), opened(image)
     seen = prompt_of(checkpoint, picture)
     record: dict[str, Any] = {"prompt": _prompt_record(checkpoint, seen)}
@@ -317,13 +325,3 @@ def _show_prompt(checkpoint: Checkpoint, seen: Seen) -> None:
     if (known := known_checkpoint(checkpoint.path)) is not None:
         asked = f"; with a data set by its column {known.settings.column}" if known.settings.column else ""
         typer.echo(f"a known checkpoint{asked} ({known.source})")
-
-
-def print_table(table: Any, width: int = 160) -> None:
-    """Print a table on standard output, as wide as a terminal or `width`."""
-    import sys
-
-    from rich.console import Console
-
-    # markup would take r1sgg[train] for a style
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else width, markup=False).print(table)

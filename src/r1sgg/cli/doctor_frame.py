@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,19 +20,27 @@ AGREES, CONTRADICTS, CANNOT_TELL = 0, 3, 4
 """Exit codes of the probe."""
 
 
-def probe_frame(opening: Opening, json: Path | None) -> int:
+def probe_frame(opening: Opening, images: str | None, json: Path | None) -> int:
     """Run the probe, print what it found, and return the exit code.
 
+    Args:
+        opening: the model.
+        images: annotated images to ask about; None: drawn shapes.
+        json: file for the result.
+
     Raises:
+        InputError: the images have no annotations, or cannot be opened.
         ModelError, ConfigError: the model cannot be loaded or asked.
     """
+    from r1sgg.bulk.inputs import open_inputs
     from r1sgg.doctor.frame import probe, said
-    from r1sgg.doctor.shapes import draw_pictures
+    from r1sgg.doctor.shapes import draw_pictures, pictures_of
 
+    pictures = draw_pictures() if images is None else pictures_of(open_inputs(images, annotated=True))
     reader = loading.open_quietly(opening, columns=True, named=False)
     size = opening.spec.habits.batch_size
     with contextlib.closing(reader), loading.progress_bar("frame") as progress:
-        probed = probe(reader.checkpoint, reader.engine, draw_pictures(), batch_size=size, progress=progress)
+        probed = probe(reader.checkpoint, reader.engine, pictures, batch_size=size, progress=progress)
     if json is not None:
         write_json(json, {"frame": probed.to_record()})
     _show(probed)
@@ -47,16 +56,15 @@ def probe_frame(opening: Opening, json: Path | None) -> int:
 
 def _show(probed: Probed) -> None:
     """Print the boxes, and the fits that come first."""
+    import numpy as np
     from rich.table import Table
-
-    from r1sgg.cli.doctor import print_table
 
     verdict = probed.verdict
     shown = len(probed.found)
     asked = sum(len(picture.names) for picture in probed.pictures)
     same = "" if probed.asked == probed.answered else f" (asked in {probed.asked})"
     typer.echo(
-        f"{probed.model}: {shown} of {asked} shapes have a box in {len(probed.pictures)} pictures, written in "
+        f"{probed.model}: {shown} of {asked} objects have a box in {len(probed.pictures)} pictures, written in "
         f"{probed.answered}{same}; {probed.others} other boxes; {probed.errors} pictures without an answer"
     )
     if not verdict.fits:
@@ -67,20 +75,24 @@ def _show(probed: Probed) -> None:
         picture = probed.pictures[one.picture]
         frame = best.candidate.frames[one.picture]
         true = picture.boxes[picture.names.index(one.name)]
-        off = abs(frame.fractions([one.written])[0] - true).max()
+        off = abs(frame.fractions(np.array([one.written]))[0] - true).max()
         width, height = picture.image.size
         boxes.add_row(
-            f"{width}x{height}", one.name, _numbers(one.written), _numbers(frame.written([true])[0]), f"{off:.1%}"[:-1]
+            f"{width}x{height}",
+            one.name,
+            _numbers(one.written),
+            _numbers(frame.written(true[None])[0]),
+            f"{off:.1%}"[:-1],
         )
-    print_table(boxes)
+    loading.print_table(boxes)
     fits = Table("frame", "explains", "error, % of a side", "log likelihood", "does as well in")
     for each in verdict.fits[:6]:
         twin = " (the same for every purpose)" if each in verdict.twins else ""
         name = "; ".join((each.candidate.name, *each.candidate.same)) + twin
         fits.add_row(name, f"{each.right:.0%}", f"{each.error:.2%}"[:-1], f"{each.gain:.1f}", f"{each.rival:.0%}")
-    print_table(fits)
+    loading.print_table(fits)
     typer.echo(f"margin: {verdict.margin:.1f} nats above the next frame that is not the same for every purpose")
 
 
-def _numbers(values: object) -> str:
-    return "[" + ", ".join(f"{round(float(v), 3):g}" for v in values) + "]"  # type: ignore[attr-defined]
+def _numbers(values: Iterable[float]) -> str:
+    return "[" + ", ".join(f"{round(float(v), 3):g}" for v in values) + "]"

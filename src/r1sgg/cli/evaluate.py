@@ -114,7 +114,7 @@ def evaluate(
     from r1sgg.metrics.frequency import collect
     from r1sgg.metrics.groups import named_groups
     from r1sgg.metrics.intervals import compare as compare_figures
-    from r1sgg.metrics.open_vocabulary import open_record
+    from r1sgg.metrics.open_vocabulary import check_vocabulary, open_record
     from r1sgg.metrics.report import baseline_record, record, run, run_baseline
     from r1sgg.metrics.table import EVERY, FORMATS, PAPER, asked_name, distinct_names
     from r1sgg.metrics.tasks import TASKS
@@ -140,6 +140,8 @@ def evaluate(
 
         settings["similarity"] = load_similarity(similarity)
     names = load_vocabulary(vocabulary)
+    if mode is not None:
+        check_vocabulary(names)
     statistics = None if train is None else collect(GroundTruth(train))
     named_groups(groups, names, statistics)
     baselines = []

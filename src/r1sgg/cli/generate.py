@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from r1sgg.cli import loading
+from r1sgg.cli import choosing, loading
 from r1sgg.cli.root import PARTLY_FAILED, app
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ def generate(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Predictions file (JSON Lines); an interrupted run is resumed.")],
-    model: loading.Model = "tiny",
+    model: choosing.ModelOrDefault = None,
     engine: loading.Engine = "hf",
     family: loading.Family = None,
-    ask: loading.AskOption = "paper",
+    ask: choosing.AskOption = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images per batch; default: 8, vllm 128, openai 64.")
     ] = None,
@@ -79,7 +80,8 @@ def generate(
 
     The lines are in the order of the images. The same command resumes a killed run and gives the same file as an
     uninterrupted run. An image that cannot be opened gets a line with `error`; the exit code is then 1. With --guide,
-    --samples, --scores or --threshold the lines also have objects and relationships with scores.
+    --samples, --scores or --threshold the lines also have objects and relationships with scores. Without --model the
+    first image must be a drawn scene, because the default model knows nothing else.
 
     Example: `r1sgg generate --images val/gt.jsonl --model runs/sft --out runs/sft/val.jsonl --batch-size 32`
     """
@@ -102,14 +104,14 @@ def generate(
         raise ConfigError(f"--cut-loops: this option is for --engine hf, not {engine}")
     options = loading.prompt_options(prompt, vocabulary, answer_format, think, guide=guide, columns=True)
     opening = Opening(
-        model,
+        model or choosing.DEFAULT_MODEL,
         engine,
         device=device,
         dtype=dtype,
         max_pixels=max_pixels,
         threads=threads,
         family=family,
-        ask=loading.ask_mode(ask),
+        ask=choosing.ask_mode(ask, None),
         **options,
     )
     habits = opening.spec.habits
@@ -126,12 +128,14 @@ def generate(
     )
     inputs = loading.open_with_prompts(images, opening, annotated=task != "sgdet")
     _print_notes(inputs)
+    if model is None:
+        choosing.refuse_photos((place.image_id, functools.partial(inputs.image, place)) for place in inputs)
     files: dict[str, Any] = {"limit": limit, "overwrite": overwrite}
+    if (ray is not None or workers is not None) and (opening.spec.kind == "openai" or opening.ask == "native"):
+        loading.announce(opening.checkpoint(), opening.ask)
     if ray is not None:
         from r1sgg.bulk.ray_data import Cluster, run_on_ray
 
-        if opening.spec.kind == "openai":
-            loading.announce_family(opening.checkpoint())
         on_gpu = device is None or device.startswith("cuda")
         cluster = Cluster(ray, workers or None, shard_size or 1024, on_gpu=on_gpu)
         with loading.progress_bar("generate") as progress:

@@ -9,7 +9,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast, get_args
 
 import typer
 
@@ -18,7 +18,6 @@ from r1sgg.files import user_path
 
 if TYPE_CHECKING:
     from r1sgg.bulk.stored import Inputs
-    from r1sgg.data.predictions import Ask
     from r1sgg.guiding.spec import AnswerFormat
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.reader import Reader
@@ -80,16 +79,6 @@ Threads = Annotated[
 Family = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Whose coordinates the model of a server uses; default: what its name says."),
-]
-
-
-AskOption = Annotated[
-    str,
-    typer.Option(
-        "--ask",
-        metavar="MODE",
-        help="paper: one prompt for the graph; native: two questions in the words that the model's makers taught it.",
-    ),
 ]
 
 
@@ -164,33 +153,6 @@ def prompt_options(
     }
 
 
-def ask_mode(ask: str) -> Ask:
-    """Return the mode of --ask.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    from r1sgg.data.predictions import Ask
-
-    if ask not in get_args(Ask):
-        raise ConfigError(f"--ask: expected {' or '.join(get_args(Ask))}, found {ask!r}")
-    return cast("Ask", ask)
-
-
-def announce_native(checkpoint: Checkpoint, ask: str) -> None:
-    """Say on standard error what asking natively means where it is not what the model was taught."""
-    from r1sgg.models.prompts import AnswerSettings
-    from r1sgg.models.tongue import tongue_of
-
-    if ask != "native":
-        return
-    if note := tongue_of(checkpoint).note:
-        typer.echo(note, err=True)
-    if checkpoint.settings.prompt != AnswerSettings().prompt or checkpoint.settings.think:
-        said = "was trained with a prompt of r1sgg's, which --ask native does not ask"
-        typer.echo(f"{checkpoint.name}: {said}", err=True)
-
-
 def open_with_prompts(images: str, opening: Opening, *, annotated: bool = False) -> Inputs:
     """Open the images of a command, with their prompts if the model is asked by a column of the data.
 
@@ -239,31 +201,49 @@ def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True)
 
         logging.disable_progress_bar()
     reader = opening.open()
-    announce_family(reader.checkpoint, named=named)
-    announce_native(reader.checkpoint, opening.ask)
+    if (notice := reader.checkpoint.notice) is not None:
+        typer.echo(notice, err=True)
+    announce(reader.checkpoint, opening.ask, named=named)
     if not columns and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
     return reader
 
 
-def announce_family(checkpoint: Checkpoint, *, named: bool = True) -> None:
-    """Say on standard error which family a server's model was taken for by its name.
+def announce(checkpoint: Checkpoint, ask: str = "paper", *, named: bool = True) -> None:
+    """Say on standard error what was guessed or differs: a server's family by its name, and asking in another tongue.
 
     Args:
         checkpoint: the model.
-        named: whether its family has to be known.
+        ask: see `AskOption`.
+        named: whether the family of a server's model has to be known.
 
     Raises:
         ConfigError: the name says none, and no family was passed.
     """
     from r1sgg.endpoint.remote import Remote
+    from r1sgg.models.prompts import AnswerSettings
+    from r1sgg.models.tongue import tongue_of
 
-    if not isinstance(checkpoint, Remote):
+    if isinstance(checkpoint, Remote):
+        if checkpoint.nameless and named:
+            raise ConfigError(checkpoint.nameless)
+        if checkpoint.guess:
+            typer.echo(checkpoint.guess, err=True)
+    if ask != "native":
         return
-    if checkpoint.nameless and named:
-        raise ConfigError(checkpoint.nameless)
-    if checkpoint.guess:
-        typer.echo(checkpoint.guess, err=True)
+    if note := tongue_of(checkpoint).note:
+        typer.echo(note, err=True)
+    if checkpoint.settings.prompt != AnswerSettings().prompt or checkpoint.settings.think:
+        said = "was trained with another prompt, which --ask native does not ask"
+        typer.echo(f"{checkpoint.name}: {said}", err=True)
+
+
+def print_table(table: Any, width: int = 160) -> None:
+    """Print a table on standard output, as wide as a terminal or `width`."""
+    from rich.console import Console
+
+    # markup would take r1sgg[train] for a style
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else width, markup=False).print(table)
 
 
 def remark_calibration(reader: Reader, *, guide: bool, temperature: float, samples: int) -> None:

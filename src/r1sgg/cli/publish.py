@@ -40,9 +40,10 @@ def publish(
     from transformers.utils import logging
 
     from r1sgg.models import publish as publishing
+    from r1sgg.models.card import CARD
 
     logging.disable_progress_bar()
     publishing.publish(checkpoint, out, results=results, dtype=dtype, name=push)
-    typer.echo(f"{out}: weights, processor, settings and {publishing.CARD}")
+    typer.echo(f"{out}: weights, processor, settings and {CARD}")
     if push is not None:
         typer.echo(publishing.push(out, push, private=not public))

@@ -24,6 +24,7 @@ OUTPUTS = frozenset(("out", "json", "figure", "fix", "log"))
 SOURCES = frozenset(
     (
         *("data", "images", "model", "checkpoint", "ground_truth", "vocabulary", "rewards", "predictions", "prompt"),
+        "file",
         *("train", "groups", "ground", "leak"),
     )
 )
@@ -77,7 +78,7 @@ def _named(option: str, text: str) -> Iterator[str]:
         from r1sgg.bulk.archives import expand
 
         yield from expand(rest if packed else text)
-    elif packed or is_kind(kind) or (option == "predictions" and is_layout(kind)):
+    elif packed or is_kind(kind) or (option in ("predictions", "file") and is_layout(kind)):
         options = (part.partition("=") for part in rest.split(","))
         yield from (value if equals else key for key, equals, value in options if not equals or key in _PATHS)
     elif option == "leak":
@@ -89,7 +90,9 @@ def _named(option: str, text: str) -> Iterator[str]:
 
 
 _PATHS = frozenset(("images", "names", "panoptic", "splits"))  # options of data that name a file or folder
-_OURS = frozenset(("tiny", "tiny-sft", "tiny-base", "open", "closed", "vg150", "psg"))  # models, vocabularies, prompts
+_OURS = frozenset(
+    ("tiny", "tiny-sft", "tiny-base", "photo", "open", "closed", "vg150", "psg")
+)  # models, vocabularies, prompts
 
 
 PANELS = {

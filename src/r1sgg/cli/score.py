@@ -16,7 +16,10 @@ _BATCH = 256
 
 @app.command()
 def score(
-    cases: Annotated[Path, typer.Argument(help="JSON Lines: ground truth with `completion` and `frame`.")],
+    cases: Annotated[
+        Path,
+        typer.Argument(help="JSON Lines: ground truth with `completion` and `frame`, or a run's completions.jsonl."),
+    ],
     out: Annotated[Path, typer.Option(help="File for the scores, one line per case.")],
     similarity: Annotated[str, typer.Option(help="Label similarity: glove, exact or spacy:MODEL.")] = "glove",
     rewards: Annotated[
@@ -25,9 +28,9 @@ def score(
             help='A reward set, FILE.py:FUNCTION, or weights by term: {"format": 1, "my_rewards.py:my_term": 2}.'
         ),
     ] = "paper-v1",
-    task: Annotated[str, typer.Option(help="sgg, det (objects only) or cls (relationships between given objects).")] = (
-        "sgg"
-    ),
+    task: Annotated[
+        str, typer.Option(help="sgdet, det (objects only) or cls (relationships between given objects).")
+    ] = "sgdet",
     unclamped: Annotated[
         bool, typer.Option("--unclamped", help="Count negative cosines as they are, not as 0.")
     ] = False,
@@ -37,7 +40,8 @@ def score(
     explain: Annotated[
         bool,
         typer.Option(
-            "--explain", help="Report for each object and triplet whether it was matched, missed or spurious, and why."
+            "--explain",
+            help="Print what is wrong in each completion, and write every object and triplet with its reason.",
         ),
     ] = False,
 ) -> None:
@@ -46,7 +50,7 @@ def score(
     A case is a ground-truth line plus `completion` (raw text) and `frame` ([width, height] that the completion's boxes
     are relative to). Each output line has image_id, the terms (format, node, edge, hard_recall, hard_recall_relax; null
     if one does not apply), their weighted total and the issues of the completion. A case that cannot be read gets a
-    line with `error`; the exit code is then 1.
+    line with `error`; the exit code is then 1. The completions.jsonl of a training run can be scored by another reward.
 
     Example: `r1sgg score cases.jsonl --out scores.jsonl --rewards balanced --explain`
     """
@@ -61,7 +65,11 @@ def score(
     from r1sgg.rewards.explain import explain_completion
     from r1sgg.rewards.rubric import Rubric, Score
 
-    options: dict[str, Any] = {"task": task, "repair": repair} | ({"clamp": False} if unclamped else {})
+    if task == "sgg":
+        typer.echo("--task sgg is now called sgdet", err=True)
+    options: dict[str, Any] = {"task": "sgg" if task == "sgdet" else task, "repair": repair} | (
+        {"clamp": False} if unclamped else {}
+    )
     rubric = Rubric.of(rewards, load_similarity(similarity), **options)
     console = Console()
     done: list[Score] = []
@@ -97,7 +105,7 @@ def score(
                         line["explain"] = explain_completion(
                             rubric, case["completion"], case["example"].graph, case["frame"]
                         )
-                        print_explanation(console, line)
+                        print_explanation(console, line, rubric.weights)
                 handle.write(orjson.dumps(line) + b"\n")
     print_summary(console, done, rubric, failed)
     for finding in findings(ledger, evidence):
@@ -133,6 +141,8 @@ def _case(number: int, text: bytes, path: Path) -> dict[str, Any]:
     image_id = None
     try:
         row = record_of_line(text, where, first=number == 1)
+        if isinstance(row.get("truth"), dict):  # completions.jsonl of a training run
+            row = {**row["truth"], "completion": row.get("completion"), "frame": row.get("frame")}
         image_id = row.get("image_id")
         if not isinstance(row.get("completion"), str):
             found = type(row["completion"]).__name__ if "completion" in row else "nothing"

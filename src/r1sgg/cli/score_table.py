@@ -1,13 +1,16 @@
-"""What `r1sgg score` prints: the mean of every term, and with --explain the details of each completion."""
+"""What `r1sgg score` prints: the mean of every term, and with --explain what is wrong in each completion."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+from r1sgg.drawing.style import shorten
+from r1sgg.rewards.explain import FULL_MARK
 
 if TYPE_CHECKING:
     from r1sgg.rewards.rubric import Rubric, Score
@@ -33,18 +36,52 @@ def print_summary(console: Console, scores: Sequence[Score], rubric: Rubric, fai
         console.print("issues: " + ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()), markup=False)
 
 
-def print_explanation(console: Console, line: dict[str, Any]) -> None:
-    """Print one completion: its terms, then every object and triplet with its outcome and the reason."""
-    terms = ", ".join(f"{k} {v:.3f}" for k, v in line.items() if isinstance(v, float))
+def print_explanation(console: Console, line: dict[str, Any], weights: Mapping[str, float]) -> None:
+    """Print one completion: its terms, then what is wrong in it, a line a fault, under objects, triplets and reading.
+
+    What is right is counted. The file of the scores has every object and triplet, and texts that are cut here.
+
+    Args:
+        console: where to.
+        line: of the scores, with `explain`.
+        weights: of the reward; terms without a weight are not shown.
+    """
     explained = line["explain"]
-    rows = [f"image {line['image_id']}: {terms}", f"  format: {explained['format']}"]
+    terms = [f"{name} {'-' if line[name] is None else f'{line[name]:.3f}'}" for name in weights]
+    rows = [f"image {line['image_id']}: total {line['total']:.3f} ({', '.join(terms)})"]
+    if (text := explained["format"]) != FULL_MARK:
+        rows.append(f"  format: {text}")
+    unread = not any(row["predicted"] for kind in ("objects", "triplets") for row in explained[kind])
     for kind in ("objects", "triplets"):
-        for row in explained[kind]:
-            credit = "" if row["credit"] is None else f" ({row['credit']:.3f})"
-            rows.append(f"  {row['fate']:8} {_words(row['truth'])} <- {_words(row['predicted'])}{credit}: {row['why']}")
-    rows += [f"  issue {issue['kind']} {issue['detail']}: {issue['policy']}" for issue in explained["issues"]]
-    console.print("\n".join(rows), markup=False, highlight=False, soft_wrap=True)
+        true = [row for row in explained[kind] if row["truth"] is not None]
+        matched = sum(row["fate"] == "matched" for row in true)
+        rows.append(f"  {kind}: {matched} of {len(true)} matched")
+        faults = [] if unread else [row for row in explained[kind] if row["fate"] != "matched"]
+        rows += _limited([f"    {row['fate']:8} {_what(row)}: {row['why']}" for row in faults])
+    if issues := explained["issues"]:
+        rows.append("  reading:")
+        rows += _limited([f"    {issue['kind']}: {issue['detail'] or issue['policy']}" for issue in issues])
+    for row in rows:
+        console.print(shorten(row, WIDTH), markup=False, highlight=False, soft_wrap=True)
+
+
+WIDTH = 99
+MOST_FAULTS = 10
+"""Faults of one completion that are printed under one heading."""
+
+
+def _limited(rows: list[str]) -> list[str]:
+    more = len(rows) - MOST_FAULTS
+    return rows if more <= 1 else [*rows[:MOST_FAULTS], f"    and {more} more"]
+
+
+def _what(row: Mapping[str, Any]) -> str:
+    """Name an object or triplet: the true one, and what was predicted for it where that reads otherwise."""
+    truth, predicted = _words(row["truth"]), _words(row["predicted"])
+    if row["truth"] is None:
+        return predicted
+    return truth if row["predicted"] is None or predicted == truth else f"{truth}, predicted {predicted}"
 
 
 def _words(value: Any) -> str:
-    return "-" if value is None else " ".join(value) if isinstance(value, list) else str(value)
+    return " ".join(value) if isinstance(value, list) else str(value)

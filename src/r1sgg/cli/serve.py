@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from typing import Annotated
 
 import typer
 
+from r1sgg.cli.choosing import DEFAULT_MODEL, AskOption, ModelOrDefault, ask_mode
 from r1sgg.cli.loading import (
-    AskOption,
     Device,
     Dtype,
     Engine,
@@ -17,7 +18,6 @@ from r1sgg.cli.loading import (
     Format,
     MaxNewTokens,
     MaxPixels,
-    Model,
     Prompt,
     Think,
     Threads,
@@ -28,10 +28,10 @@ from r1sgg.cli.root import app
 
 @app.command()
 def serve(
-    model: Model = "tiny",
+    model: ModelOrDefault = None,
     engine: Engine = "hf",
     family: Family = None,
-    ask: AskOption = "paper",
+    ask: AskOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all addresses.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")] = 8000,
     batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of images per batch.")] = 16,
@@ -63,7 +63,8 @@ def serve(
     """Serve scene graphs over HTTP: POST an image to /v1/graph; the API page is at /docs.
 
     Requests that arrive while the model is busy form the next batch. Without --api-key anyone who can reach the address
-    may use the API; the default address is reachable from this machine only.
+    may use the API; the default address is reachable from this machine only. The model that is used without --model
+    knows drawn scenes only, and refuses anything else with status 400.
 
     Example: `r1sgg serve --model tiny --port 8000`
     """
@@ -76,8 +77,9 @@ def serve(
         key = os.environ.get(api_key, "").strip()
         if not key:
             raise ConfigError(f"--api-key {api_key}: expected the API key in this environment variable, found nothing")
-    from r1sgg.cli.loading import ask_mode, open_quietly, prompt_options
+    from r1sgg.cli.loading import open_quietly, prompt_options
     from r1sgg.inference.engines import Opening
+    from r1sgg.miniature.recognising import remark_on
     from r1sgg.serving.app import ServerSettings, build_app
     from r1sgg.serving.connection import run
 
@@ -93,12 +95,24 @@ def serve(
         max_new_tokens=max_new_tokens,
     )
     options = prompt_options(prompt, vocabulary, answer_format, think, guide=True)
-    reader = open_quietly(
-        Opening(model, engine, device, dtype, max_pixels, threads=threads, family=family, ask=ask_mode(ask), **options)
+    opening = Opening(
+        model or DEFAULT_MODEL,
+        engine,
+        device,
+        dtype,
+        max_pixels,
+        threads=threads,
+        family=family,
+        ask=ask_mode(ask, model, prompt, think, answer_format),
+        **options,
     )
-    application = build_app(reader, settings, model)
+    reader = open_quietly(opening)
+    admit = functools.partial(
+        remark_on, checkpoint=reader.checkpoint, named=model is not None, line="`r1sgg serve --model photo`"
+    )
+    application = build_app(reader, settings, reader.checkpoint.name, admit if reader.checkpoint.notice else None)
     listening = _listen(host, port)
-    typer.echo(f"r1sgg serves {model} on http://{host}:{listening.getsockname()[1]}/docs", err=True)
+    typer.echo(f"r1sgg serves {opening.model} on http://{host}:{listening.getsockname()[1]}/docs", err=True)
     run(application, listening, grace)
 
 

@@ -84,7 +84,7 @@ def _as_options(listed: Iterable[tuple[Listed, str]]) -> list[Any]:
     options = [option for option in typer.main.get_command(scratch).params if option.name in shown.__annotations__]
     for option in options:
         option.add_to_parser = lambda parser, ctx: None  # type: ignore[method-assign]
-        option.handle_parse_result = lambda ctx, opts, args: (None, args)  # type: ignore[method-assign,assignment]
+        option.handle_parse_result = lambda ctx, opts, args: (None, args)  # type: ignore[method-assign]
     return options
 
 

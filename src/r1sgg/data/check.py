@@ -26,7 +26,7 @@ from r1sgg.data.findings import IGNORABLE, LIKE_SIZES, Finding
 from r1sgg.data.images import image_size, open_image
 from r1sgg.data.jsonl import read_lines, record_of_line
 from r1sgg.data.repair import Repairer
-from r1sgg.data.sources import open_data
+from r1sgg.data.sources import open_data, refuse_other_formats
 from r1sgg.data.spec import Spec, parse_spec
 from r1sgg.data.units import TruthUnits, WrongUnit
 from r1sgg.errors import ConfigError, ImageError, InputError
@@ -123,6 +123,7 @@ def check(
     parts = parse_spec(spec)
     report, notes = CheckReport(), list[Finding]()
     if parts.kind == "jsonl" and not parts.options.keys() - {"split"}:
+        refuse_other_formats(parts.path)
         units = _units_of(parts)
         total, lines, report.unit = units.lines, _of_file(parts), units.verdict()
         if report.unit is not None:

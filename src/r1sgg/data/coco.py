@@ -34,6 +34,7 @@ from r1sgg.data.spec import Spec
 from r1sgg.errors import InputError
 
 FILE = "_annotations.coco.json"
+_ADD_RELATIONS = "plain COCO has no relations: docs/own_data.md shows how they are added"
 _FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
@@ -48,7 +49,7 @@ def open_coco(spec: Spec) -> ColumnarData:
     document = read_json(path)
     for key in ("images", "annotations", "categories", "rel_categories", "rel_annotations"):
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
-            hint = "plain COCO has no relations" if key.startswith("rel_") else ""
+            hint = _ADD_RELATIONS if key.startswith("rel_") else ""
             raise InputError(f"{path}: {key}", expected="this list", found="nothing, or something else", hint=hint)
     data = ColumnarData(spec.text, path, split)
     root = spec.folder("images", path.parent)

@@ -43,6 +43,57 @@ _MEANT_OF_RELATIONSHIP = {
 """What other tools call our keys."""
 
 
+def prediction_line(
+    image_id: str,
+    boxes: Any,
+    labels: Sequence[str],
+    scores: Any = None,
+    *,
+    pairs: Any = (),
+    predicates: Sequence[str] = (),
+    pair_scores: Any = None,
+) -> dict[str, Any]:
+    """Return a predictions line from a detector's output; write it as one line of JSON.
+
+    Args:
+        image_id: of the ground truth.
+        boxes: (N, 4), x1 y1 x2 y2 in pixels of the image: lists, an array or a tensor. `r1sgg.graph.frames.BoxFrame`
+            converts boxes that are written in another way.
+        labels: N names of classes.
+        scores: N numbers from 0 to 1; None: no scores.
+        pairs: (M, 2), subject and object of each relationship as places in `boxes`, from 0.
+        predicates: M names.
+        pair_scores: M numbers from 0 to 1; None: no scores.
+
+    Raises:
+        InputError: columns of different lengths, or what `detections_of` refuses.
+    """
+    where = f"image {image_id}"
+    columns = {"boxes": boxes, "labels": labels, "scores": scores, "pairs": pairs, "predicates": predicates}
+    values = {name: _plain(column) for name, column in (*columns.items(), ("pair_scores", pair_scores))}
+    for names in (("boxes", "labels", "scores"), ("pairs", "predicates", "pair_scores")):
+        lengths = {name: len(column) for name in names if (column := values[name]) is not None}
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{length} {name}" for name, length in lengths.items())
+            raise InputError(where, expected=f"as many {' as '.join(lengths)}", found=found)
+    rows = [{"label": label, "bbox": box} for box, label in zip(values["boxes"], values["labels"], strict=True)]
+    related = [[*pair, predicate] for pair, predicate in zip(values["pairs"], values["predicates"], strict=True)]
+    if values["scores"] is not None:
+        rows = [{**row, "score": score} for row, score in zip(rows, values["scores"], strict=True)]
+    if values["pair_scores"] is not None:
+        related = [[*row, score] for row, score in zip(related, values["pair_scores"], strict=True)]
+    line = {"image_id": image_id, BY_INDEX: "index", "objects": rows, "relationships": related}
+    detections_of(line, where)
+    return line
+
+
+def _plain(value: Any) -> Any:
+    """Return plain lists and numbers: of lists, arrays and tensors."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 class Detections(NamedTuple):
     """The rows of a line, checked.
 

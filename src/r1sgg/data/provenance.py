@@ -117,6 +117,14 @@ def remarks(stages: Sequence[Stage], evaluated: Mapping[str, Any], vocabulary: s
     return list(dict.fromkeys(text for text in sentences if text))
 
 
+def only_drawn(stages: Sequence[Stage]) -> bool:
+    """Return whether training is recorded, and all of it was on drawn scenes."""
+    return bool(stages) and all(str(stage.get("name", "")).partition(":")[0] in _DRAWN for stage in stages)
+
+
+_DRAWN = ("scenes", "instruct")  # kinds of data (`r1sgg.miniature.sources`)
+
+
 def _stages(record: Any, where: str) -> list[Stage]:
     if not isinstance(record, list) or not all(isinstance(stage, dict) for stage in record):
         raise InputError(where, expected="a list with an object per stage of training", found="something else")

@@ -21,7 +21,7 @@ import numpy as np
 from r1sgg.data.base import Example, example_digest, example_of_record, hash_of_digests
 from r1sgg.data.dataset import DataSet, Fault, Subset, hash_of_ids, with_images
 from r1sgg.data.jsonl import add_image_id, read_lines, record_of_line
-from r1sgg.data.spec import kind_of, parse_spec
+from r1sgg.data.spec import Spec, kind_of, parse_spec
 from r1sgg.errors import InputError
 
 __all__ = ["DataSet", "Fault", "JsonlData", "Subset", "open_data", "parse_spec", "with_images"]
@@ -40,11 +40,13 @@ def open_data(spec: str, *, strict: bool = True) -> DataSet:
         InputError: files that are missing, or damaged as a whole.
     """
     parts = parse_spec(spec)
-    data: DataSet
-    if parts.kind == "jsonl":
-        data = JsonlData(parts.path, parts.options.get("split"), name=spec, strict=strict)
-    else:
-        data = kind_of(parts.kind).open(parts)
+    try:
+        data = _open(parts, strict=strict)
+    except InputError as error:
+        if type(error) is not InputError or PAGE in error.hint:
+            raise
+        hint = f"{error.hint}; see {PAGE}" if error.hint else f"see {PAGE}"
+        raise InputError(error.where, expected=error.expected, found=error.found, hint=hint) from error
     if not {"open", "part", "parents"}.isdisjoint(parts.options):
         from r1sgg.data.splits import MODES, PARTS, open_vocabulary
 
@@ -54,6 +56,40 @@ def open_data(spec: str, *, strict: bool = True) -> DataSet:
         parents = parts.choice("parents", ("yes", "no"), "yes") == "yes"
         data = open_vocabulary(data, mode, parts.choice("part", PARTS, "train"), parents=parents)
     return data
+
+
+PAGE = "docs/own_data.md"
+"""Which data can be read, and how other data are converted."""
+
+
+def _open(parts: Spec, *, strict: bool) -> DataSet:
+    if parts.kind == "jsonl":
+        refuse_other_formats(parts.path)
+        return JsonlData(parts.path, parts.options.get("split"), name=parts.text, strict=strict)
+    return kind_of(parts.kind).open(parts)
+
+
+def refuse_other_formats(path: Path) -> None:
+    """Refuse what is named as a ground-truth file and is a folder, a table or COCO's annotations.
+
+    Raises:
+        InputError: it says how such data are named.
+    """
+    expected = "a ground-truth file (JSON Lines), or KIND:PATH"
+    if path.is_dir():
+        coco = f"coco:{path}" if any(path.rglob("_annotations.coco.json")) else f"coco:FILE,images={path}"
+        raise InputError(str(path), expected=expected, found="a folder", hint=f"with annotations write {coco}; {_SEE}")
+    if path.suffix.lower() in (".csv", ".tsv", ".xml"):
+        raise InputError(str(path), expected=expected, found=f"a {path.suffix.upper()[1:]} file", hint=_SEE)
+    if path.suffix.lower() == ".json" and path.is_file():
+        with path.open("rb") as handle:
+            beginning = handle.read(100_000)
+        if beginning.lstrip()[:1] == b"{" and any(key in beginning for key in (b'"images":', b'"annotations":')):
+            found = "COCO's annotations"
+            raise InputError(str(path), expected=expected, found=found, hint=f"write coco:{path}; {_SEE}")
+
+
+_SEE = f"see {PAGE}"
 
 
 class JsonlData(DataSet):

@@ -86,8 +86,8 @@ def _boxed(frame: AnyFrame) -> BoxFrame:
 
 
 def _equal(a: BoxFrame, b: BoxFrame) -> bool:
-    numbers = [(*f.size, *f.origin, f.offset) for f in (a, b)]
-    return a.axes == b.axes and a.shape == b.shape and bool(np.allclose(*numbers, rtol=1e-3, atol=1e-3))
+    ours, theirs = ((*f.size, *f.origin, f.offset) for f in (a, b))
+    return a.axes == b.axes and a.shape == b.shape and bool(np.allclose(ours, theirs, rtol=1e-6, atol=1e-6))
 
 
 _AXES = {"xy": "", "yx": ", y first"}
@@ -113,6 +113,7 @@ def _with(name: str, frames: Sequence[BoxFrame], axes: Axes, shape: Shape) -> tu
 
 
 _BINS = {"thousandths": 1000.0, "0 to 999": 999.0, "1,024 bins": 1024.0}
+SENT = "pixels of the image as it is sent"
 _UNITS = {**_BINS, "fractions": 1.0, "percent": 100.0}
 _SQUARES = {"fractions": 1.0, "thousandths": 1000.0, "0 to 999": 999.0}
 
@@ -122,7 +123,7 @@ def _units(sizes: Sequence[Sizes]) -> Iterator[tuple[str, tuple[BoxFrame, ...]]]
         yield name, tuple(BoxFrame((bins, bins)) for _ in sizes)
     for k, (name, _) in enumerate(sizes[0].resized):
         yield name, tuple(BoxFrame(each.resized[k][1]) for each in sizes)
-    yield "pixels of the image as it is sent", tuple(BoxFrame(each.sent) for each in sizes)
+    yield SENT, tuple(BoxFrame(each.sent) for each in sizes)
     yield "pixels of the image", tuple(BoxFrame(each.image) for each in sizes)
     for name, bins in _SQUARES.items():
         yield f"{name} of a padded square", tuple(BoxFrame.padded(bins, each.image) for each in sizes)

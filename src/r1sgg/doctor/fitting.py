@@ -24,7 +24,7 @@ from r1sgg.doctor.conventions import Candidate
 from r1sgg.graph.scene import Boxes
 
 TWIN = 0.002
-"""Readings that differ by at most this share of a side count as one: 999 in place of 1000 moves a box by a thousandth."""
+"""Readings that differ by at most this share of a side count as one: 999 in place of 1000 moves a box by 0.001."""
 LEAST_BOXES, LEAST_PICTURES = 6, 3
 LEAST_RIGHT = 0.4
 """Share of boxes that the winner has to explain; less is chance."""

@@ -13,18 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from PIL import Image
 
-from r1sgg.doctor.conventions import Candidate, Sizes, candidate_of, candidates
-from r1sgg.doctor.fitting import Answers, Fit, Verdict, fit
+from r1sgg.doctor.conventions import SENT, Candidate, Sizes, candidate_of, candidates
+from r1sgg.doctor.fitting import Fit, Verdict, fit
+from r1sgg.doctor.reading import Found, answers_of, assigned, read_objects
 from r1sgg.doctor.shapes import Picture
 from r1sgg.errors import require
-from r1sgg.graph.dialects.dialect import Document
 from r1sgg.graph.dialects.registry import DIALECTS, OURS, choose_dialect
 from r1sgg.graph.frames import Frame
-from r1sgg.graph.policies import Issue
-from r1sgg.graph.records import are_numbers
-from r1sgg.graph.scene import label_of_id
 from r1sgg.inference.engine import Completion, Engine, Sampling
 from r1sgg.models.families import Checkpoint
 from r1sgg.models.prompts import AnswerSettings
@@ -33,21 +30,6 @@ from r1sgg.models.tongue import Tongue, tongue_of
 
 TOKENS = 512
 """Longest answer: four shapes take about 150 tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A box of an answer beside the shape that it is of.
-
-    Attributes:
-        picture: number of the picture.
-        name: of the shape.
-        written: the four numbers.
-    """
-
-    picture: int
-    name: str
-    written: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +130,11 @@ def probe(
         ModelError, ConfigError: as the engine raises.
     """
     tongue = tongue_of(checkpoint)
-    trained = checkpoint.settings != AnswerSettings()
+    trained = _trained(checkpoint)
     named = not getattr(checkpoint, "nameless", "")
     sizes = [p.image.size for p in pictures]
     sights = [checkpoint.view(p.image) for p in pictures]
-    sampling = Sampling(max_new_tokens=TOKENS, cut_loops=_cuts(engine), tags=tongue.asking.tags and not trained)
+    sampling = Sampling(max_new_tokens=TOKENS, cut_loops=True, tags=tongue.asking.tags and not trained)
     replies: list[Completion] = []
     for start in range(0, len(pictures), batch_size):
         part = range(start, min(start + batch_size, len(pictures)))
@@ -170,14 +152,12 @@ def probe(
     answered = choice.dialect if choice.looks else own.name
     if answered != own.name and choice.looks[own.name]:  # a text may look like both
         answered = own.name
-    found, others = _assigned([_read(text, answered) for text in texts], pictures)
-    known = candidates([_sizes(checkpoint, p.image.size, s.size) for p, s in zip(pictures, sights, strict=True)])
+    found, others = assigned([read_objects(text, answered) for text in texts], pictures)
+    known = candidates([sizes_of(checkpoint, picture.image) for picture in pictures])
     expected = None
     if named:
-        frames = [checkpoint.frame(size) if trained else tongue.frame(size) for size in sizes]
-        expected = candidate_of(f"the frame of {checkpoint.family.name}", frames, known)
-        known = known if expected in known else [*known, expected]
-    verdict = fit(_answers(found, pictures), known, [p.boxes for p in pictures])
+        expected, known = expected_of(checkpoint, pictures, known)
+    verdict = fit(answers_of(found, pictures), known, [p.boxes for p in pictures])
     clear = not verdict.why_not and not verdict.shifted
     return Probed(
         checkpoint.name,
@@ -191,12 +171,8 @@ def probe(
         tuple(texts),
         others,
         sum(reply.error is not None for reply in replies),
-        tuple(_families_with(verdict, sizes, known, checkpoint)) if clear else (),
+        tuple(_families_with(verdict, sizes, known, checkpoint, answered)) if clear else (),
     )
-
-
-def _cuts(engine: Engine) -> bool:
-    return engine.name.startswith("transformers")
 
 
 def question(tongue: Tongue, picture: Picture, *, stated: bool = True) -> str:
@@ -210,57 +186,24 @@ def question(tongue: Tongue, picture: Picture, *, stated: bool = True) -> str:
     return tongue.question(picture.image.size, picture.names) if stated else tongue.asking.question(picture.names)
 
 
-def _read(text: str, dialect: str) -> Document:
-    """Read the objects of an answer as they are written, of one that was cut off the whole ones."""
-    spoken = DIALECTS[dialect]
-    asking = spoken.asking
-    for written in (text, *(asking.mended(text) if asking else ())):
-        issues: list[Issue] = []
-        if (document := spoken.read(written, issues)) is not None:
-            return document
-    return {"objects": []}
+def _trained(checkpoint: Checkpoint) -> bool:
+    """Whether r1sgg trained it, which is asked by the prompt of its training."""
+    return checkpoint.settings != AnswerSettings()
 
 
-def _assigned(documents: Sequence[Document], pictures: Sequence[Picture]) -> tuple[list[Found], int]:
-    """Assign boxes to shapes by colour; return them, and how many boxes are of no shape or a second one of it."""
-    found, others = [], 0
-    for k, (document, picture) in enumerate(zip(documents, pictures, strict=True)):
-        taken: set[str] = set()
-        rows = document.get("objects")
-        for row in rows if isinstance(rows, list) else ():
-            box = row.get("bbox") if isinstance(row, dict) else None
-            if not are_numbers(box, 4):
-                continue
-            name = _shape_of(str(row.get("id", "")), picture.names)
-            if name is None or name in taken:
-                others += 1
-                continue
-            taken.add(name)
-            found.append(Found(k, name, tuple(float(value) for value in box)))
-    return found, others
+def expected_of(
+    checkpoint: Checkpoint, pictures: Sequence[Picture], known: list[Candidate]
+) -> tuple[Candidate, list[Candidate]]:
+    """Return the candidate that a checkpoint is registered with, and all candidates with it."""
+    ask = checkpoint.frame if _trained(checkpoint) else tongue_of(checkpoint).frame
+    frames = [ask(picture.image.size) for picture in pictures]
+    expected = candidate_of(f"the frame of {checkpoint.family.name}", frames, known)
+    return expected, known if any(expected is each for each in known) else [*known, expected]
 
 
-def _shape_of(written: str, names: Sequence[str]) -> str | None:
-    """Return the shape whose colour a name has, or the only one whose shape it has."""
-    words = label_of_id(written).split() or written.lower().split()
-    for part in (0, 1):
-        fits = [name for name in names if name.split()[part] in words]
-        if len(fits) == 1:
-            return fits[0]
-    return None
-
-
-def _answers(found: Sequence[Found], pictures: Sequence[Picture]) -> Answers:
-    true = [pictures[f.picture].boxes[pictures[f.picture].names.index(f.name)] for f in found]
-    return Answers(
-        np.array([f.picture for f in found], dtype=np.int64),
-        np.array([f.written for f in found], dtype=np.float64).reshape(-1, 4),
-        np.array(true, dtype=np.float64).reshape(-1, 4),
-    )
-
-
-def _sizes(checkpoint: Checkpoint, size: tuple[int, int], sent: tuple[int, int]) -> Sizes:
+def sizes_of(checkpoint: Checkpoint, picture: Image.Image) -> Sizes:
     """Return the sizes of a picture that may matter to this checkpoint."""
+    size, sent = picture.size, checkpoint.view(picture).size
     resized: list[tuple[str, Frame]] = []
     images = getattr(checkpoint.processor, "image_processor", None)
     limits = getattr(images, "size", None)
@@ -288,18 +231,28 @@ def _floats(size: tuple[int, int]) -> Frame:
 
 
 def _families_with(
-    verdict: Verdict, sizes: Sequence[tuple[int, int]], known: Sequence[Candidate], checkpoint: Checkpoint
+    verdict: Verdict, sizes: Sequence[tuple[int, int]], known: Sequence[Candidate], checkpoint: Checkpoint, dialect: str
 ) -> list[str]:
-    """Return the families that are taught the frame that was found, if they read images as this checkpoint does."""
+    """Return the families that are taught the frame that was found; first those that write in the answers' dialect."""
     own = {id(each.candidate) for each in (verdict.best, *verdict.twins)}
     names = []
-    for family in FAMILIES:
+    for family in sorted(FAMILIES, key=lambda family: family.dialect != dialect):
+        if not family.dialect:
+            continue  # it was taught no boxes
         if family.coordinates == "resized_pixels" != checkpoint.family.coordinates:
             continue  # needs a processor that resizes so
         frames = [family.taught_frame(size, checkpoint.processor) for size in sizes]
         if id(candidate_of("", frames, known)) in own:
             names.append(family.name)
+    if "Qwen2.5-VL" in " ".join(verdict.best.candidate.same) + verdict.best.candidate.name or _as_sent(verdict):
+        names = list(dict.fromkeys([*names, "Qwen2.5-VL"]))
     return names
+
+
+def _as_sent(verdict: Verdict) -> bool:
+    """Whether boxes are in pixels of the image that was sent, as Qwen2.5-VL's are once r1sgg resizes it."""
+    best = verdict.best.candidate
+    return SENT in (best.name, *best.same)
 
 
 def said(probed: Probed) -> str:
@@ -321,6 +274,6 @@ def said(probed: Probed) -> str:
         return f"{probed.model}: boxes in {probed.expected.name!r}, as {probed.family} is registered"
     families = ", ".join(probed.suggested) or "none that is registered"
     return (
-        f"{probed.model}: expected boxes in {probed.expected.name!r}, as {probed.family} is registered, found {name!r}; "
-        f"its graphs would be read in the wrong frame; families with this frame: {families}"
+        f"{probed.model}: expected boxes in {probed.expected.name!r}, as {probed.family} is registered, found "
+        f"{name!r}; its graphs would be read in the wrong frame; families with this frame: {families}"
     )

@@ -162,12 +162,19 @@ def make_plan(
         ConfigError: the recipe is wrong, or its batch does not come out on so many cards.
         InputError, ModelError: the data or the model's configuration is damaged.
     """
-    from r1sgg.training.parts import PartOptions
+    from r1sgg.training.checks import check_rollouts, rubric_of
+    from r1sgg.training.options import RewardOptions
+    from r1sgg.training.parts import PartOptions, check_parts
+    from r1sgg.training.rollouts import RolloutOptions
     from r1sgg.training.run import asked_checkpoint
 
     stage, recipe = read_stage(config, arguments)
     options, trainer = recipe.options[0], recipe.options[1]
     checkpoint = asked_checkpoint(options)
+    check_parts(recipe.option(PartOptions), checkpoint)
+    if stage == "grpo":
+        check_rollouts(trainer, recipe.option(RolloutOptions), checkpoint)
+        rubric_of(trainer, recipe.option(RewardOptions))
     shape = shape_of(checkpoint)
     parts = recipe.option(PartOptions)
     rank = parts.lora_r if parts.use_peft else None

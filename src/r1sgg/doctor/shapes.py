@@ -6,13 +6,19 @@ the pixels that processors keep and some smaller, and they are wide, high and sq
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from r1sgg.graph.scene import Boxes
+
+if TYPE_CHECKING:
+    from r1sgg.bulk.stored import Inputs
 
 SIZES = (
     *((640, 360), (375, 500), (1130, 450), (470, 470), (333, 250), (1510, 1010)),
@@ -42,7 +48,7 @@ class Picture:
 
     Attributes:
         image: RGB.
-        names: of its shapes, each with a colour of its own: "red square".
+        names: of its shapes, each with a colour of its own: "red square"; or classes of which it has one object.
         boxes: their true boxes, xyxy in fractions of the image, (N, 4).
     """
 
@@ -60,6 +66,27 @@ def draw_pictures(sizes: tuple[tuple[int, int], ...] = SIZES, seed: int = 0) -> 
     """
     draw = random.Random(seed)
     return [_picture(size, draw) for size in sizes]
+
+
+def pictures_of(inputs: Inputs, most: int = 24) -> list[Picture]:
+    """Return the first annotated images in place of drawn ones, with the objects that are the only ones of their class.
+
+    Args:
+        inputs: images with true graphs.
+        most: how many are taken.
+
+    Raises:
+        InputError: an image cannot be opened.
+    """
+    pictures = []
+    for place in itertools.islice(inputs, most):
+        truth = inputs.truth(place)
+        counts = Counter(truth.labels)
+        kept = [k for k, label in enumerate(truth.labels) if counts[label] == 1]
+        if kept:
+            names = tuple(truth.labels[k] for k in kept)
+            pictures.append(Picture(inputs.image(place), names, truth.boxes[kept]))
+    return pictures
 
 
 def _picture(size: tuple[int, int], draw: random.Random) -> Picture:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from r1sgg.data.images import open_image
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, require
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import render
 from r1sgg.models.finding import image_token_of
@@ -96,6 +96,21 @@ def written_graph(checkpoint: Checkpoint) -> str:
     return render(graph, frame, minify=settings.minify, think=settings.think, answer_format=settings.answer_format)
 
 
+def comparable(opening: Opening) -> None:
+    """See that an engine tells which tokens it ran.
+
+    Raises:
+        ConfigError: it does not.
+        MissingDependencyError: vLLM is not installed.
+    """
+    if opening.spec.kind != "vllm":
+        raise ConfigError(
+            f"--engine {opening.engine}: expected vllm, found {opening.spec.kind}; hf is what vLLM is compared with, "
+            "and a server does not tell which tokens it ran"
+        )
+    require("vllm", "vllm")
+
+
 def parity_of(opening: Opening, images: list[Image.Image]) -> Parity:
     """Run prompts in the engine and in transformers, and put what they ran side by side.
 
@@ -108,11 +123,7 @@ def parity_of(opening: Opening, images: list[Image.Image]) -> Parity:
         ModelError: the model cannot be loaded, or vLLM takes no request.
         MissingDependencyError: vLLM is not installed.
     """
-    if opening.spec.kind != "vllm":
-        raise ConfigError(
-            f"--engine {opening.engine}: expected vllm, found {opening.spec.kind}; hf is what vLLM is compared with, "
-            "and a server does not tell which tokens it ran"
-        )
+    comparable(opening)
     import torch
 
     from r1sgg.inference.hf import TransformersEngine

@@ -308,6 +308,11 @@ class _Question:
 
     def guided(self, spec: GuideSpec) -> Completion | Failure:
         """Send one or two requests, with a JSON schema if the server supports it, and apply the rule of `guided`."""
+        if spec.listing:  # whoever asks for such a list reads it
+            reply = self._ask(self.chat, schema=guided.listing_schema(spec))
+            return reply if isinstance(reply, Failure) else _completion([reply], reply.text, reply.pieces)
+        if spec.given and all(name for name, *_ in spec.given):
+            return self._related(spec)
         two = self.engine.endpoint.stages == 2
         *before, last = self.chat
         chat = [*before, {**last, "content": f"{last['content']}\n\n{guided.OBJECTS_FIRST}"}] if two else self.chat
@@ -340,6 +345,26 @@ class _Question:
             return completion
         kept = tuple(reply.text for reply in replies)
         return dataclasses.replace(completion, replies=kept, left_out=left_out, unit=unit)
+
+    def _related(self, spec: GuideSpec) -> Completion | Failure:
+        """Send one request for relationships between objects that the prompt gives, with their ids as a schema's enum.
+
+        A reply without a list of relationships gives the objects alone; it is kept in `Completion.replies`.
+        """
+        things = guided.given_objects(spec)
+        *before, last = self.chat
+        chat = [*before, {**last, "content": f"{last['content']}\n\n{guided.THEN_RELATIONSHIPS}"}]
+        reply = self._ask(chat, schema=guided.relationships_schema(spec, [thing.id for thing in things]))
+        if isinstance(reply, Failure):
+            return reply
+        rows = guided.read_rows(reply.text, "relationships")
+        links = guided.keep_relationships(rows or [], spec, guided.ends_of(things, by_id=True))
+        answer = guided.write(things, links, spec)
+        completion = _completion([reply], guided.joined(answer), guided.pieces_of(answer, [reply]))
+        lost = len(rows or []) - len(links)
+        if rows is not None and not lost:
+            return completion
+        return dataclasses.replace(completion, replies=(reply.text,), left_out={"relationships": lost})
 
     def _ask(
         self,

@@ -27,6 +27,7 @@ from r1sgg.endpoint.wire import Reply, cut
 from r1sgg.graph.frames import Frame
 from r1sgg.graph.records import are_numbers
 from r1sgg.graph.scene import NUMBER_SUFFIX, label_of_id, normalize_name
+from r1sgg.graph.text import number_ids
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.inference.engine import Piece
 
@@ -40,6 +41,15 @@ _ESCAPED = re.compile(r"[.^$*+?()\[\]{}|\\/]")  # not re.escape: regular express
 def objects_schema(spec: GuideSpec) -> Schema:
     """{"objects": [{"id", "bbox"}, ...]}; the frame's longer side bounds all four numbers."""
     return _object({"objects": _objects(spec)})
+
+
+def listing_schema(spec: GuideSpec) -> Schema:
+    """{"objects": [{KEY: box, "label"}, ...]} with the key of `GuideSpec.listing`: the answer of a list of objects."""
+    number = {"type": "integer", "minimum": 0, "maximum": int(max(spec.frame))}
+    box = {"type": "array", "items": number, "minItems": 4, "maxItems": 4}
+    named = {"enum": list(spec.objects)} if spec.objects else {"pattern": f"^{_OPEN}$"}
+    rows = _object({spec.listing: box, "label": {"type": "string", **named}})
+    return _object({"objects": {"type": "array", "items": rows, "minItems": 1, "maxItems": spec.max_objects}})
 
 
 def relationships_schema(spec: GuideSpec, ids: Sequence[str]) -> Schema:
@@ -215,6 +225,16 @@ def keep_objects(rows: Iterable[Row], spec: GuideSpec, unit: Frame | None = None
         identifier = f"{stem}.{numbers[stem]}"
         parts = (Part(_json(identifier), name.start, name.end), Part(coded, box.start, box.end))
         things.append(KeptObject(identifier, written_id, parts))
+    return things
+
+
+def given_objects(spec: GuideSpec) -> list[KeptObject]:
+    """Return the objects that a prompt gives with their names, numbered per class; they come from no reply."""
+    names = number_ids([str(name) for name, *_ in spec.given])
+    things = []
+    for identifier, (_, *box) in zip(names, spec.given, strict=True):
+        coded = json.dumps([int(side) for side in box], separators=_separators(spec))
+        things.append(KeptObject(identifier, identifier, (Part(_json(identifier), 0, 0), Part(coded, 0, 0))))
     return things
 
 

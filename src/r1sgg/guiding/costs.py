@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Protocol
 
 from r1sgg.guiding.draft import Draft, Stage
 from r1sgg.guiding.layout import ANSWER, END_THINK, THINK, Layout
@@ -15,6 +16,18 @@ from r1sgg.guiding.names import LONGEST, slack
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.guiding.table import TokenTable
 from r1sgg.guiding.words import Words
+
+
+class Bounds(Protocol):
+    """Upper bounds of what finishing an answer costs, in tokens."""
+
+    def rest(self, draft: Draft) -> Sequence[int]:
+        """Tokens that follow the region a draft is in: one number, or one for each of its values."""
+        ...
+
+    def most(self, draft: Draft) -> int:
+        """No token that goes on from this draft leaves more to write than this."""
+        ...
 
 
 class Costs:

@@ -16,6 +16,7 @@ import numpy as np
 
 from r1sgg.errors import ConfigError
 from r1sgg.guiding.draft import Draft, Stage
+from r1sgg.guiding.listing import Listing
 from r1sgg.guiding.regions import Region, Tokens
 from r1sgg.guiding.script import Script
 from r1sgg.guiding.spec import GuideSpec
@@ -46,7 +47,7 @@ class Guide:
 
     def __init__(self, table: TokenTable, spec: GuideSpec, max_tokens: int) -> None:
         self._table = table
-        self._script = Script.of(table, spec)
+        self._script = (Listing if spec.listing else Script).of(table, spec)
         self._left = max_tokens
         self._draft: Draft = self._script.begin()
         self._region: Region | None = self._script.region(self._draft)

@@ -87,13 +87,14 @@ def _json(minify: bool, end: str) -> Layout:
         object_style=Style("A-Za-z0-9", " _'-", b"."),
         predicate_style=Style("A-Za-z0-9", " _'-", b'"'),
         after_id=f'"{comma}"bbox"{colon}[',
-        word=lambda name: Word(_json_inside(name)),
+        word=lambda name: Word(json_inside(name)),
         number=lambda word, k: f".{k}",
-        predicate=_json_inside,
+        predicate=json_inside,
     )
 
 
-def _json_inside(name: str) -> str:
+def json_inside(name: str) -> str:
+    """Return a name as it stands between the quotes of JSON."""
     return json.dumps(name, ensure_ascii=False)[1:-1]
 
 

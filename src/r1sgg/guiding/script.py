@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from r1sgg.graph.scene import normalize_name
-from r1sgg.guiding.costs import Costs
+from r1sgg.guiding.costs import Bounds, Costs
 from r1sgg.guiding.draft import FOLLOWING, Draft, Stage
 from r1sgg.guiding.layout import ANSWER, END_THINK, THINK, Word, layout_of
 from r1sgg.guiding.names import OpenName, limit
@@ -22,7 +22,7 @@ from r1sgg.guiding.table import TokenTable
 from r1sgg.guiding.thoughts import Thoughts
 from r1sgg.guiding.words import Words, check
 
-_NUMBERS = ("0", "12", "345", "421", "58", "607", "713", "890", "964", "26")  # stand for all others where the
+NUMBERS = ("0", "12", "345", "421", "58", "607", "713", "890", "964", "26")  # stand for all others where the
 # tokenizer is asked for its own way: each digit comes first and last
 
 
@@ -59,7 +59,7 @@ class Script:
         self._only_end = Pick(Choice(table, [no_more or b""]))
         self._any_predicate = OpenName(table, layout.predicate_style)
         self._regions = self._regions_by_stage()
-        self.costs = Costs(table, spec, layout, self._objects, self._predicates)
+        self.costs: Bounds = Costs(table, spec, layout, self._objects, self._predicates)
 
     @classmethod
     def of(cls, table: TokenTable, spec: GuideSpec) -> Script:
@@ -119,7 +119,7 @@ class Script:
             Stage.OBJECT: self._object,
         }
         fixed = self._fixed_texts()
-        regions |= {stage: _always(Pick(choice)) for stage, choice in fixed.items()}
+        regions |= {stage: always(Pick(choice)) for stage, choice in fixed.items()}
         if layout.no_more is None:
             boxes = [Pick(fixed[Stage.AFTER_BOX], allowed) for allowed in range(8)]
             pairs = [Pick(fixed[Stage.AFTER_PAIR], allowed) for allowed in range(4)]
@@ -133,16 +133,16 @@ class Script:
         names = [word.text for word in samples]
         ids = [word.text + layout.number(word, k) for k, word in enumerate(samples, 1)]
         said = [word.text for word in self._predicates.samples]
-        numbers = [f"{layout.comma}{n}" for n in _NUMBERS]
+        numbers = [f"{layout.comma}{n}" for n in NUMBERS]
         listed = layout.box_ends[1] if layout.no_more is None else layout.box_ends[0]
         behind_box = [names, ids, [""]] if layout.no_more is None else [[*names, layout.no_more]]
         behind_pair = [ids, [""]] if layout.no_pair is None else [[*ids, layout.no_pair]]
-        comma = [(layout.comma, _NUMBERS)]
+        comma = [(layout.comma, NUMBERS)]
         opening, before = (ANSWER, END_THINK) if self.spec.think else ("", "")
         return {
             Stage.THINK: self._fixed([""], [(THINK, ("", "The image", "\n\n", " A", "<"))]),
             Stage.START: self._fixed([before], [(opening + layout.start, names)]),
-            Stage.AFTER_X1: self._fixed([layout.after_id + n for n in _NUMBERS], comma),
+            Stage.AFTER_X1: self._fixed([layout.after_id + n for n in NUMBERS], comma),
             Stage.AFTER_Y1: self._fixed(numbers, comma),
             Stage.AFTER_X2: self._fixed(numbers, comma),
             Stage.AFTER_BOX: self._fixed(numbers, list(zip(layout.box_ends, behind_box, strict=True))),
@@ -177,7 +177,7 @@ class Script:
         if (tail := self._tails.get(key)) is None:
             text = self.layout.number(word, number) + self.layout.after_id
             before = [self.layout.start + word.text for word in self._objects.samples]
-            tail = self._tails[key] = Pick(self._fixed(before, [(text, _NUMBERS)]))
+            tail = self._tails[key] = Pick(self._fixed(before, [(text, NUMBERS)]))
         return tail
 
     @cached_property
@@ -313,5 +313,6 @@ class Script:
         return draft._replace(stage=Stage.AFTER_PAIR, used=used, full=full, free=free, pairs=draft.pairs + 1)
 
 
-def _always(region: Region) -> Callable[[Draft], Region]:
+def always(region: Region) -> Callable[[Draft], Region]:
+    """Return what makes the same region of every draft."""
     return lambda draft: region

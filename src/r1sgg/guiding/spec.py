@@ -32,6 +32,8 @@ class GuideSpec:
         think: most tokens of a <think> block before the answer (which then stands in <answer> tags); 0 allows none.
         given: (name, x1, y1, x2, y2) of each object, if exactly these and no others are to be written, in this order;
             "" leaves the name free. `max_objects` has no meaning then.
+        listing: the key of the boxes ("bbox_2d"), if the answer is a list of objects alone in that dialect
+            (`r1sgg.guiding.listing`); the first and the second number of a corner then run to the frame's sides.
     """
 
     frame: Frame
@@ -43,6 +45,7 @@ class GuideSpec:
     minify: bool = False
     think: int = 0
     given: tuple[tuple[str | int, ...], ...] = ()
+    listing: str = ""
 
     def __post_init__(self) -> None:
         for name, fine, expected in (
@@ -63,7 +66,10 @@ class GuideSpec:
 
     def to_json(self) -> str:
         """The guide as one string, as a request to a server carries it."""
-        return orjson.dumps(dataclasses.asdict(self)).decode()
+        record = dataclasses.asdict(self)
+        if not self.listing:  # servers with an earlier version do not know it
+            del record["listing"]
+        return orjson.dumps(record).decode()
 
     @classmethod
     def from_json(cls, text: Any) -> Self:
@@ -108,6 +114,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "max_objects": ("a whole number", _whole),
     "max_relationships": ("a whole number", _whole),
     "answer_format": (" or ".join(get_args(AnswerFormat)), lambda value: value in get_args(AnswerFormat)),
+    "listing": ("the key of a box", lambda value: isinstance(value, str)),
     "minify": ("true or false", lambda value: isinstance(value, bool)),
     "think": ("a whole number", _whole),
     "given": (

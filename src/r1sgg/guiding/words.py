@@ -74,7 +74,7 @@ def check(table: TokenTable, spec: GuideSpec, layout: Layout) -> bool:
     _check_fixed(table, layout, letters=not (spec.objects and spec.predicates))
     _check_objects(table, spec.objects, layout)
     for name in spec.predicates:
-        word = _spelled(table, name, layout.predicate, "predicates")
+        word = spelled(table, name, layout.predicate, "predicates")
         parsed = parse(_document(layout, [layout.word("a"), layout.word("b")], word), (1, 1))
         if parsed.issues or parsed.graph.predicates != (normalize_name(name),):
             raise ConfigError(f"guide, predicates: expected names that can be read again, found {name!r}")
@@ -84,7 +84,7 @@ def check(table: TokenTable, spec: GuideSpec, layout: Layout) -> bool:
 def _check_objects(table: TokenTable, names: Sequence[str], layout: Layout) -> None:
     written = {}
     for name in names:
-        word = _spelled(table, name, lambda name: layout.word(name).text, "objects")
+        word = spelled(table, name, lambda name: layout.word(name).text, "objects")
         parsed = parse(_document(layout, [layout.word(name)]), (1, 1))
         if parsed.issues or parsed.graph.labels != (normalize_name(name),):
             raise ConfigError(f"guide, objects: expected names that can be read again, found {name!r}")
@@ -110,13 +110,18 @@ def _check_fixed(table: TokenTable, layout: Layout, letters: bool) -> None:
             raise ConfigError(f"guide: this tokenizer has no tokens for {text!r}, which an answer may need")
 
 
-def _spelled(table: TokenTable, name: str, write: Callable[[str], str], kind: str) -> str:
+def spelled(table: TokenTable, name: str, write: Callable[[str], str], kind: str) -> str:
+    """Return a name as it is written.
+
+    Raises:
+        ConfigError: the tokenizer cannot spell it.
+    """
     try:
         word = write(name)
-        spelled = table.cost(word.encode()) < IMPOSSIBLE
+        possible = table.cost(word.encode()) < IMPOSSIBLE
     except UnicodeEncodeError:
-        spelled = False
-    if not spelled:
+        possible = False
+    if not possible:
         raise ConfigError(f"guide, {kind}: this tokenizer can't spell {name!r}; leave it out or rename it")
     return word
 

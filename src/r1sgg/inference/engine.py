@@ -58,6 +58,11 @@ class Sampling:
             if not fine:
                 raise ConfigError(f"{name}: expected {expected}, found {getattr(self, name)}")
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether tokens are drawn as the model has them: at temperature 1, from all of them."""
+        return self.temperature == 1 and self.top_p == 1 and self.top_k == 0
+
     def generator_seed(self, key: str) -> int:
         """The 63-bit seed of one image's draws."""
         digest = hashlib.sha256(f"{self.seed}/{key}".encode("utf-8", "surrogatepass")).digest()

@@ -6,14 +6,15 @@
                                                     the fields of `r1sgg.endpoint.settings.Endpoint`
 
 Of a server, `prices=0.15/0.6` is what a million tokens cost, read and written; `extra.NAME=VALUE` a further field of
-each request; `family=Qwen2.5-VL` whose coordinates the model speaks, as `--family` (`r1sgg.endpoint.remote`). Another package
-registers an `EngineKind` as an entry point of the group "r1sgg.engines" (docs/howto/engine.md).
+each request; `family=Qwen2.5-VL` whose coordinates the model speaks, as `--family` (`r1sgg.endpoint.remote`). Another
+package registers an `EngineKind` as an entry point of the group "r1sgg.engines" (docs/howto/engine.md).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -32,6 +33,9 @@ from r1sgg.models.prompts import OwnPrompt
 
 if TYPE_CHECKING:
     from r1sgg.models.families import Checkpoint
+
+
+_log = logging.getLogger(__name__)
 
 
 class Habits(NamedTuple):
@@ -158,7 +162,8 @@ class Opening:
     """Which model, with which engine, and how it is asked. Plain values: it can be sent to another machine.
 
     Attributes:
-        model: a checkpoint folder, a name on the Hub (owner/name), or "tiny"; for "openai" also the server's name.
+        model: a checkpoint folder, a name on the Hub (owner/name), "tiny" or "photo"; for "openai" also the server's
+            name.
         engine: see the module's docstring.
         device: "cpu", "cuda", ...; None takes the GPU where there is one. For "hf" only.
         dtype: see `r1sgg.models.families.load_model`. For "hf" and "vllm".
@@ -306,7 +311,8 @@ def load(
     """Load a checkpoint as a function from images to scene graphs.
 
     Args:
-        model: a checkpoint folder, a name on the Hub (owner/name), or "tiny".
+        model: a checkpoint folder, a name on the Hub (owner/name), "photo" (a small model that reads photos; fetched
+            from the Hub at its first use), or "tiny", which knows drawn scenes only and says so.
         engine: "hf", "vllm" or "openai:URL", see the head of this file.
         device: "cpu", "cuda", ...; None takes the GPU where there is one.
         dtype: see `r1sgg.models.families.load_model`.
@@ -316,4 +322,7 @@ def load(
     Raises:
         ModelError: see `r1sgg.models.families.load_model`.
     """
-    return Opening(str(model), engine, device, dtype, max_pixels, threads=threads).open()
+    reader = Opening(str(model), engine, device, dtype, max_pixels, threads=threads).open()
+    if (notice := reader.checkpoint.notice) is not None:
+        _log.warning("%s", notice)
+    return reader

@@ -11,14 +11,15 @@ from r1sgg.inference.reader import Reading, exchanges_record
 from r1sgg.inference.weights import log_weight
 
 
-def prediction_line(reading: Reading, model: str, *, logprobs: bool = False) -> dict[str, Any]:
+def prediction_line(reading: Reading, model: str, *, logprobs: bool = False, weight: bool = False) -> dict[str, Any]:
     """Return the line of one image without its id; only `error` if the engine failed.
 
     Args:
         reading: a completion and its graph.
         model: name of the model.
-        logprobs: add {"sum", "mean"} of the tokens' log-probabilities if the engine has them, and the logarithm of a
-            guided answer's importance "weight" (`r1sgg.inference.weights`).
+        logprobs: add {"sum", "mean"} of the tokens' log-probabilities if the engine has them.
+        weight: to them the logarithm of a guided answer's importance weight (`r1sgg.inference.weights`), which has a
+            meaning for samples at temperature 1 from all tokens.
     """
     completion = reading.completion
     if completion.error is not None:
@@ -34,8 +35,8 @@ def prediction_line(reading: Reading, model: str, *, logprobs: bool = False) -> 
         line["passes"] = completion.passes
     if logprobs and completion.logprobs is not None:
         line["logprobs"] = {key: round(value, 6) for key, value in dataclasses.asdict(completion.logprobs).items()}
-        if (weight := log_weight(completion)) is not None:
-            line["logprobs"]["weight"] = round(weight, 6)
+        if weight and (found := log_weight(completion)) is not None:
+            line["logprobs"]["weight"] = round(found, 6)
     if (graph := reading.parsed.graph).object_scores is not None:
         fractions = min(reading.frame) < 100  # of 1, as LLaVA's: 1/100 of them would be a coarse grid
         kept = graph.above(reading.threshold) if reading.threshold else graph

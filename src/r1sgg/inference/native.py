@@ -3,15 +3,16 @@
 The first question is in the words and the layout of boxes that the model's family was taught (`r1sgg.models.tongue`).
 The objects that were named are numbered and told again in the same layout, and the second question asks for triplets of
 their ids, as PREDCLS does. Both answers become one graph in r1sgg's own JSON, so that everything that reads completions
-reads it. Nothing is lost in silence: both questions and answers are kept beside the graph, with what was dropped in each.
+reads it. Nothing is lost in silence: questions and answers are kept beside the graph, with what was dropped in each.
 
-An answer that was cut off is read up to its last whole object. With a guide, an engine that can be held to a JSON schema
-is held to one in the first question, and the second answer has exactly the objects that were named.
+An answer that was cut off is read up to its last whole object. With a guide, the first answer is held to its layout
+where that is JSON, and the second one has exactly the objects that were named.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +22,15 @@ import numpy as np
 from PIL import Image
 
 from r1sgg.graph.given import Given
+from r1sgg.graph.jsontext import json_values
 from r1sgg.graph.ledger import LOST_OBJECTS, LOST_RELATIONS
 from r1sgg.graph.policies import Issue
 from r1sgg.graph.scene import EMPTY, SceneGraph
+from r1sgg.graph.tags import answer_of
 from r1sgg.graph.text import Frame, Parsed, number_ids, parse, render
 from r1sgg.graph.vocabulary import Vocabulary, load_vocabulary
 from r1sgg.guiding.spec import GuideSpec
-from r1sgg.inference.engine import ChatEngine, Completion, Engine, Exchange, Sampling
+from r1sgg.inference.engine import Completion, Engine, Exchange, Sampling
 from r1sgg.models.prompts import Message
 from r1sgg.models.tongue import Tongue, tongue_of
 
@@ -132,40 +135,19 @@ def _first(
     keys: Sequence[str],
     held: Vocabulary | None,
 ) -> list[Completion]:
-    """Ask for objects; held to a schema where the dialect is JSON and the engine can be held."""
+    """Ask for objects; held to the layout where it is JSON with whole numbers."""
     chats = [_chat(question) for question in asked]
-    key = tongue.asking.key
-    if held is None or not key or not isinstance(engine, ChatEngine):
+    frames = [tongue.boxed(picture.size) for picture in pictures]
+    if held is None or not tongue.asking.key or min(min(frame.size) for frame in frames) <= 1:
         return engine.generate(seen, chats, sampling, keys)
-    schemas = [objects_schema(key, held.written_objects, max(tongue.boxed(p.size).size)) for p in pictures]
-    return engine.chat(chats, sampling, images=seen, schemas=schemas)
+    names = held.written_objects
+    sides = [frame.size if frame.axes == "xy" else (frame.size[1], frame.size[0]) for frame in frames]
+    guides = [GuideSpec(size, names, max_relationships=0, listing=tongue.asking.key) for size in sides]
+    return engine.generate(seen, chats, sampling, keys, guides=guides)
 
 
 def _chat(question: str) -> list[Message]:
     return [{"role": "user", "content": question}]
-
-
-def objects_schema(key: str, names: Sequence[str], most: float, objects: int = 50) -> dict[str, Any]:
-    """Return the JSON schema of the first answer.
-
-    Args:
-        key: of the box ("bbox_2d").
-        names: the classes that may be written; any where empty.
-        most: the largest number of a box.
-        objects: most objects.
-    """
-    number = {"type": "number" if most <= 1 else "integer", "minimum": 0, "maximum": 1 if most <= 1 else int(most)}
-    label: dict[str, Any] = {"type": "string"}
-    label |= {"enum": list(names)} if names else {"pattern": "^[A-Za-z][A-Za-z0-9 '_-]{0,39}$"}
-    box = {"type": "array", "items": number, "minItems": 4, "maxItems": 4}
-    row = {
-        "type": "object",
-        "properties": {key: box, "label": label},
-        "required": [key, "label"],
-        "additionalProperties": False,
-    }
-    rows = {"type": "array", "items": row, "maxItems": objects}
-    return {"type": "object", "properties": {"objects": rows}, "required": ["objects"], "additionalProperties": False}
 
 
 def read_objects(reply: Completion, tongue: Tongue, size: tuple[int, int]) -> Named:
@@ -220,6 +202,56 @@ def relations_question(graph: SceneGraph, tongue: Tongue, size: tuple[int, int],
     return f"{text} Use only these predicates: {', '.join(names.predicates)}." if names.predicates else text
 
 
+def read_relationships(text: str, graph: SceneGraph, frame: Frame) -> tuple[SceneGraph, tuple[Issue, ...], int]:
+    """Read the second answer: relationships under their key or as a bare list, of a cut off one the whole ones.
+
+    Args:
+        text: the answer. One that writes objects too refers to those that were named, by their ids.
+        graph: the objects that were named.
+        frame: of boxes in the answer, if it has any.
+
+    Returns:
+        The graph with its relationships, the issues, and how many relationships were dropped.
+    """
+    parsed = parse(text, frame, given=graph)
+    issues = list(parsed.issues)
+    if parsed.failure is not None:
+        again = parse(text, frame, given=graph, repair=True)
+        if again.failure is not None and (bare := _bare_list(text)) is not None:
+            again = parse(bare, frame, given=graph)
+            issues = [Issue("other_key", "a list of relationships without its key is read")]
+        said = {issue.kind for issue in issues}
+        issues += [issue for issue in again.issues if issue.kind not in said]
+        parsed = again
+    lost = _lost(parsed, LOST_RELATIONS)
+    read = parsed.graph
+    index = {name: k for k, name in enumerate(graph.ids)}
+    pairs, predicates = [], []
+    for (s, o), predicate in zip(read.pairs, read.predicates, strict=True):
+        ends = index.get(read.ids[s]), index.get(read.ids[o])
+        if ends[0] is None or ends[1] is None:
+            issues.append(Issue("dangling", f"{read.ids[s]} or {read.ids[o]} is none of the objects that were named"))
+            lost += 1
+            continue
+        pairs.append((ends[0], ends[1]))
+        predicates.append(predicate)
+    whole = dataclasses.replace(graph, pairs=tuple(pairs), predicates=tuple(predicates))
+    return whole, tuple(issues), lost
+
+
+def _bare_list(text: str) -> str | None:
+    """Return the last list of relationships in a text under its key; three words are subject, predicate and object."""
+    for found in reversed(json_values(answer_of(text, [])).values):
+        rows = found.value
+        if not isinstance(rows, list) or not rows:
+            continue
+        if all(isinstance(row, list) and len(row) == 3 for row in rows):
+            rows = [dict(zip(("subject", "predicate", "object"), row, strict=True)) for row in rows]
+        if all(isinstance(row, dict) for row in rows):
+            return json.dumps({"relationships": rows})
+    return None
+
+
 def _writable(one: Named, held: Vocabulary) -> Named:
     """Leave out the objects whose names a guide cannot write; each is an issue."""
     allowed = set(held.written_objects)
@@ -240,7 +272,9 @@ def _writable(one: Named, held: Vocabulary) -> Named:
 def _spec(graph: SceneGraph, frame: Frame, held: Vocabulary) -> GuideSpec:
     """The guide of the second answer: exactly these objects, then relationships between them."""
     given = Given.of(graph, frame, "predcls")
-    rows = tuple((label, *box) for label, box in zip(given.labels, given.boxes, strict=True))
+    rows: tuple[tuple[str | int, ...], ...] = tuple(
+        (label, *box) for label, box in zip(given.labels, given.boxes, strict=True)
+    )
     return GuideSpec(frame, tuple(dict.fromkeys(given.labels)), held.predicates, given=rows)
 
 
@@ -266,18 +300,12 @@ def _joined(
     graph, text = one.graph, ""
     left_out = {"objects": one.dropped}
     if second is not None:
-        told = Given.of(graph, frame, "predcls").graph
-        parsed = parse(second.text, frame, given=told)
-        issues = list(parsed.issues)
-        if parsed.failure is not None:
-            parsed = parse(second.text, frame, given=told, repair=True)
-            issues += [issue for issue in parsed.issues if issue not in issues]
-        read = parsed.graph if told is not None and parsed.graph.ids == told.ids else EMPTY
-        graph = dataclasses.replace(graph, pairs=read.pairs, predicates=read.predicates)
-        lost = _lost(parsed, LOST_RELATIONS)
-        exchanges.append(Exchange(asked[1], second.text, tuple(issues), lost))
+        graph, issues, lost = read_relationships(second.text, graph, frame)
+        lost += second.left_out.get("relationships", 0)  # by an engine that holds the answer to the guide itself
+        written = second.replies[0] if second.replies else second.text
+        exchanges.append(Exchange(asked[1], written, issues, lost))
         left_out["relationships"] = lost
-        if guided and not parsed.issues:
+        if guided and not issues:
             text = second.text  # the guide wrote the graph, and its tokens have probabilities
     both = [first] if second is None else [first, second]
     return Completion(

@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from r1sgg.models.prompts import AnswerSettings
 
 Picture = Image.Image | Path | str
+BoxUnit = Literal["pixels", "thousandths", "fractions"]
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _THINK = 512  # most tokens of a guided <think> block; half the answer where that is less
 
@@ -89,19 +90,31 @@ class Reading:
         return dataclasses.replace(self, threshold=threshold)
 
     def to_record(
-        self, image_id: str, image: Path, model: str, *, size: tuple[int, int] | None = None
+        self,
+        image_id: str,
+        image: Path,
+        model: str,
+        *,
+        size: tuple[int, int] | None = None,
+        boxes: BoxUnit = "pixels",
     ) -> dict[str, Any]:
-        """A ground-truth-like record, boxes in pixels of the upright image, with scores and the raw answer.
+        """A ground-truth-like record with scores and the raw answer; boxes in another unit than pixels are named so.
 
         Args:
             image_id: the image's name.
             image: its file.
             model: the model's name.
             size: width and height that boxes are relative to, if `self.image` was reduced before it was read.
+            boxes: "pixels" of the upright image, "thousandths" of its sides, or "fractions" of them.
         """
         size = size or self.image.size
         record = Example(image_id, *size, self.graph, image).to_record()
-        record |= graph_to_rows(self.graph, size) | {
+        if boxes == "pixels":
+            record |= graph_to_rows(self.graph, size)
+        else:
+            side, digits = (1000, 2) if boxes == "thousandths" else (1, 6)
+            record |= graph_to_rows(self.graph, (side, side), digits=digits) | {"boxes": boxes}
+        record |= {
             "model": model,
             "completion": self.completion.text,
             "frame": list(self.frame),

@@ -218,8 +218,9 @@ def _relations(ledger: Ledger) -> list[SystematicFinding]:
         found.append(SystematicFinding("no_relations_written", 1.0, said, "recall is 0: ask the model for them"))
     if ledger.left_out_texts >= max(1, SYSTEMATIC * ledger.texts):
         listed = ", ".join(f"{count:,} {name}" for name, count in ledger.left_out.items())
-        said = f"{_share(ledger.left_out_texts, ledger.texts)} of the guided completions leave out {listed}"
-        do = 'look at "replies" in the file: the server may ignore the schema'
+        share = _share(ledger.left_out_texts, ledger.texts)
+        said = f"{share} of the completions leave out {listed} of the model's replies"
+        do = 'look at "replies" or "exchanges" in the file: the server may ignore the schema, or answers repeat objects'
         found.append(SystematicFinding("left_out", ledger.left_out_texts / ledger.texts, said, do))
     missing = ledger.texts_with["no_relationships"]
     if missing >= max(1, SYSTEMATIC * ledger.texts):

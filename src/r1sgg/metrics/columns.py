@@ -21,7 +21,7 @@ from r1sgg.data.predictions import Prediction
 from r1sgg.graph.mapping import Change, Level, Similarity
 from r1sgg.graph.open_vocabulary import novelty
 from r1sgg.graph.scene import SceneGraph
-from r1sgg.graph.vocabulary import OPEN, Vocabulary
+from r1sgg.graph.vocabulary import OPEN, VG150, Vocabulary
 from r1sgg.judging.protocol import STRICT, Protocol
 from r1sgg.judging.triplets import Judged, TripletMatch, blocks, judge
 from r1sgg.metrics.frequency import TrainingStatistics
@@ -31,6 +31,9 @@ from r1sgg.metrics.reading import FAILURE_KINDS, ImageReader, ReadImage
 from r1sgg.metrics.tasks import Task
 
 Ints = npt.NDArray[np.int64]
+
+UNKNOWN = 4
+"""Bit beside those of `r1sgg.graph.open_vocabulary`: VG150 lacks a name of it, so it is neither base nor novel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Columns:
         count_names: names of the columns of `images` (see `r1sgg.metrics.ratios.image_columns`).
         images: N rows, one per image.
         triplets: T rows, one per true triplet: image, predicate, rank, rank without constraint, unseen in training,
-            and what is novel in it (`r1sgg.graph.open_vocabulary`).
+            and what is novel in it (bits of `r1sgg.graph.open_vocabulary` and `UNKNOWN`).
         predicates: names of the predicates in `triplets`.
         failures: number of images by kind of failure.
         changes: number of images by change of a name.
@@ -229,7 +232,7 @@ class Evaluator(ImageReader):
             unseen = [triplet in self.zero_shot for triplet in words]
         else:
             unseen = [known is not None and triplet not in known for triplet in words]
-        novel = [novelty(triplet) for triplet in words]
+        novel = [novelty(triplet) | _unknown(triplet) for triplet in words]
         triplets = [row + e.true.triplet_owners, names, judged.ranks, judged.ranks_ng, unseen, novel]
         self._triplets.frombytes(np.array(triplets, dtype=np.int32).reshape(6, -1).T.tobytes())
         for k, image in enumerate(images):
@@ -294,3 +297,9 @@ class Evaluator(ImageReader):
             if len(boxes := np.flatnonzero(images == row)):
                 return int(boxes[0])
         return None
+
+
+def _unknown(triplet: tuple[str, str, str]) -> int:
+    subject, predicate, target = triplet
+    classes, predicates = VG150.object_index, VG150.predicate_index
+    return 0 if subject in classes and target in classes and predicate in predicates else UNKNOWN

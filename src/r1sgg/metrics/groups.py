@@ -58,7 +58,7 @@ def named_groups(
         statistics: of the training set, for thirds; without them VG150 uses its published frequencies.
 
     Raises:
-        ConfigError: the grouping is not for this vocabulary, or thirds without statistics.
+        ConfigError: no such grouping, one that is not for this vocabulary, or thirds without statistics.
         InputError: a file that has no groups of the vocabulary's predicates.
     """
     is_vg150 = vocabulary.predicates == VG150.predicates
@@ -74,7 +74,10 @@ def named_groups(
         if not (groups := predicate_groups(vocabulary, statistics)):
             raise ConfigError("--groups thirds: expected --train DATA and a closed vocabulary, whose frequencies count")
         return name, groups
-    return Path(name).stem, read_groups(Path(name), vocabulary)
+    path = Path(name)
+    if not path.suffix and not path.exists():
+        raise ConfigError(f"--groups: expected bgnn, thirds or a JSON file, found {name!r}")
+    return path.name, read_groups(path, vocabulary)
 
 
 def read_groups(path: Path, vocabulary: Vocabulary) -> Groups:
@@ -84,7 +87,11 @@ def read_groups(path: Path, vocabulary: Vocabulary) -> Groups:
         InputError: it has something else, or a predicate that the vocabulary lacks or that is in two groups.
     """
     record = read_json(path)
-    if not isinstance(record, dict) or not record or not all(isinstance(v, list) and v for v in record.values()):
+    if (
+        not isinstance(record, dict)
+        or not record
+        or not all(k and isinstance(v, list) and v for k, v in record.items())
+    ):
         raise InputError(str(path), expected='{"head": ["on", ...], ...} (or bgnn, thirds)', found=short(record))
     seen: set[str] = set()
     for group, names in record.items():

@@ -12,12 +12,26 @@ from typing import Any
 
 import numpy as np
 
+from r1sgg.errors import ConfigError
 from r1sgg.graph.open_vocabulary import PARTS, Mode
+from r1sgg.graph.vocabulary import VG150, Vocabulary
 from r1sgg.judging.protocol import Protocol
-from r1sgg.metrics.columns import Columns
+from r1sgg.metrics.columns import UNKNOWN, Columns
 from r1sgg.metrics.figures import Figures
 from r1sgg.metrics.intervals import intervals
 from r1sgg.metrics.report import RECALLS, Evaluation
+
+
+def check_vocabulary(vocabulary: Vocabulary) -> None:
+    """See that the names of a vocabulary are VG150's, which alone are base or novel.
+
+    Raises:
+        ConfigError: one of them is not.
+    """
+    for names, known in ((vocabulary.objects, VG150.object_index), (vocabulary.predicates, VG150.predicate_index)):
+        if other := next((name for name in names if name not in known), None):
+            where = f"--open-vocabulary with --vocabulary {vocabulary.name}"
+            raise ConfigError(f"{where}: expected names of VG150, which are base or novel, found {other!r}")
 
 
 def part_of(columns: Columns, bit: int) -> Columns:
@@ -39,8 +53,9 @@ def open_record(evaluation: Evaluation, mode: Mode, *, bootstrap: int = 0, seed:
         seed: random seed of the resamples.
 
     Returns:
-        `mode` and `parts`: for each column the number of `relations`, of `images` that have one and of `predicates`
-        that occur, every recall (None without relations) and `intervals`.
+        `mode`, `unknown` (true relations with a name that VG150 lacks) and `parts`: for each column the number of
+        `relations`, of `images` that have one and of `predicates` that occur, every recall (None without relations)
+        and `intervals`.
     """
     parts: dict[str, Any] = {}
     protocol: Protocol = replace(evaluation.evaluator.protocol, absent_predicates="skip")
@@ -55,4 +70,5 @@ def open_record(evaluation: Evaluation, mode: Mode, *, bootstrap: int = 0, seed:
             **{figure: values[figure] for figure in RECALLS},
             "intervals": found and {figure: found[figure] for figure in RECALLS},
         }
-    return {"mode": mode, "parts": parts}
+    unknown = int(((evaluation.columns.triplets[:, 5] & UNKNOWN) > 0).sum())
+    return {"mode": mode, "unknown": unknown, "parts": parts}

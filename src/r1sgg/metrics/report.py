@@ -149,6 +149,8 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
     totals = {name: int(column.sum()) for name, column in columns.counts().items()}
     changes = sorted(columns.changes.items(), key=lambda item: (-item[1], item[0].kind, item[0].name))
     mean_names = [n for n in RECALLS if "mR@" in n]
+    zero_shot = evaluator.statistics is not None or evaluator.zero_shot is not None
+    unseen = int(columns.triplets[:, 4].sum())
     return {
         "version": __version__,
         "images": figures.count,
@@ -156,8 +158,10 @@ def record(evaluation: Evaluation, *, bootstrap: int = 0, seed: int = 0) -> dict
         "failures": columns.failures,
         **columns.precision,
         **{name: values[name] for name in (*RECALLS, *RATIOS)},
-        "pooled": {n.removeprefix("pooled "): v for n, v in values.items() if n.startswith("pooled ")},
-        "zero_shot": {n: v for n, v in values.items() if n.startswith("z")} or None,
+        "pooled": {n: values[f"pooled {n}"] for n in RECALLS if "mR@" not in n},
+        "zero_shot": {f"z{n}": values[f"z{n}"] for n in RECALLS if "mR@" not in n} | {"relations": unseen}
+        if zero_shot
+        else None,
         "groups": {
             g: {"predicates": list(names)} | {n: values[f"{g} {n}"] for n in mean_names} for g, names in groups.items()
         }

@@ -194,10 +194,13 @@ def _recipe(run: Mapping[str, Any]) -> str:
 
 def _measured(results: Mapping[str, Any]) -> str:
     truth = results.get("ground_truth") or {}
+    asked = (
+        ", asked natively (two questions in the words of the model's makers)" if results.get("ask") == "native" else ""
+    )
     where = (
         f"{results.get('images')} images of {_plain(str(truth.get('name')))} (split {truth.get('split')}, hash "
         f"{results.get('data_hash')}), {results.get('protocol')} protocol, vocabulary "
-        f"{_plain(str(results.get('vocabulary')))}, task {results.get('task')}."
+        f"{_plain(str(results.get('vocabulary')))}, task {results.get('task')}{asked}."
     )
     return f"{where}\n\n{_figures(results)}"
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r1sgg.data.calibration import Calibration, read_calibration
+from r1sgg.data.provenance import only_drawn, read_trained_on
 from r1sgg.errors import ModelError, require
 from r1sgg.graph.given import Given
 from r1sgg.graph.text import Frame
 from r1sgg.models.damage import Naming, check_files, check_image_processor, check_parts, check_template, load_weights
 from r1sgg.models.family import ModelFamily
 from r1sgg.models.finding import adapter_base, config_of, first_line, has_tokens, image_token_of, is_local, resolve
-from r1sgg.models.known import known_checkpoint
+from r1sgg.models.known import RECOMMENDED, known_checkpoint
 from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, Message, ask_of_column, build_messages
 from r1sgg.models.registry import FAMILIES
 
@@ -44,6 +45,8 @@ __all__ = [
     "resolve",
 ]
 
+_GENERAL = 10_000
+"""Fewest tokens of a vocabulary that was made for more than the miniature's answers, which has some hundreds."""
 _LIMITS = {"one size": "their one size", "tiles": "a number of tiles", "tokens": "a number of tokens"}
 _ANSWERS = "{%- set enable_thinking = false -%}"
 """Before a chat template that can let a model think: a graph is asked for at once, or behind the prompt's own tags."""
@@ -71,6 +74,24 @@ class Checkpoint:
     def view(self, image: Image.Image) -> Image.Image:
         """Return the image as the processor has to get it, see `ModelFamily.view`."""
         return self.family.view(image, self.processor)
+
+    @property
+    def drawn_scenes_only(self) -> bool:
+        """Whether it knows drawn scenes and nothing else: a miniature model, trained on them alone."""
+        if not is_local(self.path) or not only_drawn(read_trained_on(Path(self.path))):
+            return False
+        config = config_of(self.path)
+        size = (config.get("text_config") or config).get("vocab_size")
+        return isinstance(size, int) and size < _GENERAL
+
+    @property
+    def notice(self) -> str | None:
+        """What everybody who uses the model should know; None: nothing."""
+        if not self.drawn_scenes_only:
+            return None
+        return (
+            f"{self.name} knows drawn scenes only: its graph of anything else means nothing; for photos: --model photo"
+        )
 
     @property
     def image_pixels(self) -> list[int] | None:
@@ -172,7 +193,7 @@ def load_processor(path_or_id: str | Path, *, max_pixels: int | None = None) -> 
     if family.max_pixels is not None:
         if max_pixels and max_pixels < (least := _token_pixels(processor.image_processor)):
             raise ModelError(
-                f"max_pixels: expected 0 or at least {least} for {path_or_id}, one token of an image, found {max_pixels}"
+                f"max_pixels: expected 0 or at least {least}, one token of {path_or_id}'s images, found {max_pixels}"
             )
         with Naming(path, "an image processor whose size is a number of pixels"):
             own = processor.image_processor.size
@@ -206,7 +227,8 @@ def load_checkpoint(path_or_id: str | Path, *, max_pixels: int | None = None) ->
     settings = answer_settings(path)
     calibration = read_calibration(Path(path)) if is_local(path) else None
     base = adapter_base(path)
-    return Checkpoint(str(path_or_id), path, family_of(path), processor, settings, base=base, calibration=calibration)
+    name = path if str(path_or_id) in RECOMMENDED else str(path_or_id)  # "photo" may mean another model some day
+    return Checkpoint(name, path, family_of(path), processor, settings, base=base, calibration=calibration)
 
 
 def load_model(
@@ -219,7 +241,7 @@ def load_model(
     """Load a checkpoint for inference, in evaluation mode.
 
     Args:
-        path_or_id: a checkpoint folder, a name on the Hub (owner/name), or "tiny".
+        path_or_id: a checkpoint folder, a name on the Hub (owner/name), "tiny" or "photo".
         device: "cpu", "cuda", "cuda:1", ...; None: the GPU if there is one.
         dtype: "float32", "bfloat16", "float16" or "auto" (the checkpoint's own); None: float32 on a CPU (where bfloat16
             is slow, and results would depend on the batch size) and bfloat16 elsewhere, whatever the checkpoint has:

@@ -1,4 +1,4 @@
-"""Where a checkpoint is (a folder, a name on the Hub, or one that a package ships), and its config.json.
+"""Where a checkpoint is (a folder, a name on the Hub, "photo", or one that a package ships), and its config.json.
 
 A folder that training with LoRA wrote has an adapter and no config.json; the base model's is used.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ import orjson
 
 from r1sgg.errors import ModelError, require
 from r1sgg.files import user_path
+from r1sgg.models.known import RECOMMENDED, Recommended
+
+_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -41,6 +45,9 @@ def resolve(name: str | Path) -> str:
     """
     if (point := shipped().get(str(name))) is not None:  # a folder of the same name is written ./tiny
         return str(point.load()(str(name)))
+    if (recommended := RECOMMENDED.get(str(name))) is not None:
+        _announce(str(name), recommended)
+        return recommended.hub
     path = user_path(name)
     if path.is_dir():
         if not (path / "config.json").is_file() and not (path / ADAPTER).is_file():
@@ -52,6 +59,33 @@ def resolve(name: str | Path) -> str:
     if isinstance(name, Path) or not slash or not owner.strip(".~") or "/" in rest or not rest:
         raise ModelError(f"{name}: no such checkpoint folder (a name on the Hub has the form owner/name)")
     return str(name)
+
+
+@functools.cache
+def _announce(name: str, recommended: Recommended) -> None:
+    """Say, before anything is fetched, what a short name stands for and how large it is."""
+    if cached(recommended.hub):
+        return
+    if os.environ.get("HF_HUB_OFFLINE"):
+        raise ModelError(
+            f"{name}: expected {recommended} in the Hub's cache, found it neither there nor a way to fetch it "
+            f"(HF_HUB_OFFLINE is set); {_elsewhere(recommended.hub)}"
+        )
+    _log.warning("%s is %s, which is downloaded now and kept in the Hub's cache", name, recommended)
+
+
+def cached(hub_name: str) -> bool:
+    """Return whether the weights of a model of the Hub are in its cache on this machine; nothing is asked for."""
+    huggingface_hub: Any = require("huggingface_hub", "train")
+    files = ("model.safetensors", "model.safetensors.index.json")
+    return any(isinstance(huggingface_hub.try_to_load_from_cache(hub_name, file), str) for file in files)
+
+
+def _elsewhere(hub_name: str) -> str:
+    return (
+        f"on a machine with a network run `hf download {hub_name} --local-dir FOLDER`, copy the folder here, and use "
+        "--model FOLDER"
+    )
 
 
 def adapter_base(path: str) -> str | None:
@@ -93,6 +127,7 @@ def config_of(path: str) -> dict[str, Any]:
         ModelError: it is missing or cannot be read.
     """
     require("transformers", "train")
+    from huggingface_hub.errors import LocalEntryNotFoundError
     from transformers import PreTrainedConfig
 
     path = adapter_base(path) or path
@@ -102,10 +137,20 @@ def config_of(path: str) -> dict[str, Any]:
         if is_local(path):
             raise ModelError(f"{path}: config.json cannot be read: {first_line(error)}") from error
         offline = " (the Hub is switched off by HF_HUB_OFFLINE)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        unreachable = offline or any(isinstance(cause, LocalEntryNotFoundError) for cause in _causes(error))
         raise ModelError(
-            f"{path}: no such folder here, and the Hub gave no such model{offline}: {first_line(error)}"
+            f"{path}: no such folder here, and the Hub gave no such model{offline}: {first_line(error).rstrip('.')}"
+            + (f"; {_elsewhere(path)}" if unreachable else "")
         ) from error
     return dict(config)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it came from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 _VOCABULARY = ("tokenizer.json", "added_tokens.json", "tokenizer_config.json", "vocab.json")

@@ -1,4 +1,4 @@
-"""Published checkpoints without an r1sgg.json, and how they were trained to be asked.
+"""Published checkpoints: those without an r1sgg.json, and how they were trained to be asked; and the one for photos.
 
 A checkpoint is recognised by its name on the Hub, given as --model or as the folder of the Hub's cache. A copy in
 another folder is asked by the same settings if they are given: `--think --prompt column:prompt_close`, or an r1sgg.json
@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from r1sgg.data.predictions import Ask
 from r1sgg.models.prompts import AnswerSettings
 
 
@@ -32,6 +33,42 @@ class KnownCheckpoint:
     max_pixels: int
     source: str
 
+
+@dataclass(frozen=True, slots=True)
+class Recommended:
+    """A published model under a short name.
+
+    Attributes:
+        hub: its name on the Hub.
+        family: the name of its family.
+        gigabytes: size of the download, about.
+        licence: of the weights.
+        source: where that is said.
+        ask: how commands ask it unless --ask says otherwise (`generate`, which is for evaluation, asks by the paper's
+            prompt).
+    """
+
+    hub: str
+    family: str
+    gigabytes: float
+    licence: str
+    source: str
+    ask: Ask = "native"
+
+    def __str__(self) -> str:
+        return f"{self.hub} ({self.licence}), about {self.gigabytes:g} GB"
+
+
+RECOMMENDED = {
+    "photo": Recommended(
+        "Qwen/Qwen3.5-0.8B",
+        "Qwen3.5",
+        1.8,
+        "Apache-2.0",
+        "the model's card, November 2026; bytes: its 0.87 billion weights in bfloat16; why this one: docs/photos.md",
+    )
+}
+"""By the name that --model takes. Nothing of it is fetched before it is asked for by this name."""
 
 _TAGS = "github.com/gpt4vision/R1-SGG: open_r1/grpo.py, src/sgg_inference_vllm.py"
 _CLOSED = AnswerSettings(think=True, vocabulary="vg150", column="prompt_close")

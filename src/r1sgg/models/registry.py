@@ -6,7 +6,7 @@ Adding one: a row here, its dialect if no other family writes so, and a tiny che
 
 from __future__ import annotations
 
-from r1sgg.models.family import POLICY, ModelFamily
+from r1sgg.models.family import POLICY, Capability, ModelFamily
 
 _LINES = (
     "{% for message in messages %}{{ '' if loop.first else '\n' }}"
@@ -21,6 +21,7 @@ _PREFIX_SFT = "TRL gives its processor completions without an image"
 _PREFIX = "TRL marks completions as prompts, which it reads in both directions, so it would see what it is to write"
 _SLICES = "TRL takes its slices for InternVL's tiles"
 _SEVERAL = "TRL takes one run of image tokens per image"
+_NO_ROLLOUTS: tuple[Capability, ...] = ("colocate", "server")
 _CODE = "transformers 5.23"
 
 FAMILIES = (
@@ -51,6 +52,7 @@ FAMILIES = (
         marks=("<0>", "<999>"),
         dialect="qwen-tags",
         image_token=_QWEN_PAD,
+        not_run=_NO_ROLLOUTS,
         source=f"{_CODE}; model card",
         checked="2026-11-28",
     ),
@@ -73,6 +75,7 @@ FAMILIES = (
         image_token=_QWEN_PAD,
         thinks=True,
         recurrent=True,
+        not_run=_NO_ROLLOUTS,
         source=f"{_CODE}; ms-swift 4",
         checked="2026-11-28",
     ),
@@ -84,6 +87,8 @@ FAMILIES = (
         tower="vision_tower",
         images="one size",
         image_token="<image_soft_token>",
+        served_tower="vision_tower.vision_model",
+        not_run=("vllm", "colocate", "server"),
         source=f"{_CODE}; model card",
         checked="2026-11-28",
     ),
@@ -96,6 +101,7 @@ FAMILIES = (
         dialect="gemini",
         images="tokens",
         image_token="<|image|>",
+        not_run=_NO_ROLLOUTS,
         source=f"{_CODE}; model card",
         checked="2026-11-28",
     ),
@@ -123,6 +129,7 @@ FAMILIES = (
         dialect="internvl",
         images="tiles",
         image_token="<IMG_CONTEXT>",
+        not_run=_NO_ROLLOUTS,
         source=f"{_CODE}; ms-swift 4",
         checked="2026-11-28",
     ),
@@ -138,6 +145,7 @@ FAMILIES = (
         runs="several",
         cannot={"server": _SEVERAL},
         recurrent=True,
+        not_run=_NO_ROLLOUTS,
         source=f"{_CODE}; frame unconfirmed",
         checked="2026-11-28",
     ),
@@ -164,6 +172,7 @@ FAMILIES = (
         image_token="<|image|>",
         frames=2,
         thinks=True,
+        not_run=_NO_ROLLOUTS,
         source=f"{_CODE}; model card",
         checked="2026-11-28",
     ),
@@ -176,6 +185,7 @@ FAMILIES = (
         tower="vision_tower",
         images="one size",
         served_tower="vision_tower.vision_model",
+        not_run=("vllm", "server"),
         source=f"{_CODE}; arXiv 2310.03744",
         checked="2026-11-28",
     ),
@@ -188,6 +198,7 @@ FAMILIES = (
         tower="vision_tower",
         images="tiles",
         served_tower="vision_tower.vision_model",
+        not_run=("vllm", "server"),
         source=f"{_CODE}; LLaVA's code",
         checked="2026-11-28",
     ),

@@ -43,8 +43,8 @@ class Tongue:
             return ""
         name, width = self.checkpoint.name, size_of(self.checkpoint.frame((1000, 1000)))[0]
         return (
-            f"{name}: {self.checkpoint.family.name} was taught no layout of boxes that r1sgg knows; asked for JSON with "
-            f"boxes from 0 to {width:g}, as the question says"
+            f"{name}: {self.checkpoint.family.name} was taught no layout of boxes that r1sgg knows; asked for JSON "
+            f"with boxes from 0 to {width:g}, as the question says"
         )
 
     def frame(self, image_size: tuple[int, int]) -> AnyFrame:

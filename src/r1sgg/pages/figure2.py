@@ -34,6 +34,9 @@ TERMS = {
 }
 """What (g) to (i) show: of each kind the first reward term that a run has."""
 
+Groups = dict[str, list[Series]]
+"""Runs by the name that their seeds share."""
+
 _SEED = re.compile(r"(.+)-s\d+")
 _CONTROL = "control"
 _COLUMNS, _GAP, _TOP, _ROW = 3, 14.0, 30.0, 34.0

@@ -20,6 +20,7 @@ import orjson
 from r1sgg.data.base import Example, read_ground_truth
 from r1sgg.data.images import open_image
 from r1sgg.data.importers.registry import open_predictions
+from r1sgg.data.provenance import only_drawn, trained_on_of
 from r1sgg.data.thumbnails import thumbnail
 from r1sgg.errors import ConfigError, ImageError
 from r1sgg.graph.dialects.registry import AUTO
@@ -32,6 +33,7 @@ from r1sgg.metrics.columns import Evaluator, ImageResult
 from r1sgg.metrics.intervals import compare
 from r1sgg.metrics.report import Evaluation, finish, record
 from r1sgg.metrics.streams import join
+from r1sgg.metrics.table import asked_name
 from r1sgg.metrics.tasks import Task
 from r1sgg.pages.curves import charts, differ, distinct_names, read_series
 from r1sgg.pages.evidence import Columns, graph_detail, run_detail
@@ -48,6 +50,8 @@ GIVEN = {"sgcls": "SGCLS: boxes were given", "predcls": "PREDCLS: boxes and name
 
 BOOTSTRAP = 1000
 """Resamples for the table's intervals unless told otherwise."""
+
+_DRAWN_ONLY = "its model was trained on drawn scenes alone, its graphs of other images mean nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +120,15 @@ def build_report(
             for number, result in evaluator.results(join(read_ground_truth(truth), predictions, predictions.where)):
                 watched[-1].keep(number, result)
             notes += [f"{name}: {note}" for note in predictions.notes]
+            if only_drawn(trained_on_of(Path(predictions.where))):
+                notes.append(f"{name}: {_DRAWN_ONLY}")
             evaluations.append(finish(evaluator))
         facts = [f"ground truth {truth.name}", f"vocabulary {vocabulary.name}", f"{protocol.name} protocol"]
         facts += [GIVEN[task]] if task in GIVEN else []
         facts += notes
     results = [record(found, bootstrap=bootstrap) for found in evaluations]
     facts += [f"data {found['data_hash']}" for found in results[:1] if found.get("data_hash")]
+    run_names = [asked_name(name, found) for name, found in zip(run_names, results, strict=True)]
     table = results_table(run_names, results)
     compared = evaluations[1:] if bootstrap else []
     paired = [compare(evaluations[0].figures, other.figures, bootstrap) for other in compared]

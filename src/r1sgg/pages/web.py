@@ -13,7 +13,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.engines import Opening
 from r1sgg.inference.reader import Reader, Reading
+from r1sgg.models.families import Checkpoint
+from r1sgg.models.known import RECOMMENDED
 from r1sgg.pages.saving import SAVED, save
 from r1sgg.pages.stage import photo_uri, stage
 
@@ -49,9 +51,9 @@ _COPY = """async () => {
 }"""
 _COPIED = "() => new Promise((done) => setTimeout(() => done('Copy the triplets'), 2000))"
 _CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1280px !important; margin: 0 auto !important; }
 .gradio-container:has(#graph .r1) #start, .gradio-container:not(:has(#graph .r1)) #result { display: none !important; }
-#head, #reads, #graph { padding: 0 !important; }
+:is(#head, #reads, #graph) :is(.html-container, .prose) { padding: 0 !important; }
 #head h1 { font-size: 1.6rem; margin: 0; } #head p, #reads p { margin: 0.2rem 0; } #reads summary { cursor: pointer; }
 #save, #kind, #copy, #another { flex: 1 1 9rem; min-width: 9rem; }
 #image .or, .min_value, .max_value, .prose { color: var(--body-text-color) !important; }
@@ -86,7 +88,7 @@ class Models:
                 except R1SGGError as error:
                     # the page does not say which folders of this machine exist
                     _log.warning("the page asked for a model that does not load: %r", str(error))
-                    expected = "tiny, a checkpoint folder or a name on the Hub"
+                    expected = "tiny, photo, a checkpoint folder or a name on the Hub"
                     raise ModelError(
                         f"model: expected {expected}, found {model!r}, which does not load; the terminal says why"
                     ) from error
@@ -98,13 +100,24 @@ class Models:
         return replace(reader, checkpoint=replace(reader.checkpoint, settings=settings), guide_vocabulary=vocabulary)
 
 
-def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[Image.Image] = ()) -> Any:
+Admit = Callable[[Image.Image, Checkpoint, bool], str | None]
+"""Returns a remark about an image before a model reads it, or raises an ImageError: it must not; the flag says whether
+the model's name was typed into the page."""
+
+
+def build_demo(
+    opening: Opening,
+    max_new_tokens: int = 1024,
+    examples: Sequence[Image.Image] = (),
+    admit: Admit = lambda image, checkpoint, typed: None,
+) -> Any:
     """Return the page as gradio Blocks.
 
     Args:
         opening: the model that is loaded at the start.
         max_new_tokens: longest completion.
         examples: images to try, offered on the page.
+        admit: asked about every image.
 
     Raises:
         ConfigError, ModelError: the model cannot be loaded.
@@ -131,7 +144,8 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
             reading: Reading | None = None
             sampling = Sampling(temperature, max_new_tokens=max_new_tokens, cut_loops=True)
             picture = open_image(Path(image), where="the image")
-            photo, can, waiting = photo_uri(picture), reads(reader), gr.DownloadButton(interactive=False)
+            remark = admit(picture, reader.checkpoint, model.strip() not in ("", opening.model))
+            photo, can, waiting = photo_uri(picture), reads(reader, remark), gr.DownloadButton(interactive=False)
             yield stage(picture, EMPTY, "reading ...", photo), None, can, waiting, ""
             for reading in reader.stream(picture, sampling, guide=guide):
                 text = reading.completion.text
@@ -158,9 +172,19 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
             raise gr.Error(str(error), print_exception=False) from error
         return gr.DownloadButton(value=path, interactive=True)
 
+    def cut(reading: Reading | None, kind: str, threshold: float) -> tuple[Any, Any]:
+        """Return the picture and the file without lower scores."""
+        if reading is None:
+            return gr.skip(), gr.skip()
+        try:
+            return show(reading, threshold), saved(reading, kind, threshold)
+        except R1SGGError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
     clearing = (_DELETE_EVERY, _DELETE_AFTER)
     with gr.Blocks(title="r1sgg", analytics_enabled=False, delete_cache=clearing) as demo:
         demo.work = work  # the folder is removed with the page
+        demo.notice = models.first.checkpoint.notice
         reading = gr.State(None)
         gr.HTML("<h1>r1sgg</h1><p>An image in, its scene graph out.</p>", elem_id="head")
         can = gr.HTML(reads(models.first), elem_id="reads")
@@ -188,7 +212,11 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
                 raw = gr.Textbox("", lines=6, label="Raw text", elem_id="completion")
         with gr.Accordion("Model, prompt and names", open=False, elem_id="options"):
             guide = gr.Checkbox(True, label="Guide: only valid graphs")
-            model = gr.Textbox(opening.model, label="Model: tiny, a checkpoint folder, or owner/name on the Hub")
+            model = gr.Textbox(
+                opening.model,
+                label="Model: tiny, photo, a checkpoint folder, or owner/name on the Hub",
+                info=f"photo is {RECOMMENDED['photo']}, downloaded at its first use",
+            )
             prompt = gr.Radio(PROMPTS, value=PROMPTS[0], label="Prompt (closed lists the names)")
             names = gr.Textbox(
                 "",
@@ -201,14 +229,12 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
         options = [image, model, prompt, names, guide, temperature, threshold, kind]
         made = [view, reading, can, save_button, raw]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        running = [
+        running: list[Any] = [
             image.change(begin, options, made, trigger_mode="always_last", **quiet),
             go.click(read, options, made, show_progress="hidden"),
         ]
         threshold.change(
-            lambda found, kind, least: (
-                (show(found, least), saved(found, kind, least)) if found else (_EMPTY, gr.skip())
-            ),
+            cut,
             [reading, kind, threshold],
             [view, save_button],
             trigger_mode="always_last",
@@ -220,17 +246,25 @@ def build_demo(opening: Opening, max_new_tokens: int = 1024, examples: Sequence[
     return demo
 
 
-def reads(reader: Reader) -> str:
-    """Return what a model can read, as HTML: its name, and the names that its graphs may have."""
+def reads(reader: Reader, remark: str | None = None) -> str:
+    """Return what a model can read, as HTML: its name, the names that its graphs may have, and what to know of it.
+
+    Args:
+        reader: the model.
+        remark: about the image that it reads; None: what everybody who uses the model should know.
+    """
     settings, guided = reader.checkpoint.settings, reader.guide_vocabulary
     listed = load_vocabulary(guided or settings.vocabulary)
     sides = [("object classes", listed.objects), ("predicates", listed.predicates)]
     said = " and ".join(f"{len(names)} {what}" if names else f"{what} of any name" for what, names in sides)
     lists = "".join(f"<p><b>{what}:</b> {html.escape(', '.join(names))}</p>" for what, names in sides if names)
     model = f"<code>{html.escape(reader.checkpoint.name)}</code>"
+    told = remark or reader.checkpoint.notice
+    notice = "" if told is None else f"<p class='notice'><b>{html.escape(told)}</b></p>"
     if not lists:
-        return f"<p>Model {model} writes {said}.</p>"
-    return f"<details><summary>Model {model} writes {said} ({html.escape(listed.name)})</summary>{lists}</details>"
+        return f"<p>Model {model} writes {said}.</p>{notice}"
+    summary = f"Model {model} writes {said} ({html.escape(listed.name)})"
+    return f"<details><summary>{summary}</summary>{lists}</details>{notice}"
 
 
 def _saved(images: Sequence[Image.Image], folder: Path) -> list[str]:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from r1sgg.data.captions.extracting import open_parser
+from r1sgg.data.captions.extracting import LONGEST, open_parser
 from r1sgg.data.captions.phrases import Parser
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.judging.boxes import Array
@@ -71,7 +71,7 @@ def _each(evidence: CompletionEvidence, figure: Callable[[Statements, SceneGraph
 
 @functools.lru_cache(4096)
 def _judged(text: str, truth: SceneGraph) -> Statements:
-    (found,) = _parser().parse([text])
+    (found,) = _parser().parse([text[:LONGEST]])
     return judge_statements(found.names, [phrase.name for phrase in found.phrases if phrase.name], truth)
 
 

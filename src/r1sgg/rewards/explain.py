@@ -39,8 +39,9 @@ def explain_completion(rubric: Rubric, text: str, truth: SceneGraph, frame: Fram
     }
 
 
+FULL_MARK = "think and answer tags with both keywords: full mark"
 _FORMAT = {
-    1.0: "think and answer tags with both keywords: full mark",
+    1.0: FULL_MARK,
     0.5: "a JSON object or compact lines without the tags: half a mark",
     0.0: "neither the tags nor an answer alone: no mark",
 }
@@ -59,7 +60,7 @@ def _objects(evidence: CompletionEvidence, truth: SceneGraph, predicted: SceneGr
     rows: list[dict[str, Any]] = []
     for i, identifier in enumerate(truth.ids):
         if i not in partners:
-            why = f"the completion has {'fewer objects than the image' if len(predicted) else 'no object'}"
+            why = "all predicted objects were matched with others" if len(predicted) else "the completion has no object"
             rows.append({"fate": "missed", "truth": identifier, "predicted": None, "credit": 0.0, "why": why})
             continue
         j, k = partners[i]

@@ -24,6 +24,7 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
+from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteError
 from starlette.types import Receive, Scope, Send
@@ -34,14 +35,16 @@ from r1sgg.inference.engine import Sampling
 from r1sgg.inference.reader import Reading, check_samples
 from r1sgg.models.coordinates import check_aspect, resized_size
 from r1sgg.models.families import Checkpoint
-from r1sgg.serving.batching import Batcher, Options, ReadsBatches, Reservation
+from r1sgg.serving.batching import Batcher, Options, ReadsBatches
 from r1sgg.serving.bodies import Body
 from r1sgg.serving.counters import Counted, Counters
 from r1sgg.serving.decoding import Decoder, Upload
 from r1sgg.serving.fetching import fetch
+from r1sgg.serving.front import add_front
 from r1sgg.serving.limits import BODY, DEADLINE, Limits
 from r1sgg.serving.problems import add_handlers, printable, request_line
-from r1sgg.serving.schemas import Graph, Graphs, Health, ImageByUrl, Problem, graph_of
+from r1sgg.serving.schemas import Graph, Graphs, Health, ImageByUrl, Problem, Received, graph_of
+from r1sgg.serving.stream import News, start_of
 
 _log = logging.getLogger(__name__)
 
@@ -173,13 +176,20 @@ def _named(name: str, tag: str = "Graphs") -> dict[str, Any]:
     }
 
 
-def build_app(reader: Reads, settings: ServerSettings | None = None, model: str = "") -> FastAPI:
+Admit = Callable[[Image.Image], str | None]
+"""Returns a remark about an image before the model reads it (None: nothing), or raises an ImageError: it must not."""
+
+
+def build_app(
+    reader: Reads, settings: ServerSettings | None = None, model: str = "", admit: Admit | None = None
+) -> FastAPI:
     """Return the ASGI application.
 
     Args:
         reader: a loaded model.
         settings: limits and options; the defaults if None.
         model: the model's name in responses.
+        admit: asked about every image, in a thread; None admits all.
     """
     given = settings or ServerSettings()
     counters = Counters()
@@ -216,11 +226,11 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
     )
     app.add_middleware(Counted, counters=counters)  # the last one added is the outermost
 
-    async def decoded(places: Reservation, place: int, upload: Upload) -> tuple[int, int]:
-        """Decode an image and put it into its place in the queue; return its width and height before reduction."""
-        image = await decoder.decode(upload)
-        places.set_image(place, image.image)
-        return image.size
+    async def received(upload: Upload) -> Received:
+        """Decode an image, and ask whether the model may read it."""
+        decoded = await decoder.decode(upload)
+        notice = None if admit is None else await asyncio.to_thread(admit, decoded.image)
+        return Received(decoded.image, decoded.size, upload.name, notice)
 
     @app.post("/v1/graph", **_named("read one image"), response_model=Graph, openapi_extra=_ONE_IMAGE)
     async def graph(request: Request, asked: Annotated[RequestOptions, Depends()]) -> dict[str, Any]:
@@ -231,9 +241,10 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
 
             async def work() -> dict[str, Any]:
                 with batcher.reserve(1, options) as places:
-                    size = await decoded(places, 0, upload)
+                    image = await received(upload)
+                    places.set_image(0, image.image)
                     await held.aclose()
-                    return graph_of(finished(await places.reading(0), asked.threshold), size, upload.name, model)
+                    return graph_of(finished(await places.reading(0), asked.threshold), image, model)
 
             return await _cancel_on_disconnect(request, work())
 
@@ -249,19 +260,20 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
 
             async def work() -> list[dict[str, Any]]:
                 results: list[dict[str, Any]] = [{} for _ in uploads]
-                sizes: dict[int, tuple[int, int]] = {}
+                images: dict[int, Received] = {}
                 with batcher.reserve(len(uploads), options) as places:
                     for place, upload in enumerate(uploads):
                         try:
-                            sizes[place] = await decoded(places, place, upload)
+                            images[place] = await received(upload)
+                            places.set_image(place, images[place].image)
                         except ImageError as error:
                             places.release(place)
                             results[place] = {"detail": printable(str(error))}
                     await held.aclose()
-                    for place, size in sizes.items():
+                    for place, image in images.items():
                         try:
                             reading = finished(await places.reading(place), asked.threshold)
-                            results[place] = graph_of(reading, size, uploads[place].name, model)
+                            results[place] = graph_of(reading, image, model)
                         except (ImageError, ModelError) as error:
                             results[place] = {"detail": printable(str(error))}
                 return results
@@ -275,25 +287,27 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
         response_class=StreamingResponse,
     )
     async def stream(request: Request, asked: Annotated[RequestOptions, Depends()]) -> StreamingResponse:
-        """Stream the graph of one image as server-sent events: `partial` graphs, then `graph` or `error`."""
+        """Stream the graph of one image as server-sent events: `start`, what is `new`, then `graph` or `error`."""
         options = asked.options(given.max_new_tokens, stream=True)
         async with contextlib.AsyncExitStack() as held:
             upload = await _one_upload(request, held, given)
             with contextlib.ExitStack() as taken:
                 places = taken.enter_context(batcher.reserve(1, options))
-                image = await _cancel_on_disconnect(request, decoder.decode(upload))
+                image = await _cancel_on_disconnect(request, received(upload))
                 later = taken.pop_all()
 
         async def events() -> AsyncIterator[bytes]:
             last: Reading | None = None
+            news = News(image.size)
+            yield event("start", start_of(image, model))
             try:
                 async with asyncio.timeout_at(request.scope[DEADLINE]):
                     async for reading in places.stream(image.image):
-                        if last is not None and len(last.graph):
-                            yield event("partial", graph_of(last, image.size, upload.name, model))
+                        if last is not None and (new := news.of(last.graph)):
+                            yield event("new", new)
                         last = reading
                 if last is not None:
-                    yield event("graph", graph_of(finished(last, asked.threshold), image.size, upload.name, model))
+                    yield event("graph", graph_of(finished(last, asked.threshold), image, model))
             except R1SGGError as error:
                 yield event("error", {"detail": printable(str(error))})
             except TimeoutError:
@@ -312,6 +326,7 @@ def build_app(reader: Reads, settings: ServerSettings | None = None, model: str 
         return Response(counters.text(len(batcher.waiting)), media_type=counters.content_type)
 
     _add_page(app)
+    add_front(app, model, reader.checkpoint.notice)
     return app
 
 

@@ -17,7 +17,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN_PATHS = frozenset(("/health", "/metrics", "/docs", "/openapi.json"))
+OPEN_PATHS = frozenset(("/", "/health", "/metrics", "/docs", "/openapi.json"))
 """Answered without a key (the files of the API page, too)."""
 
 BODY, DEADLINE = "r1sgg.body", "r1sgg.deadline"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from pydantic import BaseModel, Field
 
 from r1sgg.inference.reader import Reading
@@ -39,6 +41,7 @@ class Graph(BaseModel):
     completion: str = Field(description="The raw text of the model.")
     frame: list[float] = Field(description="Width and height that the boxes in `completion` are relative to.")
     finish_reason: str
+    notice: str | None = Field(None, description="Why this graph means nothing, if the image is none for this model.")
     failure: str | None = Field(None, description="Why the completion has no graph.")
     issues: list[dict[str, str]] = Field(description="Faults of the completion.")
 
@@ -69,14 +72,26 @@ class Health(BaseModel):
     waiting: int
 
 
-def graph_of(reading: Reading, size: tuple[int, int], image_id: str, model: str) -> dict[str, Any]:
-    """Return a reading as a `Graph`.
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An image of a request.
 
-    Args:
-        reading: the reading of the reduced image.
-        size: width and height of the image in the request, upright.
-        image_id: the image's name.
-        model: the model's name.
+    Attributes:
+        image: upright RGB, reduced to the size that the model sees.
+        size: width and height before that.
+        name: its name in the request.
+        notice: what is to be said of it; None: nothing.
     """
-    record = reading.to_record(image_id, Path(image_id), model, size=size)
+
+    image: Image.Image
+    size: tuple[int, int]
+    name: str
+    notice: str | None = None
+
+
+def graph_of(reading: Reading, image: Received, model: str) -> dict[str, Any]:
+    """Return a reading as a `Graph`, boxes in pixels of the image before it was reduced."""
+    record = reading.to_record(image.name, Path(image.name), model, size=image.size)
+    if image.notice is not None:
+        record["notice"] = image.notice
     return {key: record[key] for key in Graph.model_fields if key in record}

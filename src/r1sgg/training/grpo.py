@@ -13,21 +13,19 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate.utils import send_to_device
 from transformers import AutoConfig
 from trl import GRPOConfig, GRPOTrainer
 
-from r1sgg.errors import ConfigError, require
+from r1sgg.errors import require
 from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.inference.threads import Threads
-from r1sgg.judging.labels import load_similarity
-from r1sgg.models.family import Capability, ModelFamily
 from r1sgg.rewards.adapters import trl_rewards
-from r1sgg.rewards.rubric import Rubric
 from r1sgg.training.checkpoints import ResumableTrainer
+from r1sgg.training.checks import check_rollouts, rubric_of
 from r1sgg.training.engine import RolloutEngine, made_for, name_weights, replies_read, set_surroundings, unexpanded
 from r1sgg.training.gate import ParityGate, precision_of, steps_between
 from r1sgg.training.memory import sampled_at_once, vllm_bytes, vllm_share
@@ -146,39 +144,18 @@ def train_grpo(config: Path | None, arguments: Sequence[str], say: Callable[[str
 
 
 def _train(run: Run, say: Callable[[str], None]) -> Trained:
-    family = run.checkpoint.family
-    if (reason := family.cannot.get("grpo")) is not None:
-        raise ConfigError(f"model: {family.name} cannot be trained by GRPO, because {reason}; use another model")
-    if run.arguments.use_transformers_continuous_batching:
-        raise ConfigError(
-            "use_transformers_continuous_batching: expected false, found true; TRL's continuous batching generates "
-            "without the images"
-        )
+    check_rollouts(run.arguments, run.recipe.option(RolloutOptions), run.checkpoint)
     guide, cut_loops = run.recipe.option(RolloutOptions).guide, run.recipe.option(RolloutOptions).cut_loops
-    share = run.recipe.option(RolloutOptions).guide_share
-    if share != 1 and (not guide or run.arguments.use_vllm):
-        raise ConfigError("guide_share: expected guide: true and rollouts by transformers, found other settings")
-    if cut_loops and run.arguments.use_vllm:
-        raise ConfigError("cut_loops: expected false with use_vllm, found true; vLLM's answers can't be cut")
     every = steps_between(run.recipe.option(RolloutOptions).parity)
     if run.arguments.use_vllm:
-        _check_rollouts(family, "server" if run.arguments.vllm_mode == "server" else "colocate")
         set_surroundings()
         require("vllm", "vllm")
         _share_the_card(run)
     if guide and run.arguments.use_vllm:
         add_schema(run.arguments, run.checkpoint)
     settle_correction(run.arguments, run.recipe.chosen)
-    wanted = run.recipe.option(RewardOptions)
     parts = prepare_parts(run.recipe.option(PartOptions), run.checkpoint, run.arguments.optim)
-    rubric = Rubric.of(wanted.rewards, load_similarity(wanted.similarity), clamp=wanted.clamp)
-    if run.arguments.reward_weights is None:
-        run.arguments.reward_weights = list(rubric.weights.values())
-    elif len(run.arguments.reward_weights) != len(rubric.weights):
-        raise ConfigError(
-            f"reward_weights: expected one for each of {', '.join(rubric.weights)}, "
-            f"found {len(run.arguments.reward_weights)}"
-        )
+    rubric = rubric_of(run.arguments, run.recipe.option(RewardOptions))
     samples = CompletionsLog(
         run.folder, run.options.logged_completions, dict(zip(rubric.weights, run.arguments.reward_weights, strict=True))
     )
@@ -221,16 +198,6 @@ def _train(run: Run, say: Callable[[str], None]) -> Trained:
     server = run.arguments.use_vllm and not colocated
     with replies_read() if server else nullcontext():
         return run.train(trainer, say)
-
-
-def _check_rollouts(family: ModelFamily, mode: Literal["colocate", "server"]) -> None:
-    """Refuse rollouts by vLLM that the family cannot have, with the reason."""
-    if (reason := family.cannot.get(mode)) is None:
-        return
-    ways: tuple[Capability, ...] = ("colocate", "server")
-    others = [f"vllm_mode: expected {way}" for way in ways if way not in family.cannot]
-    expected = (*others, "use_vllm: expected false")[0]
-    raise ConfigError(f"{expected} for {family.name}, found {mode}, because {reason}")
 
 
 def _share_the_card(run: Run) -> None:

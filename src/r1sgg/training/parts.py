@@ -73,6 +73,26 @@ def needs_bitsandbytes(optimizer: str) -> bool:
     return _BITSANDBYTES.search(optimizer) is not None
 
 
+def check_parts(options: PartOptions, checkpoint: Checkpoint) -> None:
+    """See that these weights of a checkpoint can be trained.
+
+    Raises:
+        ConfigError: options that contradict each other.
+        ModelError: the checkpoint is an adapter.
+    """
+    if checkpoint.base is not None:
+        raise ModelError(
+            f"{checkpoint.path}: expected a whole model to train, found an adapter; merge it with "
+            f"`r1sgg publish {checkpoint.path} --out FOLDER`"
+        )
+    if options.load_in_4bit and not options.use_peft:
+        raise ConfigError(
+            "load_in_4bit: expected use_peft: true, found false; 4-bit weights cannot be trained themselves"
+        )
+    if options.lora_r < 1:
+        raise ConfigError(f"lora_r: expected 1 or more, found {options.lora_r}")
+
+
 def prepare_parts(options: PartOptions, checkpoint: Checkpoint, optimizer: str) -> Parts:
     """Translate the options for a checkpoint.
 
@@ -86,17 +106,7 @@ def prepare_parts(options: PartOptions, checkpoint: Checkpoint, optimizer: str) 
         ModelError: the checkpoint is an adapter.
         MissingDependencyError: peft or bitsandbytes is needed and not installed.
     """
-    if checkpoint.base is not None:
-        raise ModelError(
-            f"{checkpoint.path}: expected a whole model to train, found an adapter; merge it with "
-            f"`r1sgg publish {checkpoint.path} --out FOLDER`"
-        )
-    if options.load_in_4bit and not options.use_peft:
-        raise ConfigError(
-            "load_in_4bit: expected use_peft: true, found false; 4-bit weights cannot be trained themselves"
-        )
-    if options.lora_r < 1:
-        raise ConfigError(f"lora_r: expected 1 or more, found {options.lora_r}")
+    check_parts(options, checkpoint)
     if needs_bitsandbytes(optimizer):
         require("bitsandbytes", "qlora")
     tower = checkpoint.family.vision if options.freeze_vision else None

@@ -82,18 +82,19 @@ def shape_of(checkpoint: Checkpoint) -> Shape:
         model.tie_weights()
     tower = re.compile(checkpoint.family.vision)
     inside = [f".{name}." for name in _layers(model)]
-    linear, adapted = 0, [0, 0]
+    linear, adapted, keys = 0, [0, 0], 0
     output = model.get_output_embeddings()
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and module is not output:
             seen = tower.fullmatch(f"{name}.weight") is not None
             adapted[not seen] += module.in_features + module.out_features
             linear += 0 if seen else module.weight.numel()
+            if not seen and name.endswith(".k_proj"):  # layers may differ (Gemma 4): the largest
+                keys = max(keys, module.out_features)
     text, vision = config.get_text_config(), getattr(config, "vision_config", config)
     sizes = _sizes_of_layers(model)
     hidden = _first(vision, "embed_dim", "hidden_size")
     ratio = getattr(vision, "mlp_ratio", None)
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     side: int = getattr(vision, "spatial_merge_size", None) or getattr(config, "scale_factor", None) or 1
     weights = {name: p.numel() for name, p in model.named_parameters()}
     return Shape(
@@ -106,7 +107,7 @@ def shape_of(checkpoint: Checkpoint) -> Shape:
         hidden=text.hidden_size,
         layers=text.num_hidden_layers,
         inner=text.intermediate_size,
-        keys=head * (getattr(text, "num_key_value_heads", None) or text.num_attention_heads),
+        keys=keys,
         vocabulary=text.vocab_size,
         vision_hidden=hidden,
         vision_layers=_first(vision, "depth", "num_hidden_layers"),

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -10,7 +11,7 @@ from r1sgg.cli import app
 from r1sgg.data.base import read_ground_truth
 from r1sgg.data.captions import run as running
 from r1sgg.data.captions.plan import Plan
-from r1sgg.data.captions.provenance import KEY
+from r1sgg.data.captions.provenance import CUT, KEY
 from r1sgg.errors import ConfigError, InputError, R1SGGError
 
 LINES = [
@@ -190,6 +191,18 @@ def test_a_detector_s_file_grounds(captions: Path, tmp_path: Path) -> None:
     assert (second.graph.labels, second.graph.pairs) == (("tree",), ())
 
 
+def test_completions_of_florence_2_ground(captions: Path, tmp_path: Path) -> None:
+    """Its bins stand for their middle, and belong to the image whatever its size."""
+    text = "man<loc_0><loc_0><loc_299><loc_749>horse<loc_50><loc_375><loc_599><loc_987>"
+    boxes = tmp_path / "florence.jsonl"
+    boxes.write_text(json.dumps({"image_id": "0", "completion": text, "frame": [100, 80]}) + "\n")
+    out = tmp_path / "out.jsonl"
+    assert made(captions, out, *CLOSED, "--ground", boxes).exit_code == 0
+    example = next(iter(read_ground_truth(out)))
+    assert example.graph.labels == ("man", "horse")
+    np.testing.assert_allclose(example.pixel_boxes, [[0, 0, 30, 60], [5, 30, 60, 79]], atol=0.1)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -230,3 +243,43 @@ def test_regions_of_visual_genome(shared: Path, tmp_path: Path) -> None:
     found = json.loads(figures.read_text())["against"]
     assert found["images"] == 4
     assert found["triplets recall"] > 0.2
+
+
+def test_records_of_one_image_are_counted_and_said(captions: Path, tmp_path: Path) -> None:
+    captions.write_text("".join(json.dumps({**line, "image_id": str(k // 3)}) + "\n" for k, line in enumerate(LINES)))
+    result = made(captions, tmp_path / "train.jsonl", *CLOSED)
+    assert result.exit_code == 0, result.output
+    assert "4 records of an image that an earlier record has, too" in result.output
+    assert "all captions of an image in one record" in made(captions, tmp_path / "train.jsonl", *CLOSED).output
+
+
+def test_the_end_of_a_very_long_caption_is_not_read_and_that_is_counted(captions: Path, tmp_path: Path) -> None:
+    texts = ["a man and " * 3000, "x" * 100_000, "A man rides a horse."]
+    captions.write_text(json.dumps({**LINES[0], "captions": texts}) + "\n")
+    result = made(captions, tmp_path / "train.jsonl", *CLOSED)
+    assert result.exit_code == 0, result.output
+    (example,) = read_ground_truth(tmp_path / "train.jsonl")
+    assert example.meta[KEY]["counts"][CUT] == 2
+    assert ("man", "riding", "horse") in example.graph.triplets
+
+
+def test_shares_are_of_all_images_that_were_used(captions: Path, tmp_path: Path) -> None:
+    lines = [LINES[0], *({**line, "boxes": []} for line in LINES[1:4]), *LINES[4:]]
+    captions.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "ids.txt").write_text("5\n6\n")
+    leak = ("--vocabulary", "vg150", "--leak", tmp_path / "ids.txt")
+    result = made(captions, tmp_path / "train.jsonl", *leak)
+    assert "10, 2.00 per image" in result.output, "five images were read, of which three had no boxes"
+    assert "4, 0.80 per image" in result.output
+    assert "no image was left out" not in result.output
+    (tmp_path / "ids.txt").write_text("77\n")
+    other = made(captions, tmp_path / "other.jsonl", *leak)
+    assert f"leak policy: {tmp_path / 'ids.txt'}; no image was left out" in " ".join(other.output.split("\n"))
+    again = made(captions, tmp_path / "train.jsonl", *leak)
+    assert "leak: expected a run with the same settings" in str(again.exception), "the file has other ids now"
+
+
+def test_other_sizes_are_another_run(captions: Path, tmp_path: Path) -> None:
+    made(captions, tmp_path / "train.jsonl", *CLOSED)
+    again = made(captions, tmp_path / "train.jsonl", *CLOSED, "--images", tmp_path)
+    assert "images: expected a run with the same settings" in str(again.exception)

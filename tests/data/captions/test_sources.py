@@ -81,6 +81,7 @@ def test_coco(tmp_path: Path) -> None:
             {"id": 9, "file_name": "9.jpg", "height": 48, "width": 64},
             {"id": 10, "file_name": "10.jpg", "height": 48, "width": 64},
             {"id": 11, "file_name": "x", "height": None, "width": 64},
+            7,
         ],
         "annotations": [
             {"image_id": 9, "id": 1, "caption": "A cat."},
@@ -92,7 +93,7 @@ def test_coco(tmp_path: Path) -> None:
     found, reasons = split(write(tmp_path / "captions.json", document), "coco")
     assert [(r.image_id, r.coco_id, len(r.captions), r.width) for r in found] == [("9", "9", 2, 64)]
     assert [r.partition(": ")[2].split(":")[0] for r in reasons] == [
-        "annotations[2]", "images[2]", "captions of 1 images that are not listed, the first",
+        "annotations[2]", "images[2]", "images[3]", "captions of 1 images that are not listed, the first",
     ]  # fmt: skip
     for wrong in ([1], {"images": []}):
         with pytest.raises(InputError, match=r"list|object"):
@@ -142,6 +143,29 @@ def test_narratives(tmp_path: Path) -> None:
     assert len(caption.trace) == 3
     assert (found.width, found.coco_id, found.vg_id) == (40, "9", "")
     assert ["caption" in reasons[0], "size" in reasons[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({key: value} for key in ("timed_caption", "traces") for value in (5, "abc", {"a": 1}, [5], [None], True)),
+        {"traces": [[{"x": "a", "y": 1, "t": 2}]]},
+        {"timed_caption": [{"utterance": "a man", "start_time": "x", "end_time": 2}]},
+    ],
+)
+def test_a_narrative_with_junk_in_its_times_keeps_its_caption(tmp_path: Path, change: dict[str, object]) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "000000000009.png")
+    path = write(tmp_path / "n.jsonl", [{**NARRATIVE, **change}], lines=True)
+    (found,), reasons = split(path, "narratives", Sizes(tmp_path))
+    assert (found.captions[0].text, reasons) == ("A man. A Dog.", [])
+
+
+def test_a_narrative_of_an_unknown_data_set_may_be_anybody_s(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "000000000009.png")
+    lines = [{**NARRATIVE, "dataset_id": name} for name in ("", None, 7)]
+    lines.append({key: value for key, value in NARRATIVE.items() if key != "dataset_id"})
+    found, _ = split(write(tmp_path / "n.jsonl", lines, lines=True), "narratives", Sizes(tmp_path))
+    assert [(r.coco_id, r.vg_id) for r in found] == [(None, None)] * 4
 
 
 @pytest.mark.parametrize("content", ["", "\n\n"])

@@ -1,9 +1,14 @@
-"""Boxes of another file, by image id: a detector's predictions, or a ground truth. Only places are kept in memory."""
+"""Boxes of another file, by image id: predictions of a detector or of a model, or a ground truth.
+
+Completions are read in the dialect that most of them are written in, such as Florence-2's. Only places are kept in
+memory.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +18,7 @@ from r1sgg.data.captions.records import Captioned, NamedBox
 from r1sgg.data.jsonl import image_id_of, read_lines, record_of_line
 from r1sgg.data.predictions import prediction_of_record
 from r1sgg.errors import InputError
+from r1sgg.graph.dialects.registry import OURS, choose_dialect
 from r1sgg.graph.scene import SceneGraph
 
 
@@ -30,11 +36,18 @@ class BoxesFile:
         """
         self.path = path
         rows: list[tuple[int, int]] = []
-        for number, offset, content in read_lines(path):
-            row = record_of_line(content, f"{path}:{number}", first=number == 1)
-            if "image_id" not in row:
-                raise InputError(f"{path}:{number}", expected="image_id, and objects with boxes", found="no image_id")
-            rows.append((_key(image_id_of(row, f"{path}:{number}")), offset))
+
+        def completions() -> Iterator[str]:
+            for number, offset, content in read_lines(path):
+                row = record_of_line(content, f"{path}:{number}", first=number == 1)
+                if "image_id" not in row:
+                    expected = "image_id, and objects with boxes"
+                    raise InputError(f"{path}:{number}", expected=expected, found="no image_id")
+                rows.append((_key(image_id_of(row, f"{path}:{number}")), offset))
+                if isinstance(text := row.get("completion"), str):
+                    yield text
+
+        self.dialect = choose_dialect(completions()).dialect
         if not rows:
             raise InputError(str(path), expected="at least one line", found="an empty file")
         rows.sort()
@@ -59,7 +72,9 @@ class BoxesFile:
                 if "width" in row:
                     graph = example_of_record(row, where, Path(), frozenset(row) - TRUTH_KEYS).graph
                 else:
-                    graph = prediction_of_record(row, where).read().graph
+                    prediction = replace(prediction_of_record(row, where), dialect=self.dialect)
+                    size = float(record.width), float(record.height)
+                    graph = prediction.read(image=None if self.dialect == OURS else size).graph
                 return _named(graph, record)
             place += 1
         self.missing += 1

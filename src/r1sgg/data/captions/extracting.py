@@ -10,6 +10,8 @@ from r1sgg.data.captions.phrases import Extraction, Parser
 from r1sgg.data.captions.plain_parser import PlainParser
 from r1sgg.data.captions.records import Captioned
 
+LONGEST = 4000
+"""Characters of a caption that are read by rules; of a longer text the rest is not."""
 _MOST_KEPT = 1 << 15  # captions whose extraction is remembered: pages of data sets repeat them
 
 
@@ -33,13 +35,19 @@ class RuleExtractor:
 
     def extract(self, records: Sequence[Captioned]) -> list[list[Extraction]]:
         """See `Extractor`."""
-        texts = [[caption.text for caption in record.captions] for record in records]
+        texts = [[caption.text[:LONGEST] for caption in record.captions] for record in records]
         new = [text for text in dict.fromkeys(text for row in texts for text in row) if text not in self._known]
         if len(self._known) + len(new) > _MOST_KEPT:
             self._known.clear()
             new = list(dict.fromkeys(text for row in texts for text in row))
         self._known |= zip(new, self._parser.parse(new), strict=True)
-        return [[self._known[text]._replace(caption=k) for k, text in enumerate(row)] for row in texts]
+        return [
+            [
+                self._known[text]._replace(caption=k, cut=len(record.captions[k].text) > LONGEST)
+                for k, text in enumerate(row)
+            ]
+            for record, row in zip(records, texts, strict=True)
+        ]
 
 
 @functools.cache

@@ -6,20 +6,26 @@ About half of Visual Genome is COCO: an image of VG150's test split has, where i
     none               nothing is left out, and the result says so
     vg150-test:DIR     the test split of VG150 in DIR (VG-SGG.h5, image_data.json), and its COCO twins
     FILE               a text file with an id a line, or a ground-truth file (its image_id and coco_id)
+
+Ids are compared by their number, however they are written: 391895, "000000391895.jpg" and
+"COCO_val2014_000000391895" are one. An id whose data set is not stated counts for both: rather an image too few.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from r1sgg.data.captions.identity import file_identity
 from r1sgg.data.captions.records import Captioned
-from r1sgg.data.jsonl import read_lines, record_of_line
+from r1sgg.data.jsonl import image_id_of, read_lines, record_of_line
 from r1sgg.data.visual_genome import load_document
 from r1sgg.errors import ConfigError, InputError, os_errors
 from r1sgg.files import user_path
+from r1sgg.graph.vocabulary import load_vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +44,28 @@ class LeakPolicy:
 
     def leaks(self, record: Captioned) -> str:
         """Return why a record is left out: "test image", "COCO twin", or "" where it may be used."""
-        if record.coco_id:
-            if record.coco_id in self.coco:
-                return "COCO twin of a test image"
-        elif record.coco_id is None and record.vg_id is None and record.image_id.lstrip("0") in self.coco:
-            return "COCO twin of a test image"  # the record does not say whose id it is
-        own = record.image_id if record.vg_id is None else record.vg_id
-        if record.coco_id and record.vg_id is None:
-            return ""  # an id of COCO
-        return "test image" if own in self.vg else ""
+        names = {plain_id(record.image_id)} | ({plain_id(record.image.name)} if record.image is not None else set())
+        coco = plain_id(record.coco_id) if record.coco_id else record.coco_id
+        vg = plain_id(record.vg_id) if record.vg_id else record.vg_id
+        if coco is None:
+            twins = set() if vg else names  # an image of Visual Genome is looked up as such
+        else:
+            twins = {coco}
+        if twins & self.coco:
+            return "COCO twin of a test image"
+        own = names - {coco} if vg is None else {vg}
+        return "test image" if own & self.vg else ""
+
+
+_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp"))
+_PREFIX = re.compile(r"COCO_(?:train|val|test)\d{4}_")
+
+
+def plain_id(text: str) -> str:
+    """Return an id as it is compared: no folder, no ending of an image file, no prefix of COCO, no zeros in front."""
+    path = PurePosixPath(text.strip().replace("\\", "/"))
+    name = _PREFIX.sub("", path.stem if path.suffix.lower() in _ENDINGS else path.name)
+    return (name.lstrip("0") or "0") if name.isdecimal() else name
 
 
 def read_policy(text: str | None, vocabulary: str) -> LeakPolicy:
@@ -54,14 +73,14 @@ def read_policy(text: str | None, vocabulary: str) -> LeakPolicy:
 
     Args:
         text: what was given; None for nothing.
-        vocabulary: name of the vocabulary that the graphs are made for.
+        vocabulary: that the graphs are made for, as it was given.
 
     Raises:
         ConfigError: nothing was given where it must be.
         InputError: files of VG150, or the file of ids, cannot be read.
     """
     if text is None:
-        if vocabulary in ("vg150", "psg"):
+        if evaluated(vocabulary):
             raise ConfigError(
                 f"--leak: expected a policy, because graphs for {vocabulary} are evaluated on images that captions "
                 "describe too (about half of Visual Genome is COCO), found none; give vg150-test:DIR, a file with the "
@@ -81,45 +100,80 @@ def read_policy(text: str | None, vocabulary: str) -> LeakPolicy:
     return _of_file(text, user_path(text))
 
 
+_LARGE = 50  # object names
+
+
+def evaluated(vocabulary: str) -> bool:
+    """Return whether models are evaluated with a vocabulary: VG150's or PSG's, a file of them, or a large part.
+
+    Raises:
+        InputError: there is no such vocabulary.
+    """
+    names = load_vocabulary(vocabulary)
+    if len(names.objects) < _LARGE or not names.predicates:
+        return False
+    known = map(load_vocabulary, ("vg150", "psg"))
+    return any(set(names.objects) <= set(k.objects) and set(names.predicates) <= set(k.predicates) for k in known)
+
+
+def policy_identity(text: str) -> str:
+    """Return the policy with the content of its files, so that a run with other ids does not count as the same.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    kind, _, place = text.partition(":")
+    if text == "none":
+        return text
+    if kind != "vg150-test":
+        with os_errors(path := user_path(text), "none, vg150-test:DIR, or a readable file of ids", "check --leak"):
+            path.open("rb").close()
+        return f"{text} ({file_identity(path)})"
+    names = ("VG-SGG.h5", "VG-SGG-with-attri.h5", "image_data.json")
+    files = [path for name in names if (path := user_path(place) / name).is_file()]
+    return f"{text} ({', '.join(map(file_identity, files))})"
+
+
 def _of_vg150(name: str, folder: Path) -> LeakPolicy:
     from r1sgg.data.sources import open_data
 
-    test = frozenset(open_data(f"vg150:{folder},split=test,empty=yes").image_ids())
+    test = frozenset(map(plain_id, open_data(f"vg150:{folder},split=test,empty=yes").image_ids()))
     rows: list[Any] = load_document(folder / "image_data.json")
     twins = frozenset(
-        str(row["coco_id"])
+        plain_id(str(row["coco_id"]))
         for row in rows
-        if isinstance(row, dict) and row.get("coco_id") and str(row.get("image_id", row.get("id"))) in test
+        if isinstance(row, dict) and row.get("coco_id") and plain_id(str(row.get("image_id", row.get("id")))) in test
     )
     return LeakPolicy(name, test, twins)
 
 
 def _of_file(name: str, path: Path) -> LeakPolicy:
-    with os_errors(path, "none, vg150-test:DIR, or a readable file of ids", "check --leak"):
-        path.open("rb").close()
     vg: set[str] = set()
     coco: set[str] = set()
     for number, _, line in read_lines(path):
+        where = f"{path}:{number}"
         if line.lstrip().startswith(b"{"):
-            row = record_of_line(line, f"{path}:{number}", first=number == 1)
-            vg.add(str(row.get("image_id")))
-            coco.add(_number(row.get("coco_id", _meta(row).get("coco_id"))))
+            row = record_of_line(line, where, first=number == 1)
+            if "image_id" not in row:
+                raise InputError(where, expected="an id, or a JSON object with image_id", found="no image_id")
+            own = plain_id(image_id_of(row, where))
+            twin = row.get("coco_id", _meta(row).get("coco_id", ...))
+            vg.add(own)
+            coco |= {own} if twin is ... else set() if twin is None else {plain_id(str(twin))}
         else:
-            text = line.decode("utf-8", "replace").strip()
-            if any(c.isspace() for c in text):
-                raise InputError(
-                    f"{path}:{number}", expected="an id, or a JSON object with image_id", found=repr(text[:60])
-                )
-            vg.add(text)
-            coco.add(_number(text))
-    return LeakPolicy(name, frozenset(vg - {""}), frozenset(coco - {""}))
+            text = line.decode("utf-8", "replace").removeprefix("\ufeff").strip()
+            if _NO_ID.search(text):
+                raise InputError(where, expected="an id, or a JSON object with image_id", found=repr(text[:60]))
+            vg.add(plain_id(text))
+            coco.add(plain_id(text))
+    if not vg:
+        raise InputError(str(path), expected="at least one id", found="none", hint="--leak none leaves nothing out")
+    return LeakPolicy(name, frozenset(vg), frozenset(coco))
+
+
+_NO_ID = re.compile(r"""[\s,;"'\[\]{}]""")
 
 
 def _meta(row: Mapping[str, Any]) -> Mapping[str, Any]:
     meta = row.get("meta")
     return meta if isinstance(meta, dict) else {}
-
-
-def _number(value: Any) -> str:
-    """An id of COCO as text, without zeros in front."""
-    return "" if value is None else str(value).lstrip("0")

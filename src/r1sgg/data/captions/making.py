@@ -13,7 +13,7 @@ from r1sgg.data.base import Example
 from r1sgg.data.captions.aligning import Aligned, Aligner
 from r1sgg.data.captions.grounding import Grounded, Named, Objects, by_trace, clipped, whole
 from r1sgg.data.captions.phrases import Extraction
-from r1sgg.data.captions.provenance import DROPPED_AT, GROUNDED, KEPT, KEY, PHRASES, READ
+from r1sgg.data.captions.provenance import CUT, DROPPED_AT, GROUNDED, KEPT, KEY, PHRASES, READ
 from r1sgg.data.captions.records import Captioned, NamedBox
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import number_ids
@@ -105,6 +105,7 @@ class Maker:
             counts[PHRASES] += sum(label.name is not None for label in labels)
             counts[GROUNDED] += sum(map(bool, places))
             kept |= {one.object for chosen in places for one in chosen}
+            counts[CUT] += extraction.cut
             counts["answers that could not be used"] += bool(extraction.error)
             counts["triplets of answers that could not be used"] += extraction.invalid
             found += self._relations(k, extraction, labels, places, counts)

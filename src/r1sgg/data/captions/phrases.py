@@ -51,6 +51,7 @@ class Extraction(NamedTuple):
         error: why nothing was read, where that is so.
         invalid: relations of an answer that could not be used.
         caption: the place of the caption among those of its image.
+        cut: whether only the beginning of a long caption was read.
     """
 
     phrases: tuple[Phrase, ...] = ()
@@ -59,6 +60,7 @@ class Extraction(NamedTuple):
     error: str = ""
     invalid: int = 0
     caption: int = 0
+    cut: bool = False
 
     @property
     def names(self) -> tuple[tuple[str, str, str], ...]:

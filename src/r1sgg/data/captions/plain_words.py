@@ -26,7 +26,6 @@ from r1sgg.data.captions.english import (
 )
 
 _WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*|[^\w\s]")
-_MOST_WORDS = 400  # of one caption: the rest is not read
 
 
 class Word(NamedTuple):
@@ -40,7 +39,7 @@ class Word(NamedTuple):
 
 def words_of(caption: str) -> list[Word]:
     """Return the words of a caption with their classes; prepositions of several words are one."""
-    raw = [(m[0].lower().replace("’", "'"), m.start(), m.end()) for m in _WORD.finditer(caption)][:_MOST_WORDS]
+    raw = [(m[0].lower().replace("’", "'"), m.start(), m.end()) for m in _WORD.finditer(caption)]
     words: list[Word] = []
     k = 0
     while k < len(raw):

@@ -10,10 +10,11 @@ from typing import Any, Literal, get_args
 from r1sgg.data.captions.aligning import Aligner, Ask
 from r1sgg.data.captions.boxes_file import BoxesFile, given_boxes
 from r1sgg.data.captions.extracting import Extractor, RuleExtractor, open_parser
-from r1sgg.data.captions.leaks import LeakPolicy, read_policy
+from r1sgg.data.captions.identity import file_identity
+from r1sgg.data.captions.leaks import LeakPolicy, policy_identity, read_policy
 from r1sgg.data.captions.making import Lookup, Maker
 from r1sgg.data.captions.records import Captioned
-from r1sgg.data.captions.run import Record, file_identity
+from r1sgg.data.captions.run import Record
 from r1sgg.data.captions.sources import SOURCES, Sizes, Source, read_captions
 from r1sgg.errors import ConfigError, InputError
 from r1sgg.files import user_path
@@ -123,7 +124,9 @@ class Plan:
         names = ("source", "align", "ground", "vocabulary", "recipe")
         found = {name: getattr(self, name) for name in names}
         found |= {"input": str(self.input), "content": file_identity(self.input), "extract": extractor}
-        found["leak"] = self.leak or "none"
+        found["leak"] = policy_identity(self.leak or "none")
+        found |= {} if self.images is None else {"images": str(self.images)}
+        found |= {} if self.image_data is None else {"image_data": file_identity(self.image_data)}
         for name in ("ground", "vocabulary"):
             path = user_path(str(found[name]))
             if path.is_file():

@@ -36,6 +36,7 @@ DROPPED_AT = (
 )
 """The steps at which a triplet may be dropped, in their order: two of alignment, two of grounding, and repeats."""
 PHRASES, GROUNDED = "phrases in vocabulary", "phrases grounded"
+CUT = "captions of which only the beginning was read"
 IMAGES = ("images read", "images kept", "images kept without a relationship")
 
 

@@ -12,19 +12,21 @@ the records of one part. A finished file with the same settings is not made agai
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import shutil
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 
 from r1sgg import __version__
 from r1sgg.data.captions.extracting import Extractor
+from r1sgg.data.captions.identity import number_of_id
 from r1sgg.data.captions.leaks import LeakPolicy
 from r1sgg.data.captions.making import Maker
 from r1sgg.data.captions.provenance import KEY
@@ -35,6 +37,9 @@ from r1sgg.files import locked, refuse_inputs, refuse_removal, write_file, write
 
 PART_SIZE = 1000
 """Records per part."""
+
+LEFT_OUT = "images left out"
+REPEATED = "records of an image that an earlier record has, too"
 
 Record = Captioned | Skipped
 
@@ -74,7 +79,7 @@ class Workshop:
             counts["images read"] += isinstance(record, Captioned)
             if isinstance(record, Captioned):
                 reason = self.policy.leaks(record)
-                counts[f"images left out: {reason}"] += bool(reason)
+                counts[f"{LEFT_OUT}: {reason}"] += bool(reason)
                 if not reason:
                     used.append(record)
         found = self.extractor.extract(used)
@@ -99,16 +104,26 @@ class Workshop:
             counts["images kept without a relationship"] += not example.graph.pairs
             lines.append(orjson.dumps(example.to_record(root)) + b"\n")
         kept = {name: n for name, n in counts.items() if n or name == "images read"}
-        return Part(b"".join(lines), kept, notes, sum(isinstance(r, Skipped) for r in records))
+        ids = [number_of_id(record.image_id) for record in used]
+        return Part(b"".join(lines), kept, notes, sum(isinstance(r, Skipped) for r in records), ids)
 
 
 class Part(NamedTuple):
-    """The lines of some records, counts, sentences about what was not used, and how many records were skipped."""
+    """The lines of some records, and what is known of them.
+
+    Attributes:
+        lines: of the ground truth.
+        counts: what became of the records.
+        notes: sentences about what was not used.
+        skipped: how many records were skipped.
+        ids: a number for each image that was used, the same for the same id.
+    """
 
     lines: bytes
     counts: Mapping[str, int]
     notes: Sequence[str]
     skipped: int
+    ids: Sequence[int] = ()
 
 
 @dataclass(slots=True)
@@ -261,6 +276,7 @@ class Parts:
             "skipped": part.skipped,
             "notes": list(part.notes[:_MOST_NOTES]),
             "more_notes": max(0, len(part.notes) - _MOST_NOTES),
+            "ids": part.ids,
         }
         write_file(self.path(first), orjson.dumps(header) + b"\n" + part.lines, sync=False)
 
@@ -271,12 +287,18 @@ class Parts:
             records: how many there are.
         """
         result = Result(kept=self.kept)
+        ids = array("Q")
         with writing(self.out) as handle:
             for first in range(0, records, self.size):
                 with self.path(first).open("rb") as part:
-                    result.add(orjson.loads(part.readline()))
+                    header = orjson.loads(part.readline())
+                    result.add(header)
+                    ids.extend(header["ids"])
                     shutil.copyfileobj(part, handle)
                 result.parts += 1
+        again = np.frombuffer(ids, dtype=np.uint64) if ids else np.empty(0, np.uint64)
+        if repeated := len(again) - len(np.unique(again)):
+            result.counts[REPEATED] = repeated
         if not result.counts["images read"]:
             self.out.unlink()
             raise InputError(
@@ -301,19 +323,3 @@ class Parts:
 
 _SETTINGS = "_run.json"
 _AGAIN = "choose another --out, or start over with --overwrite"
-
-
-def file_identity(path: Path) -> str:
-    """Return 16 hex digits of a file's content: of a large one size, and 64 blocks of it.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    with os_errors(path, "a readable file", "check the path"), path.open("rb") as handle:
-        size = path.stat().st_size
-        digest = hashlib.sha256(str(size).encode())
-        whole = size <= 1 << 24
-        for k in range(1 if whole else 64):
-            handle.seek(0 if whole else (size - 65536) * k // 63)
-            digest.update(handle.read() if whole else handle.read(65536))
-    return digest.hexdigest()[:16]

@@ -206,7 +206,7 @@ def _coco(path: Path) -> Iterator[Captioned | Skipped]:
         captions.setdefault(row["image_id"], []).append(Caption(text))
     for k, row in enumerate(rows["images"] or ()):
         size: list[Any] = [row.get(key) for key in ("width", "height")] if isinstance(row, dict) else []
-        if not all(type(side) is int and side > 0 for side in size) or not isinstance(row.get("id"), int | str):
+        if not size or not all(type(v) is int and v > 0 for v in size) or not isinstance(row.get("id"), int | str):
             yield Skipped(f"{path}: images[{k}]: expected id, width and height, found {short(row)}")
         elif row["id"] in captions:
             name = str(row["id"])
@@ -247,7 +247,7 @@ def _of_narrative(row: Mapping[str, Any], where: str) -> Captioned:
         raise InputError(where, expected="image_id and caption", found=short(dict(row)))
     spoken: list[Spoken] = []
     lower, place = text.lower(), 0
-    for part in row.get("timed_caption") or ():
+    for part in _listed(row.get("timed_caption")):
         said = part.get("utterance") if isinstance(part, dict) else None
         times = [part.get(key) for key in ("start_time", "end_time")] if isinstance(said, str) else []
         if not isinstance(said, str) or not all(isinstance(t, int | float) for t in times):
@@ -258,15 +258,20 @@ def _of_narrative(row: Mapping[str, Any], where: str) -> Captioned:
             spoken.append(Spoken(found, place, float(times[0]), float(times[1])))
     trace = [
         Point(float(point["x"]), float(point["y"]), float(point["t"]))
-        for stroke in row.get("traces") or ()
-        for point in (stroke if isinstance(stroke, list) else ())
+        for stroke in _listed(row.get("traces"))
+        for point in _listed(stroke)
         if isinstance(point, dict) and all(isinstance(point.get(key), int | float) for key in "xyt")
     ]
     image_id = image_id_of(row, where)
-    dataset = str(row.get("dataset_id", "")).lower()
     caption = Caption(text, None, tuple(spoken), tuple(trace))
-    coco_id = (image_id.lstrip("0") or "0") if "coco" in dataset else ""
+    if not isinstance(dataset := row.get("dataset_id"), str) or not dataset:
+        return Captioned(image_id, 0, 0, (caption,))  # whose id it is is not known
+    coco_id = (image_id.lstrip("0") or "0") if "coco" in dataset.lower() else ""
     return Captioned(image_id, 0, 0, (caption,), coco_id=coco_id, vg_id="")
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 @dataclass(slots=True)

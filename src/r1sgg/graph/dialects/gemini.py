@@ -48,8 +48,8 @@ DIALECT = Dialect(
     frame=_frame,
     relations=False,
     asking=Asking(
-        every='Detect all objects in the image. Output a JSON list in which each entry has the 2D bounding box in "box_2d" '
-        'and the text label in "label".',
+        every="Detect all objects in the image. Output a JSON list in which each entry has the 2D bounding box in "
+        '"box_2d" and the text label in "label".',
         named="Detect these objects in the image, every instance by itself: {names}. Output a JSON list in which each "
         'entry has the 2D bounding box in "box_2d" and the text label in "label".',
         write=_write,

@@ -130,7 +130,8 @@ DIALECT = Dialect(
         every="Detect every object in the image, each instance by itself. Report the bbox coordinates and the label of "
         'each in JSON format, as a list of {"bbox_2d": [x1, y1, x2, y2], "label": "name"}.',
         named="Locate every instance that belongs to one of the following categories: {names}. Report the bbox "
-        'coordinates and the label of each in JSON format, as a list of {"bbox_2d": [x1, y1, x2, y2], "label": "name"}.',
+        'coordinates and the label of each in JSON format, as a list of {"bbox_2d": [x1, y1, x2, y2], '
+        '"label": "name"}.',
         write=_write,
         last="}",
         closing=("]", "]}"),

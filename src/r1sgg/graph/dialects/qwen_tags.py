@@ -50,8 +50,8 @@ DIALECT = Dialect(
     asking=Asking(
         every="Detect all objects in the image. Write the name of each between <|object_ref_start|> and "
         "<|object_ref_end|>, followed by its bounding box.",
-        named="Detect all of these objects in the image: {names}. Write the name of each between <|object_ref_start|> and "
-        "<|object_ref_end|>, followed by its bounding box.",
+        named="Detect all of these objects in the image: {names}. Write the name of each between <|object_ref_start|> "
+        "and <|object_ref_end|>, followed by its bounding box.",
         write=_write,
         last="<|box_end|>",
         tags=True,

@@ -8,13 +8,14 @@ from PIL import Image
 
 SETTINGS = ("field", "street", "room", "plain")
 
-_COLOURS: dict[str, tuple[tuple[int, int, int], ...]] = {
+COLOURS: dict[str, tuple[tuple[int, int, int], ...]] = {
     # upper edge, upper side of the horizon, lower side of the horizon, lower edge
     "field": ((120, 176, 236), (214, 232, 244), (150, 196, 104), (112, 164, 76)),
     "street": ((150, 186, 224), (224, 230, 234), (176, 176, 180), (136, 136, 144)),
     "room": ((236, 222, 196), (244, 234, 214), (196, 156, 116), (168, 128, 92)),
     "plain": ((214, 228, 242), (238, 242, 244), (232, 234, 222), (214, 220, 198)),
 }
+"""By setting; each scene tints all four by the same amount, at most 10 a channel."""
 
 
 def draw_background(
@@ -30,7 +31,7 @@ def draw_background(
         texture: strength of cloudy patches and of pixel noise, 1.0 is normal.
     """
     width, height = size
-    colours = np.array(_COLOURS[setting], dtype=np.float32) + rng.integers(-10, 11, (1, 3)).astype(np.float32)
+    colours = np.array(COLOURS[setting], dtype=np.float32) + rng.integers(-10, 11, (1, 3)).astype(np.float32)
     above, below = _ramp(colours[0], colours[1], horizon), _ramp(colours[2], colours[3], height - horizon)
     picture = np.broadcast_to(np.concatenate([above, below])[:, None, :], (height, width, 3)).copy()
     if setting == "street":
