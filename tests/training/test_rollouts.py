@@ -24,7 +24,7 @@ from r1sgg.training.engine import replies_read
 from r1sgg.training.gate import steps_between
 from r1sgg.training.guards import Guards
 from r1sgg.training.internals import INTERNALS
-from r1sgg.training.rollouts import narrowing, settle_correction
+from r1sgg.training.rollouts import GuidedRollouts, narrowing, settle_correction
 
 from .conftest import CHECKPOINTING
 from .vowels import use
@@ -201,7 +201,17 @@ def test_guided_rollouts_are_whole_graphs_and_train(
         train(r1sgg, tmp_path / "short", **{**options, "max_completion_length": 4})
 
 
-def test_a_share_of_each_group_is_guided(r1sgg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guided_completions_count_where_they_are_better_than_their_group() -> None:
+    advantages = torch.tensor([-1.0, 2.0, -3.0, 4.0, -5.0, 6.0])
+    for guided, kept in ((2, [0, 2, -3, 0 + 4, 0, 6]), (3, [-1, 2, -3, 4, -5, 6])):
+        changed = advantages.clone()
+        GuidedRollouts(None, 9, 0, (), guided=guided, group=3).keep_good(changed)  # type: ignore[arg-type]
+        assert changed.tolist() == kept
+
+
+def test_a_share_of_each_group_is_guided(
+    r1sgg: Command, tmp_path: Path, outputs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[str] = []
     use("ranked", monkeypatch)
     plain = Guards.sampled
@@ -210,6 +220,9 @@ def test_a_share_of_each_group_is_guided(r1sgg: Command, tmp_path: Path, monkeyp
     train(r1sgg, tmp_path / "run", **options)
     readable = [not parse(text, (1000, 1000)).issues for text in seen]
     assert readable == [True, True, False, False], "the model has random weights: it fails where it is free"
+    advantages = outputs[0]["advantages"]
+    assert advantages[:2].min() >= 0
+    assert advantages.sum() > 0.1, "those of a group sum up to 0, but for what was set to 0"
     for wrong, said in (({"guide_share": 0.1}, "at least one of 4 completions"), ({"guide": False}, "guide: true")):
         with pytest.raises(ConfigError, match=said):
             train(r1sgg, tmp_path / "no", **{**options, **wrong})

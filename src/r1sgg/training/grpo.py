@@ -118,6 +118,8 @@ class GraphTrainer(ResumableTrainer, GRPOTrainer):  # type: ignore[misc]
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._frames = [tuple(row["frame"]) for row in inputs]  # TRL passes prompts and images on, not the rows
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        if self.guided is not None and self.model.training:
+            self.guided.keep_good(output["advantages"])
         if self.guards is not None and self.model.training:
             self.guards.images(output["prompt_ids"], output)
             self.guards.rollouts(self._metrics["train"]["frac_reward_zero_std"][-1])

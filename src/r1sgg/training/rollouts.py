@@ -14,8 +14,8 @@ Read from the source of TRL 1.16 and tested on a tiny model (tests/training/test
 
 With `guide: true` sampled completions are valid graphs: by one guide per completion with rollouts by transformers, by a
 JSON schema with vLLM. `guide_share` guides some completions of each group and leaves the others free: they show a model
-a layout that it would hardly find by itself. With transformers the completions are written by
-`r1sgg.inference.decoding`, which skips the tokens that the guide leaves no choice in.
+a layout that it would hardly find by itself, and only those that are better than their group count. With transformers
+the completions are written by `r1sgg.inference.decoding`, which skips the tokens that the guide leaves no choice in.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from r1sgg.graph.text import Frame
 from r1sgg.inference.reader import guide_spec
 
 if TYPE_CHECKING:
+    import torch
+
     from r1sgg.guiding.guide import Guide
     from r1sgg.guiding.processor import GuideLogitsProcessor
     from r1sgg.guiding.table import TokenTable
@@ -83,6 +85,17 @@ class GuidedRollouts:
         from r1sgg.guiding.guide import TokenTable
 
         return TokenTable.of(self._checkpoint.processor.tokenizer, self._end, self._suppressed)
+
+    def keep_good(self, advantages_B: torch.Tensor) -> None:
+        """Set the negative advantages of guided completions to 0, in place, where others of the group are free.
+
+        A guide writes tokens that the model finds all but impossible. To be pushed further away from them changes
+        nothing that it does, but the gradient of such a token's log-probability is the largest of all.
+        """
+        if self._guided < self._group:
+            for row in range(len(advantages_B)):
+                if row % self._group < self._guided:
+                    advantages_B[row].clamp_(min=0)
 
     @contextmanager
     def applied(self, model: Any, frames: Sequence[Frame], threads: Threads) -> Iterator[None]:
