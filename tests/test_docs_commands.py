@@ -26,7 +26,7 @@ from r1sgg.cli.recipe_options import our_options, trl_options
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if p.name != "cli.md")]
-RECIPES = {"sft": ("sft",), "grpo": ("grpo",), "doctor": ("sft", "grpo")}
+RECIPES = {"sft": ("sft",), "grpo": ("grpo",), "doctor": ("sft", "grpo"), "bench": ("sft", "grpo")}
 """Commands that also take the options of these recipes."""
 CHEAP = ("data", "score", "evaluate", "report", "draw", "export", "captions")
 ELSEWHERE = {"own_data.md": "tests/test_own_data.py", "others.md": "tests/data/test_importers.py"}
@@ -104,16 +104,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     truths = list(read_ground_truth(folder / "gt.jsonl"))
     frame = (1000.0, 1000.0)
     lines = [{"image_id": t.image_id, "frame": frame, "completion": render(t.graph, frame)} for t in truths]
-    for name in ("predictions", "sft", "grpo"):
+    for name in ("predictions", "sft", "grpo", "paper", "native"):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     cases = [{**json.loads(row), **line} for row, line in zip(text.splitlines(), lines, strict=True)]
     (folder / "CASES.jsonl").write_text("".join(json.dumps(case) + "\n" for case in cases))
     names = {"objects": sorted({n for t in truths for n in t.graph.labels})}
     names["predicates"] = sorted({n for t in truths for n in t.graph.predicates})
     (folder / "mine.json").write_text(json.dumps({"name": "mine", **names}))
-    for run in ("sft", "grpo"):
+    for run in ("sft", "grpo", "rl-s0", "rl-s1"):
         (folder / "runs" / run).mkdir(parents=True)
-        (folder / "runs" / run / "metrics.jsonl").write_text('{"step": 1, "stage": "sft", "loss": 1.0}\n')
+        logged = [{"step": k, "stage": run[:2], "failure_rate": 0.1 * k, "AP50": 0.5, "R@50": 0.2} for k in (1, 2)]
+        (folder / "runs" / run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in logged))
     return folder
 
 
@@ -148,7 +149,9 @@ def test_the_quickstart_works_from_an_empty_folder(
     for words in run:
         given = [name for word in words for name in (sorted(glob.glob(word)) if "*" in word else [word])]
         assert CliRunner().invoke(app, given).exit_code == 0, words
-    assert len(list(tmp_path.glob("graphs/*.json"))) == 4
+    images = sorted(tmp_path.glob("scenes/images/*.png"))
+    assert len(images) == 4
+    assert all((tmp_path / "graphs" / f"{image.stem}.json").is_file() for image in images)
     (block,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
     exec(compile(block, "index.md", "exec"), {"__name__": "documentation"})
     assert capsys.readouterr().out.count(".png ((") == 4

@@ -97,7 +97,7 @@ _OURS = frozenset(
 
 PANELS = {
     "Data": ("data",),
-    "Train": ("sft", "grpo", "doctor", "publish", "tiny"),
+    "Train": ("sft", "grpo", "doctor", "publish", "bench", "tiny"),
     "Ask a model": ("predict", "generate"),
     "Measure": ("evaluate", "score", "calibrate", "probe", "captions"),
     "Look": ("report", "draw", "web"),
