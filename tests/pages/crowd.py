@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from r1sgg.miniature.scenes import STANDARD, Scene, scene, split_seeds
+from r1sgg.miniature.scenes import HARD, Scene, scene, split_seeds
 
 from .scenes import write_lines
 
-TEN = replace(STANDARD, min_objects=10, max_objects=10, sizes=((480, 360), (360, 480)))
+TEN = replace(HARD, min_objects=10, max_objects=10, sizes=((480, 360), (360, 480)))
 STEPS = {"sft": 400, "grpo-short": 24, "grpo-long": 1200}
 IDS = ("train2017/000000139037", "train2017/000000139038", "vg_2343702", "vg_2343703")
 
