@@ -78,7 +78,6 @@ class Opened:
     guide_vocabulary: str | None = None
     engine: str = "parrot"
     dtype: str | None = None
-    ask: str = "paper"
     threads: int | None = None
     ask: Ask = "paper"
 

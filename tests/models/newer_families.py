@@ -106,8 +106,8 @@ _QWEN_TEXT = {
     "num_key_value_heads": 1,
     "head_dim": 32,
     "layer_types": ["linear_attention", "full_attention"],
-    "linear_key_head_dim": 16,
-    "linear_value_head_dim": 16,
+    "linear_key_head_dim": 32,
+    "linear_value_head_dim": 32,
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 2,
     "rope_parameters": {
@@ -296,6 +296,7 @@ def build_lfm2_vl(folder: Path) -> Path:
             "block_auto_adjust_ff_dim": False,
             "conv_dim": 64,
             "conv_dim_out": 64,
+            "block_dim": 64,
         },
         vision_config={
             **TOWER,

@@ -35,9 +35,9 @@ def test_vllm_reads_and_writes_as_transformers_does(
     images = [Image.fromarray(draw.integers(0, 255, (h, w, 3), dtype=np.uint8)) for w, h in SIZES]
     folder = BUILDERS[name](tmp_path / "model")
     dtype = "bfloat16" if name in HALF else "float32"
+    loaded = load_model(folder, device="cpu", dtype=dtype)  # first: vLLM may change classes of transformers
     engine = VLLMEngine.load(folder, dtype=dtype, options={**OPTIONS, "max_model_len": 2048})
     try:
-        loaded = load_model(folder, device="cpu", dtype=dtype)
         chats = [loaded.messages(image.size) for image in images]
         parity = engine.parity(TransformersEngine(loaded), images, chats)
         frames = [loaded.frame(image.size) for image in images]

@@ -96,8 +96,9 @@ _HOW_IT_IS_ASKED = frozenset(
 def said_by(engine: str) -> str:
     """Return an engine with those of its options that decide what it answers: kept answers and parts are of these."""
     spec = parse_engine(engine)
-    kept = (f"{name}={value}" for name, value in sorted(spec.options.items()) if name not in _HOW_IT_IS_ASKED)
-    return ",".join([spec.kind + (f":{spec.address}" if spec.address else ""), *kept])
+    kept = [f"{name}={value}" for name, value in sorted(spec.options.items()) if name not in _HOW_IT_IS_ASKED]
+    rest = ",".join([*([spec.address] if spec.address else []), *kept])
+    return f"{spec.kind}:{rest}" if rest else spec.kind
 
 
 def _answer(completion: Completion) -> Answer:

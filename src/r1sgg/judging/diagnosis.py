@@ -220,7 +220,7 @@ def _relations(ledger: Ledger) -> list[SystematicFinding]:
         listed = ", ".join(f"{count:,} {name}" for name, count in ledger.left_out.items())
         share = _share(ledger.left_out_texts, ledger.texts)
         said = f"{share} of the completions leave out {listed} of the model's replies"
-        do = 'look at "replies" or "exchanges" in the file: the server may ignore the schema'
+        do = 'look at "replies" or "exchanges" in the file: the server may ignore the schema, or answers repeat objects'
         found.append(SystematicFinding("left_out", ledger.left_out_texts / ledger.texts, said, do))
     missing = ledger.texts_with["no_relationships"]
     if missing >= max(1, SYSTEMATIC * ledger.texts):

@@ -34,6 +34,9 @@ TERMS = {
 }
 """What (g) to (i) show: of each kind the first reward term that a run has."""
 
+Groups = dict[str, list[Series]]
+"""Runs by the name that their seeds share."""
+
 _SEED = re.compile(r"(.+)-s\d+")
 _CONTROL = "control"
 _COLUMNS, _GAP, _TOP, _ROW = 3, 14.0, 30.0, 34.0
@@ -86,7 +89,7 @@ def figure_2(folders: Sequence[Path]) -> str:
         )
     names = list(dict.fromkeys((*sft, *rl, *control)))
     colours = dict(zip(names, PALETTE, strict=False))
-    rows = [
+    rows: list[tuple[list[tuple[str, str, Groups, Groups]], str]] = [
         ([(key, title, sft, {}) for key, title in FIGURE_2.items()], "SFT"),
         ([(key, title, rl, control) for key, title in FIGURE_2.items()], "RL"),
         ([(kind, f"reward for {kind}", _renamed(rl, kind), {}) for kind in TERMS], "RL"),
@@ -138,14 +141,14 @@ def _stage(folder: Path) -> tuple[str, str, Series]:
     return seeded[1] if seeded else name, stage, series[0]
 
 
-def _grouped(named: Sequence[tuple[str, Series]]) -> dict[str, list[Series]]:
-    groups: dict[str, list[Series]] = {}
+def _grouped(named: Sequence[tuple[str, Series]]) -> Groups:
+    groups: Groups = {}
     for name, series in named:
         groups.setdefault(name, []).append(series)
     return groups
 
 
-def _renamed(groups: dict[str, list[Series]], kind: str) -> dict[str, list[Series]]:
+def _renamed(groups: Groups, kind: str) -> Groups:
     """Return for each run the curve of its term of a kind, under the kind's name."""
     keys = [f"rewards/{term}/mean" for term in TERMS[kind]]
     return {
@@ -154,7 +157,7 @@ def _renamed(groups: dict[str, list[Series]], kind: str) -> dict[str, list[Serie
     }
 
 
-def _bands(key: str, groups: dict[str, list[Series]]) -> list[Band]:
+def _bands(key: str, groups: Groups) -> list[Band]:
     return [
         band(name, held)
         for name, runs in groups.items()

@@ -56,7 +56,8 @@ def picture(graph: SceneGraph, size: tuple[int, int], photo: str, problem: str =
     Returns:
         The HTML. Parts have the classes of `r1sgg.drawing.overlay.overlay`.
     """
-    layers, numbers = [], {}
+    layers: list[str] = []
+    numbers: dict[int, int] = {}
     for name, side in SIDES.items():
         scale = side / max(size)
         drawing, layout = overlay(graph, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))), crowded=True)

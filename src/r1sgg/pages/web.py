@@ -229,7 +229,7 @@ def build_demo(
         options = [image, model, prompt, names, guide, temperature, threshold, kind]
         made = [view, reading, can, save_button, raw]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        running = [
+        running: list[Any] = [
             image.change(begin, options, made, trigger_mode="always_last", **quiet),
             go.click(read, options, made, show_progress="hidden"),
         ]
