@@ -44,6 +44,14 @@ INTERNALS = (
         "leaves guided rollouts to transformers' own loop where an option looks at the tokens so far",
         ("input_ids", "logits_processor", "stopping_criteria", "generation_config"),
     ),
+    Internal(
+        "transformers.utils.hub",
+        "cached_files",
+        "r1sgg.models.finding.has_tokens",
+        "calls",
+        "finds a checkpoint's tokenizer files here or on the Hub, where not every one of them has to exist",
+        ("_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors"),
+    ),
     # ---- saving: see r1sgg.training.checkpoints
     Internal(
         "transformers.Trainer",
