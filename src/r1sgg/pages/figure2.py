@@ -42,10 +42,6 @@ _CONTROL = "control"
 _COLUMNS, _GAP, _TOP, _ROW = 3, 14.0, 30.0, 34.0
 
 
-Groups = dict[str, list[Series]]
-"""Runs by name without their seeds."""
-
-
 @dataclass(frozen=True, slots=True)
 class Band:
     """Runs of one name: steps, and the mean, smallest and largest value at each."""
