@@ -1,4 +1,4 @@
-"""Where a checkpoint is (a folder, a name on the Hub, "photo", or one that a package ships), and its config.json.
+"""Finding a checkpoint: a folder, a name on the Hub, "photo", or one that a package ships; and its config.json.
 
 A folder that training with LoRA wrote has an adapter and no config.json; the base model's is used.
 """
@@ -161,12 +161,17 @@ def has_tokens(path: str, tokens: Iterable[str]) -> bool:
 
     The files are searched as text: a tokenizer of 150,000 tokens takes a second to load.
     """
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_files
 
     path = adapter_base(path) or path
-    options = {"local_files_only": is_local(path), "_raise_exceptions_for_missing_entries": False}
-    found = [cached_file(path, name, _raise_exceptions_for_connection_errors=False, **options) for name in _VOCABULARY]
-    texts = [Path(file).read_bytes() for file in found if file is not None]
+    found = cached_files(  # not every one of the files has to exist
+        path,
+        list(_VOCABULARY),
+        local_files_only=is_local(path),
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    texts = [Path(file).read_bytes() for file in found or () if file is not None]
     return all(any(json.dumps(token).encode() in text for text in texts) for token in tokens)
 
 

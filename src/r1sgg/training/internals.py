@@ -47,7 +47,7 @@ INTERNALS = (
     Internal(
         "transformers.utils.hub",
         "cached_files",
-        "r1sgg.models.finding.has_tokens",
+        "r1sgg.models.finding",
         "calls",
         "finds a checkpoint's tokenizer files here or on the Hub, where not every one of them has to exist",
         ("_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors"),
