@@ -234,7 +234,7 @@ def axis_ticks(low: float, high: float, about: int, *, whole: bool = False) -> l
     steps = (m * magnitude for m in (1, 2, 2.5, 5, 10))
     step = next(s for s in steps if s >= raw * 0.999 and (not whole or s.is_integer()))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(k * step, 12) for k in range(first, last + 1)]
+    return [float(f"{k * step:.12g}") for k in range(first, last + 1)]  # 1e-14 must not become 0
 
 
 def _number(value: float, step: float | None = None) -> str:
