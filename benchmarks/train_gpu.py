@@ -250,7 +250,7 @@ def sft(shape: Shape, device: str, steps: int, work: Path, setting: dict[str, bo
 
     from r1sgg.training.parts import PartOptions, prepare_parts
     from r1sgg.training.rows import TrainingRows
-    from r1sgg.training.sft import DEFAULTS, AnswerTrainer, pad_qformer_right
+    from r1sgg.training.sft import DEFAULTS, AnswerTrainer, pad_reader_right
 
     options = dict(setting)
     checkpointing = options.pop("checkpointing", False)
@@ -279,7 +279,8 @@ def sft(shape: Shape, device: str, steps: int, work: Path, setting: dict[str, bo
         **parts.arguments,
     )
     parts.freeze(trainer.model)
-    trainer.data_collator = pad_qformer_right(trainer.data_collator)
+    trainer.hidden = checkpoint.family.hidden
+    trainer.data_collator = pad_reader_right(trainer.data_collator, checkpoint.family)
     batches = [trainer.data_collator([rows[k] for k in range(shape.sft_batch)])]
     begun = Begun(Clock(device), after=1)
     watched(trainer, begun)

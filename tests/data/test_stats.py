@@ -113,11 +113,10 @@ def test_the_command_prints_writes_and_draws(truth, tmp_path):
     assert "default-src 'none'" in page
     assert not re.search(r"(src|href)=.?https?:", page)
     lengths = {}
-    for bar in page.split('<g class="bar')[1:]:
-        name, width = re.search(r"<title>(.*?): ", bar)[1], re.search(r'class="ink".*? width="([\d.]+)"', bar)
-        lengths.setdefault(name, width and float(width[1]))
-    assert lengths["near"] == 380
-    assert lengths["holding"] == pytest.approx(380 / 3, abs=0.1)
+    for name, width in re.findall(r'<li class="[^"]*" title="(.*?): .*?--w:([\d.]+)', page):
+        lengths.setdefault(name, float(width))
+    assert lengths["near"] == 1
+    assert lengths["holding"] == pytest.approx(1 / 3, abs=0.001)
 
 
 def test_names_from_a_file_are_escaped(tmp_path):

@@ -9,7 +9,7 @@ from r1sgg.data.targets import ORDERS, target
 from r1sgg.errors import ConfigError
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import number_ids
-from r1sgg.miniature.scenes import scene
+from r1sgg.miniature.scenes import HARD, scene
 
 LABELS = ("man", "dog", "man", "tree")
 BOXES = np.array([[0.6, 0.1, 0.8, 0.5], [0.1, 0.4, 0.2, 0.5], [0.0, 0.0, 0.3, 0.9], [0.1, 0.1, 0.2, 0.2]])
@@ -46,7 +46,7 @@ def test_by_position():
 
 
 def test_shuffles_are_seeded_differ_by_epoch_and_number_afresh():
-    graph = scene(7).example.graph
+    graph = scene(7, HARD).example.graph
     first = target(graph, "shuffled", 3, 1)
     assert first == target(graph, "shuffled", 3, 1)
     assert first.ids == number_ids(first.labels)

@@ -103,7 +103,7 @@ def test_the_folder_and_the_lines_of_predict_are_read(here: Path) -> None:
     for path in ("graphs/a.json", "graphs/sub/a.json"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps(row))
-    Path("graphs/.predict.run.json").write_text("{}")
+    Path("graphs/.predict.run").write_text("{}")
     Path("lines.jsonl").write_text(f"{json.dumps(bad)}\n{json.dumps(row)}\n")
     for found in list(read_graphs("graphs")):
         assert found.record.graph.boxes[0].tolist() == [0.5, 0.5, 1, 1]

@@ -130,8 +130,9 @@ def test_a_streamed_answer_is_read_while_it_grows(tiny: LoadedModel) -> None:
 
 
 def test_a_threshold_leaves_out_and_needs_scores(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # so that no cell of the table is wrapped
     Image.new("RGB", (60, 40), "red").save(tmp_path / "red.png")
     arguments = ["predict", str(tmp_path / "red.png"), "--model", str(tiny_checkpoint), "--max-new-tokens", "60"]
     for options, count in (([], 1), (["--threshold", "1"], 0)):
@@ -192,7 +193,7 @@ def test_photos_of_every_kind_give_json_and_a_picture(
     assert "text.jpg: expected an image" in written.err
     assert "failed" in written.out
     stems = {"cmyk", "deep", "palette", "rgb", "rgb-2", "turned"}
-    assert {p.name for p in out.iterdir()} - {".predict.run.json"} == {
+    assert {p.name for p in out.iterdir()} - {".predict.run"} == {
         f"{s}{end}" for s in stems for end in (".json", ".overlay.png")
     }
     record = orjson.loads((out / "turned.json").read_bytes())

@@ -129,7 +129,9 @@ def test_a_prompt_file_is_asked_with_its_frame_and_its_system_message(tmp_path: 
     (tmp_path / "mine.txt").write_text("List things; x to {width}, y to {height}: {\n")
     (tmp_path / "mine.json").write_text('{"user": "Go.", "system": "You see."}')
     plain, chat = read_prompt(tmp_path / "mine.txt"), read_prompt(tmp_path / "mine.json")
-    settings = AnswerSettings(**recipe_prompt(str(tmp_path / "mine.txt")), think=True, vocabulary="vg150")
+    settings = AnswerSettings(
+        **recipe_prompt(AnswerSettings(), str(tmp_path / "mine.txt"), None, None), think=True, vocabulary="vg150"
+    )
     system, user = build_messages(settings, (640.0, 480.0))
     assert user["content"] == "List things; x to 640, y to 480: {"
     assert "<think>" in system["content"]

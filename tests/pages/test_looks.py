@@ -111,7 +111,7 @@ def test_the_search_of_the_documentation_works_from_a_file(browser_page: OpenPag
     found = page.locator(".md-search-result__item a", has_text="Any number of images").first
     found.wait_for()
     found.click()
-    page.wait_for_url("**/generate.html?h=webdataset*")
+    page.wait_for_url("**/generate.html?h=*")
 
 
 def test_every_column_of_the_documentation_is_on_screen_at_1280_pixels(browser_page: OpenPage, site: Path) -> None:

@@ -129,7 +129,9 @@ def test_the_page_leaves_nothing_and_tells_nothing(web: Web, tmp_path: Path) -> 
             _read(client, picture, str(tmp_path / name))
         sentences.add(str(caught.value).replace(str(tmp_path / name), "X"))
     assert len(sentences) == 1, sentences
-    assert re.search("model: expected tiny, a checkpoint folder .*found 'X', which does not load", sentences.pop())
+    assert re.search(
+        "model: expected tiny, photo, a checkpoint folder .*found 'X', which does not load", sentences.pop()
+    )
     assert "found no config.json" in web.said()  # which the person at the terminal may know
 
     assert web.end(signal.SIGTERM) == 128 + signal.SIGTERM

@@ -83,10 +83,13 @@ def test_the_whole_experiment_in_order(stub: Path) -> None:
         assert line.startswith(f"doctor --config configs/vg150-{stage}.yaml --gpus 8 --launch auto --json")
         assert line.endswith("--model Qwen/Qwen2-VL-2B-Instruct --data hub:/data/train")
     asked = [line for line in lines if line.startswith(("generate", "probe --ground"))]
-    assert len(asked) == 8
+    assert len(asked) == 9, "the baseline is asked natively, too"
     assert all("--workers 0" in line for line in asked), "one model on each card"
     lines = lines[3:]
-    assert kinds(lines) == f"data data {MEASURE} sft {MEASURE} grpo {MEASURE} grpo {MEASURE} report probe"
+    assert (
+        kinds(lines)
+        == f"data data {MEASURE} generate evaluate sft {MEASURE} grpo {MEASURE} grpo {MEASURE} report probe"
+    )
     sft, grpo, zero = (line for line in lines if line.split()[0] in ("sft", "grpo"))
     shared = "--data hub:/data/train --validation /data/validation/gt.jsonl"
     assert sft.startswith(f"sft --config configs/vg150-sft.yaml {shared} --output_dir /out/sft --requeue")
@@ -96,7 +99,8 @@ def test_the_whole_experiment_in_order(stub: Path) -> None:
     assert "configs/vg150-zero.yaml" in zero
     assert zero.endswith("--model Qwen/Qwen2-VL-2B-Instruct")
     names = ("baseline", "zero", "sft", "sft-grpo")
-    assert lines[-2].startswith("report " + " ".join(f"/out/predictions/{name}.jsonl" for name in names))
+    rows = ("baseline", "baseline-native", *names[1:])
+    assert lines[-2].startswith("report " + " ".join(f"/out/predictions/{name}.jsonl" for name in rows))
     assert lines[-1] == "probe --table " + " ".join(f"/out/probe/{name}" for name in names) + " --out /out/probe"
 
 

@@ -26,7 +26,7 @@ from r1sgg.files import write_json
 from r1sgg.inference.lines import spoken
 from r1sgg.inference.reader import Reader
 
-SETTINGS = ".predict.run.json"
+SETTINGS = ".predict.run"
 """In the folder of results: hidden, because an image of any other name may have a record there."""
 _ENDINGS = (".json", ".overlay.png")
 
