@@ -34,7 +34,8 @@ BY_KEY = {key: family for family in FAMILIES for key in keys(family)}
 
 def able(capability: Capability) -> list[str]:
     """Return the names of the tiny checkpoints that must show a capability."""
-    return [key for key, family in BY_KEY.items() if family.can(capability)]
+    with_vllm = capability in ("vllm", "colocate", "server")
+    return [key for key, f in BY_KEY.items() if f.can(capability) and not (with_vllm and key in f.unserved)]
 
 
 def parameters(capability: Capability) -> list[Any]:

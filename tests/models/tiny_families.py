@@ -131,8 +131,8 @@ def build_qwen3_vl(folder: Path) -> Path:
 
 
 def build_qwen3_vl_moe(folder: Path) -> Path:
-    """Layers with four experts of which two are asked."""
-    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    """Layers with four experts of which two are asked; published configs say `norm_topk_prob`, which vLLM reads."""
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "norm_topk_prob": True}
     return _qwen3_vl(folder, Qwen3VLMoeForConditionalGeneration, Qwen3VLMoeConfig, **experts)
 
 

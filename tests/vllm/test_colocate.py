@@ -159,7 +159,7 @@ def test_tiny_answers_scenes_as_transformers_does(
 ) -> None:
     """40 drawn scenes, greedily, by the engine that TRL made and by transformers."""
     from r1sgg.models.prompts import with_image
-    from r1sgg.training.run import Run
+    from r1sgg.training.run import Run, Trained
 
     images = [scene(900_000_000 + k, SMALL).image for k in range(40)]
     other = TransformersEngine(load_model("tiny", device="cpu"))
@@ -167,7 +167,7 @@ def test_tiny_answers_scenes_as_transformers_does(
     expected = [one.text for one in other.generate(images, chats, Sampling(max_new_tokens=200))]
     texts: list[str] = []
 
-    def ask(run: Run, trainer: Any) -> int:
+    def ask(run: Run, trainer: Any, say: Callable[[str], None]) -> Trained:
         prompts = [with_image(chat) for chat in chats]
         for prompt, image in zip(prompts, images, strict=True):
             prompt[-1]["content"][0]["image"] = image
@@ -176,7 +176,7 @@ def test_tiny_answers_scenes_as_transformers_does(
         prompt_ids, listed, fields = trainer._tokenize_prompts(prompts)
         ids, _ = trainer._generate_single_turn(prompt_ids, listed, fields, 1)
         texts.extend(trainer.processing_class.batch_decode(ids, skip_special_tokens=True))
-        return 0
+        return Trained(tmp_path, steps=0, left_out=0, first=False)
 
     monkeypatch.setattr(Run, "train", ask)
     main_quietly(arguments(tmp_path / "run", max_completion_length=200))

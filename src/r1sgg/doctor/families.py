@@ -44,6 +44,7 @@ def record(family: ModelFamily) -> dict[str, Any]:
         "can": {name: family.can(name) for name in CAPABILITIES},
         "cannot": dict(family.cannot),
         "not_run": [name for name in family.not_run if name not in family.cannot],
+        "unserved": dict(family.unserved),
         "source": family.source,
         "checked": family.checked,
     }
@@ -80,7 +81,7 @@ TABLES: tuple[tuple[tuple[str, ...], Callable[[ModelFamily], tuple[str, ...]]], 
 
 
 def reasons() -> list[str]:
-    """Say what each family cannot do, and why: one line for each reason."""
+    """Say what each family cannot do or has not done, and why: one line for each reason."""
     said = []
     for family in FAMILIES:
         by_reason: dict[str, list[Capability]] = {}
@@ -88,4 +89,5 @@ def reasons() -> list[str]:
             if name in family.cannot:
                 by_reason.setdefault(family.cannot[name], []).append(name)
         said += [f"{family.name}: no {', '.join(names)}, because {reason}" for reason, names in by_reason.items()]
+        said += [f"{family.name}: {kind} not run with vLLM, because {reason}" for kind, reason in family.unserved.items()]
     return said
