@@ -20,7 +20,13 @@ def report(
     predictions: Annotated[
         list[str] | None, typer.Argument(help="Predictions, one row each: JSON Lines, or another tool's (swift:FILE).")
     ] = None,
-    ground_truth: Annotated[Path | None, typer.Option(help="Ground truth (JSON Lines) of the same images.")] = None,
+    ground_truth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Ground truth of the same images: JSON Lines, or any data set (coco:FILE,images=DIR, ...).",
+        ),
+    ] = None,
     vocabulary: Annotated[str, typer.Option(help="Vocabulary: vg150, psg, open, or a JSON file.")] = "open",
     protocol: Annotated[str, typer.Option(help="Protocol of the figures: strict or reference.")] = "strict",
     runs: Annotated[
@@ -115,4 +121,4 @@ def report(
             shown.add_row(row.name, *(row.cells[k].text for k in kept))
         Console().print(shown)
     count = f"{len(files)} predictions file{'' if len(files) == 1 else 's'}"
-    typer.echo(f"{out}: {count}, {built.images:,} images, {built.size / 1e6:.1f} MB")
+    typer.echo(f"{out}: {count}, {built.images:,} image{'' if built.images == 1 else 's'}, {built.size / 1e6:.1f} MB")
