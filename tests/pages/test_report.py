@@ -268,11 +268,12 @@ def test_curves_of_figure_2_and_of_every_reward(folder: Path) -> None:
     assert steps[4:] == ["0", "25", "50", "75", "100"]  # of the runs, which differ in length
 
 
-def test_a_run_folder_needs_no_predictions(folder: Path) -> None:
+def test_a_run_folder_needs_no_predictions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = folder / "run.html"
     with pytest.raises(SystemExit) as stop:
         main(["report", "--runs", str(folder / "run"), "--out", str(out)])
     assert stop.value.code == 0
+    assert "run.html: 1 run, 0." in capsys.readouterr().out
     page = Page(out.read_text())
     assert "Training" in page.text_of("h2")
     assert "data" not in page.scripts
@@ -455,7 +456,7 @@ def test_the_ground_truth_may_be_any_data(
     with pytest.raises(SystemExit) as stop:
         main(["report", "mine.jsonl", "--ground-truth", "coco:rel.json,images=photos", "--out", "page.html"])
     assert stop.value.code in (None, 0)
-    assert "1 predictions file, 1 image," in capsys.readouterr().out
+    assert "page.html: 1 predictions file, 1 image, " in capsys.readouterr().out
     text = Path("page.html").read_text(encoding="utf-8")
     assert "ground truth: " in text  # what was left out of the annotations is said
     (shown,) = Page(text).details

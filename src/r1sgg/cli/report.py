@@ -120,5 +120,6 @@ def report(
         for row in built.table:
             shown.add_row(row.name, *(row.cells[k].text for k in kept))
         Console().print(shown)
-    count = f"{len(files)} predictions file{'' if len(files) == 1 else 's'}"
-    typer.echo(f"{out}: {count}, {built.images:,} image{'' if built.images == 1 else 's'}, {built.size / 1e6:.1f} MB")
+    counted = ((len(files), "predictions file"), (len(runs or []), "run"), (built.images, "image"))
+    counts = ", ".join(f"{number:,} {what}{'' if number == 1 else 's'}" for number, what in counted if number)
+    typer.echo(f"{out}: {counts}, {built.size / 1e6:.1f} MB")
