@@ -67,3 +67,9 @@ def test_help_imports_the_command_line_alone(found: dict[str, Any]) -> None:
     assert {"r1sgg.cli.grpo", "rich"} <= loaded
     assert loaded.isdisjoint(LIBRARIES)
     assert {name for name in loaded if name.split(".")[0] == "r1sgg" and not name.startswith("r1sgg.cli")} == OURS
+
+
+def test_the_headings_of_the_first_page_are_for_its_own_commands(found: dict[str, Any]) -> None:
+    texts = dict(zip(map(tuple, found["names"]), found["texts"], strict=True))
+    assert "Measure" in texts[()]
+    assert "Measure" not in texts["data",]  # `data captions` makes data; `captions` measures

@@ -166,7 +166,7 @@ def test_a_photo_among_scenes_fails_alone_unless_the_model_is_named(
     assert call("predict", "in/a.png", "in/zoo.png", "--out", "named", "--model", "tiny", *FAST) == 0
     said, printed = capsys.readouterr()[::-1]
     assert said.count("tiny knows drawn scenes only") == 1
-    assert "1 no drawn scenes, so that their graphs mean nothing" in printed
+    assert "1 not drawn scenes, whose graphs mean nothing" in printed
     found = records(here / "named")
     assert found["zoo.json"]["notice"].startswith("not a drawn scene, and tiny knows nothing else")
     assert "notice" not in found["a.json"]

@@ -198,7 +198,15 @@ def test_a_right_set_passes_and_is_copied_unchanged(tmp_path):
 def test_other_formats_go_through_their_readers(tmp_path, capsys):
     main_code = CliRunner().invoke(app, ["data", "check", "--data", "scenes:3,preset=small", "--vocabulary", "vg150"])
     assert main_code.exit_code == 0
-    assert "3 lines, nothing is wrong" in main_code.output
+    assert "3 images, nothing is wrong" in main_code.output
+
+
+def test_the_table_fits_into_80_columns(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(app, ["data", "check", "--data", "scenes:6,preset=small", "--vocabulary", "psg"]).output
+    rows = [line for line in shown.splitlines() if line.startswith(("┏", "┃", "│"))]
+    assert "unknown_predicate" in shown
+    assert all(len(line) <= 80 and line[-1] in "┓┃│" for line in rows)
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,9 @@ def test_two_files_are_compared_in_pairs(files):
     assert found["differences"]["R@50"]["difference"] == pytest.approx(-2 / 3)
     assert found["differences"]["R@50"]["interval"][1] <= 0
     assert got["intervals"]["R@50"][0] <= got["R@50"] <= got["intervals"]["R@50"][1]
-    assert "bad.jsonl minus good" in shown
+    assert "bad minus good" in shown
+    assert "95 % interval" in shown
+    assert "95 % interval" not in call(files, str(files / "bad.jsonl"))[1]  # no empty column
 
 
 def test_training_graphs_add_the_baseline(files):

@@ -79,6 +79,23 @@ def test_a_page_fits_and_can_be_read(browser_page: OpenPage, pages: Path, name: 
 
 
 @VARIANTS
+def test_a_long_name_in_the_heading_is_folded(browser_page: OpenPage, pages: Path, width: int, scheme: str) -> None:
+    truth = pages / f"a-{'long-' * 10}name-without-a-space.jsonl"
+    truth.write_bytes((pages / "gt.jsonl").read_bytes())
+    run(
+        "report",
+        str(pages / "sft.jsonl"),
+        "--ground-truth",
+        str(truth),
+        "--bootstrap",
+        "0",
+        "--out",
+        str(pages / "l.html"),
+    )
+    assert faults(browser_page((pages / "l.html").as_uri(), width=width, colour_scheme=scheme)) == []
+
+
+@VARIANTS
 def test_the_browser_of_errors_and_its_viewer(browser_page: OpenPage, pages: Path, width: int, scheme: str) -> None:
     address = f"{(pages / 'report.html').as_uri()}#other=1&image={IDS[0]}"
     page = browser_page(address, width=width, colour_scheme=scheme)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from r1sgg.cli import main
 from r1sgg.data.base import read_ground_truth, read_predictions
@@ -267,11 +268,12 @@ def test_curves_of_figure_2_and_of_every_reward(folder: Path) -> None:
     assert steps[4:] == ["0", "25", "50", "75", "100"]  # of the runs, which differ in length
 
 
-def test_a_run_folder_needs_no_predictions(folder: Path) -> None:
+def test_a_run_folder_needs_no_predictions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = folder / "run.html"
     with pytest.raises(SystemExit) as stop:
         main(["report", "--runs", str(folder / "run"), "--out", str(out)])
     assert stop.value.code == 0
+    assert "run.html: 1 run, 0." in capsys.readouterr().out
     page = Page(out.read_text())
     assert "Training" in page.text_of("h2")
     assert "data" not in page.scripts
@@ -430,6 +432,36 @@ def test_predictions_need_their_ground_truth(folder: Path, capsys: pytest.Captur
         main(["report", str(folder / "good.jsonl"), "--out", str(folder / "out.html")])
     assert stop.value.code == 2
     assert "--ground-truth" in capsys.readouterr().err
+
+
+def test_the_ground_truth_may_be_any_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    Image.new("RGB", (80, 60), "white").save("photos/0.png")
+    image = {"id": 7, "file_name": "0.png", "width": 80, "height": 60}
+    boxes = [
+        {"id": k, "image_id": 7, "category_id": k, "bbox": box}
+        for k, box in ((1, [5, 5, 30, 30]), (2, [40, 20, 30, 30]))
+    ]
+    relation = {"id": 0, "image_id": 7, "subject_id": 1, "predicate_id": 0, "object_id": 2}
+    coco = {"images": [image, {**image, "id": 8, "width": 0}], "annotations": boxes, "rel_annotations": [relation]}
+    coco |= {"categories": [{"id": 1, "name": "man"}, {"id": 2, "name": "cup"}]}
+    coco |= {"rel_categories": [{"id": 0, "name": "holding"}]}
+    Path("rel.json").write_text(json.dumps(coco))
+    objects = [{"label": "man", "bbox": [5, 5, 35, 35]}, {"label": "cup", "bbox": [40, 20, 70, 50]}]
+    line = {"image_id": "0", "relationships_by": "index", "objects": objects, "relationships": [[0, 1, "holding"]]}
+    Path("mine.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["report", "mine.jsonl", "--ground-truth", "coco:rel.json,images=photos", "--out", "page.html"])
+    assert stop.value.code in (None, 0)
+    assert "page.html: 1 predictions file, 1 image, " in capsys.readouterr().out
+    text = Path("page.html").read_text(encoding="utf-8")
+    assert "ground truth: " in text  # what was left out of the annotations is said
+    (shown,) = Page(text).details
+    assert "problem" not in shown
+    assert shown["truth"]["relations"] == [[0, "holding", 1]]
 
 
 def test_a_report_needs_no_torch() -> None:

@@ -95,14 +95,16 @@ def _show(data: str, report: CheckReport) -> None:
     from rich.text import Text
 
     from r1sgg.data.findings import KINDS
+    from r1sgg.data.spec import parse_spec
 
+    unit = "lines" if parse_spec(data).kind == "jsonl" else "images"
     if not report.found:
-        typer.echo(f"{data}: {report.lines:,} lines, nothing is wrong")
+        typer.echo(f"{data}: {report.lines:,} {unit}, nothing is wrong")
         return
-    table = Table(title=Text(f"{data}: {report.lines:,} lines"), show_lines=True)
-    table.add_column("finding", min_width=max(map(len, KINDS)))
-    table.add_column("times", justify="right")
-    table.add_column("lines", justify="right")
+    table = Table(title=Text(f"{data}: {report.lines:,} {unit}"), show_lines=True)
+    table.add_column("finding", min_width=max(len(kind) for kind in KINDS if report.found[kind]))
+    table.add_column("times", justify="right", no_wrap=True)
+    table.add_column(unit, justify="right", no_wrap=True)
     table.add_column("with --fix", overflow="fold")
     table.add_column("first occurrence", overflow="fold")
     for kind, (meaning, remedy) in KINDS.items():

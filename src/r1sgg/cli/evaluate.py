@@ -176,7 +176,9 @@ def evaluate(
             first, result = done, {**row, "file": path.name}
         else:
             difference = compare_figures(first.figures, done.figures, bootstrap, seed)
-            result.setdefault("against", []).append({"file": path.name, "differences": difference, "result": row})
+            result.setdefault("against", []).append(
+                {"file": path.name, "name": name, "differences": difference, "result": row}
+            )
         if compare:
             switched = replace(chosen, claims="completions" if chosen.claims == "none" else "none")
             other = next(p for name, p in PROTOCOLS.items() if name != protocol)

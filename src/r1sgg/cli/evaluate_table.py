@@ -64,7 +64,7 @@ def show(columns: Sequence[Column], against: Iterable[Mapping[str, Any]] = (), *
         for remark in _remarks(row):
             console.print(f"{name}: {remark}", markup=False)
     for other in against:
-        console.print(f"\n{other['file']} minus {columns[0][0]}, same images:", markup=False, highlight=False)
+        console.print(f"\n{other['name']} minus {columns[0][0]}, same images:", markup=False, highlight=False)
         console.print(_differences(other, every=every))
 
 
@@ -183,7 +183,8 @@ def _best(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _differences(other: Mapping[str, Any], *, every: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for header in ("", "difference", "95 % interval"):
+    intervals = any(entry["interval"] for entry in other["differences"].values())
+    for header in ("", "difference", "95 % interval")[: 3 if intervals else 2]:
         table.add_column(header, justify="right" if header else "left")
     rows: Rows = []
     for figure in EVERY if every else _SHORT:
@@ -193,7 +194,7 @@ def _differences(other: Mapping[str, Any], *, every: bool) -> Table:
         interval = entry["interval"]
         value = "" if entry["difference"] is None else f"{entry['difference'] * scale:+.2f}"
         ends = "" if interval is None else f"{interval[0] * scale:+.2f} .. {interval[1] * scale:+.2f}"
-        rows.append((figure, [Cell(value), Cell(ends)]))
+        rows.append((figure, [Cell(value), Cell(ends)] if intervals else [Cell(value)]))
     for label, cells in rows if every else [merged[:2] for merged in _merged(rows)]:
         table.add_row(label, *map(str, cells))
     return table

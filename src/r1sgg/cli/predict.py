@@ -170,7 +170,7 @@ def predict(
                 lines.write(orjson.dumps(record) + b"\n")
                 lines.flush()
     if tally.shown and len(photos) <= _LISTED:
-        Console().print(tally.table(chosen, out))
+        Console().print(tally.table(chosen))
     typer.echo(tally.summary(out or json))
     if tally.count["failed"]:
         raise typer.Exit(PARTLY_FAILED)
@@ -201,29 +201,26 @@ class _Tally:
         elif record["failure"] is not None:
             self.count["without"] += 1
 
-    def table(self, model: str, out: Path | None) -> Any:
+    def table(self, model: str) -> Any:
         """Return a table with a row per image."""
         from rich.table import Table
 
         table = Table("image", "objects", "relationships", title=f"Scene graphs by {model}")
-        if out is not None:
-            table.add_column("written to")
+        table.columns[0].overflow = "fold"
         for photo, record in self._rows:
             failed = "error" in record
             number = "" if failed else str(len(record["objects"]))
-            row = [photo.path.name, number, "failed" if failed else _describe(record)]
-            written = "" if failed else f"{photo.name}.json, {photo.name}.overlay.png"
-            table.add_row(*row, *([] if out is None else [written]))
+            table.add_row(photo.path.name, number, "failed" if failed else _describe(record))
         return table
 
     def summary(self, place: Path | None) -> str:
         """Return the counts as a line."""
         count = self.count
-        parts = [f"{count['images']:,} images"]
+        parts = [f"{count['images']:,} image{'' if count['images'] == 1 else 's'}"]
         parts += [f"{count['earlier']:,} of them from an earlier run"] if count["earlier"] else []
         parts += [f"{count['failed']:,} failed"]
         parts += [f"{count['without']:,} without a graph in the completion"] if count["without"] else []
-        parts += [f"{count['remarked']:,} no drawn scenes, so that their graphs mean nothing"] * bool(count["remarked"])
+        parts += [f"{count['remarked']:,} not drawn scenes, whose graphs mean nothing"] * bool(count["remarked"])
         return f"{'predict' if place == STANDARD_OUTPUT else place}: {', '.join(parts)}"
 
 

@@ -20,7 +20,13 @@ def report(
     predictions: Annotated[
         list[str] | None, typer.Argument(help="Predictions, one row each: JSON Lines, or another tool's (swift:FILE).")
     ] = None,
-    ground_truth: Annotated[Path | None, typer.Option(help="Ground truth (JSON Lines) of the same images.")] = None,
+    ground_truth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Ground truth of the same images: JSON Lines, or any data set (coco:FILE,images=DIR, ...).",
+        ),
+    ] = None,
     vocabulary: Annotated[str, typer.Option(help="Vocabulary: vg150, psg, open, or a JSON file.")] = "open",
     protocol: Annotated[str, typer.Option(help="Protocol of the figures: strict or reference.")] = "strict",
     runs: Annotated[
@@ -114,5 +120,6 @@ def report(
         for row in built.table:
             shown.add_row(row.name, *(row.cells[k].text for k in kept))
         Console().print(shown)
-    count = f"{len(files)} predictions file{'' if len(files) == 1 else 's'}"
-    typer.echo(f"{out}: {count}, {built.images:,} images, {built.size / 1e6:.1f} MB")
+    counted = ((len(files), "predictions file"), (len(runs or []), "run"), (built.images, "image"))
+    counts = ", ".join(f"{number:,} {what}{'' if number == 1 else 's'}" for number, what in counted if number)
+    typer.echo(f"{out}: {counts}, {built.size / 1e6:.1f} MB")

@@ -114,7 +114,8 @@ class Application(typer.Typer):
 
         def register(function: _Function) -> _Function:
             called = name or getattr(function, "__name__", "")
-            panel = next((panel for panel, names in PANELS.items() if called in names), None)
+            whole = self.info.name == "r1sgg"  # `data captions` is not `captions`
+            panel = next((panel for panel, names in PANELS.items() if whole and called in names), None)
             given = {"cls": Command, "rich_help_panel": panel, **options}
             return typer.Typer.command(self, name, **given)(function)
 

@@ -10,7 +10,7 @@ arranges them. Markup, style and scripts are `report.html.j2`, `page.css`, `brow
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from r1sgg.data.base import Example, read_ground_truth
 from r1sgg.data.images import open_image
 from r1sgg.data.importers.registry import open_predictions
 from r1sgg.data.provenance import only_drawn, trained_on_of
+from r1sgg.data.sources import open_data
+from r1sgg.data.spec import parse_spec
 from r1sgg.data.thumbnails import thumbnail
 from r1sgg.errors import ConfigError, ImageError
 from r1sgg.graph.dialects.registry import AUTO
@@ -66,7 +68,7 @@ class Built:
 
 def build_report(
     out: Path,
-    truth: Path | None = None,
+    truth: str | Path | None = None,
     runs: Sequence[tuple[str, str | Path]] = (),
     training: Sequence[Path] = (),
     *,
@@ -83,7 +85,8 @@ def build_report(
 
     Args:
         out: the HTML file; what is large goes into a folder beside it, named after it.
-        truth: ground-truth file; the images that it names are shown, or a note that one is missing.
+        truth: ground-truth file or any other data (see `r1sgg.data.sources.open_data`); the images that it names are
+            shown, or a note that one is missing.
         runs: names and predictions (see `open_predictions`) of the same images, in the order of the table.
         training: run folders with a `metrics.jsonl`, and `completions.jsonl` where there is one.
         title: its heading.
@@ -111,19 +114,19 @@ def build_report(
     if runs:
         if truth is None:
             raise ConfigError("report: expected the ground truth of the predictions, found none; use --ground-truth")
-        notes: list[str] = []
+        examples, notes = _ground_truth(truth)
         for name, file in runs:
             evaluator = Evaluator(vocabulary, protocol, task=task)
             watched.append(_Watched(evaluator, columns, images))
             predictions = open_predictions(file, dialect)
             evaluator.ledger.dialect = predictions.choice
-            for number, result in evaluator.results(join(read_ground_truth(truth), predictions, predictions.where)):
+            for number, result in evaluator.results(join(examples(), predictions, predictions.where)):
                 watched[-1].keep(number, result)
             notes += [f"{name}: {note}" for note in predictions.notes]
             if only_drawn(trained_on_of(Path(predictions.where))):
                 notes.append(f"{name}: {_DRAWN_ONLY}")
             evaluations.append(finish(evaluator))
-        facts = [f"ground truth {truth.name}", f"vocabulary {vocabulary.name}", f"{protocol.name} protocol"]
+        facts = [f"ground truth {Path(truth).name}", f"vocabulary {vocabulary.name}", f"{protocol.name} protocol"]
         facts += [GIVEN[task]] if task in GIVEN else []
         facts += notes
     results = [record(found, bootstrap=bootstrap) for found in evaluations]
@@ -169,6 +172,15 @@ def build_report(
         images=pictures,
     )  # fmt: skip
     return Built(table, dict(zip(run_names, results, strict=True)), shown, size_on_disk(out))
+
+
+def _ground_truth(truth: str | Path) -> tuple[Callable[[], Iterator[Example]], list[str]]:
+    """Return what reads the ground truth from its beginning, and what was left out when it was opened."""
+    spec = parse_spec(str(truth))
+    if spec.kind == "jsonl" and not spec.options:
+        return lambda: read_ground_truth(spec.path), []  # as a stream
+    data = open_data(str(truth))
+    return lambda: iter(data), [f"ground truth: {note.text}" for note in data.notes]
 
 
 class _Watched:
