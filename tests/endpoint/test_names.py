@@ -64,7 +64,7 @@ def test_a_family_is_for_a_server_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["my-model", "photo", "Qwen2-VL-from-Qwen3-VL"])
 def test_load_refuses_a_name_that_says_no_family_before_it_asks_anything(name: str) -> None:
     with FakeServer(lambda asked: says(GRAPH)) as server:
-        with pytest.raises(ConfigError, match="expected a name that says one family.*family=NAME"):
+        with pytest.raises(ConfigError, match=r"expected a name that says one family.*family=NAME"):
             load(name, engine=f"openai:{server.url}")
         assert not server.asked
         reader = load(name, engine=f"openai:{server.url},family=0-1000")
