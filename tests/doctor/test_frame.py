@@ -20,7 +20,7 @@ from r1sgg.graph.dialects.registry import DIALECTS
 from r1sgg.models.registry import FAMILIES
 from r1sgg.models.tongue import tongue_of
 
-from ..endpoint.fake_server import FakeServer, says
+from ..endpoint.fake_server import FakeServer, fails, says
 from ..models.tiny_families import build_qwen2_5_vl, build_qwen2_vl
 from .shape_server import FrameOf, ShapeModel, bbox_json, bins, pixels, shapes_in
 
@@ -243,6 +243,19 @@ def test_a_model_that_gives_no_boxes_cannot_be_told(text: str) -> None:
         result = CliRunner().invoke(app, command)
     assert result.exit_code == 4, result.output
     assert last(result).startswith("qwen3-vl:4b: cannot tell: expected at least 6 in 3, found 0 boxes")
+
+
+def test_a_server_that_refuses_every_picture_is_quoted(tmp_path: Path) -> None:
+    out = tmp_path / "frame.json"
+    with FakeServer(lambda asked: fails(400, "this model takes no images")) as server:
+        engine = f"openai:{server.url},retries=0,timeout=60"
+        command = ["doctor", "--frame", "--model", "qwen3-vl:4b", "--engine", engine, "--json", str(out)]
+        result = CliRunner().invoke(app, command)
+    assert result.exit_code == 4, result.output
+    assert "12 pictures without an answer" in result.output
+    assert "the first picture without an answer: http://127.0.0.1" in result.stderr
+    assert "this model takes no images" in result.stderr
+    assert "this model takes no images" in json.loads(out.read_text())["frame"]["error"]
 
 
 def test_random_boxes_cannot_be_told() -> None:

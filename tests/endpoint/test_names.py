@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from r1sgg import load
 from r1sgg.cli import app
+from r1sgg.errors import ConfigError
 
 from .fake_server import FakeServer, says
 
@@ -57,3 +59,19 @@ def test_a_family_is_for_a_server_only(tmp_path: Path) -> None:
     options = ["--out", str(tmp_path / "out"), "--family", "Qwen2-VL"]
     result = CliRunner().invoke(app, ["predict", str(tmp_path / "a.png"), *options])
     assert "--family Qwen2-VL: this option is for --engine openai, not hf" in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["my-model", "photo", "Qwen2-VL-from-Qwen3-VL"])
+def test_load_refuses_a_name_that_says_no_family_before_it_asks_anything(name: str) -> None:
+    with FakeServer(lambda asked: says(GRAPH)) as server:
+        with pytest.raises(ConfigError, match=r"expected a name that says one family.*family=NAME"):
+            load(name, engine=f"openai:{server.url}")
+        assert not server.asked
+        reader = load(name, engine=f"openai:{server.url},family=0-1000")
+        assert reader(Image.new("RGB", (200, 100))).labels == ("cup",)
+        reader.close()
+
+
+def test_load_logs_a_guessed_family_once(caplog: pytest.LogCaptureFixture) -> None:
+    load("qwen2.5vl:7b", engine="openai:http://127.0.0.1:9/v1").close()
+    assert [r.getMessage().partition(" (")[0] for r in caplog.records] == ["qwen2.5vl:7b: taken for Qwen2.5-VL"]

@@ -236,6 +236,30 @@ def test_a_guide_holds_both_answers_where_the_server_takes_a_schema(data: Path, 
         assert np.abs(graph.boxes - (MAN, HORSE)).max() < 0.001
 
 
+@pytest.mark.parametrize(
+    ("second", "kind", "dropped"),
+    [
+        ("I'm sorry, I can't help with that.", "no_json", 0),
+        ('"hello"', "wrong_schema", 0),
+        ('[["man.1", "riding", "horse.1"]]', "other_key", 1),
+        ('{"relationships": [{"subject": "man.1", "predicate": "near", "object": "cat.9"}]}', "dangling", 1),
+    ],
+)
+def test_a_guided_second_answer_that_the_server_did_not_hold_says_what_was_wrong(
+    data: Path, tmp_path: Path, second: str, kind: str, dropped: int
+) -> None:
+    out = tmp_path / "p.jsonl"
+    with FakeServer(Rider("Qwen3-VL", relations=second)) as server:
+        options = ("--ask", "native", "--guide")
+        assert generate(server, data, out, "qwen3-vl:4b", *options, engine=",server=vllm").exit_code == 0
+    for row in lines(out):
+        graph = parse(row["completion"], tuple(row["frame"])).graph
+        assert (graph.labels, graph.triplets) == (("man", "horse"), ())
+        answer = row["exchanges"][1]
+        assert (answer["reply"], [issue["kind"] for issue in answer["issues"]]) == (second, [kind])
+        assert answer["dropped"] == row["left_out"]["relationships"] == dropped
+
+
 def test_a_family_that_was_taught_no_layout_is_asked_for_json_and_that_is_said(data: Path, tmp_path: Path) -> None:
     with FakeServer(Rider("SmolVLM")) as server:
         result = generate(server, data, tmp_path / "p.jsonl", "smolvlm2-500m", "--ask", "native")

@@ -51,6 +51,8 @@ def probe_frame(opening: Opening, images: str | None, json: Path | None) -> int:
     if code == CANNOT_TELL and json != STANDARD_OUTPUT:
         first = next((text for text in probed.texts if text.strip()), "")
         typer.echo(f"the first answer: {' '.join(first.split())[:160]!r}" if first else "no answer has any text")
+    if probed.error:
+        typer.echo(f"the first picture without an answer: {probed.error}", err=True)
     return code
 
 

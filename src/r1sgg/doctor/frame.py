@@ -47,6 +47,7 @@ class Probed:
         texts: the answers.
         others: boxes of answers that are of no shape, or of one that has a box already.
         errors: pictures without an answer.
+        error: why the first of them has none; "" where all have one.
         suggested: families whose frame is the one that was found.
     """
 
@@ -61,6 +62,7 @@ class Probed:
     texts: tuple[str, ...]
     others: int
     errors: int
+    error: str
     suggested: tuple[str, ...] = ()
 
     @property
@@ -91,6 +93,7 @@ class Probed:
             "boxes": [{"picture": f.picture, "shape": f.name, "written": list(f.written)} for f in self.found],
             "other_boxes": self.others,
             "errors": self.errors,
+            "error": self.error or None,
             "pictures": [
                 {"size": list(p.image.size), "shapes": list(p.names), "boxes": p.boxes.tolist()} for p in self.pictures
             ],
@@ -171,6 +174,7 @@ def probe(
         tuple(texts),
         others,
         sum(reply.error is not None for reply in replies),
+        next((reply.error for reply in replies if reply.error is not None), ""),
         tuple(_families_with(verdict, sizes, known, checkpoint, answered)) if clear else (),
     )
 

@@ -320,9 +320,14 @@ def load(
         threads: see `Opening`.
 
     Raises:
+        ConfigError: a wrong option of the engine, or a server's model whose name says no family (option `family=`).
         ModelError: see `r1sgg.models.families.load_model`.
     """
     reader = Opening(str(model), engine, device, dtype, max_pixels, threads=threads).open()
-    if (notice := reader.checkpoint.notice) is not None:
-        _log.warning("%s", notice)
+    if nameless := getattr(reader.checkpoint, "nameless", ""):
+        reader.close()
+        raise ConfigError(f'{nameless}; in Python engine="openai:URL,family=NAME"')
+    for said in (reader.checkpoint.notice, getattr(reader.checkpoint, "guess", "")):
+        if said:
+            _log.warning("%s", said)
     return reader

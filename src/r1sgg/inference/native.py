@@ -302,11 +302,15 @@ def _joined(
     if second is not None:
         graph, issues, lost = read_relationships(second.text, graph, frame)
         lost += second.left_out.get("relationships", 0)  # by an engine that holds the answer to the guide itself
-        written = second.replies[0] if second.replies else second.text
-        exchanges.append(Exchange(asked[1], written, issues, lost))
-        left_out["relationships"] = lost
         if guided and not issues:
             text = second.text  # the guide wrote the graph, and its tokens have probabilities
+        written = second.text
+        if second.replies:  # the engine wrote the graph again, without what the guide does not allow: say what that was
+            written = second.replies[0]
+            own, issues, _ = read_relationships(written, one.graph, frame)
+            lost = max(lost, len(own.pairs) - len(graph.pairs))
+        exchanges.append(Exchange(asked[1], written, issues, lost))
+        left_out["relationships"] = lost
     both = [first] if second is None else [first, second]
     return Completion(
         text=text or render(graph, frame),
