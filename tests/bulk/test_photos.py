@@ -193,6 +193,8 @@ def test_names_are_distinct_and_an_empty_folder_is_an_error(tmp_path: Path) -> N
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: expected at least one image, found none"):
         find_photos([tmp_path / "empty"])
+    with pytest.raises(InputError, match="misspelt: expected an image file or a folder, found no such file"):
+        find_photos([tmp_path / "misspelt", tmp_path / "misspelt.jpg"])
 
 
 def test_a_name_that_is_no_text_is_written_as_one(here: Path) -> None:

@@ -205,8 +205,13 @@ def test_photos_of_every_kind_give_json_and_a_picture(
 
 def test_outputs_never_overwrite_each_other_or_an_input(tmp_path: Path) -> None:
     names = [tmp_path / "a" / "x.jpg", tmp_path / "b" / "X.png", tmp_path / "b" / "x-2.png"]
+    for path in names:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
     assert [photo.name for photo in find_photos(names, tmp_path)[0]] == ["x", "X-2", "x-2-2"]
     clash = [tmp_path / "y.jpg", tmp_path / "y.overlay.png"]
+    for path in clash:
+        path.touch()
     assert [photo.name for photo in find_photos(clash, tmp_path)[0]] == ["y-2", "y.overlay"]
 
 

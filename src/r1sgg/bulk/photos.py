@@ -50,10 +50,12 @@ def find_photos(images: Sequence[Path], out: Path | None = None) -> tuple[list[P
         out: the folder of results; no result takes the name of an input there.
 
     Raises:
-        InputError: a folder cannot be read, there is no image in it, or the results would be.
+        InputError: nothing of that name exists, a folder cannot be read, there is no image in it, or the results would be.
     """
     found: list[tuple[Path, str, str]] = []
     notes: list[str] = []
+    if not any(path.exists() for path in images):  # said before a model is fetched
+        raise InputError(str(images[0]), expected="an image file or a folder", found="no such file")
     for path in images:
         if not path.is_dir():
             found.append((path, spoken(path.stem), path.stem))

@@ -89,5 +89,6 @@ def reasons() -> list[str]:
             if name in family.cannot:
                 by_reason.setdefault(family.cannot[name], []).append(name)
         said += [f"{family.name}: no {', '.join(names)}, because {reason}" for reason, names in by_reason.items()]
-        said += [f"{family.name}: {kind} not run with vLLM, because {reason}" for kind, reason in family.unserved.items()]
+        unserved = family.unserved.items()
+        said += [f"{family.name}: {kind} not run with vLLM, because {reason}" for kind, reason in unserved]
     return said

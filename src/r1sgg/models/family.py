@@ -72,7 +72,7 @@ class ModelFamily:
         thinks: whether its chat template lets it think before it answers unless told otherwise (`load_processor` does).
         cannot: for each capability that it lacks the reason, which ends a sentence "..., because "; it is refused.
         not_run: capabilities that no test has run; they are not refused.
-        unserved: those of `model_types` that no test has run with vLLM although others of the family were, with the reason.
+        unserved: model types that no test has run with vLLM although others of the family were, each with the reason.
         template: the chat template of checkpoints that have none; None: a checkpoint must have one.
         nested: whether the processor takes a list of images for each prompt; else one image for each.
         reader: attribute of the processor that is a second tokenizer, which reads the prompt too, and the beginning of
