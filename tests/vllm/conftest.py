@@ -65,9 +65,9 @@ class Asked(NamedTuple):
         return Asked(self.images[:count], self.chats[:count], self.keys[:count])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def engine() -> Iterator["VLLMEngine"]:
-    """One for all tests: a process holds one vLLM."""
+    """One for all tests of a file: a process holds one vLLM, and other files load others."""
     from r1sgg.inference.vllm import VLLMEngine
 
     os.environ.update(SURROUNDINGS)

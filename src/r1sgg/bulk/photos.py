@@ -50,7 +50,7 @@ def find_photos(images: Sequence[Path], out: Path | None = None) -> tuple[list[P
         out: the folder of results; no result takes the name of an input there.
 
     Raises:
-        InputError: nothing of these names exists, a folder cannot be read or has no image, or the results would be in it.
+        InputError: nothing of these names exists, a folder cannot be read or has no image, or results would be in it.
     """
     found: list[tuple[Path, str, str]] = []
     notes: list[str] = []
