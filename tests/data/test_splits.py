@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from r1sgg.cli import main
+from r1sgg.data.base import read_ground_truth
 from r1sgg.data.sources import open_data
 from r1sgg.data.splits import (
     MODES,
@@ -14,7 +16,10 @@ from r1sgg.data.splits import (
     difference,
     novel_relations,
     open_vocabulary,
+    parse_parts,
     part_of,
+    part_of_image,
+    partition,
     training_graph,
 )
 from r1sgg.errors import ConfigError, InputError
@@ -22,7 +27,7 @@ from r1sgg.graph.open_vocabulary import NOVEL_OBJECTS, NOVEL_PREDICATES, PARENTS
 from r1sgg.graph.records import graph_of_rows
 from r1sgg.graph.text import number_ids
 from r1sgg.graph.vocabulary import VG150, load_vocabulary
-from tests.data.annotation_files import example, examples, write_jsonl, write_vg150
+from tests.data.annotation_files import example, examples, write_coco, write_jsonl, write_vg150
 
 BOX = (10, 20, 100, 200)
 BASE_OBJECTS = set(VG150.objects) - NOVEL_OBJECTS
@@ -190,3 +195,107 @@ def test_a_description_carries_both_hashes(tmp_path: Path) -> None:
     data = open_data(str(write_jsonl(tmp_path / "gt.jsonl", examples(3))))
     assert describe(data) == {"name": data.name, "split": None, "images": 3, "hashes": data.hashes()}
     assert difference(describe(data), describe(data)) is not None
+
+
+# ---------------------------------------------------------------- a split of one's own data
+
+
+def test_an_image_stays_in_its_part_whatever_other_images_there_are() -> None:
+    shares = parse_parts("train=80,val=10,test=10")
+    assert shares == parse_parts("train=0.8%, val=.1%,test=0.1") == {"train": 0.8, "val": 0.1, "test": 0.1}
+    ids = [f"image-{k}" for k in range(4000)]
+    parts = {name: part_of_image(name, shares) for name in ids}
+    for name, share in shares.items():
+        assert [*parts.values()].count(name) == pytest.approx(4000 * share, rel=0.15)
+    assert {name: part_of_image(name, shares) for name in ids[::7]} == {name: parts[name] for name in ids[::7]}
+    assert sum(part_of_image(name, shares, seed=1) != parts[name] for name in ids) > 1000
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        ("train", "found 'train'"),
+        ("train=1", "at least two parts, found 'train=1'"),
+        ("train=1,train=2", "found 'train=2' again"),
+        ("train=1,val=0", "found 'val=0'"),
+        ("../train=1,val=1", "found '../train=1'"),
+        ("train=-1,val=1", "found 'train=-1'"),
+    ],
+)
+def test_wrong_parts_are_one_sentence(parts: str, found: str) -> None:
+    with pytest.raises(ConfigError, match="--parts: expected") as error:
+        parse_parts(parts)
+    assert found in str(error.value)
+
+
+def test_a_series_is_in_one_part(tmp_path: Path) -> None:
+    names = [f"video{k // 4}_{k % 4}" for k in range(200)]
+    data = open_data(str(write_jsonl(tmp_path / "all.jsonl", [example(name, [("man", BOX)]) for name in names])))
+    shares = parse_parts("train=1,test=1")
+
+    def videos(series: str | None) -> set[str]:
+        rows = partition(data, shares, series=series).rows
+        train, test = ({names[k].partition("_")[0] for k in rows[name]} for name in ("train", "test"))
+        return train & test
+
+    assert len(videos(None)) > 10
+    assert not videos("^[^_]+")
+    with pytest.raises(ConfigError, match="expected a match in every image id, found none in 'video0_0'"):
+        partition(data, shares, series="clip")
+    with pytest.raises(ConfigError, match="expected a regular expression"):
+        partition(data, shares, series="(")
+
+
+def test_the_command_writes_parts_that_share_no_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truths = examples(60)
+    write_coco(tmp_path / "set", truths, "train", photos=True)
+    (tmp_path / "set" / "plain.json").write_text(
+        json.dumps(
+            {
+                key: value
+                for key, value in json.loads((tmp_path / "set/train/_annotations.coco.json").read_text()).items()
+                if not key.startswith("rel_")
+            }
+        )
+    )
+
+    def split(data: str, out: str, *more: str) -> int:
+        try:
+            main(["data", "split", "--data", data, "--out", str(tmp_path / out), *more])
+        except SystemExit as stop:
+            return int(str(stop.code or 0))
+        return 0
+
+    assert split(f"coco:{tmp_path / 'set'}", "mine") == 0
+    assert "val.jsonl: " in capsys.readouterr().out
+    read = {name: [*read_ground_truth(tmp_path / "mine" / f"{name}.jsonl")] for name in ("train", "val", "test")}
+    ids = [e.image_id for part in read.values() for e in part]
+    assert sorted(ids) == sorted(e.image_id for e in truths)
+    assert all(e.split == name and e.image is not None and e.image.is_file() for name, p in read.items() for e in p)
+    by_id = {e.image_id: e.graph.triplets for e in truths}
+    assert all(e.graph.triplets == by_id[e.image_id] for part in read.values() for e in part)
+    names = load_vocabulary(str(tmp_path / "mine" / "vocabulary.json"))
+    assert names.name == "mine"
+    assert all(names.covers(e.graph) for e in truths)
+    first = (tmp_path / "mine" / "val.jsonl").read_bytes()
+    assert split(f"coco:{tmp_path / 'set'}", "mine") == 0
+    assert (tmp_path / "mine" / "val.jsonl").read_bytes() == first
+    # boxes without relations
+    plain = f"coco:{tmp_path / 'set/plain.json'},images={tmp_path / 'set/train'}"
+    assert split(f"{plain},empty=yes", "plain") == 0
+    boxes = [e for name in ("train", "val", "test") for e in read_ground_truth(tmp_path / "plain" / f"{name}.jsonl")]
+    assert {e.image_id: e.graph.labels for e in boxes} == {e.image_id: e.graph.labels for e in truths}
+    assert not any(e.graph.pairs for e in boxes)
+    capsys.readouterr()
+    for data, out, more, said in (
+        (plain, "no", (), "plain COCO has no relations: write empty=yes to use its boxes alone"),
+        ("scenes:50", "no", (), "drawn scenes have splits of their own"),
+        (str(tmp_path / "mine/train.jsonl"), "mine", (), "expected an output that the command does not read"),
+        (str(tmp_path / "mine/val.jsonl"), "no", ("--parts", "a=1,b=1e9"), "--parts: expected NAME=SHARE"),
+        (str(tmp_path / "mine/val.jsonl"), "no", ("--parts", "a=1,b=99999999"), "expected an image for part 'a'"),
+    ):
+        assert split(data, out, *more) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+    assert (tmp_path / "mine" / "val.jsonl").read_bytes() == first

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from r1sgg.data.detections import prediction_line
+from r1sgg.data.predictions import prediction_of_record
 from r1sgg.graph.dialects.registry import choose_dialect
 from r1sgg.graph.frames import BoxFrame, Frame, frame_of_value
 from r1sgg.graph.ledger import Ledger
@@ -207,6 +209,28 @@ def test_sizes_in_place_of_corners_are_named() -> None:
     said = found([with_boxes(t, BoxFrame(FRAME, shape="size"), 0) for t in truths], truths)
     assert "as [x, y, width, height]" in said["frame"].found
     assert "inverted_box" in said
+
+
+def test_detections_are_not_called_completions_and_box_faults_are_counted_in_boxes() -> None:
+    """A detector writes no text, and a fault in a tenth of its files may be one box of each."""
+    ledger = Ledger()
+    for k in range(20):
+        boxes = [[1, 2, 30, 40], [5, 5, 90, 90], *([[50, 5, 9, 9]] if k % 2 else [[1, 2, 3, 4000]])]
+        line = prediction_line(str(k), [*boxes, boxes[0]], ["man", "dog", "hat", "man"])
+        prediction = prediction_of_record(line, "line")
+        ledger.add(prediction.read(image=SIZE), str(k), detections=prediction.completion is None)
+    said = {finding.kind: str(finding) for finding in findings(ledger)}
+    assert said["inverted_box"].startswith("50 % of the predictions have inverted_box: 10 of 80 boxes (first in image")
+    assert said["box_out_of_frame"].startswith("50 % of the predictions have box_out_of_frame: 10 of 80 boxes (first")
+    assert not any("completion" in text for text in said.values())
+    assert ledger.as_json()["objects"] == {"listed": 80, "read": 70, "lost": 10}
+
+
+def test_boxes_of_repeated_objects_count_among_all_boxes() -> None:
+    """An object that is dropped because it stands there twice is still a box that was written."""
+    row = '{"id": "man.1", "bbox": [1, 2, 3, 4000]}'
+    ledger, _ = read([f'{{"objects": [{", ".join([row] * 5)}], "relationships": []}}'] * 2)
+    assert "10 of 10 boxes" in {f.kind: f.found for f in findings(ledger)}["box_out_of_frame"]
 
 
 def test_a_frame_that_a_part_of_the_images_is_in() -> None:

@@ -66,6 +66,8 @@ def test_confidences_are_summed_up_in_a_line(files):
     assert got["calibration"]["objects"]["ECE"] == pytest.approx(0.2)
     assert got["calibration"]["triplets"]["mean_score"] == pytest.approx(0.8**3)
     assert "good: confidence: objects ECE 20.00 %" in shown.replace("\n", " ")
+    compared = call(files, "--compare")[1].replace("\n", " ")
+    assert compared.count("objects ECE 20.00 %") == 1, "the conventions change no score: it is said once"
 
 
 def remember(files, described, vocabulary="open"):

@@ -20,6 +20,7 @@ from r1sgg.cli import (  # each registers its commands when it is imported
     data_build,  # noqa: F401
     data_captions,  # noqa: F401
     data_check,  # noqa: F401
+    data_split,  # noqa: F401
     data_stats,  # noqa: F401
     data_vg,  # noqa: F401
     data_view,  # noqa: F401

@@ -154,6 +154,7 @@ def evaluate(
     truth = GroundTruth(ground_truth)
     first = None
     columns: list[tuple[str, dict[str, Any]]] = []
+    again: dict[str, str] = {}
     result: dict[str, Any] = {}
     paths = [predictions_spec(text).path for text in predictions]
     for source, path, name in zip(predictions, paths, distinct_names(predictions, paths), strict=True):
@@ -183,8 +184,9 @@ def evaluate(
             switched = replace(chosen, claims="completions" if chosen.claims == "none" else "none")
             other = next(p for name, p in PROTOCOLS.items() if name != protocol)
             for label, conventions in ((f"claims {switched.claims}", switched), (other.name, other)):
-                again = run(truth, opened, evaluator(conventions), opened.where)
-                columns.append((f"{name} ({label})", record(again)))
+                read_again = run(truth, opened, evaluator(conventions), opened.where)
+                columns.append((f"{name} ({label})", record(read_again)))
+                again[f"{name} ({label})"] = name
                 result.setdefault("compare", []).append({"file": path.name, **columns[-1][1]})
         for baseline in baselines if task != "predcls" else ():
             own = run(truth, opened, evaluator(chosen, rewrite=baseline), opened.where)
@@ -198,7 +200,7 @@ def evaluate(
         result.setdefault("baselines", []).append({"name": baseline.name, "objects": "true", "result": columns[-1][1]})
     if "baselines" in result:
         result["frequency_baseline"] = result["baselines"][0]["result"]  # its name up to version 0.1
-    show(columns, result.get("against", ()), every=every)
+    show(columns, result.get("against", ()), every=every, again=again)
     names_shown, results = [name for name, _ in columns], [row for _, row in columns]
     for path in out or ():
         write_file(path, FORMATS[path.suffix.lower()](names_shown, results, EVERY if every else PAPER))

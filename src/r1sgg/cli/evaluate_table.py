@@ -31,13 +31,21 @@ Column = tuple[str, Mapping[str, Any]]
 """A name and a result of `r1sgg.metrics.report.record`."""
 
 
-def show(columns: Sequence[Column], against: Iterable[Mapping[str, Any]] = (), *, every: bool = False) -> None:
+def show(
+    columns: Sequence[Column],
+    against: Iterable[Mapping[str, Any]] = (),
+    *,
+    every: bool = False,
+    again: Mapping[str, str] | None = None,
+) -> None:
     """Print the figures of each file, then the differences from the first.
 
     Args:
         columns: the results, the first file's first.
         against: differences of the other files from the first (see `r1sgg.metrics.intervals.compare`).
         every: print all figures.
+        again: columns that are a file under other conventions, and the file's first column: what is remarked on both
+            is said of the first alone.
     """
     console = Console()
     console = Console(width=min(console.width, WIDTH) if console.is_terminal else WIDTH)
@@ -60,9 +68,12 @@ def show(columns: Sequence[Column], against: Iterable[Mapping[str, Any]] = (), *
         published = "" if counted.startswith("listed") else "; published tables count a fixed list (--zero-shot)"
         relations = f"{zero_shot['relations']:,} true relations" if zero_shot["relations"] else "no true relation is"
         console.print(f"zR@K: {relations} {counted}{published}", markup=False, highlight=False)
-    for name, row in columns:
-        for remark in _remarks(row):
-            console.print(f"{name}: {remark}", markup=False)
+    remarks = {name: tuple(_remarks(row)) for name, row in columns}
+    for name, said in remarks.items():
+        earlier = remarks.get((again or {}).get(name, ""), ())
+        for remark in said:
+            if remark not in earlier:
+                console.print(f"{name}: {remark}", markup=False)
     for other in against:
         console.print(f"\n{other['name']} minus {columns[0][0]}, same images:", markup=False, highlight=False)
         console.print(_differences(other, every=every))

@@ -15,8 +15,8 @@ with two more keys for relations:
 
 `subject_id` and `object_id` are ids of `annotations`. An image's id here is its file name without folder and ending
 ("1.jpg" is image 1 of Visual Genome), because COCO ids are numbered anew in each file; if two folders have a file of
-the same name, the folder is kept in the id. Images without relations are left out (empty=yes keeps them). Segmentations
-are not read.
+the same name, the folder is kept in the id. Images without relations are left out (empty=yes keeps them, and reads files
+without the two keys: plain COCO). Segmentations are not read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from r1sgg.data.spec import Spec
 from r1sgg.errors import InputError
 
 FILE = "_annotations.coco.json"
-_ADD_RELATIONS = "plain COCO has no relations: docs/own_data.md shows how they are added"
+_ADD_RELATIONS = "plain COCO has no relations: write empty=yes to use its boxes alone, or add them (docs/own_data.md)"
+_RELATIONS = ("rel_categories", "rel_annotations")
 _FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
@@ -47,7 +48,9 @@ def open_coco(spec: Spec) -> ColumnarData:
     """
     path, split = _file(spec)
     document = read_json(path)
-    for key in ("images", "annotations", "categories", "rel_categories", "rel_annotations"):
+    if isinstance(document, dict) and spec.yes("empty") and not any(key in document for key in _RELATIONS):
+        document |= {key: [] for key in _RELATIONS}
+    for key in ("images", "annotations", "categories", *_RELATIONS):
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
             hint = _ADD_RELATIONS if key.startswith("rel_") else ""
             raise InputError(f"{path}: {key}", expected="this list", found="nothing, or something else", hint=hint)

@@ -121,8 +121,8 @@ class Prediction:
         text = parse(self.completion, frame, given=given, **reading)
         rows = parsed.object_rows, parsed.relationship_rows
         if text.failure:
-            return Parsed(EMPTY, text.issues, *rows)
-        return Parsed(parsed.graph, text.issues, *rows, parsed.columns, parsed.inverted)
+            return Parsed(EMPTY, text.issues, *rows, listed=text.listed)
+        return Parsed(parsed.graph, text.issues, *rows, parsed.columns, parsed.inverted, text.listed)
 
 
 def _parse_rows(rows: Detections, frame: AnyFrame, *, whole: bool) -> Parsed:
@@ -140,7 +140,7 @@ def _parse_rows(rows: Detections, frame: AnyFrame, *, whole: bool) -> Parsed:
         ends = graph.object_scores[np.array(graph.pairs)].prod(1)
         graph = replace(graph, relationship_scores=graph.relationship_scores * ends)
     columns = parsed.columns._replace(labels=labels)
-    return Parsed(graph, parsed.issues, kept, related, columns, parsed.inverted)
+    return Parsed(graph, parsed.issues, kept, related, columns, parsed.inverted, parsed.listed)
 
 
 def _taken(scores: Sequence[float] | None, kept: Sequence[int]) -> Boxes | None:
@@ -224,7 +224,8 @@ def ledger_of(predictions: Predictions) -> Ledger:
     ledger = Ledger(dialect=predictions.choice)
     for prediction in predictions:
         if prediction.error is None and prediction.frame is not None:
-            ledger.add(prediction.read(), prediction.image_id, prediction.left_out)
+            rows_alone = prediction.completion is None
+            ledger.add(prediction.read(), prediction.image_id, prediction.left_out, detections=rows_alone)
     return ledger
 
 

@@ -1,6 +1,6 @@
-"""Splits by name and hash, and VG150's open-vocabulary splits.
+"""Splits by name and hash, a split of one's own data, and VG150's open-vocabulary splits.
 
-A results file has `describe(data)`; `difference` says why two described sets do not fit.
+`partition` gives each image of a set to one part (`r1sgg data split`). A results file has `describe(data)`; `difference` says why two described sets do not fit.
 
 Open-vocabulary VG150 (`r1sgg.graph.open_vocabulary`) trains on base names, and one set of predictions for the whole
 test set is evaluated (`r1sgg evaluate --open-vocabulary`):
@@ -15,11 +15,14 @@ Images that keep no relation are left out.
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Mapping
-from dataclasses import replace
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from r1sgg.data.base import Example
 from r1sgg.data.dataset import DataSet, Subset, fault
 from r1sgg.data.spec import is_kind, parse_spec
 from r1sgg.errors import ConfigError, InputError
@@ -72,6 +75,104 @@ def _source(name: str) -> tuple[str, ...]:
         "" if spec.kind == "scenes" else spec.place,
         *(_OLD_VALUES.get(value, value) for value in (spec.options.get(k, _DEFAULTS.get(k, "")) for k in _SAME_SOURCE)),
     )
+
+
+# ---------------------------------------------------------------- a split of one's own data
+
+
+def parse_parts(text: str) -> dict[str, float]:
+    """Return the parts of NAME=SHARE,... with their shares, which add up to 1 here whatever they are written in.
+
+    Raises:
+        ConfigError: no such list, a name that is no file name, a share that is not above 0, or fewer than two parts.
+    """
+    shares: dict[str, float] = {}
+    for piece in text.split(","):
+        found = re.fullmatch(r"\s*([A-Za-z0-9][A-Za-z0-9_-]*)=([0-9]*\.?[0-9]+)%?\s*", piece)
+        if found is None or not float(found[2]) or found[1] in shares:
+            what = f"{piece!r} again" if found is not None and found[1] in shares else repr(piece)
+            raise ConfigError(f"--parts: expected NAME=SHARE,... with shares above 0, found {what}")
+        shares[found[1]] = float(found[2])
+    if len(shares) < 2:
+        raise ConfigError(f"--parts: expected at least two parts, found {text!r}")
+    return {name: share / sum(shares.values()) for name, share in shares.items()}
+
+
+def part_of_image(image_id: str, shares: Mapping[str, float], seed: int = 0) -> str:
+    """Return the part that an image belongs to: by a hash of the seed and its id, whatever other images there are.
+
+    Args:
+        image_id: of the image, or what the images of its series have in common.
+        shares: of the parts, as `parse_parts` returns them.
+        seed: another seed is another split.
+    """
+    place = int.from_bytes(hashlib.sha256(f"{seed}/{image_id}".encode()).digest()[:8]) / 2**64
+    end = 0.0
+    for name, share in shares.items():
+        end += share
+        if place < end:
+            return name
+    return name  # shares that add up to a little less than 1
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A set in parts.
+
+    Attributes:
+        data: the whole set.
+        rows: the numbers of each part's examples.
+        objects, predicates: the names that occur in any part, sorted.
+    """
+
+    data: DataSet
+    rows: Mapping[str, Sequence[int]]
+    objects: tuple[str, ...]
+    predicates: tuple[str, ...]
+
+    def examples(self, name: str) -> Iterator[Example]:
+        """Yield the examples of a part, with its name as their `split`."""
+        return (replace(self.data[k], split=name) for k in self.rows[name])
+
+    def vocabulary(self, name: str) -> dict[str, Any]:
+        """Return the names as a vocabulary file holds them."""
+        return {"name": name, "objects": list(self.objects), "predicates": list(self.predicates)}
+
+
+def partition(data: DataSet, shares: Mapping[str, float], seed: int = 0, series: str | None = None) -> Partition:
+    """Give each image of a set to one part; reads every record once.
+
+    Args:
+        data: the set, whose image ids differ.
+        shares: of the parts, as `parse_parts` returns them.
+        seed: another seed is another split.
+        series: a regular expression; images whose ids match the same text are in one part.
+
+    Raises:
+        ConfigError: `series` is no regular expression, or an id does not match it.
+        InputError: a part would have no image.
+    """
+    try:
+        pattern = re.compile(series or "")
+    except re.error as error:
+        raise ConfigError(f"--series: expected a regular expression, found {series!r} ({error})") from error
+    rows: dict[str, list[int]] = {name: [] for name in shares}
+    objects: set[str] = set()
+    predicates: set[str] = set()
+    for k, example in enumerate(data):
+        common = example.image_id
+        if series:
+            if not (found := pattern.search(common)) or not found[0]:
+                raise ConfigError(f"--series {series!r}: expected a match in every image id, found none in {common!r}")
+            common = found[0]
+        rows[part_of_image(common, shares, seed)].append(k)
+        objects.update(example.graph.labels)
+        predicates.update(example.graph.predicates)
+    if empty := [name for name, of_part in rows.items() if not of_part]:
+        found_there = f"none of {len(data)}"
+        hint = "give it a larger share, or try another --seed"
+        raise InputError(data.name, expected=f"an image for part {empty[0]!r}", found=found_there, hint=hint)
+    return Partition(data, rows, tuple(sorted(objects)), tuple(sorted(predicates)))
 
 
 # ---------------------------------------------------------------- open vocabulary

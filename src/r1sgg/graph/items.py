@@ -27,7 +27,9 @@ def parse_document(document: dict[str, Any], frame: Frame, issues: Sequence[Issu
     if not len(parsed.ids) and not any(i.kind in FAILURES for i in notes):
         notes.append(Issue("empty", "no valid object"))
     rows = (parsed.object_rows, parsed.relationship_rows)
-    return Parsed(parsed.columns(frame), notes, *rows, inverted=parsed.inverted)
+    entries = document.get("objects")
+    listed = len(entries) if isinstance(entries, list) else 0
+    return Parsed(parsed.columns(frame), notes, *rows, inverted=parsed.inverted, listed=listed)
 
 
 # ---------------------------------------------------------------- items without a fault

@@ -1,4 +1,4 @@
-"""What the reading of a file dropped, and why: counts over all its completions, and one hash of each graph.
+"""What the reading of a file dropped, and why: counts over all its predictions, and one hash of each graph.
 
 `r1sgg.judging.diagnosis` makes sentences of it.
 """
@@ -20,20 +20,24 @@ LOST_RELATIONS = ("bad_relationship", "bad_predicate", "dangling")
 """Issues that cost a relationship."""
 LOST_OBJECTS = ("bad_object", "bad_id", "bad_box", "inverted_box")
 """Issues that cost an object."""
+BOX_ISSUES = ("bad_box", "inverted_box", "empty_box", "box_out_of_frame")
+"""Issues of single boxes; each box has at most one."""
 
 _LARGE_FRAME = 50  # in smaller frames a box of one unit is nothing odd
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Counts over the completions of a file.
+    """Counts over the predictions of a file: completions, or a detector's rows.
 
     Attributes:
-        texts: completions that were read.
+        texts: predictions that were read.
+        detections: how many of them are a detector's rows, without a text.
         failures: completions without a graph, by kind.
         issues: issues, by kind.
         texts_with: completions that have an issue of each kind.
         objects, relations: that were read.
+        listed: objects that the predictions list, those included that were dropped.
         without_relations: completions with objects and no relationship.
         corner_texts, corner_boxes: completions, and boxes in them, that lie within one unit of the frame's corner.
         examples: completions whose graph is the worked example of a known prompt.
@@ -47,10 +51,12 @@ class Ledger:
     """
 
     texts: int = 0
+    detections: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     issues: Counter[str] = field(default_factory=Counter)
     texts_with: Counter[str] = field(default_factory=Counter)
     objects: int = 0
+    listed: int = 0
     relations: int = 0
     without_relations: int = 0
     corner_texts: int = 0
@@ -66,14 +72,23 @@ class Ledger:
     dialect: Choice | None = None
     _graphs: Counter[int] = field(default_factory=Counter)
 
-    def add(self, parsed: Parsed, image_id: str = "", left_out: Mapping[str, int] | None = None) -> None:
-        """Count one completion.
+    def add(
+        self,
+        parsed: Parsed,
+        image_id: str = "",
+        left_out: Mapping[str, int] | None = None,
+        *,
+        detections: bool = False,
+    ) -> None:
+        """Count one prediction.
 
         Args:
             parsed: what was read.
             image_id: of its image, for messages.
             left_out: numbers of objects and relationships that were left out before it was written.
+            detections: it is a detector's rows, not a text.
         """
+        self.detections += detections
         if left_out:
             self.left_out.update(left_out)
             self.left_out_texts += any(left_out.values())
@@ -81,6 +96,7 @@ class Ledger:
         columns = parsed.columns
         objects, relations = len(columns.labels), len(columns.predicates)
         self.objects += objects
+        self.listed += parsed.listed
         self.relations += relations
         if objects:
             self.without_relations += not relations
@@ -116,6 +132,11 @@ class Ledger:
         self.outside_texts += bool(found)
 
     @property
+    def called(self) -> str:
+        """What messages call the predictions: "completions" if each is a text."""
+        return "predictions" if self.detections else "completions"
+
+    @property
     def graphs(self) -> int:
         """Completions with a graph."""
         return self.texts - sum(self.failures.values())
@@ -140,13 +161,14 @@ class Ledger:
         written = self.relations + self.lost_relations
         return {
             "texts": self.texts,
+            "detections": self.detections,
             "errors": self.errors,
             "dialect": None if self.dialect is None else self.dialect.as_json(),
             "failures": dict(self.failures.most_common()),
             "issues": {
                 kind: {"count": count, "texts": self.texts_with[kind]} for kind, count in self.issues.most_common()
             },
-            "objects": {"read": self.objects, "lost": self.lost_objects},
+            "objects": {"listed": self.listed, "read": self.objects, "lost": self.lost_objects},
             "relations": {
                 "read": self.relations,
                 "lost": self.lost_relations,

@@ -56,10 +56,11 @@ class Parsed:
         issues: the faults of the text.
         object_rows, relationship_rows: the row of the completion (from 0, dropped rows included) of each item.
         inverted: class and box, as written, of the objects that were dropped because their box is inverted.
+        listed: entries of the list of objects, dropped ones included.
         declared: the frame that boxes were taken to be relative to.
     """
 
-    __slots__ = ("_columns", "_graph", "_rows", "convention", "declared", "inverted", "issues")
+    __slots__ = ("_columns", "_graph", "_rows", "convention", "declared", "inverted", "issues", "listed")
 
     def __init__(
         self,
@@ -69,9 +70,17 @@ class Parsed:
         relationship_rows: Sequence[int] = (),
         written: GraphColumns | None = None,
         inverted: Sequence[tuple[str, Sequence[float]]] = (),
+        listed: int | None = None,
     ) -> None:
-        """Hold a graph and its issues; `written`: the columns of a `SceneGraph`, if it was made of columns."""
+        """Hold a graph and its issues.
+
+        Args:
+            graph, issues, object_rows, relationship_rows, inverted: see the class.
+            written: the columns of a `SceneGraph`, if it was made of columns.
+            listed: see the class; None: as many as were kept.
+        """
         self.inverted = inverted
+        self.listed = len(object_rows) if listed is None else listed
         self.convention: BoxFrame | None = None  # how the text's boxes were read, where the size does not say it all
         self._graph = graph if isinstance(graph, SceneGraph) else None
         self._columns = written if isinstance(graph, SceneGraph) else graph
@@ -88,7 +97,7 @@ class Parsed:
 
     def with_graph(self, graph: SceneGraph) -> Parsed:
         """Return a copy with another graph of the same rows, such as one with scores."""
-        return Parsed(graph, self.issues, *self._rows)
+        return Parsed(graph, self.issues, *self._rows, listed=self.listed)
 
     @property
     def columns(self) -> GraphColumns:

@@ -1,4 +1,4 @@
-"""What is wrong with a whole file of completions: one sentence for each systematic finding, with what to do.
+"""What is wrong with a whole file of predictions: one sentence for each systematic finding, with what to do.
 
 Evaluation, scoring, the report, generation and the guards of training all ask here. Systematic is what concerns a tenth
 or more of the images; what happens now and then is in the JSON alone.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from r1sgg.graph.dialects.registry import AUTO, OURS, dialect_of_name
-from r1sgg.graph.ledger import LOST_OBJECTS, LOST_RELATIONS, Ledger
+from r1sgg.graph.ledger import BOX_ISSUES, LOST_OBJECTS, LOST_RELATIONS, Ledger
 from r1sgg.graph.policies import FAILURES, POLICIES
 from r1sgg.graph.vocabulary import Vocabulary
 from r1sgg.judging.frames import FrameEvidence, Verdict
@@ -61,11 +61,12 @@ _DO: dict[str, str] = {
     "much_broken": "look at a few completions: most of their text is broken JSON",
     "bad_object": "they were dropped",
     "bad_id": 'they were dropped: give objects an "id" like "man.1", or a "label"',
-    "bad_box": 'they were dropped: a "bbox" is four numbers',
-    "inverted_box": 'they were dropped; if boxes are [x, y, width, height], write "frame": {"size": [w, h], "shape": '
+    "bad_box": 'these objects were dropped: a "bbox" is four numbers',
+    "inverted_box": 'these objects were dropped; if boxes are [x, y, width, height], write "frame": {"size": [w, h], "shape": '
     '"size"}',
     "empty_box": "they overlap nothing: look at how coordinates are rounded, and at the frame",
-    "box_out_of_frame": 'they are kept as written: check that "frame" is the size that boxes are relative to',
+    "box_out_of_frame": 'they are kept as written: check that they are relative to "frame", without one pixels of the '
+    "image",
     "duplicate_id": "relationships refer to the first object of an id: number the objects of a class",
     "class_key": "check that this is the class that is meant",
     "odd_id": "check that the number is not a part of the name",
@@ -95,8 +96,9 @@ def findings(
         count = ledger.failures[kind] if failed else ledger.texts_with[kind]
         if kind not in _DO or count < SYSTEMATIC * ledger.texts or (kind in LOST_RELATIONS):
             continue
-        said = f"{_share(count, ledger.texts)} of the completions {'fail with' if failed else 'have'} {kind}"
-        found.append(SystematicFinding(kind, count / ledger.texts, said + _first(ledger, kind), _DO[kind]))
+        said = f"{_share(count, ledger.texts)} of the {ledger.called} {'fail with' if failed else 'have'} {kind}"
+        boxes = _boxes(ledger, kind) if kind in BOX_ISSUES else ""
+        found.append(SystematicFinding(kind, count / ledger.texts, f"{said}{boxes}{_first(ledger, kind)}", _DO[kind]))
     return found + (_outside(ledger, vocabulary) or _classes(ledger, evidence))
 
 
@@ -118,7 +120,7 @@ def _errors(ledger: Ledger) -> list[SystematicFinding]:
     images = ledger.texts + ledger.errors
     if ledger.errors < max(1, SYSTEMATIC * images):
         return []
-    said = f"{_share(ledger.errors, images)} of the images have an error in place of a completion"
+    said = f"{_share(ledger.errors, images)} of the images have an error in place of a prediction"
     do = "they count as failures: generate them again"
     return [SystematicFinding("error", ledger.errors / images, said + _first(ledger, "error"), do)]
 
@@ -188,7 +190,7 @@ def _graphs(ledger: Ledger) -> list[SystematicFinding]:
         said = f"all {graphs:,}" if same == graphs else f"{same:,} of {graphs:,}"
         do = "check that the image reaches the model, and that the completion is not its prompt"
         found.append(
-            SystematicFinding("same_graph", same / ledger.texts, f"{said} completions hold the same graph", do)
+            SystematicFinding("same_graph", same / ledger.texts, f"{said} {ledger.called} hold the same graph", do)
         )
     if ledger.examples >= max(1, SYSTEMATIC * ledger.texts):
         said = f"{_share(ledger.examples, ledger.texts)} of the completions are the worked example of a prompt"
@@ -226,7 +228,7 @@ def _relations(ledger: Ledger) -> list[SystematicFinding]:
     if missing >= max(1, SYSTEMATIC * ledger.texts):
         dialect = None if ledger.dialect is None else dialect_of_name(ledger.dialect.dialect)
         where = "" if dialect is None or dialect.relations else f": dialect {dialect.name!r} has none"
-        said = f"{_share(missing, ledger.texts)} of the completions have no list of relationships{where}"
+        said = f"{_share(missing, ledger.texts)} of the {ledger.called} have no list of relationships{where}"
         do = "recall is 0 where there are none: ask the model for relationships" if where else 'write "relationships"'
         found.append(SystematicFinding("no_relations_written", missing / ledger.texts, said, do))
     return found
@@ -257,10 +259,11 @@ def _outside(ledger: Ledger, vocabulary: Vocabulary | None) -> list[SystematicFi
     for (kind, name), count in ledger.outside.most_common(3):
         near = nearest(name, kind, vocabulary)
         names.append(f"{name!r} {count:,}" + (f" (nearest {', '.join(map(repr, near))})" if near else ""))
-    said = f"{_share(ledger.outside_texts, ledger.texts)} of the completions have names outside the vocabulary, which "
+    share = _share(ledger.outside_texts, ledger.texts)
+    said = f"{share} of the {ledger.called} have names outside the vocabulary, which "
     do = "use --mapping full, a vocabulary that has them, or a prompt that lists the names"
-    share = ledger.outside_texts / ledger.texts
-    return [SystematicFinding("outside_vocabulary", share, f"{said}were dropped: {', '.join(names)}", do)]
+    of_texts = ledger.outside_texts / ledger.texts
+    return [SystematicFinding("outside_vocabulary", of_texts, f"{said}were dropped: {', '.join(names)}", do)]
 
 
 def nearest(name: str, kind: str, vocabulary: Vocabulary | None) -> Sequence[str]:
@@ -269,6 +272,11 @@ def nearest(name: str, kind: str, vocabulary: Vocabulary | None) -> Sequence[str
         return ()
     known = vocabulary.objects if kind == "object" else vocabulary.predicates
     return difflib.get_close_matches(name, known, 2, 0.7)
+
+
+def _boxes(ledger: Ledger, kind: str) -> str:
+    """Say how many boxes have an issue: a tenth of the predictions may be one box of each, or all of them."""
+    return f": {ledger.issues[kind]:,} of {ledger.listed:,} boxes"
 
 
 def _first(ledger: Ledger, kind: str) -> str:
