@@ -56,7 +56,10 @@ def test_the_page_is_walked_from_an_empty_folder(tmp_path: Path, monkeypatch: py
         ("photos", "photos: expected a ground-truth file (JSON Lines), or KIND:PATH, found a folder; with annotations"),
         ("boxes.csv", "found a CSV file; see docs/own_data.md"),
         ("export.json", "found COCO's annotations; write coco:export.json; see docs/own_data.md"),
-        ("coco:plain.json", "plain COCO has no relations: write empty=yes to use its boxes alone, or add them (docs/own_data.md)"),
+        (
+            "coco:plain.json",
+            "plain COCO has no relations: write empty=yes to use its boxes alone, or add them (docs/own_data.md)",
+        ),
         ("coco:nowhere.json", "see docs/own_data.md"),
         ("broken.jsonl", "see docs/own_data.md"),
     ],

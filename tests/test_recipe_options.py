@@ -90,10 +90,15 @@ except SystemExit as stop:
         (["sft", "--config", "wrong.yaml"], "wrong.yaml: 'learning_rat' is not an option that anything reads"),
         (["sft", "--include", "wrong.yaml"], "wrong.yaml: 'learning_rat'"),
         (["sft", "--rewards", "balanced"], "--rewards is not an option that anything reads"),
+        (["grpo", "--rewards", "mine.py:term"], "rewards: expected a Python file, found none at mine.py"),
+        (["grpo", "--rewards=terms.py:tern"], "rewards: terms.py: expected a function 'tern', found np, term, torch"),
+        (["grpo", "--include", "rewards.yaml"], "rewards: expected a term among format, "),
     ],
 )
 def test_a_misspelt_name_is_refused_before_torch_is_imported(arguments: list[str], says: str, tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text("learning_rat: 1e-5\n")
+    (tmp_path / "rewards.yaml").write_text("rewards: {formt: 1}\n")
+    (tmp_path / "terms.py").write_text("import torch\nimport numpy as np\n\ndef term(evidence): ...\n")
     done = subprocess.run(
         [sys.executable, "-c", REFUSED, json.dumps(arguments)], check=True, capture_output=True, text=True, cwd=tmp_path
     )

@@ -14,7 +14,7 @@ from r1sgg.errors import ConfigError
 from r1sgg.graph.scene import Relationship, SceneGraph, SceneObject
 from r1sgg.graph.text import render
 from r1sgg.rewards import adapters
-from r1sgg.rewards.rubric import Rubric
+from r1sgg.rewards.rubric import Rubric, check_rewards
 
 FRAME = (1000.0, 1000.0)
 OBJECTS = [SceneObject("man.1", "man", (0.1, 0.1, 0.3, 0.5)), SceneObject("horse.1", "horse", (0.2, 0.3, 0.8, 0.9))]
@@ -149,3 +149,34 @@ def test_the_evidence_holds_what_a_term_needs() -> None:
     assert (evidence.texts, evidence.truths, evidence.frames) == ([text], [TRUTH], [FRAME])
     assert evidence.parsed[0].graph == TRUTH
     assert np.array_equal(evidence.hits, [True])
+
+
+def test_a_reward_is_looked_up_without_running_its_file(rewards: Path) -> None:
+    """`grpo` asks before it imports torch: what is refused then is what would be refused later, and nothing else."""
+    (rewards / "odd.py").write_text(
+        "raise RuntimeError\nfrom numpy import mean\nif True:\n    def inner(e): ...\nfirst = second = mean\n"
+    )
+    (rewards / "star.py").write_text("from my_rewards import *\n")
+    (rewards / "broken.py").write_text("def term(:\n")
+    for right in (
+        *("balanced", "my_rewards.py:few_objects", "star.py:few_objects", "json:loads"),
+        *("odd.py:inner", "odd.py:mean", "odd.py:second", '{"format": 1, "my_rewards.py:penalty": 2}'),
+    ):
+        check_rewards(right)
+    wrong = {
+        "balance": "expected one of paper-v1",
+        "nothing.py:term": "expected a Python file, found none at nothing.py",
+        "my_rewards.py:few": "expected a function 'few', found few_objects, np, penalty, right_pairs",
+        "my_rewards.py:node": "expected a name of its own",
+        "broken.py:term": "broken.py:1: SyntaxError",
+        "no_such_package.rewards:term": "found no module 'no_such_package'",
+        '{"formt": 1}': "expected a term among",
+        '{"format": -1}': "expected numbers of at least 0, found format: -1",
+        "{": "expected terms and weights",
+    }
+    for given, says in wrong.items():
+        with pytest.raises(ConfigError, match=r"^reward") as error:
+            check_rewards(given)
+        assert says in str(error.value)
+        with pytest.raises(ConfigError):
+            Rubric.of(given)

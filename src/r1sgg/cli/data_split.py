@@ -29,9 +29,9 @@ def split(
 ) -> None:
     """Split a data set into train, val and test: ground-truth files that share no image.
 
-    An image's part follows from the seed and its id alone. So the same command gives the same split, and images that are
-    added later leave the others where they are; the shares are met on average, not exactly. Lines keep the paths of the
-    images, which are not copied. vocabulary.json has the names of all parts, for --vocabulary.
+    An image's part follows from the seed and its id alone. So the same command gives the same split, and images that
+    are added later leave the others where they are; the shares are met on average, not exactly. Images are not copied.
+    vocabulary.json has the names of all parts, for --vocabulary.
 
     Example: `r1sgg data split --data coco:export.json,images=photos --out mine`
     """
@@ -41,15 +41,15 @@ def split(
     from r1sgg.errors import ConfigError
 
     shares = parse_parts(parts)
+    files = {name: out / f"{name}.jsonl" for name in shares}
+    refuse_inputs(files.values())
     opened = open_data(data)
     if not opened.images_are_files:
         where = "drawn scenes have splits of their own (scenes:COUNT,split=)" if data.startswith("scenes:") else ""
         hint = where or "split=, where the set has it, chooses a part; `data build` writes one as shards"
         raise ConfigError(f"--data {data}: expected a set whose images are files, found one that holds them; {hint}")
     found = partition(opened, shares, seed, series)
-    files = {name: out / f"{name}.jsonl" for name in shares}
     with locked(out):
-        refuse_inputs(files.values())
         for name, path in files.items():
             write_ground_truth(path, found.examples(name))
         write_json(out / "vocabulary.json", found.vocabulary(out.resolve().name))

@@ -123,6 +123,19 @@ def check_names(command: str, config: Path | None, arguments: Sequence[str]) -> 
     check_known(named, config, arguments)
 
 
+def check_rewards(config: Path | None, arguments: Sequence[str]) -> None:
+    """Refuse a reward that does not exist, before torch is imported.
+
+    Raises:
+        ConfigError, InputError: see `r1sgg.rewards.rubric.check_rewards`.
+    """
+    from r1sgg.rewards import rubric
+    from r1sgg.training.recipe import read_value
+
+    if (rewards := read_value("rewards", config, arguments)) is not None:
+        rubric.check_rewards(rewards)
+
+
 def require_trl() -> None:
     """Refuse to train without TRL, before anything else is imported.
 

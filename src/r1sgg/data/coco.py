@@ -15,8 +15,8 @@ with two more keys for relations:
 
 `subject_id` and `object_id` are ids of `annotations`. An image's id here is its file name without folder and ending
 ("1.jpg" is image 1 of Visual Genome), because COCO ids are numbered anew in each file; if two folders have a file of
-the same name, the folder is kept in the id. Images without relations are left out (empty=yes keeps them, and reads files
-without the two keys: plain COCO). Segmentations are not read.
+the same name, the folder is kept in the id. Images without relations are left out (empty=yes keeps them, and reads
+files without the two keys, plain COCO). Segmentations are not read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Splits by name and hash, a split of one's own data, and VG150's open-vocabulary splits.
 
-`partition` gives each image of a set to one part (`r1sgg data split`). A results file has `describe(data)`; `difference` says why two described sets do not fit.
+`partition` gives each image of a set to one part (`r1sgg data split`). A results file has `describe(data)`;
+`difference` says why two described sets do not fit.
 
 Open-vocabulary VG150 (`r1sgg.graph.open_vocabulary`) trains on base names, and one set of predictions for the whole
 test set is evaluated (`r1sgg evaluate --open-vocabulary`):

@@ -74,10 +74,8 @@ class Parsed:
     ) -> None:
         """Hold a graph and its issues.
 
-        Args:
-            graph, issues, object_rows, relationship_rows, inverted: see the class.
-            written: the columns of a `SceneGraph`, if it was made of columns.
-            listed: see the class; None: as many as were kept.
+        `written`: the columns of a `SceneGraph`, if it was made of columns. `listed`: see the class; None: as many as
+        were kept.
         """
         self.inverted = inverted
         self.listed = len(object_rows) if listed is None else listed

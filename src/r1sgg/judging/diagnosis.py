@@ -62,8 +62,8 @@ _DO: dict[str, str] = {
     "bad_object": "they were dropped",
     "bad_id": 'they were dropped: give objects an "id" like "man.1", or a "label"',
     "bad_box": 'these objects were dropped: a "bbox" is four numbers',
-    "inverted_box": 'these objects were dropped; if boxes are [x, y, width, height], write "frame": {"size": [w, h], "shape": '
-    '"size"}',
+    "inverted_box": 'these objects were dropped; if boxes are [x, y, width, height], write "frame": {"size": [w, h], '
+    '"shape": "size"}',
     "empty_box": "they overlap nothing: look at how coordinates are rounded, and at the frame",
     "box_out_of_frame": 'they are kept as written: check that they are relative to "frame", without one pixels of the '
     "image",
@@ -188,7 +188,8 @@ def _graphs(ledger: Ledger) -> list[SystematicFinding]:
     same, graphs = ledger.same_graph, ledger.graphs
     if same >= 3 and (same == graphs or same >= max(10, SYSTEMATIC * graphs)):
         said = f"all {graphs:,}" if same == graphs else f"{same:,} of {graphs:,}"
-        do = "check that the image reaches the model, and that the completion is not its prompt"
+        echo = "" if ledger.detections else ", and that the completion is not its prompt"
+        do = f"check that the image reaches the model{echo}"
         found.append(
             SystematicFinding("same_graph", same / ledger.texts, f"{said} {ledger.called} hold the same graph", do)
         )
@@ -217,7 +218,8 @@ def _relations(ledger: Ledger) -> list[SystematicFinding]:
         )
     if ledger.graphs >= 3 and not written and not ledger.texts_with["no_relationships"] and not ledger.left_out_texts:
         said = f"none of {ledger.graphs:,} graphs has a relationship"
-        found.append(SystematicFinding("no_relations_written", 1.0, said, "recall is 0: ask the model for them"))
+        do = "recall is 0" if ledger.detections else "recall is 0: ask the model for them"
+        found.append(SystematicFinding("no_relations_written", 1.0, said, do))
     if ledger.left_out_texts >= max(1, SYSTEMATIC * ledger.texts):
         listed = ", ".join(f"{count:,} {name}" for name, count in ledger.left_out.items())
         share = _share(ledger.left_out_texts, ledger.texts)

@@ -10,11 +10,12 @@ names the file and the line; no error is caught that does not come from it.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -71,29 +72,83 @@ def load_term(name: str) -> Term:
         ConfigError: there is no such term, file or function, or the file cannot be run.
     """
     if not is_custom(name):
-        if name not in TERMS:
-            raise ConfigError(f"rewards: expected a term among {', '.join(TERMS)}, or FILE.py:FUNCTION, found {name!r}")
-        return TERMS[name]
+        return TERMS[_known(name)]
+    place, function = _parts_of(name)
+    module = _module(place)
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise _no_function(place, function, (n for n, v in vars(module).items() if callable(v)))
+    return _Checked(found, name, place)
+
+
+def check_term(name: str) -> None:
+    """Refuse what `load_term` would refuse by its name; a file is read and not run, because it may import much.
+
+    Raises:
+        ConfigError: there is no such term, file or function, or the file is no Python.
+    """
+    if not is_custom(name):
+        _known(name)
+        return
+    place, function = _parts_of(name)
+    if not place.endswith(".py"):
+        top = place.partition(".")[0]
+        if importlib.util.find_spec(top) is None:  # of a package itself: its parts are found by running it
+            raise ConfigError(f"rewards: {place}: expected a Python file or module, found no module {top!r}")
+        return
+    path = _file(place)
+    with _Blame(place):
+        bound = set(_bound(ast.parse(path.read_bytes(), str(path)).body))
+    if bound.isdisjoint((function, "*", "__getattr__")):
+        raise _no_function(place, function, bound)
+
+
+def _known(name: str) -> str:
+    if name not in TERMS:
+        raise ConfigError(f"rewards: expected a term among {', '.join(TERMS)}, or FILE.py:FUNCTION, found {name!r}")
+    return name
+
+
+def _parts_of(name: str) -> tuple[str, str]:
+    """Return the file or module, and the function, of a term of a user's."""
     place, _, function = name.rpartition(":")
     if function in TERMS or function in _TAKEN:
         raise ConfigError(
             f"rewards: {name}: expected a name of its own, found that of a term or of a field of the results"
         )
-    module = _module(place)
-    found = getattr(module, function, None)
-    if not callable(found):
-        known = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
-        raise ConfigError(f"rewards: {place}: expected a function {function!r}, found {', '.join(known) or 'none'}")
-    return _Checked(found, name, place)
+    return place, function
+
+
+def _no_function(place: str, function: str, names: Iterable[str]) -> ConfigError:
+    known = ", ".join(sorted(name for name in names if not name.startswith("_"))) or "none"
+    return ConfigError(f"rewards: {place}: expected a function {function!r}, found {known}")
+
+
+def _bound(statements: Sequence[ast.stmt]) -> Iterator[str]:
+    """Yield the names that a module may have once it was run, "*" where it imports all of another."""
+    for statement in statements:
+        defines = isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        for node in (statement,) if defines else ast.walk(statement):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                yield node.name
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                yield node.id
+
+
+def _file(place: str) -> Path:
+    path = user_path(place)
+    if not path.is_file():
+        raise ConfigError(f"rewards: expected a Python file, found none at {place}")
+    return path
 
 
 def _module(place: str) -> ModuleType:
     if not place.endswith(".py"):
         with _Blame(place):
             return importlib.import_module(place)
-    path = user_path(place)
-    if not path.is_file():
-        raise ConfigError(f"rewards: expected a Python file, found none at {place}")
+    path = _file(place)
     # its own name in sys.modules: dataclasses and pickling by reference look there
     spec = importlib.util.spec_from_file_location(f"r1sgg_rewards_{path.stem}", path)
     if spec is None or spec.loader is None:

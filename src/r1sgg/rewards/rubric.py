@@ -25,7 +25,7 @@ from r1sgg.judging.assignment import keep_freed_memory
 from r1sgg.judging.boxes import Array
 from r1sgg.judging.labels import LabelSimilarity, LabelTable, load_similarity
 from r1sgg.rewards.conventions import PAPER, TASKS, Conventions, Task
-from r1sgg.rewards.custom import is_custom, load_term, name_of, weights_of
+from r1sgg.rewards.custom import check_term, is_custom, load_term, name_of, weights_of
 from r1sgg.rewards.evidence import CompletionEvidence
 from r1sgg.rewards.original import ORIGINAL
 from r1sgg.rewards.sparse import ClassDensity
@@ -67,6 +67,38 @@ REWARD_SETS: dict[str, RewardSet] = {
 
 DEFAULT_SET = "paper-v1"
 """What is scored and trained with where nothing is named."""
+
+
+def check_rewards(rewards: str | Mapping[str, Any]) -> None:
+    """Refuse what `Rubric.of` would refuse by its name, before anything large is imported; no file of terms is run.
+
+    Raises:
+        ConfigError: no such set, term, file or function, or a weight that is no number of at least 0.
+        InputError: the file of sparse:FILE is none.
+    """
+    if isinstance(rewards, str) and rewards in REWARD_SETS:
+        return
+    if isinstance(rewards, str) and rewards.startswith("sparse:"):
+        ClassDensity.read(user_path(rewards.removeprefix("sparse:")))
+        return
+    weights = _terms_of(rewards)
+    _check_weights(weights)
+    for name in weights:
+        check_term(name)
+
+
+def _terms_of(rewards: str | Mapping[str, Any]) -> dict[str, float]:
+    if isinstance(rewards, str) and not is_custom(rewards) and not rewards.lstrip().startswith("{"):
+        raise ConfigError(
+            f"rewards: expected one of {', '.join(REWARD_SETS)}, terms and weights as JSON, or FILE.py:FUNCTION, "
+            f"found {rewards!r}"
+        )
+    return weights_of(rewards)
+
+
+def _check_weights(weights: Mapping[str, float]) -> None:
+    if bad := [f"{k}: {v}" for k, v in weights.items() if not 0 <= v < float("inf")]:
+        raise ConfigError(f"reward weights: expected numbers of at least 0, found {bad[0]}")
 
 
 class Score(NamedTuple):
@@ -119,8 +151,7 @@ class Rubric:
         Raises:
             ConfigError: an unknown term or task, or a weight that is negative or not finite.
         """
-        if bad := [f"{k}: {v}" for k, v in weights.items() if not 0 <= v < float("inf")]:
-            raise ConfigError(f"reward weights: expected numbers of at least 0, found {bad[0]}")
+        _check_weights(weights)
         if task not in TASKS:
             raise ConfigError(f"task: expected one of {', '.join(TASKS)}, found {task!r}")
         self.task, self.repair, self.conventions = task, repair, conventions
@@ -163,12 +194,7 @@ class Rubric:
             rubric = cls.of("sparse", similarity, **options)
             rubric._terms["triplet_pu"] = ClassDensity.read(user_path(rewards.removeprefix("sparse:")))
             return rubric
-        if isinstance(rewards, str) and not is_custom(rewards) and not rewards.lstrip().startswith("{"):
-            raise ConfigError(
-                f"rewards: expected one of {', '.join(REWARD_SETS)}, terms and weights as JSON, or FILE.py:FUNCTION, "
-                f"found {rewards!r}"
-            )
-        return cls(weights_of(rewards), similarity, **options)
+        return cls(_terms_of(rewards), similarity, **options)
 
     @classmethod
     def named(cls, name: str, similarity: LabelSimilarity | None = None, **options: Any) -> Rubric:

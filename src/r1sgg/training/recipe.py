@@ -97,18 +97,45 @@ def read_keys(config: Path, arguments: Sequence[str]) -> set[str]:
     Raises:
         ConfigError: a file cannot be read.
     """
-    keys, paths, including = set(), [config], False
+    keys = {_key(argument.partition("=")[0]) for argument in arguments if argument.startswith("--")}
+    for path in _recipes(config, arguments):
+        keys |= _load(path).keys()
+    return keys - {"include"}
+
+
+def read_value(key: str, config: Path | None, arguments: Sequence[str]) -> Any:
+    """Return what a recipe, the recipes that it includes, and the command line set an option to; None if none does.
+
+    Later ones win, as in `read_recipe`. The value is not converted, so this needs neither TRL nor torch.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+    value = None
+    for path in _recipes(config, arguments):
+        value = _load(path).get(key, value)
+    for argument, following in zip(arguments, (*arguments[1:], ""), strict=True):
+        name, equals, given = argument.partition("=")
+        if name.startswith("--") and _key(name) == key:
+            value = given if equals else following
+    return value
+
+
+def _key(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _recipes(config: Path | None, arguments: Sequence[str]) -> list[Path]:
+    """Return the recipe and those of `--include`, in the order in which they are read."""
+    paths, including = ([config] if config else []), False
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if argument.startswith("--"):
             including = name == "--include"
-            keys.add(name.removeprefix("--").replace("-", "_"))
             paths += [Path(value)] if including and equals else []
         elif including:
             paths.append(Path(argument))
-    for path in paths:
-        keys |= _load(path).keys()
-    return keys - {"include"}
+    return paths
 
 
 def check_known(known: Mapping[str, str], config: Path | None, arguments: Sequence[str]) -> None:
@@ -124,18 +151,12 @@ def check_known(known: Mapping[str, str], config: Path | None, arguments: Sequen
     """
     names = {*known, *_OLD_NAMES, *_RENAMED, *_RENAMED.values()}
     names |= {f"no_{name}" for name, kind in known.items() if kind == "true|false"}
-    paths, including = ([config] if config else []), False
     for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if argument.startswith("--"):
-            including = name == "--include"
-            paths += [Path(value)] if including and equals else []
-            if not including and name.removeprefix("--").replace("-", "_") not in names:
-                shown = [f"--{one}" for one in (*names, "config", "include")]
-                raise ConfigError(f"{name} is not an option that anything reads{_near(name, shown)}")
-        elif including:
-            paths.append(Path(argument))
-    for path in paths:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and name != "--include" and _key(name) not in names:
+            shown = [f"--{one}" for one in (*names, "config", "include")]
+            raise ConfigError(f"{name} is not an option that anything reads{_near(name, shown)}")
+    for path in _recipes(config, arguments):
         for key in _load(path):
             if key not in names:
                 raise ConfigError(f"{path}: {key!r} is not an option that anything reads{_near(key, names)}")
