@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 
 from r1sgg.cli import main
 from r1sgg.cli.choosing import ask_mode
+from r1sgg.data.predictions import Ask
 from r1sgg.errors import ConfigError, ModelError
 from r1sgg.graph.dialects.registry import DIALECTS
-from r1sgg.models import finding
+from r1sgg.inference.engines import Opening, load
+from r1sgg.inference.reader import Reader
+from r1sgg.models import finding, tongue
 from r1sgg.models.families import load_checkpoint, resolve
 from r1sgg.models.known import RECOMMENDED
 from r1sgg.models.registry import FAMILIES
@@ -82,7 +86,65 @@ def test_a_folder_of_that_name_is_written_with_its_place(tmp_path: Path, monkeyp
     assert resolve("./photo") == "photo"
 
 
-def test_photo_is_of_a_known_family_and_is_asked_in_its_own_tongue() -> None:
+class _Opened(Exception):
+    """How a model would be asked."""
+
+
+@pytest.mark.parametrize(
+    ("model", "ask", "asked"),
+    [
+        ("photo", None, "native"),
+        ("photo", "paper", "paper"),
+        ("runs/mine", None, "paper"),
+        ("tiny", "native", "native"),
+    ],
+)
+def test_load_asks_as_the_commands_do(model: str, ask: Ask | None, asked: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(self: Opening) -> Reader:
+        raise _Opened(self.ask)
+
+    monkeypatch.setattr(Opening, "open", opened)
+    with pytest.raises(_Opened) as found:
+        load(model, ask=ask)
+    assert found.value.args == (asked,) == (ask_mode(ask, model),)
+    with pytest.raises(ConfigError, match="ask: expected paper or native, found 'both'"):
+        load(model, ask="both")  # type: ignore[arg-type]
+
+
+def test_what_native_questions_leave_out_is_in_the_log_of_load(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = SimpleNamespace(checkpoint=SimpleNamespace(notice=None))
+    monkeypatch.setattr(Opening, "open", lambda self: reader)
+    monkeypatch.setattr(tongue, "native_remarks", lambda checkpoint: ["m: was trained with another prompt"])
+    with caplog.at_level(logging.WARNING):
+        load("m", ask="paper")
+        assert not caplog.records
+        load("m", ask="native")
+    assert [record.message for record in caplog.records] == ["m: was trained with another prompt"]
+
+
+def test_retries_are_not_said_beside_the_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = logging.getLogger("huggingface_hub.utils._http")
+
+    def unreachable(*_: object, **__: object) -> None:
+        for k in range(5):
+            client.warning("'[Errno -2] Name or service not known' thrown while requesting HEAD https://h/c.json")
+            client.warning(f"Retrying in {k + 1}s [Retry {k + 1}/5].")
+        client.warning("Rate limited. Waiting 60s before retry [Retry 5/5].")
+        raise OSError("We couldn't connect to the Hub.\nMore.")
+
+    monkeypatch.setattr("transformers.PreTrainedConfig.get_config_dict", unreachable)
+    with caplog.at_level(logging.WARNING), pytest.raises(ModelError, match=r"nobody/nothing: no such folder here"):
+        finding.config_of("nobody/nothing")
+    assert [record.message.partition(".")[0] for record in caplog.records] == ["Rate limited"]
+    client.warning("Retrying in 1s [Retry 1/5].")
+    assert len(caplog.records) == 2, "elsewhere the client's lines stay"
+
+
+def test_photo_is_of_a_known_family_and_is_asked_in_its_own_format() -> None:
     family = next(family for family in FAMILIES if family.name == PHOTO.family)
     assert DIALECTS[family.dialect].asking is not None
     assert ask_mode(None, "photo") == "native"

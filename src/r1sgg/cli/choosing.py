@@ -53,11 +53,10 @@ def ask_mode(ask: str | None, model: str | None, *told: Any) -> Ask:
         ConfigError: there is none of that name.
     """
     from r1sgg.data.predictions import Ask
-    from r1sgg.models.known import RECOMMENDED
+    from r1sgg.models.known import recommended_ask
 
     if ask is None:
-        recommended = RECOMMENDED.get(str(model))
-        return "paper" if recommended is None or any(value is not None for value in told) else recommended.ask
+        return "paper" if any(value is not None for value in told) else recommended_ask(str(model))
     for mode in get_args(Ask):
         if ask == mode:
             return mode  # type: ignore[no-any-return]

@@ -210,7 +210,7 @@ def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True)
 
 
 def announce(checkpoint: Checkpoint, ask: str = "paper", *, named: bool = True) -> None:
-    """Say on standard error what was guessed or differs: a server's family by its name, and asking in another tongue.
+    """Say on standard error what was guessed or differs: a server's family by its name, and asking natively.
 
     Args:
         checkpoint: the model.
@@ -221,21 +221,15 @@ def announce(checkpoint: Checkpoint, ask: str = "paper", *, named: bool = True) 
         ConfigError: the name says none, and no family was passed.
     """
     from r1sgg.endpoint.remote import Remote
-    from r1sgg.models.prompts import AnswerSettings
-    from r1sgg.models.tongue import tongue_of
+    from r1sgg.models.tongue import native_remarks
 
     if isinstance(checkpoint, Remote):
         if checkpoint.nameless and named:
             raise ConfigError(checkpoint.nameless)
         if checkpoint.guess:
             typer.echo(checkpoint.guess, err=True)
-    if ask != "native":
-        return
-    if note := tongue_of(checkpoint).note:
-        typer.echo(note, err=True)
-    if checkpoint.settings.prompt != AnswerSettings().prompt or checkpoint.settings.think:
-        said = "was trained with another prompt, which --ask native does not ask"
-        typer.echo(f"{checkpoint.name}: {said}", err=True)
+    for remark in native_remarks(checkpoint) if ask == "native" else ():
+        typer.echo(remark, err=True)
 
 
 def print_table(table: Any, width: int = 160) -> None:

@@ -47,7 +47,7 @@ PREDICTION_KEYS = frozenset(
 
 
 Ask = Literal["paper", "native"]
-"""How a model is asked for a graph: by one prompt, or by two questions in its own tongue (`r1sgg.inference.native`)."""
+"""How a model is asked for a graph: by one prompt, or by two questions in its own format (`r1sgg.inference.native`)."""
 
 _MEANT = {
     **dict.fromkeys(("response", "answer", "text", "output", "prediction", "content"), "completion"),

@@ -4,7 +4,7 @@
     r1sgg doctor --frame --model M --engine openai:URL                  whatever a server makes of it
 
 The pictures are `r1sgg.doctor.shapes`, the candidates `conventions`, the fit `fitting`. A model that r1sgg did not
-train is asked in its family's tongue, one that it trained by the prompt that it was trained with.
+train is asked in its family's own format, one that it trained by the prompt that it was trained with.
 """
 
 from __future__ import annotations

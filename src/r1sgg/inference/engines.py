@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import orjson
 
@@ -29,6 +29,7 @@ from r1sgg.files import user_path
 from r1sgg.guiding.spec import AnswerFormat
 from r1sgg.inference.engine import Engine
 from r1sgg.inference.reader import Reader
+from r1sgg.models.known import recommended_ask
 from r1sgg.models.prompts import OwnPrompt
 
 if TYPE_CHECKING:
@@ -307,6 +308,7 @@ def load(
     dtype: str | None = None,
     max_pixels: int | None = None,
     threads: int | None = None,
+    ask: Ask | None = None,
 ) -> Reader:
     """Load a checkpoint as a function from images to scene graphs.
 
@@ -318,16 +320,24 @@ def load(
         dtype: see `r1sgg.models.families.load_model`.
         max_pixels: see `r1sgg.models.families.load_processor`.
         threads: see `Opening`.
+        ask: "paper" (one prompt for the graph), or "native" (two questions in the words and the layout that the model's
+            makers taught it); None, as in the commands: "native" for "photo", else "paper".
 
     Raises:
-        ConfigError: a wrong option of the engine, or a server's model whose name says no family (option `family=`).
+        ConfigError: a wrong option of the engine, no such `ask`, or a server's model whose name says no family (option
+            `family=`).
         ModelError: see `r1sgg.models.families.load_model`.
     """
-    reader = Opening(str(model), engine, device, dtype, max_pixels, threads=threads).open()
+    from r1sgg.models.tongue import native_remarks
+
+    if ask not in (None, *get_args(Ask)):
+        raise ConfigError(f"ask: expected {' or '.join(get_args(Ask))}, found {ask!r}")
+    asked = recommended_ask(str(model)) if ask is None else ask
+    reader = Opening(str(model), engine, device, dtype, max_pixels, threads=threads, ask=asked).open()
     if nameless := getattr(reader.checkpoint, "nameless", ""):
         reader.close()
         raise ConfigError(f'{nameless}; in Python engine="openai:URL,family=NAME"')
-    for said in (reader.checkpoint.notice, getattr(reader.checkpoint, "guess", "")):
-        if said:
-            _log.warning("%s", said)
+    remarks = [reader.checkpoint.notice, getattr(reader.checkpoint, "guess", "")]
+    for said in filter(None, (*remarks, *(native_remarks(reader.checkpoint) if asked == "native" else ()))):
+        _log.warning("%s", said)
     return reader

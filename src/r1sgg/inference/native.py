@@ -1,4 +1,4 @@
-"""Two short questions in a model's own tongue: which objects there are, then which relationships between them.
+"""Two short questions in a model's own format: which objects there are, then which relationships between them.
 
 The first question is in the words and the layout of boxes that the model's family was taught (`r1sgg.models.tongue`).
 The objects that were named are numbered and told again in the same layout, and the second question asks for triplets of

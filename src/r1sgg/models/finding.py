@@ -5,10 +5,12 @@ A folder that training with LoRA wrote has an adapter and no config.json; the ba
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -132,7 +134,8 @@ def config_of(path: str) -> dict[str, Any]:
 
     path = adapter_base(path) or path
     try:
-        config, _ = PreTrainedConfig.get_config_dict(path, local_files_only=is_local(path))
+        with _retries_unsaid():
+            config, _ = PreTrainedConfig.get_config_dict(path, local_files_only=is_local(path))
     except (OSError, ValueError, RecursionError) as error:  # RecursionError: JSON that is nested too deeply
         if is_local(path):
             raise ModelError(f"{path}: config.json cannot be read: {first_line(error)}") from error
@@ -143,6 +146,24 @@ def config_of(path: str) -> dict[str, Any]:
             + (f"; {_elsewhere(path)}" if unreachable else "")
         ) from error
     return dict(config)
+
+
+_RETRY = re.compile(r"thrown while requesting|^Retrying in ")
+
+
+@contextlib.contextmanager
+def _retries_unsaid() -> Iterator[None]:
+    """Keep the Hub client from writing two lines for each retry: if all of them fail, one sentence says so."""
+
+    def is_another(record: logging.LogRecord) -> bool:
+        return not _RETRY.search(record.getMessage())
+
+    client = logging.getLogger("huggingface_hub.utils._http")
+    client.addFilter(is_another)
+    try:
+        yield
+    finally:
+        client.removeFilter(is_another)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -44,8 +44,8 @@ class Recommended:
         gigabytes: size of the download, about.
         licence: of the weights.
         source: where that is said.
-        ask: how commands ask it unless --ask says otherwise (`generate`, which is for evaluation, asks by the paper's
-            prompt).
+        ask: how commands and `r1sgg.load` ask it unless they are told otherwise (`generate`, which is for evaluation,
+            asks by the paper's prompt).
     """
 
     hub: str
@@ -69,6 +69,16 @@ RECOMMENDED = {
     )
 }
 """By the name that --model takes. Nothing of it is fetched before it is asked for by this name."""
+
+
+def recommended_ask(model: str) -> Ask:
+    """Return how a model is asked where nobody says: as its row in `RECOMMENDED` says, else by the paper's prompt.
+
+    Args:
+        model: the name that the user gave.
+    """
+    return "paper" if (recommended := RECOMMENDED.get(model)) is None else recommended.ask
+
 
 _TAGS = "github.com/gpt4vision/R1-SGG: open_r1/grpo.py, src/sgg_inference_vllm.py"
 _CLOSED = AnswerSettings(think=True, vocabulary="vg150", column="prompt_close")

@@ -1,4 +1,4 @@
-"""A checkpoint's own tongue: how a model that r1sgg did not train is asked for objects, and how it writes boxes.
+"""A checkpoint's own format: how a model that r1sgg did not train is asked for objects, and how it writes boxes.
 
 The question, the layout and the frame are those of the dialect that its family was taught. A family that was taught
 none is asked for JSON, with the frame in the question, and `Tongue.note` says so.
@@ -15,6 +15,7 @@ from r1sgg.graph.dialects.dialect import Asking, Dialect
 from r1sgg.graph.dialects.registry import DIALECTS
 from r1sgg.graph.frames import AnyFrame, BoxFrame, size_of
 from r1sgg.models.families import Checkpoint
+from r1sgg.models.prompts import AnswerSettings
 
 PLAIN = "qwen-json"
 """The dialect of families that were taught none: JSON that many models write."""
@@ -83,3 +84,12 @@ def tongue_of(checkpoint: Checkpoint) -> Tongue:
     plain = DIALECTS[PLAIN]
     assert plain.asking is not None
     return Tongue(checkpoint, plain, plain.asking, False)
+
+
+def native_remarks(checkpoint: Checkpoint) -> list[str]:
+    """Return what should be known when a checkpoint is asked natively, a sentence each."""
+    note, settings = tongue_of(checkpoint).note, checkpoint.settings
+    said = [note] if note else []
+    if settings.prompt != AnswerSettings().prompt or settings.think:
+        said.append(f"{checkpoint.name}: was trained with another prompt, which native questions leave out")
+    return said

@@ -222,7 +222,7 @@ def build_demo(
                 "",
                 label="Names: vg150, psg, or your own",
                 placeholder="man, horse, tree; riding, near",
-                info="Objects, then a semicolon, then predicates. Empty: any name.",
+                info="Objects, then a semicolon, then predicates. Empty: the names are left to the model.",
             )
             temperature = gr.Slider(0, 1.5, 0, step=0.1, label="Temperature")
             go = gr.Button("Read again", elem_id="go")
@@ -256,13 +256,14 @@ def reads(reader: Reader, remark: str | None = None) -> str:
     settings, guided = reader.checkpoint.settings, reader.guide_vocabulary
     listed = load_vocabulary(guided or settings.vocabulary)
     sides = [("object classes", listed.objects), ("predicates", listed.predicates)]
-    said = " and ".join(f"{len(names)} {what}" if names else f"{what} of any name" for what, names in sides)
+    free = "of drawn scenes" if reader.checkpoint.drawn_scenes_only else "of any name"
+    said = " and ".join(f"{len(names)} {what}" if names else f"{what} {free}" for what, names in sides)
     lists = "".join(f"<p><b>{what}:</b> {html.escape(', '.join(names))}</p>" for what, names in sides if names)
     model = f"<code>{html.escape(reader.checkpoint.name)}</code>"
     told = remark or reader.checkpoint.notice
     notice = "" if told is None else f"<p class='notice'><b>{html.escape(told)}</b></p>"
     if not lists:
-        return f"<p>Model {model} writes {said}.</p>{notice}"
+        return f"<p>Model {model} writes object classes and predicates {free}.</p>{notice}"
     summary = f"Model {model} writes {said} ({html.escape(listed.name)})"
     return f"<details><summary>{summary}</summary>{lists}</details>{notice}"
 
