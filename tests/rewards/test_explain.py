@@ -144,7 +144,7 @@ def test_score_options_change_the_result(tmp_path: Path) -> None:
     assert run(tmp_path, [case()], "--task", "det")[1][0]["edge"] is None
     _, (line,), output = run(tmp_path, [case()], "--explain")
     assert line["explain"]["objects"][0]["fate"] == "matched"
-    assert output.startswith("image 7: total 0.938 (format 0.500, node 1.000, edge 1.000)\n")
+    assert output.startswith("image 7 (line 1): total 0.938 (format 0.500, node 1.000, edge 1.000)\n")
     assert "  objects: 3 of 3 matched\n  triplets: 2 of 2 matched\n" in output
 
 
@@ -153,7 +153,7 @@ def test_explained_faults_are_a_short_line_each_under_their_heading(tmp_path: Pa
     dangling = ', {"subject": "man.0", "predicate": "on", "object": "' + "x" * 90 + '.1"}]}'
     lines = [case(completion=render(answer, FRAME)[:-2] + dangling), case(image_id="8", completion="no idea")]
     _, rows, output = run(tmp_path, lines, "--explain")
-    first, _, second = output.partition("image 8: ")
+    first, _, second = output.partition("image 8 (line 2): ")
     for text in (
         "  objects: 2 of 3 matched\n    weak     bike.1, predicted bicycle.1: label 'bicycle' for 'bike'",
         "  triplets: 0 of 2 matched\n    weak     man.1 riding bike.1, predicted man.0 wearing bicycle.1: ",
@@ -182,4 +182,8 @@ def test_the_task_has_the_name_that_it_has_elsewhere(tmp_path: Path) -> None:
 def test_the_completions_of_a_run_are_scored_as_cases(tmp_path: Path) -> None:
     one = case()
     logged = {"step": 3, "image_id": "7", "completion": one["completion"], "frame": [1000, 1000], "truth": TRUTH}
-    assert run(tmp_path, [{**logged, "terms": {"format": 0.5}, "total": 0.5}])[1] == run(tmp_path, [one])[1]
+    rows = [{**logged, "terms": {"format": 0.5}, "total": 0.5}]
+    assert run(tmp_path, rows)[1] == run(tmp_path, [one])[1]
+    _, _, output = run(tmp_path, [*rows, *rows, {**rows[0], "step": 6}], "--explain")
+    headings = [line.partition(": total")[0] for line in output.splitlines() if line.startswith("image ")]
+    assert headings == [f"image 7 (line {line}, step {step})" for line, step in ((1, 3), (2, 3), (3, 6))]

@@ -105,7 +105,7 @@ def score(
                         line["explain"] = explain_completion(
                             rubric, case["completion"], case["example"].graph, case["frame"]
                         )
-                        print_explanation(console, line, rubric.weights)
+                        print_explanation(console, line, rubric.weights, case["place"])
                 handle.write(orjson.dumps(line) + b"\n")
     print_summary(console, done, rubric, failed)
     for finding in findings(ledger, evidence):
@@ -115,7 +115,10 @@ def score(
 
 
 def _batches(path: Path) -> Iterator[list[dict[str, Any]]]:
-    """Yield batches of cases: {"example", "completion", "frame"}, or {"image_id", "line", "error"} if unreadable."""
+    """Yield batches of cases: {"example", "completion", "frame", "place"}, or {"image_id", "line", "error"}.
+
+    The second are those that cannot be read. `place` tells cases apart: images repeat in the completions of a run.
+    """
     from r1sgg.data.jsonl import read_lines
     from r1sgg.errors import InputError
 
@@ -138,10 +141,11 @@ def _case(number: int, text: bytes, path: Path) -> dict[str, Any]:
     from r1sgg.errors import InputError
 
     where = f"{path}:{number}"
-    image_id = None
+    image_id, place = None, f"line {number}"
     try:
         row = record_of_line(text, where, first=number == 1)
         if isinstance(row.get("truth"), dict):  # completions.jsonl of a training run
+            place += f", step {row['step']}" if isinstance(row.get("step"), int) else ""
             row = {**row["truth"], "completion": row.get("completion"), "frame": row.get("frame")}
         image_id = row.get("image_id")
         if not isinstance(row.get("completion"), str):
@@ -151,4 +155,4 @@ def _case(number: int, text: bytes, path: Path) -> dict[str, Any]:
         frame = frame_of(row.get("frame"), f"{where}: frame")
     except InputError as error:
         return {"image_id": None if image_id is None else str(image_id), "line": number, "error": str(error)}
-    return {"example": example, "completion": row["completion"], "frame": frame}
+    return {"example": example, "completion": row["completion"], "frame": frame, "place": place}

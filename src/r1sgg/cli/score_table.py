@@ -36,7 +36,7 @@ def print_summary(console: Console, scores: Sequence[Score], rubric: Rubric, fai
         console.print("issues: " + ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()), markup=False)
 
 
-def print_explanation(console: Console, line: dict[str, Any], weights: Mapping[str, float]) -> None:
+def print_explanation(console: Console, line: dict[str, Any], weights: Mapping[str, float], place: str) -> None:
     """Print one completion: its terms, then what is wrong in it, a line a fault, under objects, triplets and reading.
 
     What is right is counted. The file of the scores has every object and triplet, and texts that are cut here.
@@ -45,10 +45,11 @@ def print_explanation(console: Console, line: dict[str, Any], weights: Mapping[s
         console: where to.
         line: of the scores, with `explain`.
         weights: of the reward; terms without a weight are not shown.
+        place: of the completion in its file, such as "line 3".
     """
     explained = line["explain"]
     terms = [f"{name} {'-' if line[name] is None else f'{line[name]:.3f}'}" for name in weights]
-    rows = [f"image {line['image_id']}: total {line['total']:.3f} ({', '.join(terms)})"]
+    rows = [f"image {line['image_id']} ({place}): total {line['total']:.3f} ({', '.join(terms)})"]
     if (text := explained["format"]) != FULL_MARK:
         rows.append(f"  format: {text}")
     unread = not any(row["predicted"] for kind in ("objects", "triplets") for row in explained[kind])
