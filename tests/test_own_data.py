@@ -33,7 +33,7 @@ def test_the_page_is_walked_from_an_empty_folder(tmp_path: Path, monkeypatch: py
             done = CliRunner().invoke(app, words[1:])
             assert done.exit_code == 0, (line, done.output)
             said[words[1], words[2]] = done.output
-    assert len(said) == 8
+    assert len(said) == 10
     # the table and the COCO file hold the same annotations
     coco, table = open_data("coco:export.json,images=photos"), open_data("all.jsonl")
     assert len(coco) == len(table) == 60
@@ -42,10 +42,15 @@ def test_the_page_is_walked_from_an_empty_folder(tmp_path: Path, monkeypatch: py
         assert first.labels == second.labels
         assert first.triplets == second.triplets
         assert np.abs(first.boxes - second.boxes).max() < 1e-6
+    proposed = open_data("coco:proposed.json")
+    assert {example.graph.labels for example in proposed} <= {example.graph.labels for example in coco}
+    assert all(example.image is not None and example.image.is_file() for example in proposed)
+    sizes = [len(open_data(f"{name}.jsonl")) for name in ("train", "val", "test")]
+    assert "of 60\n  images {} and {} are".format(*sizes[1:]) in PAGE.read_text()
     parts = [e.image_id for name in ("train", "val", "test") for e in open_data(f"{name}.jsonl")]
     assert sorted(parts) == sorted(e.image_id for e in coco)
     assert (tmp_path / "runs/mine/report.html").is_file()
-    assert json.loads((tmp_path / "results.json").read_text())["images"] == 6
+    assert json.loads((tmp_path / "results.json").read_text())["images"] == sizes[2]
     detected = said["evaluate", "detected.jsonl"]
     assert re.search(r"detected +0.00 +100.00 +100.00 ", detected)
 

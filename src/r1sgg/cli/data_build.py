@@ -16,7 +16,13 @@ _SHOWN = 10
 def build(
     data: Annotated[str, typer.Option(help="scenes:COUNT, vg150:, psg:, coco: or jsonl:PATH, hub:NAME, or a file.")],
     out: Annotated[Path, typer.Option(help="Folder for data/*.parquet, gt.jsonl and dataset.json.")],
-    images: Annotated[str, typer.Option(help="inside (bytes in the shards) or path (absolute paths).")] = "inside",
+    images: Annotated[
+        str,
+        typer.Option(
+            metavar="inside|path",
+            help="How the shards hold images: inside, their bytes; path, absolute paths of files.",
+        ),
+    ] = "inside",
     shard_size: Annotated[int, typer.Option(min=1, help="Images per shard.")] = 1000,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one per core.")] = None,
 ) -> None:

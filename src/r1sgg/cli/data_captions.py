@@ -35,7 +35,9 @@ def captions(
     recipe: Annotated[
         str, typer.Option(help="What an extracting ENGINE is asked: caption, paraphrase, objects or image.")
     ] = "caption",
-    images: Annotated[Path | None, typer.Option(help="Folder of the images: for sizes, paths and engines.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of the image files: for sizes, paths and engines.")
+    ] = None,
     image_data: Annotated[Path | None, typer.Option(help="Visual Genome's image_data.json, for sizes.")] = None,
     model: loading.Model = "tiny",
     max_new_tokens: loading.MaxNewTokens = 1024,

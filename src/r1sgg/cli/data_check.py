@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 def check(
     data: Annotated[str, typer.Option(help="A ground-truth file, or vg150:, psg:, coco:PATH, hub:NAME, scenes:COUNT.")],
     vocabulary: Annotated[str, typer.Option(help="Names that count: vg150, psg, open, or a JSON file.")] = "open",
-    images: Annotated[str, typer.Option(help="decode (whole images), header (sizes only) or none.")] = "decode",
+    images: Annotated[
+        str,
+        typer.Option(
+            metavar="decode|header|none",
+            help="How images are checked: decode, each as a whole; header, sizes only; none, not at all.",
+        ),
+    ] = "decode",
     ignore: Annotated[list[str] | None, typer.Option(help="A kind of finding to ignore; may be repeated.")] = None,
     fix: Annotated[Path | None, typer.Option(help="File for the corrected set (JSON Lines).")] = None,
     log: Annotated[

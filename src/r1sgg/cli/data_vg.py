@@ -15,7 +15,9 @@ def vg(
     objects: Annotated[Path, typer.Option(help="objects.json, plain or .gz.")],
     relationships: Annotated[Path, typer.Option(help="relationships.json, plain or .gz.")],
     out: Annotated[Path, typer.Option(help="The ground-truth file to write.")],
-    images: Annotated[Path | None, typer.Option(help="Folder with ID.jpg files, for paths and sizes.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of the image files, ID.jpg: for paths and sizes.")
+    ] = None,
     image_data: Annotated[Path | None, typer.Option(help="image_data.json, for sizes.")] = None,
     vocabulary: Annotated[str, typer.Option(help="vg150, psg, open, or a JSON file.")] = "vg150",
     mapping: Annotated[str, typer.Option(help="How names are mapped: none, normal or full.")] = "normal",

@@ -21,7 +21,8 @@ def generate(
     images: Annotated[
         str,
         typer.Option(
-            metavar="IMAGES", help="A folder, FILE.jsonl, FILE.parquet, SHARDS.tar, or any data set (vg150:DIR)."
+            metavar="IMAGES",
+            help="The images to read: a folder, FILE.jsonl, FILE.parquet, SHARDS.tar, any data set (vg150:DIR).",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Predictions file (JSON Lines); an interrupted run is resumed.")],
