@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -86,6 +87,23 @@ def _read_all(client: Client, image: Path, model: str) -> list[str]:
     """Everything that the page shows then; the completion last."""
     options = (model, "as the model was trained", "", True, 0, 0, "json")
     return [str(part) for part in client.predict(handle_file(image), *options, api_name="/read")]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("drawn_only", "listed", "said"), [
+    (True, None, "writes object classes and predicates of drawn scenes."),
+    (False, None, "writes object classes and predicates of any name."),
+    (True, "psg", "writes 133 object classes and 56 predicates (psg)"),
+])  # fmt: skip
+def test_what_the_page_says_of_names_fits_what_the_model_knows(drawn_only: bool, listed: str | None, said: str) -> None:
+    from r1sgg.pages.web import reads
+
+    notice = "m knows drawn scenes only" if drawn_only else None
+    checkpoint = {"name": "m", "drawn_scenes_only": drawn_only, "notice": notice}
+    settings = SimpleNamespace(vocabulary="open")
+    reader = SimpleNamespace(checkpoint=SimpleNamespace(**checkpoint, settings=settings), guide_vocabulary=listed)
+    assert said in reads(reader)  # type: ignore[arg-type]
+    assert ("drawn scenes only" in reads(reader)) is drawn_only  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
