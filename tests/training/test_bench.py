@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from r1sgg.cli import app, bench
 from r1sgg.data.sources import open_data
-from r1sgg.errors import TrainingError
+from r1sgg.errors import ConfigError, TrainingError
 from r1sgg.graph.text import render
 from r1sgg.metrics import seeds
 
@@ -108,6 +108,15 @@ def test_the_same_command_resumes_and_another_is_refused(done: list[list[str]]) 
     assert "choose another name" in start("idea", "--max_steps", "2", code=1)
     assert "expected a name" in start("../idea", code=1)
     assert "expected grpo or sft" in start("idea", "--stage", "dpo", code=1)
+
+
+def test_a_wrong_option_or_reward_leaves_no_entry_behind(done: list[list[str]]) -> None:
+    """Else the corrected command would be refused, because the entry has other settings."""
+    for wrong in (["--rewards", "mine.py:term"], ["--num_generation", "4"]):
+        result = CliRunner().invoke(app, ["bench", "idea", "--config", "r.yaml", *wrong])
+        assert isinstance(result.exception, ConfigError), result.output
+    assert not Path("bench").exists()
+    assert not done
 
 
 def test_a_command_that_fails_is_one_sentence_and_leaves_its_log(tmp_path: Path) -> None:
