@@ -188,6 +188,15 @@ def test_graphs_without_any_relationship_are_named() -> None:
     assert "none of 5 graphs has a relationship" in said["no_relations_written"].found
 
 
+@pytest.mark.parametrize("related", [True, False])
+def test_relationships_are_missed_only_where_there_are_some(related: bool) -> None:
+    """Boxes alone (plain COCO) are ground truth too: a graph without relationships is right there."""
+    ledger, _ = read([with_boxes(t, BoxFrame(FRAME), 0) for t in scenes(5)])
+    for truth in scenes(5):
+        ledger.add_truth(truth if related else truth.take(range(len(truth)), []), SIZE)
+    assert ("no_relations_written" in {finding.kind for finding in findings(ledger)}) is related
+
+
 LOST = [
     ('["dog.1", "on", "man.1"]', '"bbox": [1, 2, 30, 40]', 'write {"subject"'),
     ('{"subject": "cat.1", "predicate": "on", "object": "man.1"}', '"bbox": [1, 2, 30, 40]', "write ends as ids"),

@@ -86,6 +86,7 @@ def score(
             for item, read in zip(good, parsed, strict=True):
                 example = item["example"]
                 ledger.add(read, example.image_id)
+                ledger.add_truth(example.graph, (example.width, example.height))
                 evidence.add(read, example.graph, (example.width, example.height))
             ready = iter(zip(good, scores, strict=True))
             for item in batch:

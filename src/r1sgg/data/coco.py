@@ -31,7 +31,7 @@ from r1sgg.data.columns import AnnotatedImage, ColumnarData, corners_of_xywh, te
 from r1sgg.data.dataset import fault
 from r1sgg.data.jsonl import read_json
 from r1sgg.data.spec import Spec
-from r1sgg.errors import InputError
+from r1sgg.errors import InputError, short
 
 FILE = "_annotations.coco.json"
 _ADD_RELATIONS = "plain COCO has no relations: write empty=yes to use its boxes alone, or add them (docs/own_data.md)"
@@ -53,7 +53,9 @@ def open_coco(spec: Spec) -> ColumnarData:
     for key in ("images", "annotations", "categories", *_RELATIONS):
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
             hint = _ADD_RELATIONS if key.startswith("rel_") else ""
-            raise InputError(f"{path}: {key}", expected="this list", found="nothing, or something else", hint=hint)
+            value = document.get(key) if isinstance(document, dict) else document
+            found = "nothing" if value is None else short(value)
+            raise InputError(f"{path}: {key}", expected="this list", found=found, hint=hint)
     data = ColumnarData(spec.text, path, split)
     root = spec.folder("images", path.parent)
     data.roots = [root, root / "images"]

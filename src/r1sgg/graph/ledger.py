@@ -44,6 +44,8 @@ class Ledger:
         outside: names that are not in the vocabulary and were dropped, with the completions that have them.
         outside_texts: completions with such a name.
         left_out, left_out_texts: items of replies that guided completions do not have, and how many such there are.
+        truths: images whose ground truth was looked at.
+        true_relations: relationships in it.
         truth_corner: images whose true boxes all lie in the first pixel.
         errors: images without a completion, because none was made; the first reason is in `first`.
         first: the first issue of each kind, with the image.
@@ -66,6 +68,8 @@ class Ledger:
     outside_texts: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     left_out_texts: int = 0
+    truths: int = 0
+    true_relations: int = 0
     truth_corner: int = 0
     errors: int = 0
     first: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -121,7 +125,9 @@ class Ledger:
         self.first.setdefault("error", (image_id, reason))
 
     def add_truth(self, graph: SceneGraph, size: Frame) -> None:
-        """Look at the true boxes of one image, which are pixels: all in its first pixel, they were fractions."""
+        """Look at the truth of one image: boxes are pixels, and if all lie in the first one they were fractions."""
+        self.truths += 1
+        self.true_relations += len(graph.pairs)
         if len(graph) and (graph.boxes.max(0) * (size * 2)).max() <= 1:
             self.truth_corner += 1
 

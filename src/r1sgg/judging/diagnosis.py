@@ -49,7 +49,7 @@ _DO: dict[str, str] = {
     "other_dialect": "pass its name with --dialect if all are so (arrows and qwen-json read ours, too), or split the "
     "file",
     "prompt_echo": "cut the prompt off before writing the completions",
-    "empty": "look at the other issues of these completions",
+    "empty": "look at their other issues",
     "several_answers": "the last one counts; if another is meant, keep that one alone",
     "several_graphs": "the last one counts; if another is meant, keep that one alone",
     "prompt_text": "its example was skipped: cut the prompt off the completions",
@@ -65,8 +65,8 @@ _DO: dict[str, str] = {
     "inverted_box": 'these objects were dropped; if boxes are [x, y, width, height], write "frame": {"size": [w, h], '
     '"shape": "size"}',
     "empty_box": "they overlap nothing: look at how coordinates are rounded, and at the frame",
-    "box_out_of_frame": 'they are kept as written: check that they are relative to "frame", without one pixels of the '
-    "image",
+    "box_out_of_frame": 'they are kept as written: check "frame", which boxes are relative to (where a line has none, '
+    "they are pixels of the image)",
     "duplicate_id": "relationships refer to the first object of an id: number the objects of a class",
     "class_key": "check that this is the class that is meant",
     "odd_id": "check that the number is not a part of the name",
@@ -216,7 +216,14 @@ def _relations(ledger: Ledger) -> list[SystematicFinding]:
                 _do_about_lost(ledger, kinds),
             )
         )
-    if ledger.graphs >= 3 and not written and not ledger.texts_with["no_relationships"] and not ledger.left_out_texts:
+    wanted = ledger.true_relations or not ledger.truths
+    if (
+        ledger.graphs >= 3
+        and wanted
+        and not written
+        and not ledger.texts_with["no_relationships"]
+        and not ledger.left_out_texts
+    ):
         said = f"none of {ledger.graphs:,} graphs has a relationship"
         do = "recall is 0" if ledger.detections else "recall is 0: ask the model for them"
         found.append(SystematicFinding("no_relations_written", 1.0, said, do))
