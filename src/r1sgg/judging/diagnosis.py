@@ -217,13 +217,8 @@ def _relations(ledger: Ledger) -> list[SystematicFinding]:
             )
         )
     wanted = ledger.true_relations or not ledger.truths
-    if (
-        ledger.graphs >= 3
-        and wanted
-        and not written
-        and not ledger.texts_with["no_relationships"]
-        and not ledger.left_out_texts
-    ):
+    explained = ledger.texts_with["no_relationships"] or ledger.left_out_texts
+    if ledger.graphs >= 3 and wanted and not written and not explained:
         said = f"none of {ledger.graphs:,} graphs has a relationship"
         do = "recall is 0" if ledger.detections else "recall is 0: ask the model for them"
         found.append(SystematicFinding("no_relations_written", 1.0, said, do))
