@@ -93,6 +93,9 @@ except SystemExit as stop:
         (["grpo", "--rewards", "mine.py:term"], "rewards: expected a Python file, found none at mine.py"),
         (["grpo", "--rewards=terms.py:tern"], "rewards: terms.py: expected a function 'tern', found np, term, torch"),
         (["grpo", "--include", "rewards.yaml"], "rewards: expected a term among format, "),
+        (["sft", "--data", "train.jsn"], "train.jsn: expected a readable JSON Lines file, found No such file"),
+        (["grpo", "--data", "."], "expected a ground-truth file (JSON Lines), or KIND:PATH, found a folder; with anno"),
+        (["sft", "--data", "scenes:4", "--validation", "coco:val.json"], "val.json: expected"),
     ],
 )
 def test_a_misspelt_name_is_refused_before_torch_is_imported(arguments: list[str], says: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from r1sgg.cli.root import app
-from r1sgg.cli.training import OPEN, check_names, check_rewards
+from r1sgg.cli.training import OPEN, check_names, check_values
 from r1sgg.errors import ConfigError, InputError, TrainingError, require
 from r1sgg.files import locked, write_file, write_json
 
@@ -60,8 +60,7 @@ def bench(
         raise ConfigError(f"{name!r}: expected a name of letters, digits, - and _")
     require("trl", "train")
     check_names(stage, config, context.args)  # before anything is noted of an entry that cannot be trained
-    if stage == "grpo":
-        check_rewards(config, context.args)
+    check_values(stage, config, context.args)
     entry = out / (f"{name}-short" if short else name)
     settings = {"config": str(config), "stage": stage, "model": model, "scenes": scenes, "options": context.args}
     with locked(entry):

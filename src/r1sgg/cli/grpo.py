@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from r1sgg.cli.root import app
-from r1sgg.cli.training import OPEN, TrainingCommand, check_names, check_rewards, finish, require_trl
+from r1sgg.cli.training import OPEN, TrainingCommand, check_names, check_values, finish, require_trl
 
 
 @app.command(cls=TrainingCommand, context_settings=OPEN)
@@ -32,7 +32,7 @@ def grpo(
     warnings.filterwarnings("ignore", message=r"TRL currently supports vLLM .* You have version 0\.32\.")
     require_trl()
     check_names("grpo", config, context.args)
-    check_rewards(config, context.args)
+    check_values("grpo", config, context.args)
     from r1sgg.training.grpo import train_grpo
 
     finish(train_grpo(config, context.args, partial(typer.echo, err=True)))

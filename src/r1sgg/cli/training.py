@@ -123,17 +123,21 @@ def check_names(command: str, config: Path | None, arguments: Sequence[str]) -> 
     check_known(named, config, arguments)
 
 
-def check_rewards(config: Path | None, arguments: Sequence[str]) -> None:
-    """Refuse a reward that does not exist, before torch is imported.
+def check_values(command: str, config: Path | None, arguments: Sequence[str]) -> None:
+    """Refuse a reward that does not exist, and data whose files are not there, before torch is imported.
 
     Raises:
-        ConfigError, InputError: see `r1sgg.rewards.rubric.check_rewards`.
+        ConfigError, InputError: see `r1sgg.rewards.rubric.check_rewards` and `r1sgg.data.sources.check_place`.
     """
-    from r1sgg.rewards import rubric
+    from r1sgg.data.sources import check_place
+    from r1sgg.rewards.rubric import check_rewards
     from r1sgg.training.recipe import read_value
 
-    if (rewards := read_value("rewards", config, arguments)) is not None:
-        rubric.check_rewards(rewards)
+    if command == "grpo" and (rewards := read_value("rewards", config, arguments)) is not None:
+        check_rewards(rewards)
+    for key in ("data", "validation"):
+        if isinstance(data := read_value(key, config, arguments), str):
+            check_place(data)
 
 
 def require_trl() -> None:

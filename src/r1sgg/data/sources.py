@@ -21,7 +21,7 @@ import numpy as np
 from r1sgg.data.base import Example, example_digest, example_of_record, hash_of_digests
 from r1sgg.data.dataset import DataSet, Fault, Subset, hash_of_ids, with_images
 from r1sgg.data.jsonl import add_image_id, read_lines, record_of_line
-from r1sgg.data.spec import Spec, kind_of, parse_spec
+from r1sgg.data.spec import KINDS, Spec, kind_of, parse_spec
 from r1sgg.errors import InputError
 
 __all__ = ["DataSet", "Fault", "JsonlData", "Subset", "open_data", "parse_spec", "with_images"]
@@ -56,6 +56,19 @@ def open_data(spec: str, *, strict: bool = True) -> DataSet:
         parents = parts.choice("parents", ("yes", "no"), "yes") == "yes"
         data = open_vocabulary(data, mode, parts.choice("part", PARTS, "train"), parents=parents)
     return data
+
+
+def check_place(spec: str) -> None:
+    """Refuse a set whose files are not there, or are of another format, as `open_data` does; nothing large is read.
+
+    Raises:
+        ConfigError, InputError: see `open_data`.
+    """
+    parts = parse_spec(spec)
+    if parts.kind in KINDS and parts.kind != "hub" and not parts.path.exists():
+        open_data(spec)
+    elif parts.kind == "jsonl":
+        refuse_other_formats(parts.path)
 
 
 PAGE = "docs/own_data.md"
