@@ -157,9 +157,10 @@ def test_a_reward_is_looked_up_without_running_its_file(rewards: Path) -> None:
         "raise RuntimeError\nfrom numpy import mean\nif True:\n    def inner(e): ...\nfirst = second = mean\n"
     )
     (rewards / "star.py").write_text("from my_rewards import *\n")
+    (rewards / "made.py").write_text('for name in ("a", "b"):\n    globals()[name] = print\n')
     (rewards / "broken.py").write_text("def term(:\n")
     for right in (
-        *("balanced", "my_rewards.py:few_objects", "star.py:few_objects", "json:loads"),
+        *("balanced", "my_rewards.py:few_objects", "star.py:few_objects", "json:loads", "made.py:b"),
         *("odd.py:inner", "odd.py:mean", "odd.py:second", '{"format": 1, "my_rewards.py:penalty": 2}'),
     ):
         check_rewards(right)

@@ -124,8 +124,12 @@ def _no_function(place: str, function: str, names: Iterable[str]) -> ConfigError
     return ConfigError(f"rewards: {place}: expected a function {function!r}, found {known}")
 
 
+_BINDERS = frozenset(("exec", "globals", "setattr", "vars"))
+"""Functions that can give a module a name which stands nowhere in it."""
+
+
 def _bound(statements: Sequence[ast.stmt]) -> Iterator[str]:
-    """Yield the names that a module may have once it was run, "*" where it imports all of another."""
+    """Yield the names that a module may have once it was run, "*" where it may have any."""
     for statement in statements:
         defines = isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
         for node in (statement,) if defines else ast.walk(statement):
@@ -135,6 +139,8 @@ def _bound(statements: Sequence[ast.stmt]) -> Iterator[str]:
                 yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 yield node.id
+            elif isinstance(node, ast.Name) and node.id in _BINDERS:
+                yield "*"
 
 
 def _file(place: str) -> Path:
