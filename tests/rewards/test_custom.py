@@ -170,6 +170,7 @@ def test_a_reward_is_looked_up_without_running_its_file(rewards: Path) -> None:
         "my_rewards.py:few": "expected a function 'few', found few_objects, np, penalty, right_pairs",
         "my_rewards.py:node": "expected a name of its own",
         "broken.py:term": "broken.py:1: SyntaxError",
+        ":term": "ValueError: Empty module name",
         "no_such_package.rewards:term": "found no module 'no_such_package'",
         '{"formt": 1}': "expected a term among",
         '{"format": -1}': "expected numbers of at least 0, found format: -1",

@@ -93,7 +93,9 @@ def check_term(name: str) -> None:
     place, function = _parts_of(name)
     if not place.endswith(".py"):
         top = place.partition(".")[0]
-        if importlib.util.find_spec(top) is None:  # of a package itself: its parts are found by running it
+        with _Blame(place):
+            found = importlib.util.find_spec(top)  # of the package: its parts are found by running it
+        if found is None:
             raise ConfigError(f"rewards: {place}: expected a Python file or module, found no module {top!r}")
         return
     path = _file(place)
