@@ -69,9 +69,9 @@ def show(
         relations = f"{zero_shot['relations']:,} true relations" if zero_shot["relations"] else "no true relation is"
         console.print(f"zR@K: {relations} {counted}{published}", markup=False, highlight=False)
     remarks = {name: tuple(_remarks(row)) for name, row in columns}
-    for name, said in remarks.items():
+    for name, own in remarks.items():
         earlier = remarks.get((again or {}).get(name, ""), ())
-        for remark in said:
+        for remark in own:
             if remark not in earlier:
                 console.print(f"{name}: {remark}", markup=False)
     for other in against:

@@ -93,9 +93,7 @@ def check_term(name: str) -> None:
     place, function = _parts_of(name)
     if not place.endswith(".py"):
         top = place.partition(".")[0]
-        with _Blame(place):
-            found = importlib.util.find_spec(top)  # of the package: its parts are found by running it
-        if found is None:
+        if importlib.util.find_spec(top) is None:  # of a package itself: its parts are found by running it
             raise ConfigError(f"rewards: {place}: expected a Python file or module, found no module {top!r}")
         return
     path = _file(place)
@@ -114,6 +112,8 @@ def _known(name: str) -> str:
 def _parts_of(name: str) -> tuple[str, str]:
     """Return the file or module, and the function, of a term of a user's."""
     place, _, function = name.rpartition(":")
+    if not place.strip(".") or not function:
+        raise ConfigError(f"rewards: expected FILE.py:FUNCTION, found {name!r}")
     if function in TERMS or function in _TAKEN:
         raise ConfigError(
             f"rewards: {name}: expected a name of its own, found that of a term or of a field of the results"
