@@ -22,7 +22,7 @@ class Column:
 
 
 COLUMNS = (
-    Column("failure_rate", "Failures", "Share of completions without a usable graph", -1),
+    Column("failure_rate", "Failures", "Share of images without a usable graph", -1),
     Column("AP50", "AP50", "Average precision of the objects at IoU 0.5", 1),
     Column("R@50", "R@50", "Recall of true triplets, one predicate per pair, mean over images", 1),
     Column("mR@50", "mR@50", "Recall averaged over predicates", 1),
