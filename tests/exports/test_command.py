@@ -74,7 +74,7 @@ def test_predictions_keep_their_scores_and_an_unreadable_answer_is_said(
     out = folder / "c.json"
     arguments = ("--ground-truth", folder / "gt.jsonl", "--format", "coco", "--out", out)
     assert run("export", folder / "answers.jsonl", *arguments) == 1
-    assert "1 predictions could not be read" in capsys.readouterr().err
+    assert "1 prediction could not be read; its graph is empty" in capsys.readouterr().err
     document = json.loads(out.read_text())
     assert [row["score"] for row in document["annotations"]] == [0.5, 0.5]
     assert [image["width"] for image in document["images"]] == [200, 200, 200]

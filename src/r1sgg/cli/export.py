@@ -42,7 +42,12 @@ def export(
     size = sum(path.stat().st_size for path in paths) / 1e6
     typer.echo(f"{out}: {len(paths)} file{'' if len(paths) == 1 else 's'}, {size:.1f} MB")
     if failed := sum(item.failure is not None for item in found):
-        typer.echo(f"{failed} predictions could not be read; their graphs are empty", err=True)
+        what = (
+            "prediction could not be read; its graph is"
+            if failed == 1
+            else "predictions could not be read; their graphs are"
+        )
+        typer.echo(f"{failed} {what} empty", err=True)
         raise typer.Exit(PARTLY_FAILED)
 
 
