@@ -18,7 +18,7 @@ import orjson
 from PIL import Image
 
 from r1sgg.bulk.inputs import FolderImages
-from r1sgg.bulk.resume import SideFile
+from r1sgg.bulk.resume import SideFile, is_failed
 from r1sgg.bulk.run import Job, Line, generate_windows
 from r1sgg.bulk.stored import Place, StoredImages
 from r1sgg.errors import InputError
@@ -29,6 +29,9 @@ from r1sgg.inference.reader import Reader
 SETTINGS = ".predict.run"
 """In the folder of results: hidden, because an image of any other name may have a record there."""
 _ENDINGS = (".json", ".overlay.png")
+
+_WHOLE = {"image_id", "image", "objects", "relationships", "completion", "frame", "failure"}
+"""What each record has."""
 
 Admit = Callable[[Image.Image, str], object]
 """Raises an ImageError for an image (with its name) that the model must not read."""
@@ -112,7 +115,10 @@ class Results:
             self._side.check(out)
 
     def earlier(self, photo: Photo) -> dict[str, Any] | None:
-        """Return the record of an image from an earlier run, if it is whole and not older than the image."""
+        """Return the record of an image from an earlier run, if it is whole and not older than the image.
+
+        One with a part of its answer (`Completion.fault`) is made again.
+        """
         path = self.out / f"{photo.name}.json"
         if not self._begun:
             return None
@@ -122,8 +128,8 @@ class Results:
             record = orjson.loads(path.read_bytes())
         except (OSError, orjson.JSONDecodeError):  # it is made again; an image that is missing gets its error then
             return None
-        same = isinstance(record, dict) and record.get("image") == spoken(str(photo.path))
-        return record if same else None
+        whole = isinstance(record, dict) and record.keys() >= _WHOLE and not is_failed(record)
+        return record if whole and record["image"] == spoken(str(photo.path)) else None
 
     def write(self, name: str, record: dict[str, Any]) -> None:
         """Write the record of an image; the first time the settings, too."""

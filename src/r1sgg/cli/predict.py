@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from r1sgg.bulk.stored import Place
     from r1sgg.inference.reader import Reading
 
+_MADE_OF = ("left_out", "exchanges", "fault")  # of a record, if the completion was made of several answers
 _LISTED = 20  # most images that are listed in a table, and most failures that are named
 
 
@@ -90,6 +91,7 @@ def predict(
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.lines import spoken
     from r1sgg.inference.reader import BoxUnit, check_samples
+    from r1sgg.judging.diagnosis import findings
     from r1sgg.miniature.recognising import remark_on
 
     if out is None and json is None:
@@ -171,7 +173,10 @@ def predict(
                 lines.flush()
     if tally.shown and len(photos) <= _LISTED:
         Console().print(tally.table(chosen))
-    typer.echo(tally.summary(out or json))
+    place = "predict" if (out or json) == STANDARD_OUTPUT else out or json
+    for finding in findings(tally.ledger):
+        typer.echo(f"{place}: {finding}", err=True)
+    typer.echo(f"{place}: {tally.summary()}")
     if tally.count["failed"]:
         raise typer.Exit(PARTLY_FAILED)
 
@@ -184,22 +189,31 @@ class _Tally:
     """What is said at the end."""
 
     def __init__(self, *, shown: bool) -> None:
-        self.shown, self.count = shown, Counter[str]()
+        from r1sgg.graph.ledger import Ledger
+
+        self.shown, self.count, self.ledger = shown, Counter[str](), Ledger()
         self._rows: list[tuple[Photo, dict[str, Any]]] = []
 
     def add(self, photo: Photo, record: dict[str, Any], *, again: bool = False) -> None:
-        """Count a record; say at once if it is an error."""
+        """Count a record, and what the reading of its completion dropped; say at once if it failed."""
+        from r1sgg.bulk.resume import is_failed
+        from r1sgg.data.predictions import add_to, prediction_of_record
+
         self.count["images"] += 1
         self.count["earlier"] += again
         self.count["remarked"] += "notice" in record
         if len(self._rows) < _LISTED:
             self._rows.append((photo, record))
-        if "error" in record:
+        if is_failed(record):
             self.count["failed"] += 1
             if self.count["failed"] <= _LISTED:
-                typer.echo(f"r1sgg: {record['error']}", err=True)
-        elif record["failure"] is not None:
-            self.count["without"] += 1
+                said = record["error"] if "error" in record else f"{record['image']}: {record['fault']}"
+                typer.echo(f"r1sgg: {said}", err=True)
+        if "error" in record:
+            return
+        self.count["without"] += record["failure"] is not None
+        answer = {key: record[key] for key in ("image_id", "frame", "completion", *_MADE_OF) if key in record}
+        add_to(self.ledger, prediction_of_record(answer, record["image"]))
 
     def table(self, model: str) -> Any:
         """Return a table with a row per image."""
@@ -213,7 +227,7 @@ class _Tally:
             table.add_row(photo.path.name, number, "failed" if failed else _describe(record))
         return table
 
-    def summary(self, place: Path | None) -> str:
+    def summary(self) -> str:
         """Return the counts as a line."""
         count = self.count
         parts = [f"{count['images']:,} image{'' if count['images'] == 1 else 's'}"]
@@ -221,7 +235,7 @@ class _Tally:
         parts += [f"{count['failed']:,} failed"]
         parts += [f"{count['without']:,} without a graph in the completion"] if count["without"] else []
         parts += [f"{count['remarked']:,} not drawn scenes, whose graphs mean nothing"] * bool(count["remarked"])
-        return f"{'predict' if place == STANDARD_OUTPUT else place}: {', '.join(parts)}"
+        return ", ".join(parts)
 
 
 def _describe(record: dict[str, Any], most: int = 5) -> str:

@@ -157,7 +157,7 @@ class ImageReader:
             return EMPTY, "error"
         size = (example.width, example.height)
         parsed = self.read(prediction, example)
-        self.ledger.add(parsed, example.image_id, prediction.left_out)
+        self.ledger.add(parsed, example.image_id, prediction.left_out, prediction.unread)
         self.ledger.add_truth(example.graph, size)
         self.evidence.add(parsed, example.graph, size)
         if parsed.failure is not None:
