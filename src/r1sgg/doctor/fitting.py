@@ -125,9 +125,7 @@ def fit(answers: Answers, known: Sequence[Candidate], boxes: Sequence[Boxes]) ->
     """
     pictures = len(set(answers.pictures.tolist()))
     if len(answers) < LEAST_BOXES or pictures < LEAST_PICTURES:
-        expected = (
-            f"at least {LEAST_BOXES} boxes of the shapes that were asked for, in at least {LEAST_PICTURES} pictures"
-        )
+        expected = f"at least {LEAST_BOXES} boxes of named shapes, in at least {LEAST_PICTURES} pictures"
         found = f"{len(answers)} in {pictures}" if len(answers) else "none"
         return Verdict((), f"expected answers with {expected}, found {found}")
     errors = np.stack([_errors(answers, candidate) for candidate in known])  # C N 4

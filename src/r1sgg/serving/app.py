@@ -41,6 +41,7 @@ from r1sgg.serving.counters import Counted, Counters
 from r1sgg.serving.decoding import Decoder, Upload
 from r1sgg.serving.fetching import fetch
 from r1sgg.serving.front import add_front
+from r1sgg.serving.head import Head
 from r1sgg.serving.limits import BODY, DEADLINE, Limits
 from r1sgg.serving.problems import add_handlers, printable, request_line
 from r1sgg.serving.schemas import Graph, Graphs, Health, ImageByUrl, Problem, Received, graph_of
@@ -224,7 +225,8 @@ def build_app(
         answer_seconds=given.answer_seconds,
         key=given.key,
     )
-    app.add_middleware(Counted, counters=counters)  # the last one added is the outermost
+    app.add_middleware(Counted, counters=counters)
+    app.add_middleware(Head)  # the last one added is the outermost
 
     async def received(upload: Upload) -> Received:
         """Decode an image, and ask whether the model may read it."""
