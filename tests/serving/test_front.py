@@ -25,8 +25,8 @@ from r1sgg import __version__
 from r1sgg.errors import ImageError
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.miniature.scenes import SMALL, scene
-from r1sgg.serving.app import ServerSettings
 from r1sgg.serving.front import _wants_html
+from r1sgg.serving.settings import ServerSettings
 from r1sgg.serving.stream import News
 
 from .server import Running, png, serving
