@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -342,6 +343,66 @@ def test_objects_are_kept_where_the_second_question_fails_and_a_repeated_run_ask
     for row in (json.loads((out / "0.json").read_text()), *lines(lined)):
         assert "fault" not in row
         assert '"riding"' in row["completion"]
+
+
+def test_a_record_that_somebody_broke_is_made_again(data: Path, tmp_path: Path) -> None:
+    out, image = tmp_path / "graphs", data.parent / "0.png"
+    with FakeServer(Rider("Qwen3-VL")) as server:
+        assert predict(server, [image], out).exit_code == 0
+        record = json.loads((out / "0.json").read_text())
+        assert "from an earlier run" in predict(server, [image], out).stdout
+        broken: list[Any] = [{**record, key: value} for key, value in BROKEN]
+        broken += [{k: v for k, v in record.items() if k != "failure"}, [], None, {"image": record["image"]}]
+        for row in broken:
+            (out / "0.json").write_text(json.dumps(row))
+            result = predict(server, [image], out)
+            assert result.exit_code == 0, (row, result.output)
+            assert json.loads((out / "0.json").read_text()) == record
+        (out / ".predict.run").write_text('{"settings": 3}')
+        result = predict(server, [image], out)
+    assert ".predict.run: expected the settings of a run, found other JSON" in str(result.exception)
+
+
+BROKEN = [
+    ("frame", "x"),
+    ("frame", [0, 0]),
+    ("completion", None),
+    ("objects", 5),
+    ("objects", [{"id": 3}]),
+    ("objects", []),  # relationships refer to them
+    ("relationships", [{}]),
+    ("exchanges", 7),
+    ("left_out", [1]),
+]
+
+
+def test_names_of_files_and_relations_are_printed_as_they_are(data: Path, tmp_path: Path) -> None:
+    """Not as the markup of the terminal's table, and also where they are no text in UTF-8."""
+    names = ["[red]a[bold].png", os.fsdecode(b"\xff\xfe.png")]
+    for name in names:
+        (tmp_path / name).write_bytes((data.parent / "0.png").read_bytes())
+    rider = Rider("Qwen3-VL", relations=TRIPLETS.replace("riding", "[/red] on"))
+    with FakeServer(rider) as server:
+        result = predict(server, [tmp_path / name for name in names], tmp_path / "graphs")
+    assert result.exit_code == 0, result.output
+    for said in (names[0], r"\udcff\udcfe.png", "man [/red] on horse"):
+        assert said in result.stdout
+
+
+def test_a_number_that_no_file_can_hold_is_refused_before_anything_is_asked(data: Path, tmp_path: Path) -> None:
+    with FakeServer(Rider("Qwen3-VL")) as server:
+        result = predict(server, [data.parent / "0.png"], tmp_path / "graphs", "--seed", str(2**63))
+        assert f"--seed: expected a number below 2^63, found {2**63}" in str(result.exception)
+        assert not server.asked
+
+
+def test_a_pipe_is_no_image_file_and_nobody_waits_for_it(data: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with FakeServer(Rider("Qwen3-VL")) as server:
+        result = predict(server, [tmp_path / "pipe.png", data.parent / "0.png"], tmp_path / "graphs")
+    assert result.exit_code == 1
+    assert "pipe.png: expected an image file, found a pipe or a device; save it to a file first" in result.stderr
+    assert (tmp_path / "graphs/0.json").is_file()
 
 
 def test_python_logs_that_only_objects_were_answered(caplog: pytest.LogCaptureFixture) -> None:

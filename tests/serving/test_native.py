@@ -1,4 +1,4 @@
-"""`--ask native` behind `r1sgg serve` and `r1sgg web`: the graph that `r1sgg predict` makes, and what is missing is said."""
+"""`--ask native` behind `r1sgg serve` and `r1sgg web`: the graph of `r1sgg predict`, and what is missing is said."""
 
 from __future__ import annotations
 

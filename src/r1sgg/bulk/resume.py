@@ -64,7 +64,9 @@ class SideFile:
             earlier = orjson.loads(self.path.read_bytes())
         except orjson.JSONDecodeError as error:
             raise InputError(str(self.path), expected="JSON", found=f"broken JSON ({error.msg})") from error
-        before = earlier.get("settings", {})
+        before = earlier.get("settings", {}) if isinstance(earlier, dict) else None
+        if not isinstance(before, dict):
+            raise InputError(str(self.path), expected="the settings of a run", found="other JSON", hint=AGAIN)
         for key in {**self._settings, **before}:  # one that is left out has its default
             if (was := before.get(key)) != (value := self._settings.get(key)):
                 raise InputError(

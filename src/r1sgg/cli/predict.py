@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from r1sgg.bulk.stored import Place
     from r1sgg.inference.reader import Reading
 
-_MADE_OF = ("left_out", "exchanges", "fault")  # of a record, if the completion was made of several answers
 _LISTED = 20  # most images that are listed in a table, and most failures that are named
 
 
@@ -172,7 +171,7 @@ def predict(
                 lines.write(orjson.dumps(record) + b"\n")
                 lines.flush()
     if tally.shown and len(photos) <= _LISTED:
-        Console().print(tally.table(chosen))
+        Console(markup=False, emoji=False).print(tally.table(chosen))  # names may look like [markup]
     place = "predict" if (out or json) == STANDARD_OUTPUT else out or json
     for finding in findings(tally.ledger):
         typer.echo(f"{place}: {finding}", err=True)
@@ -196,8 +195,9 @@ class _Tally:
 
     def add(self, photo: Photo, record: dict[str, Any], *, again: bool = False) -> None:
         """Count a record, and what the reading of its completion dropped; say at once if it failed."""
+        from r1sgg.bulk.photos import answer_of
         from r1sgg.bulk.resume import is_failed
-        from r1sgg.data.predictions import add_to, prediction_of_record
+        from r1sgg.data.predictions import add_to
 
         self.count["images"] += 1
         self.count["earlier"] += again
@@ -212,19 +212,20 @@ class _Tally:
         if "error" in record:
             return
         self.count["without"] += record["failure"] is not None
-        answer = {key: record[key] for key in ("image_id", "frame", "completion", *_MADE_OF) if key in record}
-        add_to(self.ledger, prediction_of_record(answer, record["image"]))
+        add_to(self.ledger, answer_of(record, record["image"]))
 
     def table(self, model: str) -> Any:
         """Return a table with a row per image."""
         from rich.table import Table
+
+        from r1sgg.inference.lines import spoken
 
         table = Table("image", "objects", "relationships", title=f"Scene graphs by {model}")
         table.columns[0].overflow = "fold"
         for photo, record in self._rows:
             failed = "error" in record
             number = "" if failed else str(len(record["objects"]))
-            table.add_row(photo.path.name, number, "failed" if failed else _describe(record))
+            table.add_row(spoken(photo.path.name), number, "failed" if failed else _describe(record))
         return table
 
     def summary(self) -> str:

@@ -19,6 +19,7 @@ from r1sgg.serving.settings import ServerSettings
 
 _PART = 1 << 18  # bytes of an uploaded file that are read at a time
 _FIELDS = 16  # most fields of a form besides its files
+_SHOWN = 40  # characters of a field's name in a message
 
 
 def _kind(request: Request) -> str:
@@ -83,6 +84,12 @@ async def form_uploads(request: Request, held: contextlib.AsyncExitStack, field:
             raise HTTPException(413, f"{expected}, found more{hint}") from error
         raise
     held.callback(request.scope[BODY].release)
+    if others := [name for name in form if name != field]:
+        raise HTTPException(
+            400,
+            f"expected the form field {field!r} alone, found {others[0][:_SHOWN]!r} too; options are part of the "
+            "address (?threshold=0.3)",
+        )
     files = [value for value in form.getlist(field) if isinstance(value, UploadFile)]
     if not files:
         raise HTTPException(400, f"expected files in the form field {field!r}, found none")
