@@ -40,6 +40,23 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
     return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for kind, data in parts]
 
 
+def test_form_fields_that_would_be_ignored_are_refused() -> None:
+    image = ("a.png", png(3, 4))
+    with serving() as server:
+        for path, field in (("/v1/graph", "image"), ("/v1/graphs", "images"), ("/v1/graph/stream", "image")):
+            option = server.client.post(path, files={field: image}, data={"threshold": "0.3"})
+            other = server.client.post(path, files={field: image, "photo": image})
+            for answer, name in ((option, "threshold"), (other, "photo")):
+                if answer.status_code == 413:  # a second file where one is taken
+                    continue
+                assert answer.status_code == 400
+                found = f"expected the form field '{field}' alone, found '{name}' too; options are part of the address"
+                assert answer.json()["detail"].startswith(found)
+            assert option.status_code == 400
+        assert server.waiting() == 0
+        assert server.post(png(3, 4)).status_code == 200
+
+
 def test_the_front_says_what_the_server_is_to_programs_and_people() -> None:
     with serving(ServerSettings(key="secret")) as server:
         described = server.client.get("/").json()
