@@ -5,6 +5,7 @@ Nothing is built here. `hadolint` is not among the development packages: `pip in
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -65,7 +66,8 @@ def test_the_health_check_asks_a_route_that_needs_no_key_and_the_command_exists(
     path = re.findall(r"http://127\.0\.0\.1:(\d+)(/\w+)", check)[0]
     assert path == (of("EXPOSE")[0], "/health")
     assert path[1] in OPEN_PATHS
-    assert of("ENTRYPOINT") == ['["r1sgg"]']
+    assert json.loads(of("ENTRYPOINT")[0]) == ["tini", "--", "r1sgg"]
+    assert "tini" in of("RUN")[0].split(), "process 1 passes signals on and reaps"
     assert options_of(shlex.split(of("CMD")[0].strip("[]").replace(",", " "))) == {"--host"}
 
 
@@ -87,6 +89,19 @@ def test_the_unit_starts_a_command_that_exists_as_nobody() -> None:
     assert (settings["DynamicUser"], settings["NoNewPrivileges"]) == ("yes", "yes")
     assert "PrivateDevices" not in settings
     assert int(settings["TimeoutStopSec"]) > 8 + 2, "longer than the server takes to end"
+
+
+def test_what_a_home_folder_would_hold_is_in_the_folder_that_the_service_may_write() -> None:
+    """ProtectHome hides home folders, and ProtectSystem=strict makes all else read-only but for the state."""
+    text = UNIT.read_text()
+    settings = dict(re.findall(r"^(\w+)=(.*)$", text, flags=re.MULTILINE))
+    state = f"/var/lib/{settings['StateDirectory']}"
+    words = " ".join(re.findall(r"^Environment=(.*)$", text, flags=re.MULTILINE)).split()
+    given = dict(word.split("=", 1) for word in words)
+    for name in ("HOME", "HF_HOME", "XDG_CACHE_HOME"):
+        assert (given[name] + "/").startswith(f"{state}/"), name
+    assert (settings["ProtectHome"], settings["ProtectSystem"]) == ("yes", "strict")
+    assert "ProtectHome=read-only" in text, "says what to do about a checkpoint in a home folder"
 
 
 def test_hadolint_finds_nothing() -> None:

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from r1sgg.bulk.inputs import open_inputs
+from r1sgg.bulk.parts import ENDINGS, count_failed, write_part
+from r1sgg.bulk.resume import is_failed
 from r1sgg.bulk.run import Job, Summary, run
 from r1sgg.cli import main
 from r1sgg.cli.loading import Lines
@@ -516,3 +518,16 @@ def test_two_processes_on_one_file_write_it_once(asked: Remote, ground_truth: Pa
     assert "found one that another process is writing" in (tmp_path / "said").read_text()
     assert out.read_bytes() == whole.read_bytes()
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_part_counts_lines_without_an_answer_and_with_a_part_of_one(tmp_path: Path, ending: str) -> None:
+    rows: list[dict[str, Any]] = [
+        {"image_id": "a", "completion": "{}", "replies": ["x"], "left_out": {"objects": 1}},
+        {"image_id": "b", "error": "no answer"},
+        {"image_id": "c", "completion": "{}", "fault": "half an answer"},
+    ]
+    path = tmp_path / f"part-000000000{ending}"
+    write_part(path, rows, 0)
+    assert count_failed(path) == 2
+    assert [is_failed(row) for row in rows] == [False, True, True]

@@ -115,7 +115,8 @@ def test_boxes_that_are_anywhere_tell_nothing() -> None:
 def test_too_few_boxes_tell_nothing() -> None:
     known = candidates([sizes_of(remote("gpt"), picture.image) for picture in PICTURES])
     few = answers(known[0], PICTURES[:2], noise=0.0, wrong=0.0)
-    assert decide(known, few).why_not == "expected at least 6 in 3, found 8 boxes of named shapes in 2 pictures"
+    expected = "answers with at least 6 boxes of named shapes, in at least 3 pictures"
+    assert decide(known, few).why_not == f"expected {expected}, found 8 in 2"
     nothing = Answers(np.zeros(0, dtype=np.int64), np.zeros((0, 4)), np.zeros((0, 4)))
     assert decide(known, nothing).why_not
 
@@ -242,7 +243,8 @@ def test_a_model_that_gives_no_boxes_cannot_be_told(text: str) -> None:
         ]
         result = CliRunner().invoke(app, command)
     assert result.exit_code == 4, result.output
-    assert last(result).startswith("qwen3-vl:4b: cannot tell: expected at least 6 in 3, found 0 boxes")
+    assert last(result).startswith("qwen3-vl:4b: cannot tell: expected answers with at least 6 boxes of named shapes")
+    assert last(result).endswith("in at least 3 pictures, found none")
 
 
 def test_a_server_that_refuses_every_picture_is_quoted(tmp_path: Path) -> None:

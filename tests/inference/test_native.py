@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +15,23 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from r1sgg.cli import app
+from r1sgg.cli.loading import announce
+from r1sgg.data.predictions import ledger_of, read_predictions
 from r1sgg.endpoint.remote import remote
-from r1sgg.graph.dialects.registry import DIALECTS
+from r1sgg.errors import ConfigError
+from r1sgg.graph.dialects.registry import DIALECTS, OURS
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import parse
 from r1sgg.graph.vocabulary import load_vocabulary
 from r1sgg.inference.engine import Completion, Sampling
 from r1sgg.inference.native import RELATIONSHIPS, ask_natively, read_relationships
 from r1sgg.inference.reader import Reader
+from r1sgg.judging.diagnosis import findings
+from r1sgg.models.prompts import AnswerSettings
 from r1sgg.models.registry import FAMILIES
 from r1sgg.models.tongue import tongue_of
 
-from ..endpoint.fake_server import Asked, FakeServer, Said, says
+from ..endpoint.fake_server import Asked, FakeServer, Said, fails, says
 from ..models.tiny_families import build_qwen2_5_vl, build_qwen2_vl
 
 MAN, HORSE = (0.1, 0.2, 0.4, 0.9), (0.25, 0.4, 0.8, 1.0)
@@ -258,6 +265,209 @@ def test_a_guided_second_answer_that_the_server_did_not_hold_says_what_was_wrong
         answer = row["exchanges"][1]
         assert (answer["reply"], [issue["kind"] for issue in answer["issues"]]) == (second, [kind])
         assert answer["dropped"] == row["left_out"]["relationships"] == dropped
+
+
+def predict(server: FakeServer, images: list[Path], out: Path, *options: str, model: str = "qwen3-vl:4b") -> Result:
+    run = ["predict", *map(str, images), "--out", str(out), "--model", model, "--ask", "native"]
+    return CliRunner().invoke(app, [*run, "--engine", f"openai:{server.url},retries=0,timeout=5", *options])
+
+
+UNREAD = "100 % of the completions have objects alone, because the second answer, for relationships, is missing or"
+
+
+def test_refused_second_answers_are_a_finding_and_issues_of_the_record(data: Path, tmp_path: Path) -> None:
+    out, image = tmp_path / "graphs", data.parent / "0.png"
+    with FakeServer(Rider("Qwen3-VL", relations="I'm sorry, I can't help with that.")) as server:
+        result = predict(server, [image], out)
+        assert result.exit_code == 0, result.output
+        made = generate(server, data, tmp_path / "p.jsonl", "qwen3-vl:4b", "--ask", "native")
+    for name, said in ((out, result.stderr), (tmp_path / "p.jsonl", made.stderr)):
+        assert f"{name}: {UNREAD} unreadable (first in image 0: no_json: " in said
+    record = json.loads((out / "0.json").read_text())
+    assert [thing["id"] for thing in record["objects"]] == ["man.1", "horse.1"]
+    assert (record["failure"], [issue["kind"] for issue in record["issues"]]) == (None, ["no_json"])
+    assert [exchange["read"] for exchange in record["exchanges"]] == [True, False]
+    (finding,) = findings(ledger_of(read_predictions(tmp_path / "p.jsonl", OURS)))
+    assert (finding.kind, finding.share) == ("unread", 1.0)
+
+
+def test_a_list_of_no_relationships_is_an_answer_and_nothing_is_said(data: Path, tmp_path: Path) -> None:
+    rider = Rider("Qwen3-VL", relations='{"relationships": []}')
+    whole = rider.objects
+    rider.objects = lambda size: whole(size).rstrip("`\n]")  # type: ignore[method-assign]  # read up to its last object
+    with FakeServer(rider) as server:
+        result = predict(server, [data.parent / "0.png"], tmp_path / "graphs")
+    assert result.exit_code == 0, result.output
+    assert "second answer" not in result.stderr
+    record = json.loads((tmp_path / "graphs/0.json").read_text())
+    assert [exchange["read"] for exchange in record["exchanges"]] == [True, True]
+
+
+class Failing(Rider):
+    """A rider whose server has an error for the second question, while it is `broken`."""
+
+    broken = True
+
+    def __call__(self, asked: Asked) -> Said:
+        if self.broken and text_of(asked).startswith("These objects"):
+            return fails(400, "out of memory")
+        return super().__call__(asked)
+
+
+def test_objects_are_kept_where_the_second_question_fails_and_a_repeated_run_asks_again(
+    data: Path, tmp_path: Path
+) -> None:
+    out, lined, image = tmp_path / "graphs", tmp_path / "p.jsonl", data.parent / "0.png"
+    rider = Failing("Qwen3-VL")
+    with FakeServer(rider) as server:
+        result = predict(server, [image], out)
+        assert result.exit_code == 1, result.output
+        assert f"{image}: the question for relationships got no answer, only that for objects did: " in result.stderr
+        assert "out of memory" in result.stderr
+        assert "1 image, 1 failed" in result.stdout
+        record = json.loads((out / "0.json").read_text())
+        assert [thing["id"] for thing in record["objects"]] == ["man.1", "horse.1"]
+        assert "out of memory" in record["fault"]
+        assert (out / "0.overlay.png").is_file()
+        result = generate(server, data, lined, "qwen3-vl:4b", "--ask", "native")
+        assert result.exit_code == 1, result.output
+        assert "2 images; 2 failed" in result.stdout
+        assert f"{UNREAD} unreadable (first in image 0: the question for relationships got no answer" in result.stderr
+        for row in lines(lined):
+            assert "out of memory" in row["fault"]
+            assert parse(row["completion"], tuple(row["frame"])).graph.labels == ("man", "horse")
+        rider.broken = False
+        result = predict(server, [image], out)
+        assert (result.exit_code, "from an earlier run" in result.stdout) == (0, False), result.output
+        assert generate(server, data, lined, "qwen3-vl:4b", "--ask", "native").exit_code == 0
+    for row in (json.loads((out / "0.json").read_text()), *lines(lined)):
+        assert "fault" not in row
+        assert '"riding"' in row["completion"]
+
+
+def test_a_record_that_somebody_broke_is_made_again(data: Path, tmp_path: Path) -> None:
+    out, image = tmp_path / "graphs", data.parent / "0.png"
+    with FakeServer(Rider("Qwen3-VL")) as server:
+        assert predict(server, [image], out).exit_code == 0
+        record = json.loads((out / "0.json").read_text())
+        assert "from an earlier run" in predict(server, [image], out).stdout
+        broken: list[Any] = [{**record, key: value} for key, value in BROKEN]
+        broken += [{k: v for k, v in record.items() if k != "failure"}, [], None, {"image": record["image"]}]
+        for row in broken:
+            (out / "0.json").write_text(json.dumps(row))
+            result = predict(server, [image], out)
+            assert result.exit_code == 0, (row, result.output)
+            assert json.loads((out / "0.json").read_text()) == record
+        (out / ".predict.run").write_text('{"settings": 3}')
+        result = predict(server, [image], out)
+    assert ".predict.run: expected the settings of a run, found other JSON" in str(result.exception)
+
+
+BROKEN = [
+    ("frame", "x"),
+    ("frame", [0, 0]),
+    ("completion", None),
+    ("objects", 5),
+    ("objects", [{"id": 3}]),
+    ("objects", []),  # relationships refer to them
+    ("relationships", [{}]),
+    ("exchanges", 7),
+    ("left_out", [1]),
+]
+
+
+def test_names_of_files_and_relations_are_printed_as_they_are(data: Path, tmp_path: Path) -> None:
+    """Not as the markup of the terminal's table, and also where they are no text in UTF-8."""
+    names = ["[red]a[bold].png", os.fsdecode(b"\xff\xfe.png")]
+    for name in names:
+        (tmp_path / name).write_bytes((data.parent / "0.png").read_bytes())
+    rider = Rider("Qwen3-VL", relations=TRIPLETS.replace("riding", "[/red] on"))
+    with FakeServer(rider) as server:
+        result = predict(server, [tmp_path / name for name in names], tmp_path / "graphs")
+    assert result.exit_code == 0, result.output
+    for said in (names[0], r"\udcff\udcfe.png", "man [/red] on horse"):
+        assert said in result.stdout
+
+
+def test_a_number_that_no_file_can_hold_is_refused_before_anything_is_asked(data: Path, tmp_path: Path) -> None:
+    with FakeServer(Rider("Qwen3-VL")) as server:
+        result = predict(server, [data.parent / "0.png"], tmp_path / "graphs", "--seed", str(2**63))
+        assert f"--seed: expected a number below 2^63, found {2**63}" in str(result.exception)
+        assert not server.asked
+
+
+def test_a_pipe_is_no_image_file_and_nobody_waits_for_it(data: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with FakeServer(Rider("Qwen3-VL")) as server:
+        result = predict(server, [tmp_path / "pipe.png", data.parent / "0.png"], tmp_path / "graphs")
+    assert result.exit_code == 1
+    assert "pipe.png: expected an image file, found a pipe or a device; save it to a file first" in result.stderr
+    assert (tmp_path / "graphs/0.json").is_file()
+
+
+def test_python_logs_that_only_objects_were_answered(caplog: pytest.LogCaptureFixture) -> None:
+    engine = Scripted(Rider("Qwen3-VL"))
+    whole = engine.generate
+
+    def generate(*arguments: Any, **more: Any) -> list[Completion]:
+        answers = whole(*arguments, **more)
+        return answers if len(engine.tags) == 1 else [Completion("", 0, "error", error="the server is gone")]
+
+    engine.generate = generate  # type: ignore[method-assign]
+    reading = Reader(remote("m", "Qwen3-VL"), engine, ask="native").read(Image.new("RGB", SIZES[0]))
+    assert reading.graph.labels == ("man", "horse")
+    assert reading.unread == (
+        "the question for relationships got no answer, only that for objects did: the server is gone"
+    )
+    assert reading.unread in caplog.text
+
+
+def test_samples_keep_their_answers_in_a_record_and_say_which_have_none(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "graphs"
+    rider = Rider("Qwen3-VL")
+    with FakeServer(lambda asked: fails(400, "too hot") if asked.number == 2 else rider(asked)) as server:
+        result = predict(server, [data.parent / "0.png"], out, "--samples", "2", "--temperature", "1")
+    assert result.exit_code == 1, result.output
+    record = json.loads((out / "0.json").read_text())
+    assert record["fault"].startswith("1 of 2 samples got no answer: ")
+    assert (record["ask"], len(record["exchanges"])) == ("native", 2)
+    assert record["relationships"][0]["predicate"] == "riding"
+
+
+def test_options_that_native_questions_do_not_have_are_refused_and_their_names_are_not(
+    data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own.txt").write_text("What is there?")
+    rider = Rider("Qwen3-VL")
+    with FakeServer(rider) as server:
+        for options, named in (
+            (("--think",), "--think: expected --ask paper too"),
+            (("--no-think", "--prompt", "open"), "--no-think: expected"),
+            (("--think", "--answer-format", "json"), "--think and --answer-format: expected"),
+            (("--prompt", str(tmp_path / "own.txt")), "--prompt FILE: expected"),
+            (("--prompt", "column:question"), "--prompt column:NAME: expected"),
+        ):
+            result = generate(server, data, tmp_path / "p.jsonl", "qwen3-vl:4b", "--ask", "native", *options)
+            assert isinstance(result.exception, ConfigError), result.output
+            assert str(result.exception).startswith(named)
+        assert not server.asked
+        for prompt, listed in (("open", False), ("closed", True)):
+            out = tmp_path / f"{prompt}.jsonl"
+            result = generate(server, data, out, "qwen3-vl:4b", "--ask", "native", "--prompt", prompt)
+            assert result.exit_code == 0, result.output
+            assert "prompt" not in result.stderr
+            assert ("airplane" in lines(out)[0]["exchanges"][0]["prompt"]) is listed
+
+
+def test_a_checkpoint_trained_with_a_prompt_says_that_it_is_not_asked_it(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = remote("m", "Qwen3-VL")
+    trained = dataclasses.replace(plain, settings=AnswerSettings(think=True, column="prompt_close"))
+    announce(plain, "native")
+    announce(trained, "paper")
+    assert capsys.readouterr().err == ""
+    announce(trained, "native")
+    said = "m: trained with a prompt of its own, but asked the two questions of --ask native"
+    assert capsys.readouterr().err == f"{said}; --ask paper asks that prompt\n"
 
 
 def test_a_family_that_was_taught_no_layout_is_asked_for_json_and_that_is_said(data: Path, tmp_path: Path) -> None:

@@ -64,6 +64,18 @@ def test_nothing_is_said_where_all_is_well(count: int) -> None:
     assert findings(Ledger()) == []
 
 
+def test_second_answers_that_are_missing_are_one_finding_and_not_two() -> None:
+    alone = [render(SceneGraph(t.ids, t.labels, t.boxes), FRAME) for t in scenes(20)]
+    whole = render(scenes(1)[0], FRAME)
+    ledger = Ledger()
+    for k, text in enumerate([*alone, whole]):
+        ledger.add(parse(text, FRAME), str(k), unread="no_json: no JSON" if k % 2 == 0 else "")
+    (finding,) = findings(ledger)
+    assert (finding.kind, ledger.unread) == ("unread", 10), "the one with relationships does not count"
+    assert "48 % of the completions have objects alone" in finding.found
+    assert "(first in image 0: no_json: no JSON)" in finding.found
+
+
 @pytest.mark.parametrize("error", [0.05, 0.15, 0.4])
 def test_a_model_that_localises_badly_has_no_wrong_frame(error: float) -> None:
     rng = np.random.default_rng(3)

@@ -25,8 +25,9 @@ from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import Parsed, render
 from r1sgg.inference.engine import Completion, Sampling
 from r1sgg.inference.reader import Reading
-from r1sgg.serving.app import Admit, ServerSettings, build_app
+from r1sgg.serving.app import Admit, build_app
 from r1sgg.serving.connection import run, server_of
+from r1sgg.serving.settings import ServerSettings
 
 FRAME = (1000.0, 1000.0)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from r1sgg.serving.app import ServerSettings
+from r1sgg.serving.settings import ServerSettings
 
 from .server import ColourReader, Running, png, serving, wait_until
 

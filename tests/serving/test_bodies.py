@@ -7,8 +7,8 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
-from r1sgg.serving.app import ServerSettings
 from r1sgg.serving.bodies import _SMALL, Body, BodyBudget
+from r1sgg.serving.settings import ServerSettings
 
 from .server import png, received, serving
 from .test_decoding import held, highest

@@ -21,9 +21,9 @@ from PIL import Image, features
 
 from r1sgg.errors import ImageError
 from r1sgg.serving import decoding
-from r1sgg.serving.app import ServerSettings
 from r1sgg.serving.decoding import Budget, Decoder, Upload
 from r1sgg.serving.reducing import _clock, reduce
+from r1sgg.serving.settings import ServerSettings
 
 from .server import ColourReader, Running, png, serving, wait_until
 from .test_connection import _children
@@ -326,7 +326,7 @@ def test_a_stream_is_reduced_too(server: Running) -> None:
 
 def test_the_model_gets_the_size_that_its_processor_would_make() -> None:
     from r1sgg.models.families import load_checkpoint
-    from r1sgg.serving.app import size_reducer
+    from r1sgg.serving.sizes import size_reducer
 
     checkpoint = load_checkpoint("tiny")
     fit = size_reducer(checkpoint)

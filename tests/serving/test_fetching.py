@@ -13,8 +13,8 @@ import pytest
 
 from r1sgg.errors import ImageError
 from r1sgg.serving import fetching
-from r1sgg.serving.app import ServerSettings
 from r1sgg.serving.fetching import fetch, is_public
+from r1sgg.serving.settings import ServerSettings
 
 from .server import Running, png, serving
 

@@ -11,7 +11,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -23,8 +25,8 @@ from r1sgg import __version__
 from r1sgg.errors import ImageError
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.miniature.scenes import SMALL, scene
-from r1sgg.serving.app import ServerSettings
 from r1sgg.serving.front import _wants_html
+from r1sgg.serving.settings import ServerSettings
 from r1sgg.serving.stream import News
 
 from .server import Running, png, serving
@@ -36,6 +38,23 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
     """The kinds and the data of server-sent events."""
     parts = [part.split("\n") for part in text.strip().split("\n\n")]
     return [(kind.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for kind, data in parts]
+
+
+def test_form_fields_that_would_be_ignored_are_refused() -> None:
+    image = ("a.png", png(3, 4))
+    with serving() as server:
+        for path, field in (("/v1/graph", "image"), ("/v1/graphs", "images"), ("/v1/graph/stream", "image")):
+            option = server.client.post(path, files={field: image}, data={"threshold": "0.3"})
+            other = server.client.post(path, files={field: image, "photo": image})
+            for answer, name in ((option, "threshold"), (other, "photo")):
+                if answer.status_code == 413:  # a second file where one is taken
+                    continue
+                assert answer.status_code == 400
+                found = f"expected the form field '{field}' alone, found '{name}' too; options are part of the address"
+                assert answer.json()["detail"].startswith(found)
+            assert option.status_code == 400
+        assert server.waiting() == 0
+        assert server.post(png(3, 4)).status_code == 200
 
 
 def test_the_front_says_what_the_server_is_to_programs_and_people() -> None:
@@ -55,6 +74,28 @@ def test_the_front_says_what_the_server_is_to_programs_and_people() -> None:
     assert "<b>fake</b>" in page.text
     assert 'href="/docs"' in page.text
     assert not re.search(r'(src|href)="http', page.text), "nothing is loaded from elsewhere"
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/docs", "/openapi.json", "/docs/files/swagger-ui.css"])
+def test_head_is_answered_as_get_without_the_body(path: str) -> None:
+    with serving() as server:
+        asked = server.client.get(path)
+        head = server.client.head(path)
+        again = server.client.head(path)  # on the same connection, which no body has confused
+    assert (head.status_code, head.content, again.status_code) == (200, b"", 200)
+    for name in ("content-type", "content-length"):
+        if path != "/metrics" or name == "content-type":  # its numbers grow
+            assert head.headers[name] == asked.headers[name]
+
+
+def test_head_of_a_route_that_takes_images_is_refused_as_get_is() -> None:
+    with serving(ServerSettings(key="secret")) as server:
+        allowed = {"authorization": "Bearer secret"}
+        head = server.client.head("/v1/graph", headers=allowed)
+        assert (head.status_code, head.content) == (405, b"")
+        assert head.headers["allow"] == server.client.get("/v1/graph", headers=allowed).headers["allow"] == "POST"
+        assert server.client.head("/v1/graph").status_code == 401
+        assert server.client.head("/nothing", headers=allowed).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -176,15 +217,74 @@ def test_serve_with_its_default_model_refuses_photos_and_with_a_named_one_remark
         log.close()
 
 
-def test_the_client_in_the_docs_reads_an_image_a_stream_and_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """docs/deploying.md has it as a file; here it talks to a real server."""
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The client of docs/deploying.md, as a user copies it."""
     text = (ROOT / "docs" / "deploying.md").read_text()
     (code,) = re.findall(r"```python\n(\"\"\"A client.*?)```", text, flags=re.DOTALL)
     (tmp_path / "r1sgg_client.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    module: Any = importlib.import_module("r1sgg_client")
+    yield importlib.import_module("r1sgg_client")
+    del sys.modules["r1sgg_client"]
+
+
+GRAPH = {"width": 4, "height": 4, "objects": [], "relationships": [], "notice": None}
+PAGE = "<html><title>502 Bad Gateway</title></html>"
+
+
+def behind_a_proxy(module: Any, *answers: httpx.Response, timeout: float = 90.0) -> Any:
+    """A client whose requests get these answers in turn."""
+    client, left = module.Client("http://proxy.test", timeout=timeout), iter(answers)
+    client._http = httpx.Client(base_url="http://proxy.test", transport=httpx.MockTransport(lambda _: next(left)))
+    return client
+
+
+@pytest.mark.parametrize("status", [200, 302, 429, 502])
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_client_in_the_docs_says_that_a_proxy_answered(
+    module: Any, tmp_path: Path, status: int, stream: bool
+) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    client = behind_a_proxy(module, httpx.Response(status, html=PAGE))
+    with pytest.raises(module.ServerError, match=rf"{status}: expected .*, found text/html: '<html><title>502 Bad"):
+        list(client.stream(tmp_path / "a.png")) if stream else client.graph(tmp_path / "a.png", tries=1)
+
+
+@pytest.mark.parametrize(
+    ("after", "waits"),
+    [("2", 2), (None, 1), ("soon", 1), (-60, 0), (30, 30), ("3600", None), (3600, None)],
+)
+def test_the_client_in_the_docs_waits_as_long_as_a_server_or_a_proxy_says(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str | int | None, waits: float | None
+) -> None:
+    """Whole numbers here are dates so many seconds from now."""
+    slept: list[float] = []
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=slept.append, time=lambda: 1_800_000_000.0))
+    said = formatdate(1_800_000_000 + after, usegmt=True) if isinstance(after, int) else after
+    headers = {} if said is None else {"Retry-After": said}
+    busy = httpx.Response(429, json={"detail": "64 images are waiting"}, headers=headers)
+    (tmp_path / "a.png").write_bytes(png())
+    client = behind_a_proxy(module, busy, httpx.Response(200, json=GRAPH))
+    if waits is None:  # an hour is not soon
+        with pytest.raises(module.ServerError, match="429: 64 images are waiting"):
+            client.graph(tmp_path / "a.png")
+    else:
+        assert client.graph(tmp_path / "a.png").objects == []
+    assert slept == ([] if waits is None else [waits])
+
+
+@pytest.mark.parametrize("sent", ["", "event: start\ndata: {}\n\n", "event: start\ndata: {}\n\nevent: graph\n"])
+def test_the_client_in_the_docs_says_that_a_stream_ended_without_its_graph(
+    module: Any, tmp_path: Path, sent: str
+) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    cut = httpx.Response(200, text=sent, headers={"content-type": "text/event-stream; charset=utf-8"})
+    with pytest.raises(module.ServerError, match="expected a stream up to its graph, found that it ended before"):
+        list(behind_a_proxy(module, cut).stream(tmp_path / "a.png"))
+
+
+def test_the_client_in_the_docs_reads_an_image_a_stream_and_an_error(module: Any, tmp_path: Path) -> None:
+    """docs/deploying.md has it as a file; here it talks to a real server."""
     with serving(ServerSettings(key="secret")) as server:
         client = module.Client(server.url, key="secret")
         (tmp_path / "a.png").write_bytes(png(3, 4))

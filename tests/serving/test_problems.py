@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from r1sgg.serving.app import ServerSettings
 from r1sgg.serving.problems import printable
+from r1sgg.serving.settings import ServerSettings
 
 from .server import ColourReader, Running, png, serving
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from r1sgg.errors import ConfigError
 from r1sgg.inference.engines import load
-from r1sgg.serving.app import ServerSettings
+from r1sgg.serving.settings import ServerSettings
 
 from .server import ColourReader, Running, colour_of, png, serving, wait_until
 

@@ -27,7 +27,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n0 0 20
 class Web:
     """A running page, whose temporary folder is its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str, tokens: int = 100) -> None:
         self.temporary, self.called, commands = folder / "tmp", folder / "called", folder / "bin"
         self.temporary.mkdir()
         commands.mkdir()
@@ -38,7 +38,7 @@ class Web:
         program = "import warnings; warnings.simplefilter('ignore'); from r1sgg.cli import main; main()"
         self.log = (folder / "log").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", program, "web", "--port", str(self.port), "--max-new-tokens", "100"],
+            [sys.executable, "-c", program, "web", "--port", str(self.port), "--max-new-tokens", str(tokens), *options],
             env={
                 **{name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"},
                 "HF_HUB_OFFLINE": "1",
@@ -65,6 +65,11 @@ class Web:
         self.log.flush()
         return Path(self.log.name).read_text()
 
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
     def end(self, by: signal.Signals) -> int:
         self.process.send_signal(by)
         return self.process.wait(30)
@@ -74,16 +79,14 @@ class Web:
 def web(tmp_path: Path) -> Iterator[Web]:
     running = Web(tmp_path)
     yield running
-    running.process.kill()
-    running.process.wait()
-    running.log.close()
+    running.close()
 
 
 def _read(client: Client, image: Path, model: str = "tiny") -> str:
-    return _read_all(client, image, model)[-1]
+    return read_all(client, image, model)[-1]
 
 
-def _read_all(client: Client, image: Path, model: str) -> list[str]:
+def read_all(client: Client, image: Path, model: str) -> list[str]:
     """Everything that the page shows then; the completion last."""
     options = (model, "as the model was trained", "", True, 0, 0, "json")
     return [str(part) for part in client.predict(handle_file(image), *options, api_name="/read")]
@@ -123,10 +126,10 @@ def test_the_page_leaves_nothing_and_tells_nothing(web: Web, tmp_path: Path) -> 
     # the default model knows drawn scenes only: a photo is refused, unless somebody chose a model
     photo = tmp_path / "photo.jpg"
     Image.effect_noise((90, 60), 90).convert("RGB").save(photo)
-    assert any("tiny knows drawn scenes only" in part for part in _read_all(client, picture, "tiny"))
+    assert any("tiny knows drawn scenes only" in part for part in read_all(client, picture, "tiny"))
     with pytest.raises(AppError, match=r"expected a drawn scene.*use the model photo \(`r1sgg web --model photo`\)"):
         _read(client, photo)
-    *shown, completion = _read_all(client, photo, "tiny-sft")
+    *shown, completion = read_all(client, photo, "tiny-sft")
     assert any("not a drawn scene, and tiny-sft knows nothing else: this graph means nothing" in part for part in shown)
     assert "objects" in completion
     assert web.said().count("tiny knows drawn scenes only") == 1

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from r1sgg.bulk.resume import AGAIN, SideFile
+from r1sgg.bulk.resume import AGAIN, SideFile, is_failed
 from r1sgg.bulk.stored import Inputs, Place
 from r1sgg.errors import InputError
 from r1sgg.files import write_lines, writing
@@ -121,14 +121,14 @@ def write_part(path: Path, rows: Sequence[dict[str, Any]], start: int) -> None:
 
 
 def count_failed(path: Path) -> int:
-    """Return the number of rows of a part that have an error."""
+    """Return the number of rows of a part that failed."""
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
-        column = pq.read_table(path, columns=["error"]).column("error")
-        return len(column) - int(column.null_count)
+        names = [name for name in ("error", "fault") if name in pq.read_schema(path).names]  # an older one has no fault
+        return sum(map(is_failed, pq.read_table(path, columns=names).to_pylist()))
     with path.open("rb") as handle:
-        return sum("error" in orjson.loads(line) for line in handle)
+        return sum(is_failed(orjson.loads(line)) for line in handle)
 
 
 def _schema() -> Any:
@@ -155,8 +155,13 @@ def _schema() -> Any:
             "scores": text,
             "task": text,
             "ask": text,
-            "exchanges": pa.list_(pa.struct({"prompt": text, "reply": text, "issues": issues, "dropped": pa.int64()})),
+            "exchanges": pa.list_(
+                pa.struct({"prompt": text, "reply": text, "issues": issues, "dropped": pa.int64(), "read": pa.bool_()})
+            ),
             "left_out": pa.struct({"objects": pa.int64(), "relationships": pa.int64()}),
+            "replies": pa.list_(text),
+            "written_in": numbers,
+            "fault": text,
             "error": text,
         }
     )

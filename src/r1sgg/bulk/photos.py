@@ -10,7 +10,7 @@ files, and images inside other files, are `r1sgg.bulk.run`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,17 +18,24 @@ import orjson
 from PIL import Image
 
 from r1sgg.bulk.inputs import FolderImages
-from r1sgg.bulk.resume import SideFile
+from r1sgg.bulk.resume import SideFile, is_failed
 from r1sgg.bulk.run import Job, Line, generate_windows
 from r1sgg.bulk.stored import Place, StoredImages
+from r1sgg.data.predictions import Prediction, prediction_of_record
 from r1sgg.errors import InputError
 from r1sgg.files import write_json
+from r1sgg.graph.records import graph_of_rows
 from r1sgg.inference.lines import spoken
 from r1sgg.inference.reader import Reader
 
 SETTINGS = ".predict.run"
 """In the folder of results: hidden, because an image of any other name may have a record there."""
 _ENDINGS = (".json", ".overlay.png")
+
+_WHOLE = {"image_id", "image", "width", "height", "objects", "relationships", "completion", "frame", "failure"}
+"""What each record has."""
+_ANSWER = ("image_id", "frame", "completion", "left_out", "exchanges", "fault")
+"""What a record has in common with a line of predictions."""
 
 Admit = Callable[[Image.Image, str], object]
 """Raises an ImageError for an image (with its name) that the model must not read."""
@@ -112,7 +119,10 @@ class Results:
             self._side.check(out)
 
     def earlier(self, photo: Photo) -> dict[str, Any] | None:
-        """Return the record of an image from an earlier run, if it is whole and not older than the image."""
+        """Return the record of an image from an earlier run, if it is whole and not older than the image.
+
+        One with a part of its answer (`Completion.fault`) is made again.
+        """
         path = self.out / f"{photo.name}.json"
         if not self._begun:
             return None
@@ -122,8 +132,8 @@ class Results:
             record = orjson.loads(path.read_bytes())
         except (OSError, orjson.JSONDecodeError):  # it is made again; an image that is missing gets its error then
             return None
-        same = isinstance(record, dict) and record.get("image") == spoken(str(photo.path))
-        return record if same else None
+        whole = _is_whole(record, str(path)) and not is_failed(record)
+        return record if whole and record["image"] == spoken(str(photo.path)) else None
 
     def write(self, name: str, record: dict[str, Any]) -> None:
         """Write the record of an image; the first time the settings, too."""
@@ -131,6 +141,27 @@ class Results:
             self._side.add(0.0)
             self._begun = True
         write_json(self.out / f"{name}.json", record)
+
+
+def answer_of(record: Mapping[str, Any], where: str) -> Prediction:
+    """Return the completion of a record, as a line of predictions has it.
+
+    Raises:
+        InputError: a value is none that `predict` writes.
+    """
+    return prediction_of_record({key: record[key] for key in _ANSWER if key in record}, where)
+
+
+def _is_whole(record: Any, where: str) -> bool:
+    """Return whether a file holds a record that can be used as it is: whoever edits one may break it."""
+    if not isinstance(record, dict) or not record.keys() >= _WHOLE:
+        return False
+    try:
+        graph_of_rows(record["objects"], record["relationships"], (1.0, 1.0), where, exported=True)
+        answer_of(record, where)
+    except InputError:
+        return False
+    return True
 
 
 class PhotoFiles(StoredImages):

@@ -64,7 +64,9 @@ class SideFile:
             earlier = orjson.loads(self.path.read_bytes())
         except orjson.JSONDecodeError as error:
             raise InputError(str(self.path), expected="JSON", found=f"broken JSON ({error.msg})") from error
-        before = earlier.get("settings", {})
+        before = earlier.get("settings", {}) if isinstance(earlier, dict) else None
+        if not isinstance(before, dict):
+            raise InputError(str(self.path), expected="the settings of a run", found="other JSON", hint=AGAIN)
         for key in {**self._settings, **before}:  # one that is left out has its default
             if (was := before.get(key)) != (value := self._settings.get(key)):
                 raise InputError(
@@ -80,6 +82,11 @@ class SideFile:
         self.seconds += seconds
         record = {"settings": self._settings, "seconds": round(self.seconds, 3)}
         write_json(self.path, record)
+
+
+def is_failed(row: Mapping[str, Any]) -> bool:
+    """Return whether a line counts as failed: it has no answer, or a part of one (`Completion.fault`)."""
+    return row.get("error") is not None or row.get("fault") is not None
 
 
 class RunLog:
@@ -106,7 +113,7 @@ class RunLog:
             window: lines that are written together.
 
         Returns:
-            The number of lines kept, and how many of them have an error.
+            The number of lines kept, and how many of them failed.
         """
         if not self._out.exists() or self._out.stat().st_size == 0:
             return 0, 0
@@ -127,7 +134,7 @@ class RunLog:
                     raise InputError(where, expected="a prediction", found="broken JSON", hint=AGAIN) from error
                 if found != expected:
                     raise InputError(f"{where}: {self._key}", expected=repr(expected), found=repr(found), hint=AGAIN)
-                failed += "error" in row
+                failed += is_failed(row)
                 if kept % window == 0 or kept == total:
                     whole = kept, size, failed
         if kept < total:
@@ -135,9 +142,9 @@ class RunLog:
         return whole[0], whole[2]
 
     def failed(self, count: int) -> list[int]:
-        """Return the numbers of those of the first `count` lines that have an error."""
+        """Return the numbers of those of the first `count` lines that failed."""
         with self._out.open("rb") as handle:
-            return [k for k, line in enumerate(itertools.islice(handle, count)) if "error" in orjson.loads(line)]
+            return [k for k, line in enumerate(itertools.islice(handle, count)) if is_failed(orjson.loads(line))]
 
     def replace(self, lines: Mapping[int, bytes]) -> None:
         """Replace lines atomically; if the process is killed, the file stays as it was."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 from PIL import Image
 
-from r1sgg.bulk.resume import AGAIN, RunLog, fingerprint
+from r1sgg.bulk.resume import AGAIN, RunLog, fingerprint, is_failed
 from r1sgg.bulk.stored import Inputs, Place
 from r1sgg.data.provenance import read_trained_on
 from r1sgg.errors import ConfigError, InputError
@@ -111,7 +111,8 @@ def run(
 
     Returns:
         Counts. An image that cannot be opened, or for which the engine has no completion, is a line {"image_id",
-        "error"} and counts as failed; failed images of an earlier run are tried again at the end.
+        "error"} and counts as failed, as does one with a part of its answer (`Completion.fault`); failed images of an
+        earlier run are tried again at the end.
 
     Raises:
         InputError: `out` belongs to a run with other settings, or the images changed during the run.
@@ -142,7 +143,7 @@ def _run(
     places = itertools.islice(inputs, resumed, total)
     for rows, seconds in generate_windows(places, inputs, reader, job, lambda count: progress(resumed + count, total)):
         log.append(rows)
-        failed += sum("error" in row for row in rows)
+        failed += sum(map(is_failed, rows))
         done += len(rows)
         log.add(seconds)
     if done < total:
@@ -166,7 +167,7 @@ def _retry(wrong: list[int], inputs: Inputs, reader: Reader, job: Job, log: RunL
     numbers = iter(wrong)
     for rows, seconds in generate_windows(places, inputs, reader, job):
         log.replace({next(numbers): orjson.dumps(row) + b"\n" for row in rows})
-        failed += sum("error" in row for row in rows)
+        failed += sum(map(is_failed, rows))
         log.add(seconds)
     return failed
 

@@ -24,7 +24,7 @@ from r1sgg.bulk import parts
 from r1sgg.bulk.inputs import open_inputs
 from r1sgg.bulk.parts import Shard
 from r1sgg.bulk.processes import TRIES
-from r1sgg.bulk.resume import RunLog
+from r1sgg.bulk.resume import RunLog, is_failed
 from r1sgg.bulk.run import Job, Summary, generate_windows, settings_of
 from r1sgg.bulk.stored import Inputs, Place
 from r1sgg.errors import ModelError, R1SGGError
@@ -236,7 +236,7 @@ class Worker:
         if not path.parent.is_dir():  # see `parts.forget`; writing would make it again
             raise ModelError(f"{path.parent}: expected the folder of a run, found that it was stopped")
         parts.write_part(path, rows, shard.start)
-        return sum("error" in row for row in rows), seconds
+        return sum(map(is_failed, rows)), seconds
 
     def close(self) -> None:
         """Let go of the model."""

@@ -156,9 +156,8 @@ def generate(
             summary = run(inputs, out, reader, job, **files, progress=progress)
         if (used := loading.describe_usage(reader)) is not None:
             typer.echo(used)
-    if summary.images > summary.failed:
-        for finding in findings(ledger_of(read_predictions(out, OURS))):
-            typer.echo(f"{out}: {finding}", err=True)
+    for finding in findings(ledger_of(read_predictions(out, OURS))):
+        typer.echo(f"{out}: {finding}", err=True)
     done = f", {summary.resumed} of them from an earlier run" if summary.resumed else ""
     typer.echo(f"{out}: {summary.images} images{done}; {summary.failed} failed")
     if summary.failed:

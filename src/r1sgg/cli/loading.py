@@ -167,7 +167,8 @@ def open_with_prompts(images: str, opening: Opening, *, annotated: bool = False)
     """
     from r1sgg.bulk.inputs import open_inputs
 
-    inputs = open_inputs(images, opening.column_asked(), annotated=annotated)
+    column = opening.column_asked() if opening.ask == "paper" else ""
+    inputs = open_inputs(images, column, annotated=annotated)
     if not inputs.column or not (without := inputs.without_prompt):
         return inputs
     found = f"none in {images}" if without == len(inputs) else f"none with {without:,} of {len(inputs):,} images"
@@ -204,7 +205,7 @@ def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True)
     if (notice := reader.checkpoint.notice) is not None:
         typer.echo(notice, err=True)
     announce(reader.checkpoint, opening.ask, named=named)
-    if not columns and (column := reader.checkpoint.settings.column):
+    if not columns and opening.ask == "paper" and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
     return reader
 

@@ -90,6 +90,7 @@ def predict(
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.lines import spoken
     from r1sgg.inference.reader import BoxUnit, check_samples
+    from r1sgg.judging.diagnosis import findings
     from r1sgg.miniature.recognising import remark_on
 
     if out is None and json is None:
@@ -170,8 +171,11 @@ def predict(
                 lines.write(orjson.dumps(record) + b"\n")
                 lines.flush()
     if tally.shown and len(photos) <= _LISTED:
-        Console().print(tally.table(chosen))
-    typer.echo(tally.summary(out or json))
+        Console(markup=False, emoji=False).print(tally.table(chosen))  # names may look like [markup]
+    place = "predict" if (out or json) == STANDARD_OUTPUT else out or json
+    for finding in findings(tally.ledger):
+        typer.echo(f"{place}: {finding}", err=True)
+    typer.echo(f"{place}: {tally.summary()}")
     if tally.count["failed"]:
         raise typer.Exit(PARTLY_FAILED)
 
@@ -184,36 +188,47 @@ class _Tally:
     """What is said at the end."""
 
     def __init__(self, *, shown: bool) -> None:
-        self.shown, self.count = shown, Counter[str]()
+        from r1sgg.graph.ledger import Ledger
+
+        self.shown, self.count, self.ledger = shown, Counter[str](), Ledger()
         self._rows: list[tuple[Photo, dict[str, Any]]] = []
 
     def add(self, photo: Photo, record: dict[str, Any], *, again: bool = False) -> None:
-        """Count a record; say at once if it is an error."""
+        """Count a record, and what the reading of its completion dropped; say at once if it failed."""
+        from r1sgg.bulk.photos import answer_of
+        from r1sgg.bulk.resume import is_failed
+        from r1sgg.data.predictions import add_to
+
         self.count["images"] += 1
         self.count["earlier"] += again
         self.count["remarked"] += "notice" in record
         if len(self._rows) < _LISTED:
             self._rows.append((photo, record))
-        if "error" in record:
+        if is_failed(record):
             self.count["failed"] += 1
             if self.count["failed"] <= _LISTED:
-                typer.echo(f"r1sgg: {record['error']}", err=True)
-        elif record["failure"] is not None:
-            self.count["without"] += 1
+                said = record["error"] if "error" in record else f"{record['image']}: {record['fault']}"
+                typer.echo(f"r1sgg: {said}", err=True)
+        if "error" in record:
+            return
+        self.count["without"] += record["failure"] is not None
+        add_to(self.ledger, answer_of(record, record["image"]))
 
     def table(self, model: str) -> Any:
         """Return a table with a row per image."""
         from rich.table import Table
+
+        from r1sgg.inference.lines import spoken
 
         table = Table("image", "objects", "relationships", title=f"Scene graphs by {model}")
         table.columns[0].overflow = "fold"
         for photo, record in self._rows:
             failed = "error" in record
             number = "" if failed else str(len(record["objects"]))
-            table.add_row(photo.path.name, number, "failed" if failed else _describe(record))
+            table.add_row(spoken(photo.path.name), number, "failed" if failed else _describe(record))
         return table
 
-    def summary(self, place: Path | None) -> str:
+    def summary(self) -> str:
         """Return the counts as a line."""
         count = self.count
         parts = [f"{count['images']:,} image{'' if count['images'] == 1 else 's'}"]
@@ -221,7 +236,7 @@ class _Tally:
         parts += [f"{count['failed']:,} failed"]
         parts += [f"{count['without']:,} without a graph in the completion"] if count["without"] else []
         parts += [f"{count['remarked']:,} not drawn scenes, whose graphs mean nothing"] * bool(count["remarked"])
-        return f"{'predict' if place == STANDARD_OUTPUT else place}: {', '.join(parts)}"
+        return ", ".join(parts)
 
 
 def _describe(record: dict[str, Any], most: int = 5) -> str:

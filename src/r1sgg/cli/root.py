@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from r1sgg import __version__
-from r1sgg.errors import InputError
+from r1sgg.errors import ConfigError, InputError
 from r1sgg.files import STANDARD_OUTPUT, protected, refuse_inputs, standard_output, user_path
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -39,7 +39,11 @@ class Command(TyperCommand):
 
         Raises:
             InputError: an output is an input, or another output.
+            ConfigError: a number is too large for the files that hold it.
         """
+        for name, value in ctx.params.items():
+            if isinstance(value, int) and abs(value) >= _MOST:
+                raise ConfigError(f"--{name.replace('_', '-')}: expected a number below 2^63, found {value}")
         outputs = [path for name in sorted(OUTPUTS & ctx.params.keys()) for path in _paths(ctx.params[name])]
         with contextlib.ExitStack() as stack:
             if ctx.params.get("json") == STANDARD_OUTPUT:  # nothing else is printed there then
@@ -94,6 +98,9 @@ _OURS = frozenset(
     ("tiny", "tiny-sft", "tiny-base", "photo", "open", "closed", "vg150", "psg")
 )  # models, vocabularies, prompts
 
+
+_MOST = 2**63
+"""Whole numbers in JSON files are smaller."""
 
 PANELS = {
     "Data": ("data",),

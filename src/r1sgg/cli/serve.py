@@ -80,8 +80,9 @@ def serve(
     from r1sgg.cli.loading import open_quietly, prompt_options
     from r1sgg.inference.engines import Opening
     from r1sgg.miniature.recognising import remark_on
-    from r1sgg.serving.app import ServerSettings, build_app
+    from r1sgg.serving.app import build_app
     from r1sgg.serving.connection import run
+    from r1sgg.serving.settings import ServerSettings
 
     settings = ServerSettings(
         most_images=batch_size,

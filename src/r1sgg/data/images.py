@@ -99,6 +99,8 @@ def opened(source: Path | bytes | BinaryIO, where: str | None, max_pixels: int) 
     if isinstance(source, bytes):
         where, source = where or f"{len(source)} bytes", io.BytesIO(source)
     where = where or str(source)
+    if isinstance(source, Path) and (source.is_fifo() or source.is_char_device()):  # opening it may wait for ever
+        raise ImageError(where, expected="an image file", found="a pipe or a device", hint="save it to a file first")
     with _named_faults(where, max_pixels), Image.open(source, formats=formats()) as image:
         if image.width * image.height > max_pixels:
             found = f"{image.width}x{image.height}"

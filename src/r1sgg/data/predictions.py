@@ -20,6 +20,7 @@ from r1sgg.graph.dialects.registry import AUTO, OURS, Choice, check_dialect, cho
 from r1sgg.graph.frames import AnyFrame, frame_of_value
 from r1sgg.graph.given import TASKS, Task
 from r1sgg.graph.ledger import Ledger
+from r1sgg.graph.policies import FAILURES
 from r1sgg.graph.records import check_keys
 from r1sgg.graph.scene import EMPTY, Boxes, SceneGraph, score_column
 from r1sgg.graph.text import Frame, Parsed, parse, parse_rows
@@ -40,6 +41,7 @@ PREDICTION_KEYS = frozenset(
             "task",
             "ask",
             "exchanges",
+            "fault",
             BY_INDEX,
         ),
     )
@@ -71,6 +73,7 @@ class Prediction:
             `read` is told that.
         dialect: how the completion is written.
         left_out: how many objects and relationships of the model's reply are not in the completion.
+        unread: why one of the answers that the completion was made of is missing or could not be read; "" if all were.
     """
 
     image_id: str
@@ -91,6 +94,7 @@ class Prediction:
 
     dialect: str = OURS
     left_out: Mapping[str, int] = field(default_factory=dict)
+    unread: str = ""
 
     def read(self, *, repair: bool = False, image: Frame | None = None, given: SceneGraph | None = None) -> Parsed:
         """Return the graph and its issues.
@@ -223,10 +227,17 @@ def ledger_of(predictions: Predictions) -> Ledger:
     """Read all predictions and return what the reading dropped; lines with an error do not count."""
     ledger = Ledger(dialect=predictions.choice)
     for prediction in predictions:
-        if prediction.error is None and prediction.frame is not None:
-            rows_alone = prediction.completion is None
-            ledger.add(prediction.read(), prediction.image_id, prediction.left_out, detections=rows_alone)
+        add_to(ledger, prediction)
     return ledger
+
+
+def add_to(ledger: Ledger, prediction: Prediction) -> None:
+    """Read a prediction and count what the reading dropped; one with an error does not count."""
+    if prediction.error is None and prediction.frame is not None:
+        rows_alone = prediction.completion is None
+        ledger.add(
+            prediction.read(), prediction.image_id, prediction.left_out, prediction.unread, detections=rows_alone
+        )
 
 
 def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
@@ -252,14 +263,33 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
         frame = frame_of_value(row.get("frame"), f"{where}: frame")
     if not isinstance(left_out, dict) or not all(type(n) is int for n in left_out.values()):
         raise InputError(f"{where}: left_out", expected='{"objects": number, ...}', found=short(left_out))
+    made: dict[str, Any] = {"model": model, "left_out": left_out, "task": task, "ask": ask}
+    made["unread"] = _unread(row, where)
     if row.get("objects") is not None:
         if (scores := row.get("scores")) not in (None, "triplet", "relationship"):
             expected = '"triplet" or "relationship": what the score of a relationship is about'
             raise InputError(f"{where}: scores", expected=expected, found=short(scores))
         rows = detections_of(row, where)
-        made: dict[str, Any] = {"model": model, "left_out": left_out, "whole": scores == "triplet"}
-        made |= {"task": task, "ask": ask}
-        return Prediction(image_id, frame, completion, rows, **made)
+        return Prediction(image_id, frame, completion, rows, whole=scores == "triplet", **made)
     if not isinstance(completion, str):
         raise InputError(f"{where}: completion", expected='a string (or "objects")', found=short(completion))
-    return Prediction(image_id, frame, completion, model=model, left_out=left_out, task=task, ask=ask)
+    return Prediction(image_id, frame, completion, **made)
+
+
+def _unread(row: Mapping[str, Any], where: str) -> str:
+    """Return why one of a line's answers is missing or could not be read: its fault, or the first failure of such one.
+
+    Raises:
+        InputError: `fault` or `exchanges` are not as `r1sgg.data.base` says.
+    """
+    if (fault := row.get("fault")) is not None:
+        if not isinstance(fault, str):
+            raise InputError(f"{where}: fault", expected="a sentence", found=short(fault))
+        return fault
+    try:
+        unread = [each for each in row.get("exchanges") or () if each.get("read") is False]
+        issues = [(issue["kind"], issue["detail"]) for each in unread for issue in each["issues"]]
+    except (TypeError, KeyError, AttributeError) as error:
+        expected = '[{"prompt", "reply", "issues": [{"kind", "detail"}], "dropped", "read"}]'
+        raise InputError(f"{where}: exchanges", expected=expected, found=short(row["exchanges"])) from error
+    return next((f"{kind}: {detail}" for kind, detail in issues if kind in FAILURES), "")

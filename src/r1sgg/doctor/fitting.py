@@ -125,8 +125,9 @@ def fit(answers: Answers, known: Sequence[Candidate], boxes: Sequence[Boxes]) ->
     """
     pictures = len(set(answers.pictures.tolist()))
     if len(answers) < LEAST_BOXES or pictures < LEAST_PICTURES:
-        said = f"{len(answers)} boxes of named shapes in {pictures} pictures"
-        return Verdict((), f"expected at least {LEAST_BOXES} in {LEAST_PICTURES}, found {said}")
+        expected = f"at least {LEAST_BOXES} boxes of named shapes, in at least {LEAST_PICTURES} pictures"
+        found = f"{len(answers)} in {pictures}" if len(answers) else "none"
+        return Verdict((), f"expected answers with {expected}, found {found}")
     errors = np.stack([_errors(answers, candidate) for candidate in known])  # C N 4
     plain = _Likelihood(errors, answers.pictures)
     moved_by = np.stack([_common_shift(rows) for rows in errors])  # C 2

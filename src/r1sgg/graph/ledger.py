@@ -43,6 +43,7 @@ class Ledger:
         examples: completions whose graph is the worked example of a known prompt.
         outside: names that are not in the vocabulary and were dropped, with the completions that have them.
         outside_texts: completions with such a name.
+        unread: completions with objects alone, because an answer that they were made of is missing or unreadable.
         left_out, left_out_texts: items of replies that guided completions do not have, and how many such there are.
         truths: images whose ground truth was looked at.
         true_relations: relationships in it.
@@ -66,6 +67,7 @@ class Ledger:
     examples: int = 0
     outside: Counter[tuple[str, str]] = field(default_factory=Counter)
     outside_texts: int = 0
+    unread: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     left_out_texts: int = 0
     truths: int = 0
@@ -81,6 +83,7 @@ class Ledger:
         parsed: Parsed,
         image_id: str = "",
         left_out: Mapping[str, int] | None = None,
+        unread: str = "",
         *,
         detections: bool = False,
     ) -> None:
@@ -90,6 +93,7 @@ class Ledger:
             parsed: what was read.
             image_id: of its image, for messages.
             left_out: numbers of objects and relationships that were left out before it was written.
+            unread: why an answer that it was made of is missing or could not be read; "" if there is none such.
             detections: it is a detector's rows, not a text.
         """
         self.detections += detections
@@ -104,6 +108,9 @@ class Ledger:
         self.relations += relations
         if objects:
             self.without_relations += not relations
+            if unread and not relations:
+                self.unread += 1
+                self.first.setdefault("unread", (image_id, unread))
             self._graphs[hash((tuple(columns.ids), tuple(columns.boxes), tuple(columns.predicates)))] += 1
             if max(columns.boxes) <= 1 and min(columns.frame) >= _LARGE_FRAME:
                 self.corner_texts += 1
@@ -181,6 +188,7 @@ class Ledger:
                 "lost_share": self.lost_relations / written if written else None,
             },
             "without_relations": self.without_relations,
+            "unread": self.unread,
             "left_out_by_guide": {"texts": self.left_out_texts, **self.left_out},
             "same_graph": self.same_graph,
             "prompt_examples": self.examples,

@@ -97,12 +97,14 @@ class Exchange(NamedTuple):
         reply: what the model wrote.
         issues: of the reading.
         dropped: items of the reply that are not in the completion.
+        read: whether the reply could be read; a list of nothing can.
     """
 
     prompt: str
     reply: str
     issues: tuple[Issue, ...]
     dropped: int
+    read: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class Completion:
         passes: how many passes of the model it took, reading the prompt included; None where the engine doesn't say.
         error: one sentence where this image got no answer and the others did (`text` is then empty, `finish_reason`
             "error"); its line in a predictions file is {"image_id", "error"}, and the run goes on.
+        fault: one sentence where `text` is a part of the answer, because the engine failed at the rest. It counts as a
+            failed image, and a repeated run tries it again.
         replies: what the model wrote, where `text` was made of it and something was left out or changed.
         left_out: how many objects and relationships of the replies are not in `text`.
         unit: the frame in which the replies' boxes were found to be, if it is not the one that was asked for.
@@ -133,6 +137,7 @@ class Completion:
     logprobs: LogProbs | None = None
     pieces: tuple[Piece, ...] | None = None
     error: str | None = None
+    fault: str | None = None
     passes: int | None = None
     replies: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)

@@ -201,6 +201,28 @@ class Opening:
             if (value := getattr(self, name)) is not None and name not in engine_kind(spec.kind).takes:
                 kinds = " or ".join(kind for kind in _OWN if name in engine_kind(kind).takes)
                 raise ConfigError(f"--{name} {value}: this option is for --engine {kinds}, not {spec.kind}")
+        self._check_native()
+
+    def _check_native(self) -> None:
+        """See that native questions are given no option that they do not have; the names that a prompt lists they have.
+
+        Raises:
+            ConfigError: one is given.
+        """
+        if self.ask != "native":
+            return
+        without = {
+            "--no-think" if self.think is False else "--think": self.think is not None,
+            "--answer-format": self.answer_format is not None,
+            "--prompt FILE": self.prompt is not None and bool(self.prompt.text),
+            "--prompt column:NAME": bool(self.column),
+        }
+        if given := [name for name, is_given in without.items() if is_given]:
+            them = "it" if len(given) == 1 else "them"
+            raise ConfigError(
+                f"{' and '.join(given)}: expected --ask paper too, because --ask native asks two questions in words of "
+                f"its own; leave {them} out, or pass --ask paper"
+            )
 
     @property
     def spec(self) -> EngineSpec:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from typing import Any
 
 from r1sgg.graph.records import graph_to_rows
-from r1sgg.inference.reader import Reading, exchanges_record
+from r1sgg.inference.reader import Reading
 from r1sgg.inference.weights import log_weight
 
 
@@ -42,19 +41,7 @@ def prediction_line(reading: Reading, model: str, *, logprobs: bool = False, wei
         kept = graph.above(reading.threshold) if reading.threshold else graph
         line |= graph_to_rows(kept, reading.frame, digits=6 if fractions else 2)
         line["scores"] = "triplet"  # what a relationship's score is about (`r1sgg.data.base`)
-    asked = reading.samples or (completion,)
-    if any(each.exchanges for each in asked):
-        line["ask"] = "native"
-        line["exchanges"] = [row for each in asked for row in exchanges_record(each)]
-        left_out = Counter({"objects": 0})
-        for each in asked:
-            left_out.update(each.left_out)
-        line["left_out"] = dict(left_out)
-    elif completion.replies:
-        line["replies"] = [spoken(reply) for reply in completion.replies]
-        line["left_out"] = dict(completion.left_out)
-    if completion.unit is not None:
-        line["written_in"] = list(completion.unit)
+    line |= reading.made_of()
     if reading.samples:
         line["completions"] = [spoken(sample.text) for sample in reading.samples]
     return line

@@ -5,8 +5,9 @@ The objects that were named are numbered and told again in the same layout, and 
 their ids, as PREDCLS does. Both answers become one graph in r1sgg's own JSON, so that everything that reads completions
 reads it. Nothing is lost in silence: questions and answers are kept beside the graph, with what was dropped in each.
 
-An answer that was cut off is read up to its last whole object. With a guide, the first answer is held to its layout
-where that is JSON, and the second one has exactly the objects that were named.
+An answer that was cut off is read up to its last whole object. Where the engine fails at the second question, the
+objects are kept, and `Completion.fault` says why there is nothing else. With a guide, the first answer is held to its
+layout where that is JSON, and the second one has exactly the objects that were named.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from PIL import Image
 from r1sgg.graph.given import Given
 from r1sgg.graph.jsontext import json_values
 from r1sgg.graph.ledger import LOST_OBJECTS, LOST_RELATIONS
-from r1sgg.graph.policies import Issue
+from r1sgg.graph.policies import FAILURES, Issue
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.tags import answer_of
 from r1sgg.graph.text import Frame, Parsed, number_ids, parse, render
@@ -290,16 +291,17 @@ def _joined(
     """Make one completion of both answers."""
     if first.error is not None:
         return first
-    if second is not None and second.error is not None:
-        return second
-    exchanges = [Exchange(asked[0], first.text, one.issues, one.dropped)]
+    exchanges = [Exchange(asked[0], first.text, one.issues, one.dropped, bool(len(one.graph)))]
     if not len(one.graph):  # what cannot be read stays as it is, so that its failure is counted
         return dataclasses.replace(
             first, pieces=None, replies=(first.text,), left_out={"objects": one.dropped}, exchanges=tuple(exchanges)
         )
-    graph, text = one.graph, ""
+    graph, text, fault = one.graph, "", None
     left_out = {"objects": one.dropped}
-    if second is not None:
+    if second is not None and second.error is not None:
+        fault = f"the question for relationships got no answer, only that for objects did: {second.error}"
+        exchanges.append(Exchange(asked[1], "", (), 0, False))
+    elif second is not None:
         graph, issues, lost = read_relationships(second.text, graph, frame)
         lost += second.left_out.get("relationships", 0)  # by an engine that holds the answer to the guide itself
         if guided and not issues:
@@ -309,7 +311,8 @@ def _joined(
             written = second.replies[0]
             own, issues, _ = read_relationships(written, one.graph, frame)
             lost = max(lost, len(own.pairs) - len(graph.pairs))
-        exchanges.append(Exchange(asked[1], written, issues, lost))
+        read = bool(graph.pairs) or not any(issue.kind in FAILURES for issue in issues)
+        exchanges.append(Exchange(asked[1], written, issues, lost, read))
         left_out["relationships"] = lost
     both = [first] if second is None else [first, second]
     return Completion(
@@ -322,4 +325,5 @@ def _joined(
         replies=tuple(exchange.reply for exchange in exchanges),
         left_out=left_out,
         exchanges=tuple(exchanges),
+        fault=fault,
     )

@@ -11,6 +11,8 @@ Predictions for many images, with resume, are `r1sgg.bulk.run`.
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from r1sgg.data.images import open_image, upright_rgb
 from r1sgg.data.predictions import Ask
 from r1sgg.errors import ConfigError, ModelError
 from r1sgg.graph.given import Given, Task
+from r1sgg.graph.policies import FAILURES
 from r1sgg.graph.records import graph_to_rows
 from r1sgg.graph.scene import EMPTY, SceneGraph
 from r1sgg.graph.text import Frame, Parsed, parse, render
@@ -38,6 +41,8 @@ from r1sgg.inference.streaming import partial_answers
 if TYPE_CHECKING:
     from r1sgg.models.families import Checkpoint
     from r1sgg.models.prompts import AnswerSettings
+
+_log = logging.getLogger(__name__)
 
 Picture = Image.Image | Path | str
 BoxUnit = Literal["pixels", "thousandths", "fractions"]
@@ -75,6 +80,18 @@ class Reading:
         """The graph, boxes clipped to the image; empty where nothing could be read."""
         graph = self.parsed.graph.above(self.threshold) if self.threshold else self.parsed.graph
         return dataclasses.replace(graph, boxes=np.clip(graph.boxes, 0, 1))
+
+    @property
+    def unread(self) -> str:
+        """Why the graph has objects alone: a second question's answer is missing or could not be read; else ""."""
+        asked = self.samples or (self.completion,)
+        if self.parsed.graph.pairs or self.parsed.failure:
+            return ""
+        if self.completion.fault is not None:
+            return self.completion.fault
+        unread = [exchange for each in asked for exchange in each.exchanges if not exchange.read]
+        kinds = [issue.kind for exchange in unread for issue in exchange.issues if issue.kind in FAILURES]
+        return f"the answer about relationships could not be read: {kinds[0]}" if kinds else ""
 
     def above(self, threshold: float) -> Reading:
         """The reading without the objects and relationships scored lower; see `SceneGraph.above`.
@@ -122,9 +139,28 @@ class Reading:
             "failure": self.parsed.failure,
             "issues": [issue._asdict() for issue in self.parsed.issues],
         }
-        if self.completion.exchanges:
-            record |= {"ask": "native", "exchanges": exchanges_record(self.completion)}
+        record |= self.made_of()
         return record | ({"completions": [sample.text for sample in self.samples]} if self.samples else {})
+
+    def made_of(self) -> dict[str, Any]:
+        """What the completion was made of, as JSON: questions and answers, replies, what was left out, and the fault.
+
+        Empty where the model wrote the completion as it is.
+        """
+        asked, made = self.samples or (self.completion,), dict[str, Any]()
+        left_out = Counter[str]()
+        for each in asked:
+            left_out.update(each.left_out)
+        if any(each.exchanges for each in asked):
+            made |= {"ask": "native", "exchanges": [row for each in asked for row in _exchanges(each)]}
+            made["left_out"] = {"objects": 0, **left_out}
+        elif replies := [reply for each in asked for reply in each.replies]:
+            made |= {"replies": replies, "left_out": dict(left_out)}
+        if self.completion.unit is not None:
+            made["written_in"] = list(self.completion.unit)
+        if self.completion.fault is not None:
+            made["fault"] = self.completion.fault
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +206,8 @@ class Reader:
         (reading,) = self.read_batch([image], sampling, guide=guide, samples=samples, scores=scores)
         if reading.completion.error is not None:
             raise ModelError(reading.completion.error)
+        if reading.completion.fault is not None:
+            _log.warning("%s", reading.completion.fault)
         return reading
 
     def read_batch(
@@ -290,6 +328,10 @@ class Reader:
             if self.checkpoint.calibration is not None:
                 first = first.with_graph(self.checkpoint.calibration.apply(first.graph))
             return Reading(picture, frame, answers[0], first)
+        faults = [answer.fault for answer in given if answer.fault is not None]
+        if len(given) < len(answers):
+            first_error = next(answer.error for answer in answers if answer.error is not None)
+            faults = [f"{len(answers) - len(given)} of {len(answers)} samples got no answer: {first_error}"]
         graph = merge([p.graph for p in parsed])
         settings = self.checkpoint.settings
         text = render(graph, frame, minify=settings.minify, answer_format=settings.answer_format)
@@ -299,18 +341,19 @@ class Reader:
             finish_reason=next((a.finish_reason for a in given if a.finish_reason != "stop"), "stop"),
             seconds=sum(answer.seconds for answer in given),
             passes=sum(answer.passes or 0 for answer in given) or None,
+            fault=next(iter(faults), None),
         )
         return Reading(picture, frame, completion, Parsed(graph) if len(graph) else parsed[0], tuple(given))
 
 
-def exchanges_record(completion: Completion) -> list[dict[str, Any]]:
-    """Return the questions and answers that a completion was made of, as JSON."""
+def _exchanges(completion: Completion) -> list[dict[str, Any]]:
     return [
         {
             "prompt": exchange.prompt,
             "reply": exchange.reply,
             "issues": [issue._asdict() for issue in exchange.issues],
             "dropped": exchange.dropped,
+            "read": exchange.read,
         }
         for exchange in completion.exchanges
     ]
@@ -324,8 +367,13 @@ def _opened(image: Picture) -> Image.Image:
 
 
 def _parsed(answer: Completion, frame: Frame, told: Given | None = None) -> Parsed:
-    """An answer's graph and issues, with scores where the engine gave its tokens' probabilities."""
+    """An answer's graph and issues, with scores where the engine gave its tokens' probabilities.
+
+    Issues of the questions that it was made of count, too: a graph that r1sgg wrote of them has few of its own.
+    """
     parsed = parse(answer.text, frame, given=None if told is None else told.graph)
+    kinds = {issue.kind for issue in parsed.issues}
+    parsed.issues += tuple(i for exchange in answer.exchanges for i in exchange.issues if i.kind not in kinds)
     return parsed if answer.pieces is None else parsed.with_graph(scored(parsed, answer))
 
 

@@ -25,7 +25,7 @@ class SystematicFinding(NamedTuple):
 
     Attributes:
         kind: a kind of issue, or "frame", "truth_frame", "same_graph", "prompt_example", "lost_relations",
-            "no_relations_written", "left_out", "outside_vocabulary", "no_common_class", "dialect", "error".
+            "no_relations_written", "unread", "left_out", "outside_vocabulary", "no_common_class", "dialect", "error".
         share: of the images (of the relationships for "lost_relations").
         found: what was seen.
         do: what to do about it.
@@ -217,11 +217,18 @@ def _relations(ledger: Ledger) -> list[SystematicFinding]:
             )
         )
     wanted = ledger.true_relations or not ledger.truths
-    explained = ledger.texts_with["no_relationships"] or ledger.left_out_texts
+    explained = ledger.texts_with["no_relationships"] or ledger.left_out_texts or ledger.unread
     if ledger.graphs >= 3 and wanted and not written and not explained:
         said = f"none of {ledger.graphs:,} graphs has a relationship"
         do = "recall is 0" if ledger.detections else "recall is 0: ask the model for them"
         found.append(SystematicFinding("no_relations_written", 1.0, said, do))
+    if ledger.unread >= max(1, SYSTEMATIC * ledger.texts):
+        said = (
+            f"{_share(ledger.unread, ledger.texts)} of the completions have objects alone, because the second answer, "
+            f"for relationships, is missing or unreadable{_first(ledger, 'unread')}"
+        )
+        do = 'look at "exchanges" in the file: the model may refuse the question or not follow its format'
+        found.append(SystematicFinding("unread", ledger.unread / ledger.texts, said, do))
     if ledger.left_out_texts >= max(1, SYSTEMATIC * ledger.texts):
         listed = ", ".join(f"{count:,} {name}" for name, count in ledger.left_out.items())
         share = _share(ledger.left_out_texts, ledger.texts)

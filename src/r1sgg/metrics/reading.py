@@ -158,7 +158,7 @@ class ImageReader:
         size = (example.width, example.height)
         parsed = self.read(prediction, example)
         rows_alone = prediction.completion is None
-        self.ledger.add(parsed, example.image_id, prediction.left_out, detections=rows_alone)
+        self.ledger.add(parsed, example.image_id, prediction.left_out, prediction.unread, detections=rows_alone)
         self.ledger.add_truth(example.graph, size)
         self.evidence.add(parsed, example.graph, size)
         if parsed.failure is not None:

@@ -278,7 +278,7 @@ def _saved(images: Sequence[Image.Image], folder: Path) -> list[str]:
 def show(reading: Reading, threshold: float) -> str:
     """Return a finished reading as HTML."""
     graph = _above(reading, threshold)
-    failed = f"no graph in the completion: {reading.parsed.failure}" if reading.parsed.failure else ""
+    failed = f"no graph in the completion: {reading.parsed.failure}" if reading.parsed.failure else reading.unread
     hidden = len(reading.graph) - len(graph)
     return stage(reading.image, graph, failed or (f"{hidden} objects below the threshold" if hidden else ""))
 

@@ -38,11 +38,12 @@ class Graph(BaseModel):
     objects: list[GraphObject]
     relationships: list[GraphRelationship]
     model: str
-    completion: str = Field(description="The raw text of the model.")
+    completion: str = Field(description="The raw text of the model; of two questions, the graph of both answers.")
     frame: list[float] = Field(description="Width and height that the boxes in `completion` are relative to.")
     finish_reason: str
     notice: str | None = Field(None, description="Why this graph means nothing, if the image is none for this model.")
     failure: str | None = Field(None, description="Why the completion has no graph.")
+    fault: str | None = Field(None, description="Why a part is missing, if the model did not answer a question.")
     issues: list[dict[str, str]] = Field(description="Faults of the completion.")
 
 

@@ -11,10 +11,16 @@ before (one that the rest of the completion made wrong).
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
+
+import orjson
+from fastapi.responses import StreamingResponse
 
 from r1sgg.graph.records import graph_to_rows
 from r1sgg.graph.scene import SceneGraph
+from r1sgg.serving.limits import Receive, Scope, Send
 from r1sgg.serving.schemas import Received
 
 
@@ -51,3 +57,20 @@ def start_of(image: Received, model: str) -> dict[str, Any]:
     """Return the first event's data: what is known before the model writes."""
     known = {"image_id": image.name, "width": image.size[0], "height": image.size[1], "model": model}
     return known if image.notice is None else known | {"notice": image.notice}
+
+
+def event(kind: str, data: dict[str, Any]) -> bytes:
+    """Encode a server-sent event."""
+    return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
+
+
+class Events(StreamingResponse):
+    """Server-sent events that release a reservation at the end, also if the client disconnects before the first."""
+
+    def __init__(self, events: AsyncIterator[bytes], held: contextlib.ExitStack) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
