@@ -30,7 +30,7 @@ Loss = tuple["torch.Tensor", "torch.Tensor"]
 """The classes' binary cross entropy (sum of an image) and the boxes' L1 distance (sum of four fractions)."""
 
 
-def pretrain_encoder(encoder: Any, image_processor: Any, steps: int, seed: int = 0) -> None:
+def pretrain_encoder(encoder: Any, image_processor: Any, steps: int, seed: int = 0) -> torch.nn.Linear:
     """Train the encoder in place on scenes of the default preset, in bfloat16 with float32 weights.
 
     Args:
@@ -38,6 +38,9 @@ def pretrain_encoder(encoder: Any, image_processor: Any, steps: int, seed: int =
         image_processor: that of the checkpoint; it must leave a scene its 4 x 4 tokens.
         steps: of 32 scenes each.
         seed: of the scenes and of the linear layer.
+
+    Returns:
+        The linear layer, which reads the tokens (see `losses`).
     """
     import torch
 
@@ -61,8 +64,9 @@ def pretrain_encoder(encoder: Any, image_processor: Any, steps: int, seed: int =
         if (step + 1) % _LOG_STEPS == 0:
             _log.warning(
                 "image encoder, step %d of %d: classes %.3g, boxes off by %.3g of a side",
-                *(step + 1, steps, float(classes), float(boxes) / 4),
+                *(step + 1, steps, classes.item(), boxes.item() / 4),
             )
+    return reader
 
 
 def losses(encoder: Any, reader: torch.nn.Linear, image_processor: Any, scenes: Sequence[Scene]) -> Loss:
