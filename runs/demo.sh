@@ -12,9 +12,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ "${DEMO:-full}" = short ]; then
-  images=100 sft_steps=20 rl_steps=2 control_steps=20
+  images=100 sft_steps=20 zero_steps=2 rl_steps=2 control_steps=20
 else
-  images=500 sft_steps=100 rl_steps=12 control_steps=120
+  images=500 sft_steps=100 zero_steps=24 rl_steps=12 control_steps=120
 fi
 out=demo
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
@@ -24,7 +24,7 @@ say() { printf '\n== %s  [%d s]\n' "$*" "$SECONDS"; }
 predict() {
   local how=(greedy sampled)
   for temperature in 0 1; do
-    r1sgg generate --images "$out/test/gt.jsonl" --model "$2" --batch-size 100 --max-new-tokens 160 \
+    r1sgg generate --images "$out/test/gt.jsonl" --model "$2" --batch-size 100 --max-new-tokens 200 \
       --temperature $temperature --out "$out/predictions/$1.${how[temperature]}.jsonl"
   done
 }
@@ -33,22 +33,22 @@ predict() {
 background() { "$@" > "$out/$1-$2.log" 2>&1; }
 join() { wait "$1" || { cat "$2"; exit 1; }; }
 train() { r1sgg "${2/zero/grpo}" --config "configs/tiny-$2.yaml" --output_dir "$out/$1" --validate_steps 0 --validate_images 100 --save_strategy no "${@:3}"; }
-rl() { train "$1" "$2" --model "$3" --max_steps $rl_steps --seed 0; }
+rl() { train "$1" "$2" --model "$3" --max_steps "$4" --seed 0; }
 
 say "1/5 $images test scenes, annotated as sparsely as Visual Genome; training scenes are drawn during training"
 rm -rf "$out" && mkdir -p "$out/predictions"
 r1sgg doctor --config configs/tiny-grpo.yaml --gpus 0
 r1sgg data scenes --annotation vg --count "$images" --seed 1 --split test --out "$out/test"
 
-say "2/5 zero-RL, $rl_steps steps from the instruct base; meanwhile SFT, $sft_steps steps from the same base"
+say "2/5 zero-RL, $zero_steps steps from the instruct base; meanwhile SFT, $sft_steps steps from the same base"
 background train sft sft --model tiny-base --max_steps $sft_steps & other=$!
-rl zero-rl zero tiny-base
+rl zero-rl zero tiny-base $zero_steps
 join $other "$out/train-sft.log"
 
 say "3/5 SFT + RL, $rl_steps steps from the long SFT (tiny-sft); meanwhile the control: SFT continued for $control_steps steps"
 background train control sft --model tiny-sft --max_steps $control_steps --learning_rate 3e-4 \
-  --data scenes:200000,seed=20,preset=small,annotation=vg & other=$!
-rl sft-rl grpo tiny-sft
+  --data scenes:200000,seed=20,annotation=vg,questions=20 & other=$!
+rl sft-rl grpo tiny-sft $rl_steps
 join $other "$out/train-control.log"
 
 say "4/5 predictions of all stages"

@@ -12,12 +12,13 @@
 #
 # START=tiny-sft skips base and SFT and starts from the embedded checkpoints, BASE=DIR takes another base.
 # After an interruption run it again: finished stages are skipped, and an interrupted one is resumed. SEEDS="0" for one.
-# The results of docs/tiny.md are of this script as it was in version 0.1.0; those of this one are not yet run.
+# The base is trained by two processes, a core each (PROCESSES=1 for one); all other trainings take one core.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/tiny} seeds=${SEEDS:-0 1 2} scenes=${SCENES:-1000} start=${START:-} base=${BASE:-${START:+tiny-base}}
-sft_steps=${SFT_STEPS:-3000} questions=${QUESTIONS:-20} closed_steps=${CLOSED_STEPS:-400}
-zero_steps=${ZERO_STEPS:-80} rl_steps=${RL_STEPS:-60} control_steps=${CONTROL_STEPS:-640}
+sft_steps=${SFT_STEPS:-1200} processes=${PROCESSES:-2} questions=${QUESTIONS:-20} closed_steps=${CLOSED_STEPS:-400}
+zero_steps=${ZERO_STEPS:-60} rl_steps=${RL_STEPS:-60} control_steps=${CONTROL_STEPS:-640}
+launch=()
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 mkdir -p "$out/predictions"
 r1sgg doctor --config configs/tiny-grpo.yaml --gpus 0
@@ -29,7 +30,7 @@ train() {
   [ -f "$folder/trainer_state.json" ] && return
   compgen -G "$folder/checkpoint-*" > /dev/null && resume=(--resume true)
   local stage=${recipe/zero/grpo}
-  r1sgg "${stage/base/sft}" --config "configs/tiny-$recipe.yaml" --output_dir "$folder" "$@" "${resume[@]}"
+  "${launch[@]}" r1sgg "${stage/base/sft}" --config "configs/tiny-$recipe.yaml" --output_dir "$folder" "$@" "${resume[@]}"
 }
 
 # measure NAME MODEL OPTIONS...: two predictions files
@@ -53,20 +54,25 @@ rl() {
 [ -f "$out/test/full.jsonl" ] ||
   r1sgg data scenes --annotation vg --count "$scenes" --seed 1 --split test --out "$out/test"
 
-# more NAME MODEL STEPS SEED OPTIONS...: SFT from a model, on scenes that it has not seen. A share of questions keeps it
-# answering those, in the control as in the SFT before it.
-more() {
-  train "$1" sft --model "$2" --max_steps "$3" --data "scenes:200000,seed=$4,annotation=vg,questions=$questions" "${@:5}"
-}
+# graphs SEED: the data of SFT, scenes that no other stage has seen. A share of questions keeps the model answering those, in
+# the control as in the SFT before it.
+graphs() { echo "scenes:200000,seed=$1,annotation=vg,questions=$questions"; }
+
+# more NAME MODEL STEPS SEED OPTIONS...: SFT from a model
+more() { train "$1" sft --model "$2" --max_steps "$3" --data "$(graphs "$4")" "${@:5}"; }
 
 if [ -z "$base" ]; then
-  [ -d "$out/random" ] || r1sgg tiny --out "$out/random" --seed 0
-  train base base --model "$out/random"
+  [ -d "$out/random" ] || r1sgg tiny --out "$out/random" --seed 0 --vision-steps "${VISION_STEPS:-3000}"
+  if [ "$processes" -gt 1 ]; then
+    launch=(env ACCELERATE_USE_CPU=true torchrun --nproc_per_node "$processes" --no-python)
+  fi
+  train base base --model "$out/random" --use_cpu true --per_device_train_batch_size $((32 / processes))
+  launch=()
   base=$out/base
 fi
 sft=$start
 if [ -z "$sft" ]; then
-  more sft "$base" "$sft_steps" 1 --validate_steps 300
+  train sft sft --model "$base" --max_steps "$sft_steps" --data "$(graphs 1)"
   sft=$out/sft
 fi
 
@@ -106,7 +112,8 @@ probe() {
 }
 
 rewards() {
-  rl ablate-soft-s0 grpo 0 "$sft" --rewards paper-v1
+  rl ablate-mixed-s0 grpo 0 "$sft" \
+    --rewards '{"format": 1, "node": 1, "edge": 3, "hard_recall": 3, "distinct": 1}'
   rl ablate-hard-s0 grpo 0 "$sft" --rewards paper-v4
   rl ablate-old-balanced-s0 grpo 0 "$sft" --beta 0.1 \
     --rewards '{"format": 0.5, "node": 0.5, "edge_f1": 1, "distinct": 0.1}'

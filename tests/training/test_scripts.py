@@ -200,7 +200,7 @@ def tiny(stub: Path, *arguments: str, **more: str) -> tuple[int, list[str]]:
     python = stub / "bin" / "python"
     python.write_text('#!/bin/bash\necho "python $*" >> "$LOG"\n')
     python.chmod(0o755)
-    return start(stub, "tiny", *arguments, **more)
+    return start(stub, "tiny", *arguments, **{"PROCESSES": "1", **more})
 
 
 def made(lines: list[str], kind: str) -> list[str]:
@@ -241,6 +241,17 @@ def test_the_small_experiment_in_order(stub: Path) -> None:
     probed = [line for line in lines if line.startswith("probe --ground")]
     assert [Path(line.split()[-1]).name for line in probed] == ["base", "sft", "sft-rl-s0", "sft-rl-s1"]
     assert tiny(stub, SEEDS="0 1")[1][-2].count("--runs") == 9, "ablations are not in the curves of the experiment"
+
+
+def test_the_base_shares_its_batches_between_two_processes(stub: Path) -> None:
+    (stub / "bin" / "torchrun").write_text('#!/bin/bash\necho "torchrun $*" >> "$LOG"\nexec "${@:4}"\n')
+    (stub / "bin" / "torchrun").chmod(0o755)
+    code, lines = tiny(stub, SEEDS="0", PROCESSES="2")
+    assert code == 0
+    shared = [line for line in lines if line.startswith("torchrun")]
+    assert made(shared, "torchrun") == ["base"]
+    assert all(line.startswith("torchrun --nproc_per_node 2 --no-python r1sgg sft ") for line in shared)
+    assert all("--per_device_train_batch_size 16" in line for line in shared)
 
 
 def test_every_training_of_the_small_experiment_is_one_that_can_be_asked_for(stub: Path) -> None:

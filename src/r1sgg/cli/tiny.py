@@ -17,6 +17,9 @@ def tiny(
     max_pixels: Annotated[
         int, typer.Option(min=28 * 28, help="Images are resized to at most this many pixels (784 per image token).")
     ] = 336 * 336,
+    vision_steps: Annotated[
+        int, typer.Option(min=0, help="Pre-train the image encoder on drawn scenes for this many steps of 32 scenes.")
+    ] = 0,
 ) -> None:
     """Create a tiny Qwen2-VL (3.1 million parameters) with random weights.
 
@@ -35,5 +38,6 @@ def tiny(
         from r1sgg.miniature.tiny import build_tiny
 
         logging.disable_progress_bar()
-        build_tiny(folder, seed, max_pixels=max_pixels)
-    typer.echo(f"{out}: a Qwen2-VL with random weights (seed {seed})")
+        build_tiny(folder, seed, max_pixels=max_pixels, vision_steps=vision_steps)
+    seeing = f", its image encoder trained for {vision_steps} steps" if vision_steps else ""
+    typer.echo(f"{out}: a Qwen2-VL with random weights (seed {seed}){seeing}")

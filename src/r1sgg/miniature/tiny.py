@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r1sgg.miniature.seeing import pretrain_encoder
 from r1sgg.miniature.tokenizer import build_tokenizer
 from r1sgg.models.prompts import AnswerSettings
 
@@ -136,6 +137,7 @@ def build_tiny(
     min_pixels: int = 28 * 28,
     max_pixels: int = 336 * 336,
     settings: AnswerSettings = SETTINGS,
+    vision_steps: int = 0,
     **size: int,
 ) -> Path:
     """Write the checkpoint folder: config, bf16 safetensors, processor, tokenizer and r1sgg.json.
@@ -146,6 +148,7 @@ def build_tiny(
         min_pixels: see `build_processor`.
         max_pixels: see `build_processor`.
         settings: prompt and answer format that later commands use with this checkpoint.
+        vision_steps: of pre-training the image encoder (`r1sgg.miniature.seeing`); none leaves it random.
         **size: see `build_model`.
 
     Returns:
@@ -156,7 +159,11 @@ def build_tiny(
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer()
-    build_model(tokenizer, seed=seed, **size).to(torch.bfloat16).save_pretrained(folder)
-    build_processor(tokenizer, min_pixels=min_pixels, max_pixels=max_pixels).save_pretrained(folder)
+    processor = build_processor(tokenizer, min_pixels=min_pixels, max_pixels=max_pixels)
+    model = build_model(tokenizer, seed=seed, **size)
+    if vision_steps:
+        pretrain_encoder(model.model.visual, processor.image_processor, vision_steps, seed)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    processor.save_pretrained(folder)
     settings.write(folder)
     return folder
