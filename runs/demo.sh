@@ -64,11 +64,8 @@ for how in greedy sampled; do
 done
 r1sgg report "${files[@]}" --ground-truth "$out/test/full.jsonl" --runs "$out/zero-rl" --runs "$out/sft-rl" \
   --title "r1sgg demo" --json "$out/results.json" --out "$out/report.html"
-python benchmarks/tiny.py "$out" --json "$out/table.json"
 pictures=("$out"/test/images/*.png)
 r1sgg predict "${pictures[0]}" --model tiny --guide --out "$out/predict"
 
-say "for comparison, the long experiment (60 RL steps, 3 seeds, 1,000 scenes; 4.5 core-hours): docs/tiny.md"
-sed -n '/^## What was measured/,/^What it shows/{/^|/p}' docs/tiny.md
-
-say "done: open $out/report.html"
+say "done: open $out/report.html; the long experiment is in docs/tiny.md"
+python benchmarks/tiny.py "$out" --short --json "$out/table.json"

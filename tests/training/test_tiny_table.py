@@ -29,3 +29,17 @@ def test_stages_stand_in_order_and_are_compared_with_their_like(table: ModuleTyp
     others = {"sft-rl": "control", "zero-rl": "baseline", "closed-zero-rl": "closed-baseline"}
     others |= {"closed-sft-rl": "closed-control", "ablate-kl": "sft-rl"}
     assert {name: table.reference(name) for name in others} == others
+
+
+def test_the_short_table_fits_a_terminal(table: ModuleType) -> None:
+    whole = [100.0, 100.0, 100.0]
+    found = dict.fromkeys(("failures", "R@50 truth", "precision", "relations per image"), [95.25, 90.0, 99.9])
+    apart = found | {"reference": "control", "R@50 truth / reference": [1.26, 1.22, 1.29]}
+    empty = found | {"relations per image": [0.0, 0.0, 0.0], "failures": whole}
+    stages = {"baseline": empty, "control": found, "sft-rl-balanced": apart}
+    lines = list(table.short({"greedy": stages, "sampled": stages}))
+    assert len(lines) == 2 + 2 * len(stages)
+    assert max(map(len, lines)) <= 100
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines]
+    assert cells[2] == ["baseline", "greedy", "100.0", "95.2 [90.0, 99.9]", "-", "0.0", ""]
+    assert cells[7] == ["", "sampled", "95.2", "95.2 [90.0, 99.9]", "95.2", "95.2", "1.26 [1.22, 1.29]"]
