@@ -54,8 +54,8 @@ rl() {
 [ -f "$out/test/full.jsonl" ] ||
   r1sgg data scenes --annotation vg --count "$scenes" --seed 1 --split test --out "$out/test"
 
-# graphs SEED: the data of SFT, scenes that no other stage has seen. A share of questions keeps the model answering those, in
-# the control as in the SFT before it.
+# graphs SEED: the data of SFT. The base has seen the scenes of SFT, with its own questions; the control's are new. A share of
+# questions keeps the model answering those, in the control as in the SFT before it.
 graphs() { echo "scenes:200000,seed=$1,annotation=vg,questions=$questions"; }
 
 # more NAME MODEL STEPS SEED OPTIONS...: SFT from a model
