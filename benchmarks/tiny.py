@@ -20,7 +20,7 @@ from typing import Any
 from r1sgg.data.base import read_ground_truth
 from r1sgg.metrics.seeds import COLUMNS, Runs, against, runs_of, summary
 
-STAGES = ("baseline", "zero-rl", "sft-short", "sft", "control", "sft-rl", "sft-rl-balanced")
+STAGES = ("baseline", "zero-rl-guided", "zero-rl", "sft-short", "sft", "control", "sft-rl", "sft-rl-balanced")
 
 
 def load(folder: Path, stage: str, how: str, objects: int = 0) -> Runs | None:
@@ -40,7 +40,7 @@ def reference(stage: str) -> str:
     if stage.startswith("captions-"):
         return "vg-sft" if stage == "captions-sft" else "captions-sft"
     prefix = "closed-" if stage.startswith("closed-") else ""
-    return prefix + ("baseline" if stage == f"{prefix}zero-rl" else "control")
+    return prefix + ("baseline" if stage.startswith(f"{prefix}zero-rl") else "control")
 
 
 def place(stage: str) -> tuple[bool, bool, int, str]:

@@ -79,7 +79,8 @@ fi
 # stages PREFIX SFT OPTIONS...: train and evaluate all stages for each seed, from the base and from the SFT model
 stages() {
   for seed in $seeds; do
-    rl "$1zero-rl-s$seed" zero "$seed" "$base" "${@:3}"
+    rl "$1zero-rl-guided-s$seed" zero "$seed" "$base" "${@:3}"
+    rl "$1zero-rl-s$seed" zero "$seed" "$out/$1zero-rl-guided-s$seed" --guide false --guide_share 1 "${@:3}"
     rl "$1sft-rl-s$seed" grpo "$seed" "$2" "${@:3}"
     rl "$1sft-rl-balanced-s$seed" grpo "$seed" "$2" --rewards balanced --beta 0.1 "${@:3}"
     more "$1control-s$seed" "$2" "$control_steps" $((20 + seed)) --seed $((seed + 1)) --learning_rate 3e-4 "${@:3}"
@@ -93,7 +94,7 @@ main() {
   stages "" "$sft"
   local runs=()
   [ -d "$out/sft" ] && runs+=(--runs "$out/sft")
-  for run in "$out"/{zero-rl,sft-rl,sft-rl-balanced,control}-s[0-9]*/; do runs+=(--runs "$run"); done
+  for run in "$out"/{zero-rl-guided,zero-rl,sft-rl,sft-rl-balanced,control}-s[0-9]*/; do runs+=(--runs "$run"); done
   r1sgg report "${runs[@]}" --title "The small experiment" --figure "$out/curves.svg" --out "$out/curves.html"
 }
 

@@ -16,6 +16,7 @@ from trl import GRPOConfig, SFTConfig
 from r1sgg.training.options import RewardOptions, RunOptions, TargetOptions
 from r1sgg.training.parts import PartOptions
 from r1sgg.training.recipe import read_recipe
+from r1sgg.training.rollouts import RolloutOptions
 
 from ..models.tiny_families import build_qwen2_vl
 
@@ -215,19 +216,22 @@ def test_the_small_experiment_in_order(stub: Path) -> None:
     assert made(lines, "sft") == ["base", "sft", "control-s0", "control-s1"]
     assert all("questions=20" in line for line in lines if line.startswith("sft") and "tiny-base.yaml" not in line)
     assert made(lines, "grpo") == [
-        f"{name}-s{seed}" for seed in (0, 1) for name in ("zero-rl", "sft-rl", "sft-rl-balanced")
+        f"{name}-s{seed}" for seed in (0, 1) for name in ("zero-rl-guided", "zero-rl", "sft-rl", "sft-rl-balanced")
     ]
     models = dict(zip(made(lines, "grpo"), (line for line in lines if line.startswith("grpo")), strict=True))
     assert "configs/tiny-zero.yaml" in models["zero-rl-s1"]
-    assert "--model /out/base " in models["zero-rl-s1"]
+    assert "--model /out/base " in models["zero-rl-guided-s1"]
+    assert "--model /out/zero-rl-guided-s1 " in models["zero-rl-s1"]
+    assert "--guide false" in models["zero-rl-s1"]
     assert "--model /out/sft " in models["sft-rl-s1"]
     assert "--rewards balanced" in models["sft-rl-balanced-s1"]
     assert "--seed 1 --data scenes:200000,seed=11,annotation=vg" in models["sft-rl-s1"]
     stages = ["baseline", "sft"]
-    stages += [f"{name}-s{seed}" for seed in (0, 1) for name in ("zero-rl", "sft-rl", "sft-rl-balanced", "control")]
+    trained = ("zero-rl-guided", "zero-rl", "sft-rl", "sft-rl-balanced", "control")
+    stages += [f"{name}-s{seed}" for seed in (0, 1) for name in trained]
     assert made(lines, "generate") == [f"{name}.{how}.jsonl" for name in stages for how in ("greedy", "sampled")]
     assert kinds(lines[-2:]) == "report python"
-    assert lines[-2].count("--runs") == 9
+    assert lines[-2].count("--runs") == 11
     assert "--figure /out/curves.svg" in lines[-2]
     assert lines[-1] == "python benchmarks/tiny.py /out --json /out/table.json"
     for further, prefix in (("closed", "closed-"), ("rewards", "ablate-"), ("ablations", "ablate-")):
@@ -240,7 +244,7 @@ def test_the_small_experiment_in_order(stub: Path) -> None:
     assert code == 0
     probed = [line for line in lines if line.startswith("probe --ground")]
     assert [Path(line.split()[-1]).name for line in probed] == ["base", "sft", "sft-rl-s0", "sft-rl-s1"]
-    assert tiny(stub, SEEDS="0 1")[1][-2].count("--runs") == 9, "ablations are not in the curves of the experiment"
+    assert tiny(stub, SEEDS="0 1")[1][-2].count("--runs") == 11, "ablations are not in the curves of the experiment"
 
 
 def test_the_base_shares_its_batches_between_two_processes(stub: Path) -> None:
@@ -259,10 +263,10 @@ def test_every_training_of_the_small_experiment_is_one_that_can_be_asked_for(stu
         assert tiny(stub, *part, SEEDS="0")[0] == 0
     lines = map(shlex.split, (stub / "log.quoted").read_text().splitlines())
     trainings = [line for line in lines if line[0] in ("sft", "grpo")]
-    assert len(trainings) == 24
+    assert len(trainings) == 26
     for kind, option, config, *rest in trainings:
         assert option == "--config"
-        classes = {"sft": (SFTConfig, TargetOptions), "grpo": (GRPOConfig, RewardOptions)}[kind]
+        classes = {"sft": (SFTConfig, TargetOptions), "grpo": (GRPOConfig, RewardOptions, RolloutOptions)}[kind]
         read_recipe((RunOptions, *classes, PartOptions), ROOT / config, rest, CPU)
 
 
@@ -337,7 +341,7 @@ def test_every_training_with_captions_is_one_that_can_be_asked_for(stub: Path) -
     assert captions(stub, SEEDS="0")[0] == 0
     lines = map(shlex.split, (stub / "log.quoted").read_text().splitlines())
     for kind, _, config, *rest in (line for line in lines if line[0] in ("sft", "grpo")):
-        classes = {"sft": (SFTConfig, TargetOptions), "grpo": (GRPOConfig, RewardOptions)}[kind]
+        classes = {"sft": (SFTConfig, TargetOptions), "grpo": (GRPOConfig, RewardOptions, RolloutOptions)}[kind]
         read_recipe((RunOptions, *classes, PartOptions), ROOT / config, rest, CPU)
 
 

@@ -24,9 +24,9 @@ def table() -> ModuleType:
 
 
 def test_stages_stand_in_order_and_are_compared_with_their_like(table: ModuleType) -> None:
-    ordered = ["baseline", "zero-rl", "sft", "control", "sft-rl", "closed-sft", "ablate-kl"]
+    ordered = ["baseline", "zero-rl-guided", "zero-rl", "sft", "control", "sft-rl", "closed-sft", "ablate-kl"]
     assert sorted(set(ordered), key=table.place) == ordered
-    others = {"sft-rl": "control", "zero-rl": "baseline", "closed-zero-rl": "closed-baseline"}
+    others = {"sft-rl": "control", "zero-rl": "baseline", "zero-rl-guided": "baseline", "closed-zero-rl": "closed-baseline"}
     others |= {"closed-sft-rl": "closed-control", "ablate-kl": "sft-rl"}
     assert {name: table.reference(name) for name in others} == others
 
