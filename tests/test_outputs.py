@@ -33,6 +33,7 @@ TABLE = {
     "data captions": Writes(("--out",), ("", "--image-data", "--leak", "--ground", "--vocabulary")),
     "data check": Writes(("--fix", "--log", "--json"), ("--data", "--data jsonl:", "--vocabulary")),
     "data scenes": Writes(("--out",), (), folders=("--out",)),
+    "data split": Writes(("--out",), ("--data", "--data coco:"), folders=("--out",)),
     "data stats": Writes(("--out", "--json"), ("--data", "--data coco:", "--vocabulary", "--against")),
     "data vg": Writes(("--out",), ("--objects", "--relationships", "--image-data", "--vocabulary")),
     "data view": Writes(("--out",), ("--data", "--data psg:")),
@@ -57,6 +58,7 @@ NEEDED = {
     "data captions": {"": "c.jsonl", "--out": "new"},
     "data build": {"--data": "d.jsonl", "--out": "new"},
     "data check": {"--data": "d.jsonl"},
+    "data split": {"--data": "d.jsonl", "--out": "new"},
     "data stats": {"--data": "d.jsonl"},
     "data vg": {"--objects": "o.json", "--relationships": "r.json", "--out": "new"},
     "data view": {"--data": "d.jsonl", "--out": "new"},
@@ -83,8 +85,8 @@ PATHS = {
 PLAIN = {
     *("align", "answer_format", "answering", "annotation", "api_key", "allow_host", "ask", "boxes", "claims", "device"),
     *("dialect", "distractors", "dtype", "engine", "extract", "format", "host", "id", "ignore", "launch", "mapping"),
-    *("method", "name", "open_vocabulary", "preset", "protocol", "push", "ray", "recipe", "repair", "scores"),
-    *("family", "settings", "similarity", "source", "split", "stage", "task", "title"),
+    *("method", "name", "open_vocabulary", "preset", "protocol", "parts", "push", "ray", "recipe", "repair", "scores"),
+    *("family", "series", "settings", "similarity", "source", "split", "stage", "task", "title"),
 }
 """Options that are texts and name no file."""
 

@@ -466,8 +466,8 @@ def test_a_checkpoint_trained_with_a_prompt_says_that_it_is_not_asked_it(capsys:
     announce(trained, "paper")
     assert capsys.readouterr().err == ""
     announce(trained, "native")
-    said = "m: trained with a prompt of its own, but asked the two questions of --ask native"
-    assert capsys.readouterr().err == f"{said}; --ask paper asks that prompt\n"
+    said = "m: was trained with another prompt, which native questions leave out; --ask paper asks that prompt"
+    assert capsys.readouterr().err == f"{said}\n"
 
 
 def test_a_family_that_was_taught_no_layout_is_asked_for_json_and_that_is_said(data: Path, tmp_path: Path) -> None:

@@ -35,11 +35,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with random weights, an image, and the record that `r1sgg predict` makes of it."""
     folder = tmp_path_factory.mktemp("native")
     build_qwen2_5_vl(folder / "model")
-    Image.new("RGB", (120, 90), (90, 120, 40)).save(folder / "a.png")
     run = ["predict", str(folder / "a.png"), "--out", str(folder / "out"), "--model", str(folder / "model"), "--guide"]
-    result = CliRunner().invoke(app, [*run, *NATIVE])
-    assert result.exit_code == 0, result.output
-    return folder
+    for shade in range(0, 250, 25):  # until the answer has two objects, so that both questions are asked
+        Image.new("RGB", (120, 90), (shade, 120, 40)).save(folder / "a.png")
+        result = CliRunner().invoke(app, [*run, *NATIVE, "--overwrite"])
+        assert result.exit_code == 0, result.output
+        if len(json.loads((folder / "out/a.json").read_text())["exchanges"]) == 2:
+            return folder
+    pytest.fail("no image of which random weights name two objects")
 
 
 @pytest.fixture

@@ -26,14 +26,19 @@ def table() -> ModuleType:
 def test_stages_stand_in_order_and_are_compared_with_their_like(table: ModuleType) -> None:
     ordered = ["baseline", "zero-rl-guided", "zero-rl", "sft", "control", "sft-rl", "closed-sft", "ablate-kl"]
     assert sorted(set(ordered), key=table.place) == ordered
-    others = {"sft-rl": "control", "zero-rl": "baseline", "zero-rl-guided": "baseline", "closed-zero-rl": "closed-baseline"}
+    others = {
+        "sft-rl": "control",
+        "zero-rl": "baseline",
+        "zero-rl-guided": "baseline",
+        "closed-zero-rl": "closed-baseline",
+    }
     others |= {"closed-sft-rl": "closed-control", "ablate-kl": "sft-rl"}
     assert {name: table.reference(name) for name in others} == others
 
 
 def test_the_short_table_fits_a_terminal(table: ModuleType) -> None:
     whole = [100.0, 100.0, 100.0]
-    found = dict.fromkeys(("failures", "R@50 truth", "precision", "relations per image"), [95.25, 90.0, 99.9])
+    found = {key: [95.25, 90.0, 99.9] for key in ("failures", "R@50 truth", "precision", "relations per image")}
     apart = found | {"reference": "control", "R@50 truth / reference": [1.26, 1.22, 1.29]}
     empty = found | {"relations per image": [0.0, 0.0, 0.0], "failures": whole}
     stages = {"baseline": empty, "control": found, "sft-rl-balanced": apart}

@@ -91,5 +91,8 @@ def native_remarks(checkpoint: Checkpoint) -> list[str]:
     note, settings = tongue_of(checkpoint).note, checkpoint.settings
     said = [note] if note else []
     if settings.prompt != AnswerSettings().prompt or settings.think:
-        said.append(f"{checkpoint.name}: was trained with another prompt, which native questions leave out")
+        said.append(
+            f"{checkpoint.name}: was trained with another prompt, which native questions leave out; "
+            "--ask paper asks that prompt"
+        )
     return said

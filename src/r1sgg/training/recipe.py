@@ -17,6 +17,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -114,7 +115,7 @@ def read_value(key: str, config: Path | None, arguments: Sequence[str]) -> Any:
     value = None
     for path in _recipes(config, arguments):
         value = _load(path).get(key, value)
-    for argument, following in zip(arguments, (*arguments[1:], ""), strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         name, equals, given = argument.partition("=")
         if name.startswith("--") and _key(name) == key:
             value = given if equals else following
