@@ -76,7 +76,7 @@ def test_the_server_answers_what_predict_does(client: TestClient, made: Path, re
         assert answer[key] == record[key], key
     assert answer["fault"] is None
     kinds = [(kind, data) for kind, data in events_of(client.post("/v1/graph/stream", **image).text)]
-    assert [kind for kind, _ in kinds] == ["start", "graph"], "the whole graph only"
+    assert [kind for kind, _ in kinds] in (["start", "graph"], ["start", "new", "graph"]), "all of the graph at once"
     assert kinds[-1][1]["completion"] == record["completion"]
     both = client.post("/v1/graphs", files=[("images", ("a.png", image["content"]))] * 2).json()["graphs"]
     assert [graph["completion"] for graph in both] == [record["completion"]] * 2
@@ -95,7 +95,7 @@ def test_the_page_shows_what_predict_does(made: Path, record: dict[str, Any], tm
         web.close()
     assert completion == record["completion"]
     for thing in record["objects"]:
-        assert thing["id"].rpartition(".")[0] in view
+        assert thing["id"].rpartition(".")[0][:10] in view  # long names are cut off there
 
 
 class Half:
