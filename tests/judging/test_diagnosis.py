@@ -248,7 +248,7 @@ def test_detections_are_not_called_completions_and_box_faults_are_counted_in_box
 
 
 def test_boxes_of_repeated_objects_count_among_all_boxes() -> None:
-    """An object that is dropped because it stands there twice is still a box that was written."""
+    """A repeated object is dropped, but its box was written and counts."""
     row = '{"id": "man.1", "bbox": [1, 2, 3, 4000]}'
     ledger, _ = read([f'{{"objects": [{", ".join([row] * 5)}], "relationships": []}}'] * 2)
     assert "10 of 10 boxes" in {f.kind: f.found for f in findings(ledger)}["box_out_of_frame"]
