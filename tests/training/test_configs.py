@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ from r1sgg.miniature.tiny import build_tiny
 from r1sgg.training.options import RewardOptions, RunOptions, TargetOptions
 from r1sgg.training.parts import PartOptions
 from r1sgg.training.recipe import Recipe, read_recipe
+from r1sgg.training.run import warn_of_emulated_bf16
 
 from ..models.tiny_families import build_qwen2_5_vl, build_qwen2_vl, build_qwen3_vl
 
@@ -204,3 +206,26 @@ def test_a_launch_config_is_read_by_accelerate(path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "runs").glob("*.sh")))
 def test_a_script_is_well_formed(name: str) -> None:
     subprocess.run(["bash", "-n", str(ROOT / "runs" / name)], check=True, env=dict(os.environ))
+
+
+@pytest.mark.parametrize(
+    ("abilities", "bf16", "warned"),
+    [
+        ({"architecture": "x86_64", "avx2": True, "avx512_bf16": False}, True, True),
+        ({"architecture": "x86_64", "avx512_bf16": True}, True, False),
+        ({"architecture": "x86_64", "avx2": True}, False, False),
+        ({}, True, False),
+    ],
+)
+def test_bfloat16_without_instructions_for_it_is_said(
+    abilities: dict[str, Any],
+    bf16: bool,
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities, raising=False)
+    warn_of_emulated_bf16(SimpleNamespace(bf16=bf16, use_cpu=True))
+    assert ("use --bf16 false" in caplog.text) == warned

@@ -191,6 +191,7 @@ def prepared(
     folder = Path(args.output_dir)
     with contextlib.ExitStack() as stack:
         if args.process_index == 0:
+            warn_of_emulated_bf16(args)
             stack.enter_context(_guarded(folder, options, config))
         yield _prepare(stage, recipe, options, args, folder, config, arguments)
 
@@ -319,6 +320,16 @@ def machine_defaults() -> dict[str, Any]:
         "dataloader_pin_memory": gpu,
         "disable_tqdm": not sys.stderr.isatty(),
     }
+
+
+def warn_of_emulated_bf16(arguments: Any) -> None:
+    """Say that a processor has no instructions for bfloat16: then it takes several times as long as float32."""
+    import torch
+
+    abilities = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not say
+    native = any(abilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    if arguments.bf16 and arguments.use_cpu and abilities.get("architecture") == "x86_64" and not native:
+        _log.warning("bf16: this processor has no instructions for bfloat16, so it is slow; use --bf16 false")
 
 
 def _check_folder(folder: Path, options: RunOptions, *, first: bool) -> Path | None:
