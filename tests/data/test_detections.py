@@ -89,7 +89,7 @@ WRONG = [
     (line(renamed(OBJECTS, "score", "scroe")), "objects[0]: 'scroe'", 'rename it "score"'),
     (line(renamed(OBJECTS, "bbox", "box")), "objects[0]: 'box'", 'rename it "bbox"'),
     (line(renamed(OBJECTS, "id", "class")), "objects[0]: 'class'", 'rename it "label"'),
-    (line(changed(OBJECTS, area=9)), "objects[1]: 'area'", "only the keys bbox, id, label, score"),
+    (line(changed(OBJECTS, area=9)), "objects[1]: 'area'", "only the keys bbox, score, label, id"),
     (line(relationships=renamed(ONE, "score", "prob")), "relationships[0]: 'prob'", 'rename it "score"'),
     (line(relationships=renamed(ONE, "predicate", "relation")), "relationships[0]: 'relation'", '"predicate"'),
     (line(relationships=renamed(ONE, "subject", "subject_id")), "relationships[0]: 'subject_id'", '"subject"'),
@@ -111,6 +111,8 @@ WRONG = [
     (line(relationships=changed(ONE, predicate="")), "relationships[0].predicate", "the name of a predicate"),
     (line(relationships=["man.1 -> riding -> horse.1"]), "relationships[0]: ", 'an object with "subject"'),
     ({**line(), "relations": []}, "'relations'", 'rename it "relationships"'),
+    ({**line(), "objcts": []}, "'objcts'", "only the keys objects, image_id, completion, relationships, frame, ask"),
+    ({**line(), "mine": 1}, "'mine'", "error and 15 more"),
     (line(relationships_by="place"), "relationships_by", '"id" or "index"'),
     *((line(LABELLED, [row], relationships_by="index"), "relationships[0]", says) for row, says in (
         ([0, 2, "riding"], "from 0 to 1, found 2"),

@@ -11,7 +11,6 @@ This module does not train and does not load a model.
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib.metadata
 import logging
 import os
@@ -24,7 +23,7 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 
 from r1sgg import __version__
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, nearest
 from r1sgg.files import write_file
 
 _log = logging.getLogger(__name__)
@@ -313,6 +312,6 @@ def _parse(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    if near := difflib.get_close_matches(name, list(known), n=3, cutoff=0.6):
+    if near := nearest(name, known):
         return f"; did you mean {' or '.join(near)}?"
     return "; the options are those of r1sgg.training.options and of TRL"

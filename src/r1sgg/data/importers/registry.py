@@ -34,7 +34,7 @@ from r1sgg.data.importers.layout import Form, Layout, Say
 from r1sgg.data.jsonl import add_image_id, read_json, read_lines
 from r1sgg.data.predictions import PREDICTION_KEYS, Prediction, Predictions, read_predictions
 from r1sgg.data.spec import Spec, spec_of
-from r1sgg.errors import ConfigError, InputError
+from r1sgg.errors import ConfigError, InputError, choices
 from r1sgg.graph.dialects.registry import AUTO
 
 LAYOUTS: dict[str, Layout] = {
@@ -62,7 +62,7 @@ def predictions_spec(text: str) -> Spec:
     if colon and is_layout(kind):
         return spec_of(text, kind, rest, LAYOUTS[kind].options if kind in LAYOUTS else ())
     if colon and re.fullmatch("[a-z0-9-]{2,16}", kind) and not Path(text).exists():
-        known = ", ".join(f"{name}:" for name in ("jsonl", *LAYOUTS))
+        known = choices((f"{name}:" for name in ("jsonl", *LAYOUTS)), f"{kind}:")
         raise ConfigError(f"{text!r}: expected one of {known}, found {kind + ':'!r}")
     return Spec(text, "", text, {})
 
