@@ -92,6 +92,7 @@ def test_whole_number_ids_are_strings(tmp_path):
 
 BAD = [
     (GOOD | {"boxes": []}, ":1: 'boxes'", "an unknown key"),
+    ({"image_id": "1", "completion": "", "frame": [1, 1]}, ":1", "found a prediction; give the file"),
     (without("image_id"), ":1: 'image_id'", "found nothing"),
     (without("width"), ":1: 'width'", "found nothing"),
     (without("objects"), ":1: 'objects'", "found nothing"),

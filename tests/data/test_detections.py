@@ -110,7 +110,7 @@ WRONG = [
     (line(relationships=changed(ONE, subject=0)), "relationships[0].subject", '"relationships_by": "index"'),
     (line(relationships=changed(ONE, predicate="")), "relationships[0].predicate", "the name of a predicate"),
     (line(relationships=["man.1 -> riding -> horse.1"]), "relationships[0]: ", 'an object with "subject"'),
-    ({**line(), "relations": []}, "'relations'", 'rename it "relationships"'),
+    ({"image_id": "1", "objects": OBJECTS, "relations": []}, "'relations'", 'rename it "relationships"'),
     ({**line(), "objcts": []}, "'objcts'", "only the keys objects, image_id, completion, relationships, frame, ask"),
     ({**line(), "mine": 1}, "'mine'", "error and 15 more"),
     (line(relationships_by="place"), "relationships_by", '"id" or "index"'),

@@ -95,6 +95,19 @@ def call(truth, *arguments, code=0):
     return done
 
 
+@pytest.mark.parametrize("vocabulary", ["open", "vg150"])
+def test_data_without_relationships_have_no_empty_tables(truth, tmp_path, vocabulary):
+    truth.write_text("".join(json.dumps({**line, "relationships": []}) + "\n" for line in LINES))
+    done = call(truth, "--vocabulary", vocabulary, "--out", tmp_path / "s.html")
+    said = "relationships: none, so no predicates and triplets are listed"
+    assert done.stdout.count(said) == 1
+    assert "3 classes" in done.stdout
+    assert not re.search("0 predicates|0 triplets|head:|repeated triplets", done.stdout)
+    assert "none, so no predicates" in (tmp_path / "s.html").read_text()
+    truth.write_text(json.dumps(LINES[-1]) + "\n")
+    assert "0 classes" not in call(truth).stdout
+
+
 def test_the_command_prints_writes_and_draws(truth, tmp_path):
     done = call(truth, "--vocabulary", "vg150", "--json", tmp_path / "s.json", "--out", tmp_path / "s.html", "--top", 2)
     got = json.loads((tmp_path / "s.json").read_text())

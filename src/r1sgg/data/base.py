@@ -122,6 +122,11 @@ def example_of_record(row: Mapping[str, Any], where: str, root: Path, also: froz
     Raises:
         InputError: an unknown or missing key, a value of another kind, or wrong rows (see `graph_of_rows`).
     """
+    if "completion" in row and "width" not in row:
+        hint = "give the file that the predictions were made for"
+        raise InputError(
+            where, expected="ground truth (width, height, objects, relationships)", found="a prediction", hint=hint
+        )
     check_keys(row, TRUTH_KEYS | also, ("image_id", "width", "height", "objects", "relationships"), where)
     image_id = image_id_of(row, where)
     size: list[int] = []

@@ -185,7 +185,7 @@ def check_keys(
     """
     if not row.keys() <= known:
         unknown = sorted(row.keys() - known)
-        guesses = {key: _meant(key, known, meant or {}) for key in unknown}
+        guesses = {key: _meant(key, known - row.keys(), meant or {}) for key in unknown}
         key, guess = next(((k, g) for k, g in guesses.items() if g), (unknown[0], None))
         names = [*needed, *(name for name in (meant or {}).values() if name in known), *sorted(known)]
         raise InputError(
