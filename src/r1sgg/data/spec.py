@@ -173,5 +173,5 @@ def spec_of(text: str, kind: str, rest: str, allowed: Sequence[str], called: str
         options[found[1]] = found[2].strip()
     place = place.strip() or options.get("count", "")
     if not place:
-        raise ConfigError(f"{text!r}: expected {kind}:{called}, found nothing there")
+        raise ConfigError(f"{text!r}: expected {kind}:{called}, found no {called} behind the colon")
     return Spec(text, kind, place, options)
