@@ -14,7 +14,7 @@ import argparse
 import importlib.metadata
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -89,6 +89,24 @@ def read_recipe(
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{config or 'the command line'}: {error}") from error
     return Recipe(tuple(parsed[: len(dataclasses)]), chosen)
+
+
+def check_needed(value: Callable[[str], Any], config: Path | None) -> None:
+    """Refuse a run that has no folder to write to, or no data.
+
+    Args:
+        value: returns what an option is set to, or nothing.
+        config: the recipe, for the message.
+
+    Raises:
+        ConfigError: one of them is missing.
+    """
+    for key, name, hint in (
+        ("output_dir", "an output_dir", "--output_dir FOLDER"),
+        ("data", "data", "--data GT.jsonl"),
+    ):
+        if not value(key):
+            raise ConfigError(f"{config or 'the command line'}: expected {name}, found none; add {hint}")
 
 
 def read_keys(config: Path, arguments: Sequence[str]) -> set[str]:
