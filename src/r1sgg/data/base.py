@@ -132,7 +132,7 @@ def example_of_record(row: Mapping[str, Any], where: str, root: Path, also: froz
     Raises:
         InputError: an unknown or missing key, a value of another kind, or wrong rows (see `graph_of_rows`).
     """
-    if "completion" in row and "width" not in row:
+    if "completion" in row and "width" not in row and "completion" not in also:
         hint = "give the file that the predictions were made for"
         raise InputError(
             where, expected="ground truth (width, height, objects, relationships)", found="a prediction", hint=hint
