@@ -8,7 +8,7 @@ import re
 import pytest
 
 from r1sgg import cli, errors
-from r1sgg.errors import InputError, MissingDependencyError, R1SGGError, require
+from r1sgg.errors import InputError, MissingDependencyError, R1SGGError, choices, nearest, require
 
 CLASSES = {n: c for n, c in vars(errors).items() if inspect.isclass(c) and issubclass(c, Exception)}
 
@@ -38,6 +38,14 @@ def test_input_error_is_one_sentence() -> None:
     assert str(error) == "gt.jsonl:3: bbox: expected four numbers, found 'x'; boxes are corners"
     assert isinstance(error, ValueError)
     assert str(InputError("a", expected="b", found="c")) == "a: expected b, found c"
+
+
+def test_choices_begin_with_the_nearest_and_are_few() -> None:
+    known = [f"option{k}" for k in range(20)] + ["Threshold"]
+    assert nearest("zzz", known) == []
+    assert nearest("THRESHLD", known) == ["Threshold"]
+    assert choices(known, "treshold") == "Threshold, " + ", ".join(known[:7]) + " and 13 more"
+    assert choices(iter(("on", "under", "on")), "undr") == "on, under"  # a short list keeps its order
 
 
 def test_require() -> None:

@@ -95,12 +95,22 @@ except SystemExit as stop:
         (["grpo", "--include", "rewards.yaml"], "rewards: expected a term among format, "),
         (["sft", "--data", "train.jsn"], "train.jsn: expected a readable JSON Lines file, found No such file"),
         (["grpo", "--data", "."], "expected a ground-truth file (JSON Lines), or KIND:PATH, found a folder; with anno"),
+        (
+            ["sft", "--data", "train.jsonl"],
+            "the command line: expected an output_dir, found none; add --output_dir FOL",
+        ),
+        (["grpo", "--output_dir", "x", "--include", "data.yaml"], "expected data, found none; add --data GT.jsonl"),
+        (["grpo", "--similarity", "glvoe"], "similarity: expected one of glove, exact, spacy:MODEL, found 'glvoe'"),
+        (["grpo", "--similarity=spacy:none_such"], "spacy"),
+        (["sft", "--vocabulary", "vg15"], "vocabulary 'vg15': expected one of vg150, psg, open, "),
         (["sft", "--data", "scenes:4", "--validation", "coco:val.json"], "val.json: expected"),
     ],
 )
 def test_a_misspelt_name_is_refused_before_torch_is_imported(arguments: list[str], says: str, tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text("learning_rat: 1e-5\n")
     (tmp_path / "rewards.yaml").write_text("rewards: {formt: 1}\n")
+    (tmp_path / "data.yaml").write_text("data:\n")
+    (tmp_path / "train.jsonl").write_text("")
     (tmp_path / "terms.py").write_text("import torch\nimport numpy as np\n\ndef term(evidence): ...\n")
     done = subprocess.run(
         [sys.executable, "-c", REFUSED, json.dumps(arguments)], check=True, capture_output=True, text=True, cwd=tmp_path

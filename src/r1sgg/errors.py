@@ -15,8 +15,9 @@ it as one sentence and exits with 2.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,6 +59,27 @@ def short(value: Any) -> str:
     """Return a value as a message shows it: its repr, cut to 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def nearest(name: str, known: Iterable[str], most: int = 3, *, cutoff: float = 0.6) -> list[str]:
+    """Return the known names that are spelt most like a wrong one, whatever the case; none if none is like it."""
+    spelt = {one.lower(): one for one in known}
+    return [spelt[one] for one in difflib.get_close_matches(name.lower(), spelt, most, cutoff)]
+
+
+def choices(known: Iterable[str], wrong: str, most: int = 8) -> str:
+    """Return the known names for a message about a wrong one; of many the nearest first, and how many more there are.
+
+    Args:
+        known: the names, the important ones first; one that is repeated counts once.
+        wrong: what was found instead.
+        most: so many are named.
+    """
+    names = list(dict.fromkeys(known))
+    if len(names) <= most:
+        return ", ".join(names)
+    names = list(dict.fromkeys([*nearest(wrong, names), *names]))
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from r1sgg.data.base import (
     Example,
     data_hash,
     example_of_record,
+    image_path,
     read_ground_truth,
     read_predictions,
     write_ground_truth,
@@ -49,6 +50,41 @@ def changed(where, value):
 
 def without(key):
     return {k: v for k, v in GOOD.items() if k != key}
+
+
+# ---------------------------------------------------------------- paths of images
+
+
+@pytest.mark.parametrize(
+    ("image", "root", "path"),
+    [
+        ("mine/a/x.jpg", "mine", "a/x.jpg"),
+        ("photos/x.jpg", "mine", "../photos/x.jpg"),
+        ("photos/x.jpg", "mine/deep", "../../photos/x.jpg"),
+        ("mine/../photos/x.jpg", "other", "../photos/x.jpg"),
+        ("photos/x.jpg", "photos", "x.jpg"),
+        ("photos/x.jpg", "link", "../../photos/x.jpg"),  # it points to mine/deep, and the system follows it
+        ("shortcut/x.jpg", ".", "shortcut/x.jpg"),
+        ("shortcut/x.jpg", "mine", "../photos/x.jpg"),
+    ],
+)
+def test_images_are_named_from_the_file(
+    image: str, root: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photos", "mine/a", "mine/deep", "other"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("photos/x.jpg", "mine/a/x.jpg"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "link").symlink_to("mine/deep")
+    (tmp_path / "shortcut").symlink_to("photos")
+    for where in (Path(), tmp_path):
+        assert image_path(where / image, where / root) == path
+    assert (Path(root) / path).read_text() == Path(image).read_text()
+
+
+def test_an_image_with_which_the_file_shares_only_the_disk_has_its_whole_path() -> None:
+    assert image_path(Path("/photos/x.jpg"), Path("/mine")) == "/photos/x.jpg"
 
 
 # ---------------------------------------------------------------- reading
@@ -92,6 +128,7 @@ def test_whole_number_ids_are_strings(tmp_path):
 
 BAD = [
     (GOOD | {"boxes": []}, ":1: 'boxes'", "an unknown key"),
+    ({"image_id": "1", "completion": "", "frame": [1, 1]}, ":1", "found a prediction; give the file"),
     (without("image_id"), ":1: 'image_id'", "found nothing"),
     (without("width"), ":1: 'width'", "found nothing"),
     (without("objects"), ":1: 'objects'", "found nothing"),
@@ -239,10 +276,10 @@ def test_image_paths_find_their_file_again(tmp_path, monkeypatch):
     path = tmp_path / "set/gt.jsonl"
     write_ground_truth(path, [one(image=inside), one(image=outside, image_id="3")])
     assert json.loads(path.read_text().splitlines()[0])["image"] == "images/2.jpg"
-    assert [example.image for example in read_ground_truth(path)] == [inside, outside]
+    assert [example.image and example.image.resolve() for example in read_ground_truth(path)] == [inside, outside]
     monkeypatch.chdir(tmp_path)
     write_ground_truth(path, [one(image=Path("elsewhere/3.jpg"))])
-    assert next(read_ground_truth(path)).image == outside
+    assert json.loads(path.read_text())["image"] == "../elsewhere/3.jpg"
 
 
 def test_a_place_that_cannot_be_written(tmp_path):

@@ -129,7 +129,9 @@ def test_images_by_path(scenes, tmp_path):
     out = tmp_path / "out"
     call("--data", scenes, "--out", out, "--images", "path", "--workers", 1)
     examples = list(read_ground_truth(out / "gt.jsonl"))
-    assert [e.image for e in examples] == [scenes.parent / "images" / f"scene-{k}.png" for k in range(10)]
+    assert [e.image and e.image.resolve() for e in examples] == [
+        scenes.parent / "images" / f"scene-{k}.png" for k in range(10)
+    ]
     assert data_hash(examples) == data_hash(read_ground_truth(scenes))
     assert pq.read_table(out / "data/train-00000-of-00001.parquet")["image"][0].as_py()["bytes"] is None
 

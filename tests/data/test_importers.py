@@ -174,6 +174,7 @@ def test_lines_of_ms_swift_2_are_recognised(tmp_path: Path) -> None:
     assert (opened.layout, [p.image_id for p in opened]) == ("swift", ["2"])
 
 
+GROUND_TRUTH = {"image_id": "2", "width": 8, "height": 8, "image": "2.jpg", "objects": [], "relationships": []}
 COLUMNS = {"bbox": [[0, 0, 9, 9]], "bbox_labels": [1], "bbox_scores": [0.5]}
 INFO = {"idx_to_files": ["2.jpg"], "ind_to_classes": ["__background__", "man"], "ind_to_predicates": ["on", "near"]}
 PAIR = {"rel_pairs": [[0, 0]], "rel_labels": [1], "rel_scores": [0.5]}
@@ -222,6 +223,16 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("what.jsonl", {"what.jsonl": [{"prompt": "x", "response": "y", "model": "m"}]}, "nearest is r1sgg: (the R1-SGG"),
     ("what.json", {"what.json": {"images": [], "annotations": []}}, "nearest is coco: (COCO's JSON of detecti"),
     ("what.json", {"what.json": {"a": 1}}, "expected predictions in a known layout: jsonl:, r1sgg:, sgg-r3:, swift:, "),
+    *((source, {source: content}, f"found ground truth ({found}); give the file that `r1sgg generate` wrote")
+      for source, content, found in (
+        ("gt.jsonl", [GROUND_TRUTH], "it has width, height and no completion"),
+        ("gt.json", GROUND_TRUTH, "it has width, height and no completion"),
+        ("list.json", [GROUND_TRUTH], "it has width, height and no completion"),
+        ("psg.json", {"data": [], "thing_classes": [], "stuff_classes": [], "predicate_classes": []}, "psg.json"),
+    )),
+    ("jsonl:gt.jsonl", {"gt.jsonl": [GROUND_TRUTH]}, 'gt.jsonl:1: expected predictions, lines like {"image_id": "2"'),
+    ("p.jsonl", {"p.jsonl": [{**GROUND_TRUTH, "completion": ""}]}, "found a record of `r1sgg predict`; give"),
+    ("jsonl:p.jsonl", {"p.jsonl": [{"image_id": "2", "image": "2.jpg"}]}, "put fields of your own under"),
     ("x.pytorch", {"x.pytorch": 1}, "x.pytorch: expected JSON, found a pickle, which could run any code; save it as"),
     ("ours.jsonl", {"ours.jsonl": [{"image_id": "2", "answer": "x", "frame": [1, 1]}]}, "ours.jsonl:1: 'answer': exp"),
     ("swfit:s.jsonl", {}, "'swfit:s.jsonl': expected one of jsonl:, r1sgg:, sgg-r3:, swift:, openai-batch:, sgg-bench"),

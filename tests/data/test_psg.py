@@ -151,8 +151,14 @@ def test_a_psg_entry_from_real_pieces(shared: Path, tmp_path: Path) -> None:
 
 WHOLE = [
     ("{", "broken JSON"),
-    ("[]", "data: expected this list"),
-    ('{"data": []}', "test_image_ids: expected this list"),
+    (
+        "[]",
+        "expected psg.json, an object with data, test_image_ids, thing_classes, stuff_classes, predicate_classes, "
+        "found a list",
+    ),
+    ('{"data": []}', "expected psg.json with the list test_image_ids, found an object without test_image_ids"),
+    ('{"data": 3}', "expected psg.json with the list data, found data: 3"),
+    ('{"images": []}', "found an object without data; COCO's annotations are coco:"),
     (json.dumps(psg_document([])), "expected an image with relations in split 'train', found none of 0"),
 ]
 
@@ -164,6 +170,15 @@ def test_files_that_are_wrong_as_a_whole_are_one_sentence(text: str, said: str, 
         open_data(f"psg:{tmp_path}")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"psg.json: expected the annotations of PSG, found no such file; give the fil"
+    ):
+        open_data(f"psg:{tmp_path}")
+    with pytest.raises(InputError, match="nothing: expected the annotations of PSG, found no such file"):
+        open_data(f"psg:{tmp_path / 'nothing'}")
 
 
 ENTRIES: list[tuple[dict[str, Any], str]] = [

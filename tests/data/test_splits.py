@@ -1,12 +1,14 @@
 """What results say about a set, zero-shot triplets, and the open-vocabulary splits of VG150."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from r1sgg.bulk.inputs import JsonlImages
 from r1sgg.cli import main
 from r1sgg.data.base import read_ground_truth
 from r1sgg.data.sources import open_data
@@ -246,7 +248,9 @@ def test_a_series_is_in_one_part(tmp_path: Path) -> None:
         partition(data, shares, series="(")
 
 
-def test_the_command_writes_parts_that_share_no_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_parts_that_share_no_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     truths = examples(60)
     write_coco(tmp_path / "set", truths, "train", photos=True)
     (tmp_path / "set" / "plain.json").write_text(
@@ -280,6 +284,22 @@ def test_the_command_writes_parts_that_share_no_image(tmp_path: Path, capsys: py
     first = (tmp_path / "mine" / "val.jsonl").read_bytes()
     assert split(f"coco:{tmp_path / 'set'}", "mine") == 0
     assert (tmp_path / "mine" / "val.jsonl").read_bytes() == first
+    # images are named from the file: both can be moved together, and read from any folder
+    assert all('"image":"../set/train/' in line for line in first.decode().splitlines())
+    (tmp_path / "elsewhere").mkdir()
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("set", "mine"):
+        shutil.copytree(tmp_path / name, moved / name)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for path in (moved / "mine" / "train.jsonl", Path("../moved/mine/train.jsonl")):
+        data = open_data(str(path))
+        assert all(data.image(example).size == (example.width, example.height) for example in data)
+        inputs = JsonlImages(str(path), path)
+        assert all(inputs.image(place).size == inputs.size(place) for place in inputs)
+        assert split(str(path), "again", "--parts", "a=1,b=1") == 0
+        assert all(e.image and e.image.is_file() for e in read_ground_truth(tmp_path / "again" / "a.jsonl"))
+    monkeypatch.chdir(tmp_path)
     # boxes without relations
     plain = f"coco:{tmp_path / 'set/plain.json'},images={tmp_path / 'set/train'}"
     assert split(f"{plain},empty=yes", "plain") == 0

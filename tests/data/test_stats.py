@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from r1sgg.cli import app
 from r1sgg.data.base import read_ground_truth
 from r1sgg.data.stats import collect, outside, record, summary
+from r1sgg.errors import InputError
 from r1sgg.graph.vocabulary import VG150
 
 LINES = [
@@ -93,6 +94,27 @@ def call(truth, *arguments, code=0):
     )
     assert done.exit_code == code, done.output
     return done
+
+
+@pytest.mark.parametrize("vocabulary", ["open", "vg150"])
+def test_data_without_relationships_have_no_empty_tables(truth, tmp_path, vocabulary):
+    truth.write_text("".join(json.dumps({**line, "relationships": []}) + "\n" for line in LINES))
+    done = call(truth, "--vocabulary", vocabulary, "--out", tmp_path / "s.html")
+    said = "relationships: none, so no predicates and triplets are listed"
+    assert done.stdout.count(said) == 1
+    assert "3 classes" in done.stdout
+    assert not re.search("0 predicates|0 triplets|head:|repeated triplets", done.stdout)
+    assert "none, so no predicates" in (tmp_path / "s.html").read_text()
+    truth.write_text(json.dumps(LINES[-1]) + "\n")
+    assert "0 classes" not in call(truth).stdout
+
+
+def test_a_file_without_a_right_line_says_what_is_wrong_with_the_first(truth):
+    truth.write_text(json.dumps({"image_id": "a", "completion": "", "frame": [1, 1]}) + "\n")
+    with pytest.raises(
+        InputError, match=r"expected ground truth, found no line that can be read; the first: .*a predict"
+    ):
+        call(truth)
 
 
 def test_the_command_prints_writes_and_draws(truth, tmp_path):

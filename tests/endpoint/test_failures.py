@@ -204,7 +204,7 @@ def test_where_the_key_comes_from(site: Site, monkeypatch: pytest.MonkeyPatch) -
         ({"model": ""}, "model: expected a name"),
         ({"base_url": "localhost:8000"}, "base_url: expected http"),
         ({"base_url": "https://me:secret@host/v1"}, "without key or query, found another"),
-        ({"base_url": "https://host/v1?key=secret"}, "without key or query, found another"),
+        ({"base_url": "https://host/v1?key=secret"}, r"key or query, found one with \?; options follow a comma"),
         ({"base_url": "http://host:99999999/v1"}, "base_url: expected http"),
         ({"server": "azure"}, "server: expected openai or vllm or r1sgg or plain, found 'azure'"),
         ({"concurrency": 0}, "concurrency: expected 1 or more, found 0"),

@@ -86,7 +86,7 @@ def test_an_engine_s_name_is_taken_apart() -> None:
         ({"engine": "openai", "device": "cuda"}, "--device cuda: this option is for --engine hf, not openai"),
         ({"engine": "vllm", "device": "cuda"}, "--device cuda: this option is for --engine hf, not vllm"),
         ({"engine": "openai", "dtype": "auto"}, "--dtype auto: this option is for --engine hf or vllm, not openai"),
-        ({"engine": "openai:speed=3"}, "expected the options model=, server=, .*found 'speed'"),
+        ({"engine": "openai:speed=3"}, "expected options of server=, .*found 'speed'"),
         ({"engine": "openai:concurrency=many"}, "concurrency: expected a number, found 'many'"),
         ({"engine": "openai:prices=3"}, "prices: expected a number, found ''"),
         ({"engine": "openai:family=Qwen9"}, "family: expected one of Qwen2-VL, .*0-1000, found 'Qwen9'"),

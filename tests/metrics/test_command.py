@@ -143,6 +143,42 @@ def test_two_files_are_compared_in_pairs(files):
     assert "95 % interval" not in call(files, str(files / "bad.jsonl"))[1]  # no empty column
 
 
+def test_what_holds_for_every_file_is_remarked_once(files):
+    (files / "third.jsonl").write_text((files / "bad.jsonl").read_text())
+    shown = call(files, str(files / "bad.jsonl"), str(files / "third.jsonl"), "--bootstrap", "50")[1]
+    assert shown.count("are too narrow") == 1
+    assert "good and 2 more: intervals of mR@K and ngmR@K are too narrow" in shown
+    assert "good: intervals of" in call(files, "--bootstrap", "50")[1]
+
+
+def test_ground_truth_instead_of_predictions_and_the_reverse_is_one_sentence(files, capsys):
+    coco = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 1000, "height": 1000}],
+        "categories": [{"id": 1, "name": "man"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9]}],
+    }
+    (files / "coco.json").write_text(json.dumps(coco))
+    (files / "other.json").write_text(json.dumps(coco).replace("a.jpg", "other.jpg"))
+
+    def said(predictions, truth, code):
+        command = ["evaluate", str(files / predictions), "--ground-truth", str(files / truth)]
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        assert stop.value.code == code
+        return capsys.readouterr().err.splitlines()
+
+    (line,) = said("gt.jsonl", "gt.jsonl", 2)
+    assert "gt.jsonl: expected predictions, lines like" in line
+    assert "found ground truth" in line
+    (line,) = said("good.jsonl", "good.jsonl", 2)
+    assert "found a prediction; give the file that the predictions were made for" in line
+    (line,) = said("coco.json", "coco.json", 2)
+    assert "found COCO's annotations; write coco:" in line
+    *notes, line = said("other.json", "gt.jsonl", 2)
+    assert "no annotation has a score, as in ground truth" in notes[-1]  # said though it fails
+    assert "found image_id 'other', which is not in it (its ids are like 'a')" in line
+
+
 def test_training_graphs_add_the_baseline(files):
     got, shown = call(files, "--train", str(files / "gt.jsonl"))
     assert [(b["name"], b["objects"]) for b in got["baselines"]] == [

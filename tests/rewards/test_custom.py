@@ -128,7 +128,7 @@ def test_what_is_no_reward_is_one_sentence(rewards: Path) -> None:
         ({"my_rewards.py:few_objects": "2"}, "expected a number, found '2'"),
         ("paper", "expected one of paper-v1, .*, terms and weights as JSON, or FILE.py:FUNCTION, found 'paper'"),
         ('{"format": 1', "expected terms and weights"),
-        ({"nodes": 1.0}, "expected a term among format, .*found 'nodes'"),
+        ({"nodes": 1.0}, "expected a term among node, .*found 'nodes'"),
         ({}, "expected a reward set or terms and weights"),
     ):
         with pytest.raises(ConfigError, match=said):

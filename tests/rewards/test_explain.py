@@ -117,6 +117,18 @@ def test_score_goes_on_after_a_bad_case(tmp_path: Path) -> None:
     assert rows[5]["issues"][0]["kind"] == "no_json"
 
 
+def test_score_of_predictions_alone_says_what_is_missing_and_stops_repeating_it(tmp_path: Path) -> None:
+    alone = {"image_id": "7", "completion": "nothing", "frame": [1, 1]}
+    code, rows, output = run(tmp_path, [alone] * 25)
+    assert code == PARTLY_FAILED
+    assert len(rows) == 25
+    assert "cases.jsonl:25: expected ground truth, completion and frame in one line, found a prediction" in str(
+        rows[24]
+    )
+    assert output.count("found a prediction alone; predictions and ground truth in two files are for") == 20
+    assert "5 more lines cannot be read" in output
+
+
 def test_score_reads_a_byte_order_mark_and_says_what_other_files_are(tmp_path: Path) -> None:
     (tmp_path / "cases.jsonl").write_bytes(orjson.dumps(case()) + b"\n")
     plain = (tmp_path / "cases.jsonl").read_bytes()

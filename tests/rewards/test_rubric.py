@@ -115,7 +115,7 @@ def test_named_sets_have_known_terms_and_gold_totals_1() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Rubric({"nodes": 1.0}, EXACT), "expected a term among format, node, .*found 'nodes'"),
+        (lambda: Rubric({"nodes": 1.0}, EXACT), "expected a term among node, node_f1, .* and 9 more, .*found 'nodes'"),
         (lambda: Rubric({"node": -1.0}, EXACT), "expected numbers of at least 0, found node: -1.0"),
         (lambda: Rubric({"node": float("nan")}, EXACT), "found node: nan"),
         (lambda: Rubric(task="seg", similarity=EXACT), "task: expected one of sgg, det, cls, found 'seg'"),

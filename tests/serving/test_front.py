@@ -208,9 +208,12 @@ def test_serve_with_its_default_model_refuses_photos_and_with_a_named_one_remark
             photo = client.post("/v1/graph", files={"image": ("b.jpg", image_bytes(Image.fromarray(noise), "JPEG"))})
         if named:
             assert photo.json()["notice"].startswith("not a drawn scene, and tiny knows nothing else")
+            assert "whoever runs this server" in photo.json()["notice"]
         else:
             assert photo.status_code == 400
-            assert "use `r1sgg serve --model photo`" in photo.json()["detail"]
+            said = photo.json()["detail"]
+            assert said.endswith("has to start it with another model (`r1sgg serve --model photo`)")
+            assert "--model tiny" not in said  # no option of a client's
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)

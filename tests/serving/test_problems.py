@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 import pytest
 
@@ -42,10 +43,14 @@ def sentence(answer: object) -> str:
         ({"temperature": "hot"}, "temperature: expected a number, found 'hot'"),
         ({"temperature": "1e-320"}, "temperature: expected 0, or 0.001 or more, found 1e-320"),
         ({"temperature": "inf"}, "temperature: expected at most 2"),
+        ({"tresh": "0.3"}, "options guide, threshold, samples, temperature, found 'tresh'; did you mean threshold?"),
+        ({"Threshold": "0.3"}, "found 'Threshold'; did you mean threshold?"),
+        ({"samples": "1", "model\n": "tiny"}, r"found 'model\n'"),
+        ({"threshold": ["0.3", "0.9"]}, "threshold: expected this option once in the address, found it 2 times"),
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/graph", "/v1/graphs", "/v1/graph/stream"])
-def test_a_wrong_option_is_a_400(server: Running, path: str, options: dict[str, str], says: str) -> None:
+def test_a_wrong_option_is_a_400(server: Running, path: str, options: dict[str, Any], says: str) -> None:
     field = "images" if path == "/v1/graphs" else "image"
     answer = server.client.post(path, params=options, files={field: ("a.png", png(), "image/png")})
     assert (answer.status_code, says in sentence(answer)) == (400, True), sentence(answer)

@@ -73,7 +73,10 @@ def stats(
         write_json(json, result)
     notes = [(f"hash of the {key}", value) for key, value in hashes.items()]
     notes += [("splits", ", ".join(f"{name} {n:,}" for name, n in found.splits.items()))] if found.splits else []
-    notes += [(name, f"{n:,}") for name, n in found.oddities.items()]
+    if found.predicates:
+        notes += [(name, f"{n:,}") for name, n in found.oddities.items()]
+    else:
+        notes += [("relationships", "none, so no predicates and triplets are listed")]
     notes += [
         (side, f"{len(missing)}: {', '.join(missing[:top])}{', ...' if len(missing) > top else ''}")
         for side, missing in outside(found, names).items()
@@ -134,15 +137,16 @@ def _show(
     console.print(Text(f"boxes: {line} (under 32², 96² pixels)"))
     for name, value in notes:
         console.print(Text(f"{name}: {value}"))
-    group_of = {name: group for group, members in groups.items() for name in members}
-    _ranking(console, "predicates", found.predicates, top, group_of)
-    for group, members in groups.items():
-        held = sum(found.predicates[name] for name in members)
-        console.print(
-            f"{group}: {len(members)} predicates, {100 * held / (found.predicates.total() or 1):.1f} % of relationships"
-        )
-    _ranking(console, "classes", found.classes, top)
-    _ranking(console, "triplets", found.triplets, top)
+    if related := found.predicates.total():
+        group_of = {name: group for group, members in groups.items() for name in members}
+        _ranking(console, "predicates", found.predicates, top, group_of)
+        for group, members in groups.items():
+            held = sum(found.predicates[name] for name in members)
+            console.print(f"{group}: {len(members)} predicates, {100 * held / related:.1f} % of relationships")
+    if found.classes:
+        _ranking(console, "classes", found.classes, top)
+    if related:
+        _ranking(console, "triplets", found.triplets, top)
 
 
 def _ranking(
@@ -152,7 +156,7 @@ def _ranking(
 
     from r1sgg.data.stats import ranked
 
-    rows, total = ranked(counts), counts.total() or 1
+    rows, total = ranked(counts), counts.total()
     shown = f"{len(rows):,} {title}" + (f", the {top} most frequent" if len(rows) > top else "")
     table = _table(shown, ("", "times", "share %", *(("group",) if group_of else ()), ""))
     for name, n in rows[:top]:

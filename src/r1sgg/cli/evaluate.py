@@ -159,14 +159,18 @@ def evaluate(
     paths = [predictions_spec(text).path for text in predictions]
     for source, path, name in zip(predictions, paths, distinct_names(predictions, paths), strict=True):
         opened = open_predictions(source, dialect)
-        done = run(truth, opened, evaluator(chosen), opened.where)
+        try:
+            done = run(truth, opened, evaluator(chosen), opened.where)
+        finally:  # what was assumed may be why it failed
+            for note in opened.notes:
+                typer.echo(f"{path}: {note}", err=True)
         row = record(done, bootstrap=bootstrap, seed=seed)
         stages, described = trained_on_of(path), at_source(truth.described(row))
         said = [finding["said"] for finding in row["ledger"]["findings"]]
         row |= {"trained_on": stages, "remarks": [*said, *remarks(stages, described, names.name)]}
         row["source"] = {"layout": opened.layout, "notes": [*opened.notes]}
         row["ground_truth"] = {"name": described["name"], "split": described["split"]}
-        for remark in (*opened.notes, *row["remarks"]):
+        for remark in row["remarks"]:
             typer.echo(f"{path}: {remark}", err=True)
         if row["zero_shot"]:
             row["zero_shot"]["triplets"] = f"absent from {train}" if zero_shot is None else f"listed in {zero_shot}"
@@ -215,12 +219,13 @@ class GroundTruth:
     """The ground truth of a name; it can be read several times, and its split is known after the first."""
 
     def __init__(self, name: str) -> None:
-        from r1sgg.data.sources import open_data
+        from r1sgg.data.sources import check_place, open_data
         from r1sgg.data.spec import parse_spec
 
         self.name = name
         spec = parse_spec(name)
         self._file = spec.path if spec.kind == "jsonl" and not spec.options else None  # read as a stream
+        check_place(name)
         self._data = open_data(name) if self._file is None else None
         self._splits: set[str | None] = set()
         if self._data is not None and self._data.notes:

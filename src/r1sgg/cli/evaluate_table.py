@@ -69,11 +69,15 @@ def show(
         relations = f"{zero_shot['relations']:,} true relations" if zero_shot["relations"] else "no true relation is"
         console.print(f"zR@K: {relations} {counted}{published}", markup=False, highlight=False)
     remarks = {name: tuple(_remarks(row)) for name, row in columns}
+    about: dict[str, list[str]] = {}  # a remark on the ground truth is the same for every file
     for name, own in remarks.items():
         earlier = remarks.get((again or {}).get(name, ""), ())
         for remark in own:
             if remark not in earlier:
-                console.print(f"{name}: {remark}", markup=False)
+                about.setdefault(remark, []).append(name)
+    for remark, names in about.items():
+        who = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+        console.print(f"{who}: {remark}", markup=False)
     for other in against:
         console.print(f"\n{other['name']} minus {columns[0][0]}, same images:", markup=False, highlight=False)
         console.print(_differences(other, every=every))

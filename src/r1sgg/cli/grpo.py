@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from r1sgg.cli.root import app
-from r1sgg.cli.training import OPEN, TrainingCommand, check_names, check_values, finish, require_trl
+from r1sgg.cli.training import OPEN, TrainingCommand, check_given, check_names, check_values, finish, require_trl
 
 
 @app.command(cls=TrainingCommand, context_settings=OPEN)
@@ -33,6 +33,7 @@ def grpo(
     require_trl()
     check_names("grpo", config, context.args)
     check_values("grpo", config, context.args)
+    check_given(config, context.args)
     from r1sgg.training.grpo import train_grpo
 
     finish(train_grpo(config, context.args, partial(typer.echo, err=True)))

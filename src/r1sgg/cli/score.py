@@ -12,6 +12,7 @@ from r1sgg.cli.root import PARTLY_FAILED, app
 from r1sgg.files import writing
 
 _BATCH = 256
+_SAID = 20  # most lines that cannot be read whose errors are printed
 
 
 @app.command()
@@ -92,7 +93,8 @@ def score(
             for item in batch:
                 if "error" in item:
                     failed += 1
-                    typer.echo(f"r1sgg: {item['error']}", err=True)
+                    if failed <= _SAID:
+                        typer.echo(f"r1sgg: {item['error']}", err=True)
                     line = item
                 else:
                     case, result = next(ready)
@@ -108,6 +110,8 @@ def score(
                         )
                         print_explanation(console, line, rubric.weights, case["place"])
                 handle.write(orjson.dumps(line) + b"\n")
+    if failed > _SAID:
+        typer.echo(f"r1sgg: {failed - _SAID:,} more lines cannot be read; {out} says why", err=True)
     print_summary(console, done, rubric, failed)
     for finding in findings(ledger, evidence):
         typer.echo(f"{cases}: {finding}", err=True)
@@ -152,6 +156,10 @@ def _case(number: int, text: bytes, path: Path) -> dict[str, Any]:
         if not isinstance(row.get("completion"), str):
             found = type(row["completion"]).__name__ if "completion" in row else "nothing"
             raise InputError(f"{where}: completion", expected="a string", found=found)
+        if row.keys().isdisjoint(("width", "height")):
+            expected, found = "ground truth, completion and frame in one line", "a prediction alone"
+            hint = "predictions and ground truth in two files are for `r1sgg evaluate`"
+            raise InputError(where, expected=expected, found=found, hint=hint)
         example = example_of_record(row, where, path.parent, also=frozenset(("completion", "frame")))
         frame = frame_of(row.get("frame"), f"{where}: frame")
     except InputError as error:

@@ -108,9 +108,8 @@ def serve(
         **options,
     )
     reader = open_quietly(opening)
-    admit = functools.partial(
-        remark_on, checkpoint=reader.checkpoint, named=model is not None, line="`r1sgg serve --model photo`"
-    )
+    advice = "for photos, whoever runs this server has to start it with another model (`r1sgg serve --model photo`)"
+    admit = functools.partial(remark_on, checkpoint=reader.checkpoint, named=model is not None, advice=advice)
     application = build_app(reader, settings, reader.checkpoint.name, admit if reader.checkpoint.notice else None)
     listening = _listen(host, port)
     typer.echo(f"r1sgg serves {opening.model} on http://{host}:{listening.getsockname()[1]}/docs", err=True)

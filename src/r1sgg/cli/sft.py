@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from r1sgg.cli.root import app
-from r1sgg.cli.training import OPEN, TrainingCommand, check_names, check_values, finish, require_trl
+from r1sgg.cli.training import OPEN, TrainingCommand, check_given, check_names, check_values, finish, require_trl
 
 
 @app.command(cls=TrainingCommand, context_settings=OPEN)
@@ -30,6 +30,7 @@ def sft(
     require_trl()
     check_names("sft", config, context.args)
     check_values("sft", config, context.args)
+    check_given(config, context.args)
     from r1sgg.training.sft import train_sft
 
     finish(train_sft(config, context.args, partial(typer.echo, err=True)))

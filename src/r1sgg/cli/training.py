@@ -124,20 +124,39 @@ def check_names(command: str, config: Path | None, arguments: Sequence[str]) -> 
 
 
 def check_values(command: str, config: Path | None, arguments: Sequence[str]) -> None:
-    """Refuse a reward that does not exist, and data whose files are not there, before torch is imported.
+    """Refuse a reward or similarity that does not exist, and data whose files are not there, before torch is imported.
 
     Raises:
-        ConfigError, InputError: see `r1sgg.rewards.rubric.check_rewards` and `r1sgg.data.sources.check_place`.
+        ConfigError, InputError, MissingDependencyError: see `r1sgg.rewards.rubric.check_rewards`,
+            `r1sgg.judging.labels.check_similarity`, `r1sgg.data.sources.check_place` and
+            `r1sgg.graph.vocabulary.load_vocabulary`.
     """
     from r1sgg.data.sources import check_place
+    from r1sgg.graph.vocabulary import load_vocabulary
+    from r1sgg.judging.labels import check_similarity
     from r1sgg.rewards.rubric import check_rewards
     from r1sgg.training.recipe import read_value
 
     if command == "grpo" and (rewards := read_value("rewards", config, arguments)) is not None:
         check_rewards(rewards)
+    if command == "grpo" and isinstance(similarity := read_value("similarity", config, arguments), str):
+        check_similarity(similarity)
+    if isinstance(vocabulary := read_value("vocabulary", config, arguments), str):
+        load_vocabulary(vocabulary)
     for key in ("data", "validation"):
         if isinstance(data := read_value(key, config, arguments), str):
             check_place(data)
+
+
+def check_given(config: Path | None, arguments: Sequence[str]) -> None:
+    """Refuse a run without a folder or data, before torch is imported.
+
+    Raises:
+        ConfigError: see `r1sgg.training.recipe.check_needed`.
+    """
+    from r1sgg.training.recipe import check_needed, read_value
+
+    check_needed(lambda key: read_value(key, config, arguments), config)
 
 
 def require_trl() -> None:

@@ -77,8 +77,8 @@ def web(
         announce(opening.checkpoint(), opening.ask)
 
     def admit(image: Image.Image, checkpoint: Checkpoint, typed: bool) -> str | None:
-        line = "the model photo (`r1sgg web --model photo`)"
-        return remark_on(image, checkpoint, named=named or typed, line=line)
+        advice = "use the model photo (`r1sgg web --model photo`)"
+        return remark_on(image, checkpoint, named=named or typed, advice=advice)
 
     demo = build_demo(opening, max_new_tokens, examples, admit)
     if notice := demo.notice:

@@ -28,6 +28,7 @@ Reading is strict: a wrong line raises one sentence with file, line and field. N
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,7 @@ __all__ = [
     "example_of_record",
     "frame_of",
     "hash_of_digests",
+    "image_path",
     "read_ground_truth",
     "read_predictions",
     "write_ground_truth",
@@ -78,11 +80,11 @@ class Example:
     def to_record(self, root: Path | None = None) -> dict[str, Any]:
         """Return the line of a ground-truth file, with boxes in pixels (see `pixel_boxes`).
 
-        `image` is relative to `root` if it is inside it, else absolute; without `root` it stays as it is.
+        `image` is as `image_path` returns it; without `root` it stays as it is.
         """
         record: dict[str, Any] = {"image_id": self.image_id, "width": self.width, "height": self.height}
         if self.image is not None:
-            record["image"] = str(self.image) if root is None else _relative(self.image, root)
+            record["image"] = str(self.image) if root is None else image_path(self.image, root)
         if self.split is not None:
             record["split"] = self.split
         record |= graph_to_rows(self.graph, (self.width, self.height), scores=False)
@@ -91,9 +93,17 @@ class Example:
         return record
 
 
-def _relative(image: Path, root: Path) -> str:
-    image, root = image.resolve(), root.resolve()
-    return (image.relative_to(root) if image.is_relative_to(root) else image).as_posix()
+def image_path(image: Path, root: Path) -> str:
+    """Return the path of an image as a file in the folder `root` names it: relative to `root`, so that both can be
+    moved together; absolute where they share no folder but that of the whole disk.
+    """
+    spelt, below = Path(os.path.abspath(image)), Path(os.path.abspath(root))
+    if ".." not in image.parts and spelt.is_relative_to(below):
+        return spelt.relative_to(below).as_posix()
+    # the system follows a symbolic link before a ".." behind it, so both folders have to be the real ones
+    real, below = Path(os.path.realpath(image.parent), image.name), Path(os.path.realpath(root))
+    shared = {*real.parents} & {below, *below.parents} - {Path(real.anchor)}
+    return Path(os.path.relpath(real, below)).as_posix() if shared else real.as_posix()
 
 
 def read_ground_truth(path: Path | str) -> Iterator[Example]:
@@ -122,6 +132,11 @@ def example_of_record(row: Mapping[str, Any], where: str, root: Path, also: froz
     Raises:
         InputError: an unknown or missing key, a value of another kind, or wrong rows (see `graph_of_rows`).
     """
+    if "completion" in row and "width" not in row and "completion" not in also:
+        hint = "give the file that the predictions were made for"
+        raise InputError(
+            where, expected="ground truth (width, height, objects, relationships)", found="a prediction", hint=hint
+        )
     check_keys(row, TRUTH_KEYS | also, ("image_id", "width", "height", "objects", "relationships"), where)
     image_id = image_id_of(row, where)
     size: list[int] = []

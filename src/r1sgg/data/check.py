@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
@@ -20,6 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import orjson
 
+from r1sgg.data.base import image_path
 from r1sgg.data.captions.provenance import CaptionLedger
 from r1sgg.data.dataset import DataSet
 from r1sgg.data.findings import IGNORABLE, LIKE_SIZES, Finding
@@ -255,5 +255,4 @@ def _rebased(row: dict[str, Any], parts: Spec, out: Path) -> dict[str, Any]:
     if "image" not in row:
         return row
     here = parts.path.parent if parts.kind == "jsonl" else Path()
-    image, folder = Path(os.path.abspath(here / row["image"])), Path(os.path.abspath(out.parent))
-    return {**row, "image": (image.relative_to(folder) if image.is_relative_to(folder) else image).as_posix()}
+    return {**row, "image": image_path(here / row["image"], out.parent)}

@@ -95,7 +95,8 @@ def _file(spec: Spec) -> tuple[Path, str | None]:
         if (spec.path / folder / FILE).is_file():
             return spec.path / folder / FILE, split
     expected = " or ".join(f"{folder}/{FILE}" for folder in _FOLDERS[split])
-    raise InputError(str(spec.path), expected=expected, found="no such file", hint="check the path and split=")
+    hint = "check the path and split=, or name the file itself: coco:FILE,images=DIR"
+    raise InputError(str(spec.path), expected=expected, found="no such file", hint=hint)
 
 
 def _record(

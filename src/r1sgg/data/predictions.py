@@ -6,7 +6,7 @@ read by the tolerant parser; rows are checked first (`r1sgg.data.detections`), b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -240,12 +240,35 @@ def add_to(ledger: Ledger, prediction: Prediction) -> None:
         )
 
 
+_NOT_PREDICTIONS: Mapping[str, frozenset[str]] = {
+    "a record of `r1sgg predict`": frozenset(("width", "height", "objects", "relationships", "completion")),
+    "ground truth (it has width, height and no completion)": frozenset(("width", "height", "objects", "relationships")),
+    "ground truth (psg.json)": frozenset(("data", "thing_classes", "predicate_classes")),
+}
+"""What is taken for predictions by mistake, and its keys."""
+
+
+def refuse_truth(keys: Collection[str], where: str) -> None:
+    """Refuse a record whose keys are those of ground truth, or of `r1sgg predict`.
+
+    Raises:
+        InputError: it says what a predictions line looks like.
+    """
+    for found, its in _NOT_PREDICTIONS.items():
+        if its.issubset(keys) and "frame" not in keys:
+            expected = 'predictions, lines like {"image_id": "2", "completion": "...", "frame": [1000, 1000]}'
+            hint = "give the file that `r1sgg generate` wrote, or another tool's (docs/others.md)"
+            raise InputError(where, expected=expected, found=found, hint=hint)
+
+
 def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
     """Check one line of predictions and return it.
 
     Raises:
         InputError: see `read_predictions`.
     """
+    if not row.keys() <= PREDICTION_KEYS:
+        refuse_truth(row, where)
     check_keys(row, PREDICTION_KEYS, ("image_id",), where, _MEANT)
     image_id = image_id_of(row, where)
     error = row.get("error")

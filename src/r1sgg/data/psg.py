@@ -36,6 +36,8 @@ from r1sgg.data.spec import Spec
 from r1sgg.errors import ImageError, InputError, short
 from r1sgg.graph.scene import Boxes
 
+_LISTS = ("data", "test_image_ids", "thing_classes", "stuff_classes", "predicate_classes")
+
 Segments = npt.NDArray[np.int64]
 
 
@@ -120,10 +122,18 @@ def open_psg(spec: Spec) -> PSGData:
         InputError: the file is missing, broken, or not psg.json; or the split is empty.
     """
     data = PSGData(spec)
+    if not data.path.exists():
+        hint = "give the file itself or its folder, psg:PATH"
+        raise InputError(str(data.path), expected="the annotations of PSG", found="no such file", hint=hint)
     document = read_json(data.path)
-    for key in ("data", "test_image_ids", "thing_classes", "stuff_classes", "predicate_classes"):
-        if not isinstance(document, dict) or not isinstance(document.get(key), list):
-            raise InputError(f"{data.path}: {key}", expected="this list", found="nothing, or something else")
+    if not isinstance(document, dict):
+        found = f"a {type(document).__name__}"
+        raise InputError(str(data.path), expected=f"psg.json, an object with {', '.join(_LISTS)}", found=found)
+    for key in _LISTS:
+        if not isinstance(document.get(key), list):
+            found = f"an object without {key}" if key not in document else f"{key}: {short(document[key])}"
+            hint = f"COCO's annotations are coco:{data.path}" if "images" in document else ""
+            raise InputError(str(data.path), expected=f"psg.json with the list {key}", found=found, hint=hint)
     data.objects = {k: str(n) for k, n in enumerate([*document["thing_classes"], *document["stuff_classes"]])}
     data.predicates = {k: str(n) for k, n in enumerate(document["predicate_classes"])}
     test = {str(i) for i in document["test_image_ids"]}

@@ -135,9 +135,12 @@ class JsonlData(DataSet):
                 digests.append(example_digest(example))
         if empty:
             raise InputError(str(path), expected="at least one line", found="an empty file")
+        if not splits:
+            expected, found = "ground truth", f"no line that can be read; the first: {self.notes[0].text}"
+            raise InputError(str(path), expected=expected, found=found)
         if not places:
             found = ", ".join(sorted(map(repr, splits - {None}))) or "lines without a split"
-            raise InputError(str(path), expected=f"lines of split {split!r}" if split else "a right line", found=found)
+            raise InputError(str(path), expected=f"lines of split {split!r}", found=found)
         if split is None and len(splits) == 1:
             self.split = splits.pop()
         self._places = np.array(places).reshape(-1, 2)

@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, choices
 from r1sgg.files import user_path
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def parse_spec(text: str) -> Spec:
     kind, colon, rest = text.partition(":")
     if not colon or not is_kind(kind):
         if colon and re.fullmatch("[a-z0-9]{2,12}", kind) and not Path(text).exists():
-            known = ", ".join(f"{k}:" for k in (*KINDS, *registered()))
+            known = choices((f"{k}:" for k in (*KINDS, *registered())), f"{kind}:")
             raise ConfigError(f"{text!r}: expected one of {known}, found {kind + ':'!r}")
         kind, rest = "jsonl", text
     allowed, called = (KINDS[kind], "NAME" if kind == "hub" else "PATH") if kind in KINDS else kind_of(kind)[::2]
@@ -168,10 +168,10 @@ def spec_of(text: str, kind: str, rest: str, allowed: Sequence[str], called: str
             place += f",{part}"
             continue
         if found is None or found[1] not in allowed or not found[2].strip():
-            expected = ", ".join(f"{k}=" for k in allowed)
+            expected = choices((f"{k}=" for k in allowed), part.partition("=")[0] + "=")
             raise ConfigError(f"{text!r}: expected options of {expected}, found {part!r}")
         options[found[1]] = found[2].strip()
     place = place.strip() or options.get("count", "")
     if not place:
-        raise ConfigError(f"{text!r}: expected {kind}:{called}, found nothing there")
+        raise ConfigError(f"{text!r}: expected {kind}:{called}, found no {called} behind the colon")
     return Spec(text, kind, place, options)

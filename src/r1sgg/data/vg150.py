@@ -36,7 +36,7 @@ from r1sgg.data.columns import existing_file
 from r1sgg.data.dataset import DataSet, Fault, Indices, fault
 from r1sgg.data.jsonl import read_json
 from r1sgg.data.spec import Spec
-from r1sgg.errors import InputError, require
+from r1sgg.errors import InputError, require, short
 
 CORRUPT = frozenset((1592, 1722, 4616, 4617))
 """Images of Visual Genome that cannot be decoded; the h5 has no rows for them."""
@@ -208,7 +208,8 @@ def _dictionary(path: Path) -> tuple[list[str], list[str]]:
         table = document.get(key) if isinstance(document, dict) else None
         wanted = [str(k + 1) for k in range(len(table))] if isinstance(table, dict) else []
         if not isinstance(table, dict) or not wanted or set(table) != set(wanted):
-            raise InputError(f"{path}: {key}", expected='{"1": "airplane", "2": ...}', found="something else")
+            found = "nothing" if table is None else short(table)
+            raise InputError(f"{path}: {key}", expected='{"1": "airplane", "2": ...}', found=found)
         lists.append([str(table[k]) for k in wanted])
     return lists[0], lists[1]
 

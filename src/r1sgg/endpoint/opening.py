@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, choices
 from r1sgg.inference.engines import EngineKind, Habits, Opening, option_value
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def _settings(opening: Opening) -> Endpoint:
         elif name in _FIELDS:
             fields[name] = _read(_FIELDS[name], name, value)
         elif name != "family":
-            known = ", ".join(f"{key}=" for key in (*_FIELDS, "prices", "family"))
-            raise ConfigError(f"--engine openai: expected the options {known}, extra.NAME=, found {name!r}")
+            known = choices((f"{key}=" for key in (*_FIELDS, "prices", "family", "extra.NAME")), f"{name}=")
+            raise ConfigError(f"--engine openai: expected options of {known}, found {name!r}")
     return Endpoint(**fields)
 
 

@@ -81,7 +81,7 @@ class Endpoint:
             ("budget", self.budget is None or self.prices is not None, "prices too"),
         ):
             if not fine:
-                found = "another" if name == "base_url" else repr(getattr(self, name))  # an address may hold a password
+                found = _other(self.base_url) if name == "base_url" else repr(getattr(self, name))
                 raise ConfigError(f"endpoint, {name}: expected {expected}, found {found}")
 
 
@@ -104,6 +104,11 @@ class Usage:
     output_tokens: int = 0
     uncounted: int = 0
     cost: float | None = None
+
+
+def _other(url: str) -> str:
+    """Describe an address that is none, without showing it: it may hold a password."""
+    return "one with ?; options follow a comma, as in ,timeout=60" if "?" in url else "another"
 
 
 def _is_address(url: str) -> bool:

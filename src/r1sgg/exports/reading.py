@@ -23,7 +23,7 @@ from r1sgg.data.jsonl import read_json, read_jsonl
 from r1sgg.data.predictions import Prediction, prediction_of_record
 from r1sgg.data.sources import open_data
 from r1sgg.data.spec import KINDS, is_kind, registered
-from r1sgg.errors import ConfigError, InputError
+from r1sgg.errors import ConfigError, InputError, choices
 from r1sgg.exports.record import GraphRecord
 from r1sgg.files import user_path
 from r1sgg.graph.scene import EMPTY
@@ -85,7 +85,7 @@ def _graphs(source: str, truth: str | None, say: Say) -> Iterator[FoundGraph]:
     if colon and is_layout(kind):
         return _of_predictions(source, truth, say)
     if colon and re.fullmatch("[a-z0-9-]{2,16}", kind) and not user_path(source).exists():
-        known = ", ".join(f"{name}:" for name in dict.fromkeys((*KINDS, *registered(), *LAYOUTS)))
+        known = choices((f"{name}:" for name in dict.fromkeys((*KINDS, *registered(), *LAYOUTS))), f"{kind}:")
         raise ConfigError(f"{source!r}: expected one of {known}, found {kind + ':'!r}")
     path = user_path(source)
     if path.is_dir():

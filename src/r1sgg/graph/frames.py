@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from r1sgg.errors import InputError, short
+from r1sgg.errors import InputError, choices, short
 from r1sgg.graph.scene import Boxes
 
 Frame = tuple[float, float]
@@ -103,7 +103,7 @@ def frame_of_value(value: Any, where: str) -> AnyFrame:
         return _pair(value, where)
     for key in value:
         if key not in _KEYS:
-            raise InputError(f"{where}.{key}", expected=f"only the keys {', '.join(_KEYS)}", found="an unknown key")
+            raise InputError(f"{where}.{key}", expected=f"only the keys {choices(_KEYS, key)}", found="an unknown key")
     for key, known in (("axes", get_args(Axes)), ("shape", get_args(Shape))):
         if value.get(key, known[0]) not in known:
             raise InputError(f"{where}.{key}", expected=f"one of {', '.join(known)}", found=short(value[key]))

@@ -13,7 +13,6 @@ drop what is wrong item by item: `r1sgg.graph.text` (completions, and the rows o
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from r1sgg.errors import InputError, short
+from r1sgg.errors import InputError, choices, nearest, short
 from r1sgg.graph.scene import Boxes, SceneGraph, label_of_id, normalize_name, score_column
 
 OBJECT_KEYS = frozenset(("id", "bbox"))
@@ -186,11 +185,12 @@ def check_keys(
     """
     if not row.keys() <= known:
         unknown = sorted(row.keys() - known)
-        guesses = {key: _meant(key, known, meant or {}) for key in unknown}
+        guesses = {key: _meant(key, known - row.keys(), meant or {}) for key in unknown}
         key, guess = next(((k, g) for k, g in guesses.items() if g), (unknown[0], None))
+        names = [*needed, *(name for name in (meant or {}).values() if name in known), *sorted(known)]
         raise InputError(
             f"{where}: {key!r}",
-            expected=f"only the keys {', '.join(sorted(known))}",
+            expected=f"only the keys {choices(names, guess or key)}",
             found="an unknown key",
             hint=f'rename it "{guess}"' if guess else 'put fields of your own under "meta" of the line',
         )
@@ -204,7 +204,7 @@ def _meant(key: str, known: frozenset[str], meant: Mapping[str, str]) -> str | N
     lower = key.lower()
     if (found := meant.get(lower)) in known:
         return found
-    return next(iter(difflib.get_close_matches(lower, known, 1, 0.75)), None)
+    return next(iter(nearest(lower, known, 1, cutoff=0.75)), None)
 
 
 def number(value: Any, where: str) -> float:

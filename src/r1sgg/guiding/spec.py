@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args
 
 import orjson
 
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, choices
 from r1sgg.graph.text import Frame
 
 AnswerFormat = Literal["json", "compact"]
@@ -86,7 +86,7 @@ class GuideSpec:
             raise ConfigError(f"guide: expected a JSON object with the field frame, found {str(text)[:60]}")
         for name, value in record.items():
             if name not in _KINDS:
-                raise ConfigError(f"guide: expected only the fields {', '.join(_KINDS)}, found {name!r}")
+                raise ConfigError(f"guide: expected only the fields {choices(_KINDS, name)}, found {name!r}")
             expected, fits = _KINDS[name]
             if not fits(value):
                 raise ConfigError(f"guide, {name}: expected {expected}, found {str(value)[:60]!r}")

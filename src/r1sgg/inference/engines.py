@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import orjson
 
 from r1sgg.data.predictions import Ask
-from r1sgg.errors import ConfigError, ModelError
+from r1sgg.errors import ConfigError, ModelError, choices
 from r1sgg.files import user_path
 from r1sgg.guiding.spec import AnswerFormat
 from r1sgg.inference.engine import Engine
@@ -104,7 +104,7 @@ def engine_kind(name: str) -> EngineKind:
         TypeError: a package registered something else under that name.
     """
     if name not in _engines():
-        raise ConfigError(f"--engine: expected one of {', '.join(_engines())}, found {name!r}")
+        raise ConfigError(f"--engine: expected one of {choices(_engines(), name)}, found {name!r}")
     kind = _engines()[name].load()
     if not isinstance(kind, EngineKind):
         raise TypeError(f"entry point {name!r} of r1sgg.engines: expected an EngineKind, found {type(kind).__name__}")
@@ -141,7 +141,7 @@ def parse_engine(text: str) -> EngineSpec:
         instead = f"; use --{' and --'.join(kind.takes)}" if kind.takes else ""
         raise ConfigError(f"--engine {text}: {name} has no options here{instead}")
     if kind.options is not None and (unknown := [option for option in options if option not in kind.options]):
-        known = ", ".join(f"{option}=" for option in kind.options)
+        known = choices((f"{option}=" for option in kind.options), f"{unknown[0]}=")
         raise ConfigError(f"--engine {text}: expected options of {known}, found {unknown[0]!r}")
     return EngineSpec(name, address, options)
 

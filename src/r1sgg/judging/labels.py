@@ -8,6 +8,8 @@ downloaded here; `make_glove.py` documents the source of the word vectors.
 from __future__ import annotations
 
 import functools
+import importlib.metadata
+import importlib.util
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,14 +47,36 @@ def load_similarity(spec: str) -> LabelSimilarity:
         ConfigError: an unknown name, or the spaCy model is not installed.
         MissingDependencyError: spaCy is not installed.
     """
+    check_similarity(spec)
     if spec == "glove":
         return GloveSimilarity()
-    if spec == "exact":
-        return ExactSimilarity()
+    return ExactSimilarity() if spec == "exact" else SpacySimilarity(spec.partition(":")[2])
+
+
+def check_similarity(spec: str) -> None:
+    """Refuse what `load_similarity` would refuse; nothing is loaded (spaCy imports torch where it finds it).
+
+    Raises:
+        ConfigError, MissingDependencyError: see `load_similarity`.
+    """
     kind, _, model = spec.partition(":")
     if kind == "spacy" and model:
-        return SpacySimilarity(model)
-    raise ConfigError(f"similarity: expected one of {', '.join(SIMILARITIES)}, found {spec!r}")
+        if importlib.util.find_spec("spacy") is None:
+            require("spacy", "spacy")
+        if not Path(model).is_dir() and not _is_installed(model):
+            raise ConfigError(
+                f"similarity: expected an installed spaCy model, found {model!r}; run python -m spacy download"
+            )
+    elif spec not in ("glove", "exact"):
+        raise ConfigError(f"similarity: expected one of {', '.join(SIMILARITIES)}, found {spec!r}")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 class ExactSimilarity:
@@ -131,16 +155,10 @@ class SpacySimilarity:
         """Load the model.
 
         Raises:
-            ConfigError: it is not installed.
             MissingDependencyError: spaCy is not installed.
         """
-        spacy = require("spacy", "spacy")
         self.name = f"spacy:{model}"
-        if not spacy.util.is_package(model) and not Path(model).is_dir():
-            raise ConfigError(
-                f"similarity: expected an installed spaCy model, found {model!r}; run python -m spacy download"
-            )
-        self._pipeline: Any = spacy.load(model)
+        self._pipeline: Any = require("spacy", "spacy").load(model)
         self._seen: dict[str, Array] = {}
 
     def table(self, a: Sequence[str], b: Sequence[str]) -> Array:

@@ -45,11 +45,13 @@ def join(
                 waiting_answers[answer.image_id] = answer
     if waiting_answers:
         name, others = next(iter(waiting_answers)), len(waiting_answers) - 1
+        its = f" (its ids are like {next(iter(waiting_truths))!r})" if waiting_truths else ""
         raise InputError(
             where,
             expected="one prediction per image of the ground truth",
             found=f"image_id {name!r}"
-            + (f" and {others} more ids that are not in it" if others else ", which is not in it"),
+            + (f" and {others} more ids that are not in it" if others else ", which is not in it")
+            + its,
             hint="check that the predictions were made for this ground truth",
         )
     for number, example in waiting_truths.values():

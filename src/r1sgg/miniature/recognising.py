@@ -39,7 +39,7 @@ def is_drawn_scene(image: Image.Image) -> bool:
 
 
 def remark_on(
-    image: Image.Image, checkpoint: Checkpoint, *, named: bool, where: str = "the image", line: str = "--model photo"
+    image: Image.Image, checkpoint: Checkpoint, *, named: bool, where: str = "the image", advice: str = ""
 ) -> str | None:
     """Return what is to be said of an image before a model reads it; None if nothing is.
 
@@ -48,7 +48,7 @@ def remark_on(
         checkpoint: the model.
         named: whether the user chose the model.
         where: the image's name, for the refusal.
-        line: how the user asks for a model that reads photos.
+        advice: what to do to have photos read; "": the options of the command line.
 
     Raises:
         ImageError: the model knows drawn scenes only, the image is none, and nobody chose the model.
@@ -56,11 +56,12 @@ def remark_on(
     if not checkpoint.drawn_scenes_only or is_drawn_scene(image):
         return None
     if not named:
-        refuse(where, checkpoint.name, line)
-    return f"not a drawn scene, and {checkpoint.name} knows nothing else: this graph means nothing; use {line}"
+        refuse(where, checkpoint.name, advice)
+    do = advice or "use --model photo"
+    return f"not a drawn scene, and {checkpoint.name} knows nothing else: this graph means nothing; {do}"
 
 
-def refuse(where: str, model: str, line: str = "--model photo") -> None:
+def refuse(where: str, model: str, advice: str = "") -> None:
     """Refuse an image that is no drawn scene to a default model that knows nothing else.
 
     Raises:
@@ -70,7 +71,7 @@ def refuse(where: str, model: str, line: str = "--model photo") -> None:
         where,
         expected=f"a drawn scene, because the default model {model} knows nothing else",
         found="another image",
-        hint=f"use {line}, a checkpoint of your own, or --model {model} to have it guess",
+        hint=advice or f"use --model photo, a checkpoint of your own, or --model {model} to have it guess",
     )
 
 

@@ -33,7 +33,7 @@ import numpy as np
 from PIL import Image
 
 from r1sgg.data.base import Example, write_ground_truth
-from r1sgg.errors import ConfigError, InputError, os_errors
+from r1sgg.errors import ConfigError, InputError, choices, os_errors
 from r1sgg.files import write_lines, writing
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.graph.text import number_ids
@@ -105,9 +105,11 @@ class SceneConfig:
             ConfigError: names the field.
         """
         if unknown := sorted(set(self.classes) - set(SCENE_OBJECTS)):
-            raise ConfigError(f"scene classes: expected some of {', '.join(SCENE_OBJECTS)}, found {unknown[0]!r}")
+            raise ConfigError(
+                f"scene classes: expected some of {choices(SCENE_OBJECTS, unknown[0])}, found {unknown[0]!r}"
+            )
         if unknown := sorted(set(self.settings) - set(SETTINGS)):
-            raise ConfigError(f"scene settings: expected some of {', '.join(SETTINGS)}, found {unknown[0]!r}")
+            raise ConfigError(f"scene settings: expected some of {choices(SETTINGS, unknown[0])}, found {unknown[0]!r}")
         if not self.classes or not self.settings or not self.sizes:
             raise ConfigError("scenes: expected at least one class, setting and size, found an empty list")
         if not 1 <= self.min_objects <= self.max_objects:

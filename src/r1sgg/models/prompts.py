@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 import numpy as np
 
 from r1sgg.data.jsonl import read_json
-from r1sgg.errors import ConfigError, InputError, os_errors, short
+from r1sgg.errors import ConfigError, InputError, choices, os_errors, short
 from r1sgg.files import user_path, write_json
 from r1sgg.graph.given import Given
 from r1sgg.graph.scene import SceneGraph
@@ -75,7 +75,7 @@ class AnswerSettings:
         fields = {f.name: f.default for f in dataclasses.fields(cls)}
         for key, value in record.items():
             if key not in fields:
-                raise InputError(f"{where}: {key!r}", expected=f"only the keys {', '.join(fields)}", found="another")
+                raise InputError(f"{where}: {key!r}", expected=f"only the keys {choices(fields, key)}", found="another")
             if type(value) is not type(fields[key]):
                 raise InputError(f"{where}: {key}", expected=f"a value like {fields[key]!r}", found=repr(value))
         for key, known in (("prompt", get_args(Prompt)), ("answer_format", get_args(AnswerFormat))):

@@ -9,7 +9,7 @@ import fnmatch
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, choices
 from r1sgg.models.coordinates import Placement
 from r1sgg.probing.questions import LETTERS, Question
 
@@ -45,7 +45,7 @@ def parse_settings(spec: str) -> tuple[Setting, ...]:
     patterns = ["*" if part.strip() == "all" else part.strip() for part in spec.split(",")]
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(str(setting), pattern) for setting in SETTINGS):
-            known = ", ".join(map(str, SETTINGS))
+            known = choices(map(str, SETTINGS), pattern)
             raise ConfigError(f"settings: expected all, or some of {known}, found {pattern!r}")
     return tuple(s for s in SETTINGS if any(fnmatch.fnmatchcase(str(s), pattern) for pattern in patterns))
 

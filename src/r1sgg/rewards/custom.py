@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, choices
 from r1sgg.files import user_path
 from r1sgg.judging.boxes import Array
 from r1sgg.rewards.evidence import CompletionEvidence
@@ -105,7 +105,7 @@ def check_term(name: str) -> None:
 
 def _known(name: str) -> str:
     if name not in TERMS:
-        raise ConfigError(f"rewards: expected a term among {', '.join(TERMS)}, or FILE.py:FUNCTION, found {name!r}")
+        raise ConfigError(f"rewards: expected a term among {choices(TERMS, name)}, or FILE.py:FUNCTION, found {name!r}")
     return name
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, choices
 from r1sgg.files import user_path
 from r1sgg.graph.parsed import Frame, Parsed
 from r1sgg.graph.policies import Issue
@@ -90,8 +90,8 @@ def check_rewards(rewards: str | Mapping[str, Any]) -> None:
 def _terms_of(rewards: str | Mapping[str, Any]) -> dict[str, float]:
     if isinstance(rewards, str) and not is_custom(rewards) and not rewards.lstrip().startswith("{"):
         raise ConfigError(
-            f"rewards: expected one of {', '.join(REWARD_SETS)}, terms and weights as JSON, or FILE.py:FUNCTION, "
-            f"found {rewards!r}"
+            f"rewards: expected one of {choices(REWARD_SETS, rewards)}, terms and weights as JSON, or "
+            f"FILE.py:FUNCTION, found {rewards!r}"
         )
     return weights_of(rewards)
 

@@ -33,7 +33,7 @@ from r1sgg.serving.limits import DEADLINE, Limits
 from r1sgg.serving.openapi import IMAGES, ONE_IMAGE, add_page, named
 from r1sgg.serving.problems import add_handlers, printable, request_line
 from r1sgg.serving.schemas import Graph, Graphs, Health, Received, graph_of
-from r1sgg.serving.settings import RequestOptions, ServerSettings
+from r1sgg.serving.settings import RequestOptions, ServerSettings, request_options
 from r1sgg.serving.sizes import size_reducer
 from r1sgg.serving.stream import Events, News, event, start_of
 from r1sgg.serving.uploads import form_uploads, one_upload
@@ -110,7 +110,7 @@ def build_app(
         return Received(decoded.image, decoded.size, upload.name, notice)
 
     @app.post("/v1/graph", **named("read one image"), response_model=Graph, openapi_extra=ONE_IMAGE)
-    async def graph(request: Request, asked: Annotated[RequestOptions, Depends()]) -> dict[str, Any]:
+    async def graph(request: Request, asked: Annotated[RequestOptions, Depends(request_options)]) -> dict[str, Any]:
         """Return the scene graph of one image. The body is the image, a form with `image`, or JSON with `url`."""
         options = asked.options(given.max_new_tokens)
         async with contextlib.AsyncExitStack() as held:
@@ -126,7 +126,7 @@ def build_app(
             return await _cancel_on_disconnect(request, work())
 
     @app.post("/v1/graphs", **named("read several images"), response_model=Graphs, openapi_extra=IMAGES)
-    async def graphs(request: Request, asked: Annotated[RequestOptions, Depends()]) -> dict[str, Any]:
+    async def graphs(request: Request, asked: Annotated[RequestOptions, Depends(request_options)]) -> dict[str, Any]:
         """Return the scene graphs of several images (form field `images`, repeated), in order.
 
         An image that fails has `detail` instead of a graph.
@@ -163,7 +163,7 @@ def build_app(
         openapi_extra=ONE_IMAGE,
         response_class=StreamingResponse,
     )
-    async def stream(request: Request, asked: Annotated[RequestOptions, Depends()]) -> StreamingResponse:
+    async def stream(request: Request, asked: Annotated[RequestOptions, Depends(request_options)]) -> StreamingResponse:
         """Stream the graph of one image as server-sent events: `start`, what is `new`, then `graph` or `error`."""
         options = asked.options(given.max_new_tokens, stream=True)
         async with contextlib.AsyncExitStack() as held:

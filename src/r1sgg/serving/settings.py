@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Depends, Query, Request
 
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, nearest
 from r1sgg.inference.engine import Sampling
 from r1sgg.inference.reader import check_samples
 from r1sgg.serving.batching import Options
@@ -70,3 +71,23 @@ class RequestOptions:
         if stream and self.samples > 1:
             raise ConfigError(f"samples: expected 1 for a stream, found {self.samples}; /v1/graph merges several")
         return Options(sampling, self.guide, self.samples, scores=self.threshold > 0)
+
+
+_SHOWN = 40  # characters of an option's name in a message
+
+
+def request_options(request: Request, options: Annotated[RequestOptions, Depends()]) -> RequestOptions:
+    """Return the options of a request; one that is unknown or repeated is refused, because it would be ignored.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    known = [field.name for field in dataclasses.fields(RequestOptions)]
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if name not in known:
+            near = "".join(f"; did you mean {one}?" for one in nearest(name[:_SHOWN], known, 1))
+            raise ConfigError(f"the address: expected the options {', '.join(known)}, found {name[:_SHOWN]!r}{near}")
+        if names.count(name) > 1:
+            raise ConfigError(f"{name}: expected this option once in the address, found it {names.count(name)} times")
+    return options

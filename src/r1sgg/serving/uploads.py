@@ -65,7 +65,8 @@ def _url(body: bytes) -> str:
     except orjson.JSONDecodeError as error:
         raise HTTPException(400, f'expected {{"url": "https://..."}}, found broken JSON ({error.msg})') from error
     if not isinstance(record, dict) or set(record) != {"url"}:
-        raise HTTPException(400, 'expected {"url": "https://..."}, found other JSON')
+        sentence = 'expected {"url": "https://..."}, found other JSON; options are part of the address (?threshold=0.3)'
+        raise HTTPException(400, sentence)
     if not isinstance(url := record["url"], str):
         raise HTTPException(400, f"url: expected a string, found {type(url).__name__}")
     return url

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from transformers import TrainerCallback
 
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, choices
 from r1sgg.files import write_file
 from r1sgg.training.checkpoints import atomic_folder, save_full_model
 from r1sgg.training.logs import MetricsLog
@@ -50,7 +50,7 @@ class KeepBest(TrainerCallback):  # type: ignore[misc]
             ConfigError: no such figure, or a negative patience.
         """
         if figure not in (*HIGHER, *LOWER):
-            raise ConfigError(f"keep_best: expected one of {', '.join((*HIGHER, *LOWER))}, found {figure!r}")
+            raise ConfigError(f"keep_best: expected one of {choices((*HIGHER, *LOWER), figure)}, found {figure!r}")
         if patience < 0:
             raise ConfigError(f"early_stop: expected a number of evaluations, or 0, found {patience}")
         self.folder, self.log, self.figure, self.patience = folder, log, figure, patience

@@ -11,11 +11,10 @@ This module does not train and does not load a model.
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib.metadata
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 
 from r1sgg import __version__
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, nearest
 from r1sgg.files import write_file
 
 _log = logging.getLogger(__name__)
@@ -90,6 +89,24 @@ def read_recipe(
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{config or 'the command line'}: {error}") from error
     return Recipe(tuple(parsed[: len(dataclasses)]), chosen)
+
+
+def check_needed(value: Callable[[str], Any], config: Path | None) -> None:
+    """Refuse a run that has no folder to write to, or no data.
+
+    Args:
+        value: returns what an option is set to, or nothing.
+        config: the recipe, for the message.
+
+    Raises:
+        ConfigError: one of them is missing.
+    """
+    for key, name, hint in (
+        ("output_dir", "an output_dir", "--output_dir FOLDER"),
+        ("data", "data", "--data GT.jsonl"),
+    ):
+        if not value(key):
+            raise ConfigError(f"{config or 'the command line'}: expected {name}, found none; add {hint}")
 
 
 def read_keys(config: Path, arguments: Sequence[str]) -> set[str]:
@@ -313,6 +330,6 @@ def _parse(parser: Any, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    if near := difflib.get_close_matches(name, list(known), n=3, cutoff=0.6):
+    if near := nearest(name, known):
         return f"; did you mean {' or '.join(near)}?"
     return "; the options are those of r1sgg.training.options and of TRL"

@@ -51,7 +51,7 @@ from r1sgg.training.guards import Guards
 from r1sgg.training.logs import MetricsLog
 from r1sgg.training.options import RunOptions, TargetOptions
 from r1sgg.training.progress import Progress, Say, show_progress
-from r1sgg.training.recipe import RECORDED, Recipe, read_recipe, versions
+from r1sgg.training.recipe import RECORDED, Recipe, check_needed, read_recipe, versions
 from r1sgg.training.resuming import record_of, resumed_record
 from r1sgg.training.rows import TrainingRows, left_out, open_source
 from r1sgg.training.stopping import StopOnSignal, Stopped
@@ -182,12 +182,7 @@ def prepared(
         transformers.utils.logging.disable_progress_bar()
     recipe = read_recipe([RunOptions, config_class, *more], config, arguments, {**machine_defaults(), **defaults})
     options, args = recipe.options[0], recipe.options[1]
-    for key, given, hint in (
-        ("an output_dir", recipe.chosen.get("output_dir"), "--output_dir FOLDER"),
-        ("data", options.data, "--data GT.jsonl"),
-    ):
-        if not given:
-            raise ConfigError(f"{config or 'the command line'}: expected {key}, found none; add {hint}")
+    check_needed(recipe.chosen.get, config)
     folder = Path(args.output_dir)
     with contextlib.ExitStack() as stack:
         if args.process_index == 0:

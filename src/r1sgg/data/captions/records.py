@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from r1sgg.data.base import image_path
+
 Corners = tuple[float, float, float, float]
 """xyxy in pixels."""
 
@@ -83,8 +85,7 @@ class Captioned:
         record: dict[str, Any] = {"image_id": self.image_id, "width": self.width, "height": self.height}
         record["captions"] = [caption.text for caption in self.captions]
         if self.image is not None:
-            inside = self.image.resolve().is_relative_to(root.resolve())
-            record["image"] = (self.image.resolve().relative_to(root.resolve()) if inside else self.image).as_posix()
+            record["image"] = image_path(self.image, root)
         if self.boxes is not None:
             record["boxes"] = [{"name": b.name, "bbox": list(b.box), "score": b.score} for b in self.boxes]
         for key in ("split", "coco_id", "vg_id"):

@@ -44,6 +44,8 @@ def read(spec: Spec, say: Say) -> Iterator[Prediction]:
     else:
         hint = "COCO's results have numbers only"
         raise ConfigError(f"{spec.text!r}: expected names=ANNOTATIONS.json, found no names=; {hint}")
+    if document is about and annotations and not any("score" in row for row in annotations):
+        say("no annotation has a score, as in ground truth: check that a model found them")
     names = read_names(source)
     images = _ids(about, source)
     objects = _by_image(annotations, images, f"{path}: annotations" if annotations is not document else str(path))

@@ -32,9 +32,9 @@ from r1sgg.data.importers import (
 )
 from r1sgg.data.importers.layout import Form, Layout, Say
 from r1sgg.data.jsonl import add_image_id, read_json, read_lines
-from r1sgg.data.predictions import PREDICTION_KEYS, Prediction, Predictions, read_predictions
+from r1sgg.data.predictions import PREDICTION_KEYS, Prediction, Predictions, read_predictions, refuse_truth
 from r1sgg.data.spec import Spec, spec_of
-from r1sgg.errors import ConfigError, InputError
+from r1sgg.errors import ConfigError, InputError, choices
 from r1sgg.graph.dialects.registry import AUTO
 
 LAYOUTS: dict[str, Layout] = {
@@ -62,7 +62,7 @@ def predictions_spec(text: str) -> Spec:
     if colon and is_layout(kind):
         return spec_of(text, kind, rest, LAYOUTS[kind].options if kind in LAYOUTS else ())
     if colon and re.fullmatch("[a-z0-9-]{2,16}", kind) and not Path(text).exists():
-        known = ", ".join(f"{name}:" for name in ("jsonl", *LAYOUTS))
+        known = choices((f"{name}:" for name in ("jsonl", *LAYOUTS)), f"{kind}:")
         raise ConfigError(f"{text!r}: expected one of {known}, found {kind + ':'!r}")
     return Spec(text, "", text, {})
 
@@ -126,6 +126,7 @@ def recognise(path: Path) -> Layout | None:
     for layout in LAYOUTS.values():
         if look.form in layout.forms and any(look.keys >= {*keys} for keys in layout.keys):
             return layout
+    refuse_truth(look.keys, str(path))
     nearest, share = max(((layout, _likeness(layout, look)) for layout in LAYOUTS.values()), key=lambda pair: pair[1])
     if look.form == "lines" and len(look.keys & PREDICTION_KEYS) / max(2, len(look.keys)) >= share:
         return None  # nearest to ours, whose reader names what is wrong

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, choices
 from r1sgg.graph.dialects import (
     arrows,
     asmv2,
@@ -45,7 +45,7 @@ def dialect_of_name(name: str) -> Dialect:
         ConfigError: there is none of that name.
     """
     if name not in DIALECTS:
-        raise ConfigError(f"dialect: expected one of {', '.join(sorted(DIALECTS))}, found {name!r}")
+        raise ConfigError(f"dialect: expected one of {choices(sorted(DIALECTS), name)}, found {name!r}")
     return DIALECTS[name]
 
 
