@@ -97,6 +97,7 @@ def short(records: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
         for how, record in records.items():
             found = record[name]
             recall, ratio = found["R@50 truth"], found.get("R@50 truth / reference")
+            compared = ratio and recall[0] and "control" in found["reference"]
             yield _SHORT.format(
                 name if how == "greedy" else "",
                 how,
@@ -104,7 +105,7 @@ def short(records: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
                 "{:.1f} [{:.1f}, {:.1f}]".format(*recall),
                 f"{found['precision'][0]:.1f}" if found["relations per image"][0] else "-",
                 f"{found['relations per image'][0]:.1f}",
-                "{:.2f} [{:.2f}, {:.2f}]".format(*ratio) if ratio and found["reference"].endswith("control") else "",
+                "{:.2f} [{:.2f}, {:.2f}]".format(*ratio) if compared else "",
             )
 
 

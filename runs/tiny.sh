@@ -83,7 +83,7 @@ stages() {
     rl "$1zero-rl-s$seed" zero "$seed" "$out/$1zero-rl-guided-s$seed" --guide false --guide_share 1 "${@:3}"
     rl "$1sft-rl-s$seed" grpo "$seed" "$2" "${@:3}"
     rl "$1sft-rl-balanced-s$seed" grpo "$seed" "$2" --rewards balanced --beta 0.1 "${@:3}"
-    more "$1control-s$seed" "$2" "$control_steps" $((20 + seed)) --seed $((seed + 1)) --learning_rate 3e-4 "${@:3}"
+    more "$1control-s$seed" "$2" "$control_steps" $((20 + seed)) --seed "$seed" --learning_rate 3e-4 "${@:3}"
     measure "$1control-s$seed" "$out/$1control-s$seed"
   done
 }
@@ -115,7 +115,7 @@ probe() {
 rewards() {
   rl ablate-mixed-s0 grpo 0 "$sft" \
     --rewards '{"format": 1, "node": 1, "edge": 3, "hard_recall": 3, "distinct": 1}'
-  rl ablate-hard-s0 grpo 0 "$sft" --rewards paper-v4
+  rl ablate-soft-s0 grpo 0 "$sft" --rewards paper-v1
   rl ablate-old-balanced-s0 grpo 0 "$sft" --beta 0.1 \
     --rewards '{"format": 0.5, "node": 0.5, "edge_f1": 1, "distinct": 0.1}'
 }

@@ -15,6 +15,7 @@ from r1sgg.data.sources import open_data
 from r1sgg.errors import ConfigError, TrainingError
 from r1sgg.graph.text import render
 from r1sgg.metrics import seeds
+from r1sgg.miniature.shipped import bench_entries
 
 SCENES = 6
 
@@ -81,12 +82,35 @@ def test_an_idea_is_compared_with_recipe_and_control_on_the_same_scenes(done: li
     assert row["cpu_seconds"] == 4
     table = Path("bench/table.md").read_text()
     assert [line.split()[1] for line in table.splitlines() if " x 6 " in line] == ["control", "idea", "recipe"] * 2
+    assert value(next(words for words in done if words[0] == "sft"), "--data").endswith(
+        "seed=20,annotation=vg,questions=20"
+    )
     trained = [words for words in done if words[0] == "grpo"]
     assert all("--num_generations" in words for words in trained[-2:])
     assert {value(words, "--data") for words in trained} == {
         f"scenes:200000,seed={seed},annotation=vg" for seed in (10, 11)
     }
     assert all(value(words, "--model") == "tiny-sft" for words in trained)
+
+
+def test_the_package_has_what_ideas_are_compared_with(done: list[list[str]]) -> None:
+    """The shipped figures are those of the shipped answers, and an idea on those scenes is compared with them."""
+    shipped = bench_entries()
+    for name in ("recipe", "control", "recipe-short", "control-short"):
+        entry = shipped / name
+        row = orjson.loads((entry / "results.json").read_bytes())
+        assert row["scenes"] == 1000
+        assert len(list(entry.glob("s*.greedy.jsonl"))) == len(list(entry.glob("s*.sampled.jsonl"))) == row["seeds"]
+    truth, annotation = (list(open_data(f"scenes:1000,seed=1,split=test,annotation={how}")) for how in ("full", "vg"))
+    row = orjson.loads((shipped / "control-short/results.json").read_bytes())
+    runs = seeds.runs_of(sorted((shipped / "control-short").glob("s*.sampled.jsonl")), truth, annotation)
+    assert seeds.summary(runs, "R@50 truth")[0] == pytest.approx(row["sampled"]["R@50 truth"][0])
+    assert "control" in {line.split()[1] for line in table_of("idea") if " x 1000 " in line}
+
+
+def table_of(name: str) -> list[str]:
+    start(name, "--seeds", "1", "--max_steps", "1")
+    return Path("bench/table.md").read_text().splitlines()
 
 
 def test_a_short_entry_has_its_own_steps_and_its_own_company(done: list[list[str]]) -> None:

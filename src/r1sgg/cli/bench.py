@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from r1sgg.metrics.seeds import Runs
 
 COMPARED = ("control", "recipe")
-"""Entries that every other is compared with, where the folder has them: SFT of equal compute, and the recipe of RL."""
+"""Entries that every other is compared with: SFT of equal compute, and the recipe of RL. The package has both."""
 
 _SHORT = {"grpo": 15, "sft": 160}  # a quarter of the steps of runs/tiny.sh
 _HOW = {"greedy": "0", "sampled": "1"}
@@ -47,7 +47,7 @@ def bench(
     """Train the embedded model by a recipe of your own, and compare it, paired, with the recipe and its control.
 
     Options that are not listed are the recipe's (`--num_generations 4`). The same command resumes. What it is compared
-    with are the entries `recipe` and `control` of the folder, of the same length and scenes (docs/bench.md):
+    with are the entries `recipe` and `control` of the folder, else those of the package, which were made so:
 
         r1sgg bench recipe --config configs/tiny-grpo.yaml
         r1sgg bench control --config configs/tiny-sft.yaml --stage sft --learning_rate 3e-4 --max_steps 640
@@ -107,7 +107,9 @@ def _one(entry: Path, settings: Mapping[str, Any], seed: int, *, short: bool) ->
     log, options = entry / f"s{seed}.log", list(settings["options"])
     seconds = float(read_json(spent)["cpu_seconds"]) if spent.is_file() else 0.0
     if not (run / "trainer_state.json").is_file():
-        data = f"scenes:200000,seed={(10 if stage == 'grpo' else 20) + seed},annotation=vg"
+        # as in runs/tiny.sh; the questions keep the model answering those
+        scenes = (f"seed={10 + seed}", "") if stage == "grpo" else (f"seed={20 + seed}", ",questions=20")
+        data = f"scenes:200000,{scenes[0]},annotation=vg{scenes[1]}"
         given = {"--model": settings["model"], "--seed": seed, "--data": data, "--output_dir": run, "--requeue": "true"}
         given |= {"--max_steps": _SHORT[stage]} if short else {}
         words = [str(word) for key, value in given.items() if key not in options for word in (key, value)]
@@ -155,7 +157,7 @@ def _figures(entry: Path, seeds: int, scenes: int, seconds: float, *, short: boo
         found[how] = {figure: summary(runs, figure) for figure in _FIGURES}
         for other in COMPARED:
             name = f"{other}-short" if short else other
-            if name == entry.name or (beside := _runs(entry.parent / name, how, truth, annotation)) is None:
+            if name == entry.name or (beside := _runs(_place(entry.parent, name), how, truth, annotation)) is None:
                 continue
             found[how][f"R@50 / {other}"] = against(runs, beside, "R@50 truth", ratio=True)
             found[how][f"precision - {other}"] = against(runs, beside, "precision", ratio=False)
@@ -173,10 +175,20 @@ def _runs(entry: Path, how: str, truth: list[Example], annotation: list[Example]
     return runs_of(files, truth, annotation)
 
 
-def _entries(out: Path) -> dict[str, dict[str, Any]]:
-    from r1sgg.data.jsonl import read_json
+def _place(out: Path, name: str) -> Path:
+    """Where an entry to compare with lies: in the folder, else in the package."""
+    from r1sgg.miniature.shipped import bench_entries
 
-    return {path.parent.name: read_json(path) for path in sorted(out.glob(f"*/{_RESULTS}"))}
+    return out / name if (out / name / _RESULTS).is_file() else bench_entries() / name
+
+
+def _entries(out: Path) -> dict[str, dict[str, Any]]:
+    """Read the results of all entries: those of the package, then those of the folder, which take their places."""
+    from r1sgg.data.jsonl import read_json
+    from r1sgg.miniature.shipped import bench_entries
+
+    found = [*sorted(bench_entries().glob(f"*/{_RESULTS}")), *sorted(out.glob(f"*/{_RESULTS}"))]
+    return {path.parent.name: read_json(path) for path in found}
 
 
 def _cell(figure: str, value: Sequence[float] | None) -> str:
