@@ -208,7 +208,8 @@ def _markdown(entries: Mapping[str, Mapping[str, Any]]) -> str:
         lines += ["|---" * (len(columns) + 3) + "|"]
         for name, row in entries.items():
             cells = [_cell(column, row[how].get(column)) for column in columns]
-            head = f"{name} | {row['seeds']} x {row['scenes']} | {row['cpu_seconds']:.0f}"
+            seconds = row["cpu_seconds"]  # null: the package has answers whose training nobody timed
+            head = f"{name} | {row['seeds']} x {row['scenes']} | {'-' if seconds is None else f'{seconds:.0f}'}"
             lines.append(f"| {head} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
