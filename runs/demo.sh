@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 if [ "${DEMO:-full}" = short ]; then
   images=100 sft_steps=20 zero_steps=2 rl_steps=2 control_steps=20
 else
-  images=500 sft_steps=100 zero_steps=24 rl_steps=12 control_steps=120
+  images=400 sft_steps=100 zero_steps=20 rl_steps=12 control_steps=120
 fi
 out=demo
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1

@@ -1,16 +1,20 @@
 """Guided answers from servers that know JSON schemas at most, and from one that has the guide."""
 
+import dataclasses
 import json
 import random
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner, Result
 
+from r1sgg.cli import app
 from r1sgg.data.predictions import prediction_of_record
 from r1sgg.endpoint.engine import EndpointEngine
-from r1sgg.errors import ConfigError
+from r1sgg.errors import ConfigError, ModelError
 from r1sgg.graph.ledger import Ledger
 from r1sgg.graph.text import parse, render
 from r1sgg.guiding.spec import GuideSpec
@@ -19,7 +23,7 @@ from r1sgg.inference.lines import prediction_line
 from r1sgg.inference.reader import Reading
 from r1sgg.judging.diagnosis import findings
 
-from .fake_server import Said, Site, fails, says
+from .fake_server import Asked, FakeServer, Said, Site, fails, says
 
 CLOSED = GuideSpec(
     (1000, 800), ("man", "traffic-light", "dog"), ("riding", "next to"), max_objects=6, max_relationships=5
@@ -267,14 +271,96 @@ def test_cut_answers_keep_what_is_whole(site: Site) -> None:
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        ([says("I see a man.")], "a list \"objects\", which the guide requires, found 'I see a man.'"),
-        ([objects(MAN, DOG), says("no")], "a list \"relationships\", which the guide requires, found 'no'"),
-        ([objects(MAN, DOG), fails(400, "enum too long")], "status 400 (enum too long)"),
+        ([says("no")], "a list \"relationships\", which the guide requires, found 'no'"),
+        ([says('{"relat', finish="length")], "found '{\"relat' (truncated at the length limit)"),
+        ([fails(400, "enum too long")], "status 400 (enum too long)"),
+        ([fails(500, "down")], "status 500 (down) (after 6 tries)"),
+        ([Said(b"half", length=99)], "the connection broke"),
+        ([says(None, message={"refusal": "I can't"})], 'the model refused: "I can\'t"'),
     ],
 )
-def test_an_answer_that_goes_astray_is_the_images_failure(site: Site, said: list[Said], sentence: str) -> None:
-    site.in_turn(*said)
-    assert sentence in (ask(site.engine(), CLOSED).error or "")
+def test_objects_are_kept_where_relationships_fail(site: Site, said: list[Said], sentence: str) -> None:
+    """With a sentence that says so, as much log-probability as there is, and the reply that could not be read."""
+    first = json.dumps({"objects": [MAN, DOG]})
+    site.in_turn(says(first, logprobs=tokens(first, 4, 1.0)), *said)
+    answer = ask(site.engine(), CLOSED)
+    assert json.loads(answer.text) == {"objects": [MAN, DOG], "relationships": []}
+    assert answer.error is None
+    assert (answer.fault or "").startswith("the objects are kept, their relationships are missing: ")
+    assert sentence in (answer.fault or "")
+    assert answer.replies[0] == first
+    assert len(answer.replies) == 1 + ("which the guide requires" in (answer.fault or ""))
+
+
+def test_objects_without_tokens_for_relationships_say_so(site: Site) -> None:
+    site.in_turn(says(json.dumps({"objects": [MAN, DOG]}), tokens=(5, 40)))
+    answer = ask(site.engine(), CLOSED, sampling=Sampling(max_new_tokens=40))
+    assert "the objects took all tokens (max_new_tokens, 40): allow more" in (answer.fault or "")
+    site.server.asked.clear()
+    site.in_turn(says(json.dumps({"objects": [MAN, DOG]})[:-1], finish="length"))
+    assert "truncated at the length limit" in (ask(site.engine(stages=1), CLOSED).fault or "")
+
+
+def test_an_answer_without_objects_is_the_images_failure(site: Site) -> None:
+    site.in_turn(says("I see a man."))
+    answer = ask(site.engine(), CLOSED)
+    assert "a list \"objects\", which the guide requires, found 'I see a man.'" in (answer.error or "")
+
+
+def test_failed_second_requests_in_a_row_stop_the_run_and_refusals_do_not(site: Site) -> None:
+    def second(said: Said) -> None:
+        site.answer = lambda asked: said if "relationships" in (asked.schema or {}) else objects(MAN, DOG)
+
+    def many(engine: EndpointEngine) -> list[Completion]:
+        chats: list[Any] = [[{"role": "user", "content": "graph?"}]] * 9
+        return engine.generate([Image.new("RGB", (8, 8))] * 9, chats, Sampling(), guides=[CLOSED] * 9)
+
+    second(says(None, message={"refusal": "no"}))
+    assert all(answer.fault for answer in many(site.engine(stop_after=4)))
+    second(fails(400, "enum too long"))
+    with pytest.raises(ModelError, match=r"4 images in a row failed; .*enum too long"):
+        many(site.engine(stop_after=4, concurrency=1))
+
+
+def test_given_objects_are_kept_where_relationships_cannot_be_read(site: Site) -> None:
+    spec = dataclasses.replace(CLOSED, given=(("man", 10, 10, 200, 300), ("dog", 300, 20, 400, 90)))
+    site.in_turn(says("no"))
+    answer = ask(site.engine(), spec)
+    assert json.loads(answer.text)["objects"] == [MAN, DOG]
+    assert (answer.replies, "relationships are missing" in (answer.fault or "")) == (("no",), True)
+
+
+def test_a_run_counts_images_without_relationships_as_failed_and_tries_them_again(tmp_path: Path) -> None:
+    """Through the command line, with a server that fails the second request of one image of two."""
+    folder, out = tmp_path / "images", tmp_path / "p.jsonl"
+    folder.mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (64, 48), (90, 120, 90)).save(folder / f"{name}.png")
+    broken = True
+
+    def answer(asked: Asked) -> Said:
+        if "objects" in (asked.schema or {}):
+            return objects(MAN, DOG)
+        later = sum("relationships" in (each.schema or {}) for each in server.asked) > 1
+        return fails(400, "out of memory") if broken and later else relationships(("man.1", "riding", "dog.1"))
+
+    def generate() -> Result:
+        run = ["generate", "--images", str(folder), "--out", str(out), "--model", "qwen3-vl", "--guide"]
+        return CliRunner().invoke(app, [*run, "--engine", f"openai:{server.url},retries=0,concurrency=1"])
+
+    with FakeServer(answer) as server:
+        result = generate()
+        assert result.exit_code == 1, result.output
+        assert "2 images; 1 failed" in result.stdout
+        said = "50 % of the completions have objects alone, because the second answer, for relationships, is missing"
+        assert said in result.stderr
+        whole, part = [json.loads(line) for line in out.read_text().splitlines()]
+        assert "out of memory" in part["fault"]
+        assert "fault" not in whole
+        assert [thing["id"] for thing in json.loads(part["completion"])["objects"]] == ["man.1", "dog.1"]
+        broken = False
+        assert generate().exit_code == 0
+    assert ["fault" in json.loads(line) for line in out.read_text().splitlines()] == [False, False]
 
 
 def tokens(text: str, step: int, cost: float) -> dict[str, Any]:

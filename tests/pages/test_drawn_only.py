@@ -12,7 +12,7 @@ TRUTH = (
     '"objects": [{"id": "man.1", "bbox": [1, 1, 9, 9]}]}\n'
 )
 ANSWER = '{"image_id": "1", "frame": [100, 100], "completion": "", "model": "m"}\n'
-SAID = "p: its model was trained on drawn scenes alone, its graphs of other images mean nothing"
+SAID = "trained on drawn scenes alone, graphs of other images mean nothing"
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,46 @@ def test_three_hundred_half_requests_hold_up_nobody(server: Running) -> None:
             client.close()
 
 
+def test_of_too_many_connections_the_oldest_idle_one_makes_room(
+    server: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Connection, "most", 20)
+    monkeypatch.setattr(Connection, "head_seconds", 30)
+    clients = [_connect(server) for _ in range(60)]
+    try:
+        assert server.post(png()).status_code == 200
+        for client in clients[:40]:
+            top, _, body = received(client).partition(b"\r\n\r\n")
+            assert top.startswith(b"HTTP/1.1 503")
+            assert json.loads(body) == {"detail": "expected at most 20 connections, found more; come back later"}
+        assert len(server.server.server_state.connections) == 20
+        clients[-1].sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert received(clients[-1]).startswith(b"HTTP/1.1 200")
+    finally:
+        for client in clients:
+            client.close()
+    assert "Traceback" not in caplog.text
+
+
+def test_requests_in_progress_make_no_room(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connection, "most", 3)
+    monkeypatch.setattr(Connection, "head_seconds", 30)
+    server.reader.gate.clear()
+    clients = [_connect(server) for _ in range(3)]
+    try:
+        for client in clients:
+            client.sendall(_request(png()))
+        wait_until(lambda: [one._idle() for one in server.server.server_state.connections] == [False] * 3)
+        with _connect(server) as late:
+            assert received(late).startswith(b"HTTP/1.1 503")
+        server.reader.gate.set()
+        for client in clients:
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    finally:
+        for client in clients:
+            client.close()
+
+
 def test_an_answer_that_nobody_takes_is_cut_off(server: Running) -> None:
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -104,6 +144,59 @@ def test_an_answer_that_nobody_takes_is_cut_off(server: Running) -> None:
         wait_until(lambda: len(server.server.server_state.connections) == 1)
         wait_until(lambda: not server.server.server_state.connections)
     assert server.client.get("/docs/files/swagger-ui-bundle.js").status_code == 200
+
+
+@pytest.mark.parametrize(("said", "final"), [(b"5000", b"HTTP/1.1 415"), (b"99999999", b"HTTP/1.1 413")])
+def test_a_client_that_asks_first_is_refused_before_it_sends(server: Running, said: bytes, final: bytes) -> None:
+    with _connect(server) as client:
+        begun = time.monotonic()
+        client.sendall(b"POST /v1/graph HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: ")
+        client.sendall(said + b"\r\nExpect: 100-continue\r\n\r\n")
+        assert client.recv(1 << 16).startswith(final)
+        assert time.monotonic() - begun < 1.5  # the server does not wait for a body
+
+
+def test_a_client_that_asks_first_is_told_to_send(server: Running) -> None:
+    with _connect(server) as client:
+        head, _, body = _request(png()).partition(b"\r\n\r\n")
+        client.sendall(head + b"\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
+        assert client.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(body)
+        assert received(client).startswith(b"HTTP/1.1 200")
+
+
+CHUNKED = b"POST /v1/graph HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_bodies_of_very_many_chunks_are_refused_and_hold_up_nobody(server: Running) -> None:
+    clients = [_connect(server) for _ in range(8)]
+    try:
+        for client in clients:
+            client.sendall(CHUNKED)
+        for client in clients:
+            with contextlib.suppress(ConnectionError):
+                client.sendall(b"1\r\nx\r\n" * 100_000)
+        begun = time.monotonic()
+        assert server.client.get("/health").status_code == 200
+        assert time.monotonic() - begun < 2  # read on, they would take the loop for 8
+        assert b"found chunks of less than 128 bytes" in received(clients[0])
+    finally:
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize("size", [4, 256])
+def test_bodies_of_small_chunks_are_read(server: Running, size: int) -> None:
+    buffer = io.BytesIO()
+    side = 30 if size == 4 else 400
+    Image.effect_noise((side, side), 80).convert("RGB").save(buffer, "PNG")
+    data = buffer.getvalue()
+    parts = [data[k : k + size] for k in range(0, len(data), size)]
+    assert (len(parts) > 1000) == (size == 256)
+    body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    with _connect(server) as client:
+        client.sendall(CHUNKED.replace(b"Host: x", b"Host: x\r\nConnection: close") + body)
+        assert received(client).startswith(b"HTTP/1.1 200")
 
 
 @contextlib.contextmanager

@@ -118,6 +118,17 @@ def test_what_would_take_more_than_the_budget_is_refused() -> None:
         assert server.post(flat_png(colour=0)).status_code == 200
 
 
+def test_a_webp_takes_its_memory_from_the_budget() -> None:
+    """Pillow takes it when it opens the file; with the limit of a header alone it would call a large one damaged."""
+    with serving() as server:
+        for side, status in ((2600, 200), (3000, 400)):
+            buffer = io.BytesIO()
+            Image.new("RGB", (side, side), (20, 30, 40)).save(buffer, "WEBP", method=0)
+            answer = server.post(buffer.getvalue())
+            assert answer.status_code == status, answer.text
+        assert "expected an image that takes at most 160,000,000 bytes to decode, found one that" in answer.text
+
+
 def test_an_image_with_more_pixels_than_allowed_is_refused(server: Running) -> None:
     answer = server.post(flat_png(6400, colour=0, depth=1))
     assert answer.status_code == 400

@@ -110,25 +110,53 @@ def test_bodies_of_another_kind(server: Running, path: str, kind: str, body: byt
 
 
 @pytest.mark.parametrize(
-    "head",
+    ("head", "status", "says"),
     [
-        b"hello\r\n\r\n",
-        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/9.9.9\r\nHost: x\r\n\r\n",
-        b"GET /" + b"x" * 300_000,
-        b"POST /v1/graph HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        (b"hello\r\n\r\n", 400, "expected an HTTP/1.1 request, found illegal request line"),
+        (b"\x16\x03\x01\x02\x00\x01\x00" + b"\x01" * 300, 400, "found illegal request line"),  # TLS
+        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400, "found illegal request line"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400, "found bad Content-Length"),
+        (
+            b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            400,
+            "found conflicting Content-Length headers",
+        ),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "found Missing mandatory Host: header"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA\x1b[31m: b\r\n\r\n", 400, "found illegal header line: bytearray(b'A\\x1b"),
+        (b"GET / HTTP/9.9.9\r\nHost: x\r\n\r\n", 400, "found illegal request line"),
+        (b"GET /" + b"x" * 300_000, 431, "expected a head of at most 16,384 bytes, found more"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "found Only Transfer-Encoding: chunked"),
+        (
+            b"POST /v1/graph HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n-\r\n",
+            400,
+            "found illegal chunk header",
+        ),
     ],
 )
-def test_what_is_no_http_gets_a_sentence_too(server: Running, head: bytes) -> None:
+def test_what_is_no_http_gets_a_sentence_too(server: Running, head: bytes, status: int, says: str) -> None:
     answer = server.raw(head)
     top, _, body = answer.partition(b"\r\n\r\n")
-    assert top.startswith((b"HTTP/1.1 400", b"HTTP/1.1 415")), answer
-    assert list(json.loads(body)) == ["detail"]
+    assert top.startswith(f"HTTP/1.1 {status} ".encode()), answer
+    assert says in json.loads(body)["detail"]
     assert b"content-type: application/json" in top.lower()
     assert server.post(png()).status_code == 200
+
+
+def test_a_long_method_is_quoted_in_part(server: Running, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        answer = server.raw(b"A" * 10_000 + b" / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 405")
+    assert answer.endswith(b'{"detail":"expected GET, found ' + b"A" * 200 + b'"}')
+    assert max(map(len, caplog.messages)) < 300
+
+
+@pytest.mark.parametrize("wanted", [b"websocket", b"h2c"])
+def test_a_request_for_another_protocol_is_answered_over_http(
+    server: Running, caplog: pytest.LogCaptureFixture, wanted: bytes
+) -> None:
+    ends = b"Connection: Upgrade, close\r\nUpgrade: " + wanted + b"\r\n\r\n"
+    assert server.raw(b"GET /health HTTP/1.1\r\nHost: x\r\n" + ends).startswith(b"HTTP/1.1 200")
+    assert "pip install" not in caplog.text
 
 
 @pytest.mark.parametrize("host", [b"[::1", b"x y", b"\xff", b"a" * 9000])

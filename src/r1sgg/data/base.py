@@ -20,7 +20,7 @@ The score of a triplet is the product of its relationship's score and those of i
 `"scores": "triplet"`, as `r1sgg generate` writes, it is the relationship's score itself.
 `task` is "sgcls" or "predcls" where the prompt gave boxes, or boxes and names. `ask` is "native" where the model was
 asked by two questions in its own format; `exchanges` holds both, [{"prompt", "reply", "issues", "dropped", "read"}].
-`fault` says why the second has no answer, if so; the completion then has the objects alone.
+`fault` says why relationships have no answer, if so; the completion then has the objects alone.
 
 Reading is strict: a wrong line raises one sentence with file, line and field. Nothing is guessed.
 """

@@ -102,10 +102,33 @@ def opened(source: Path | bytes | BinaryIO, where: str | None, max_pixels: int) 
     if isinstance(source, Path) and (source.is_fifo() or source.is_char_device()):  # opening it may wait for ever
         raise ImageError(where, expected="an image file", found="a pipe or a device", hint="save it to a file first")
     with _named_faults(where, max_pixels), Image.open(source, formats=formats()) as image:
-        if image.width * image.height > max_pixels:
-            found = f"{image.width}x{image.height}"
-            raise ImageError(where, expected=f"at most {max_pixels:,} pixels", found=found, hint="shrink it")
+        check_pixels(image.size, where, max_pixels)
         yield image
+
+
+def check_pixels(size: tuple[int, int], where: str, max_pixels: int) -> None:
+    """Raise an `ImageError` if an image of that width and height has more than `max_pixels`."""
+    if size[0] * size[1] > max_pixels:
+        found = f"{size[0]}x{size[1]}"
+        raise ImageError(where, expected=f"at most {max_pixels:,} pixels", found=found, hint="shrink it")
+
+
+def webp_size(source: BinaryIO) -> tuple[int, int] | None:
+    """Return width and height in the header of a WebP file, None for other files; `source` stays where it is.
+
+    Pillow takes memory for all pixels of a WebP when it opens the file.
+    """
+    at = source.tell()
+    head = source.read(30)
+    source.seek(at)
+    if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
+        return None
+    if head[12:16] == b"VP8X":
+        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
 
 
 def check_scans(image: ImageFile.ImageFile, where: str | None = None) -> int:

@@ -19,11 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from PIL import Image
 
 from r1sgg.endpoint import guided
+from r1sgg.endpoint.guided import KeptObject
 from r1sgg.endpoint.http import Clock, Failure, Sleep, Transport
 from r1sgg.endpoint.settings import Endpoint, Prices, Usage
 from r1sgg.endpoint.wire import (
@@ -120,9 +121,9 @@ class EndpointEngine:
     ) -> list[Completion]:
         """Generate a completion for each image and chat, `concurrency` at a time.
 
-        If the requests for an image fail, its completion has `error`. Token counts are the server's, 0 if it reports
-        none; for a guided completion they are summed over its requests, and `finish_reason` is "length" if one of them
-        was truncated.
+        If the requests for an image fail, its completion has `error`; if only relationships can't be had, it has the
+        objects, and `fault`. Token counts are the server's, 0 if it reports none; for a guided completion they are
+        summed over its requests, and `finish_reason` is "length" if one of them was truncated.
 
         Raises:
             ConfigError: the server does not support an option (top_k, guided compact completions).
@@ -247,10 +248,13 @@ class EndpointEngine:
         try:
             url = image_url(image, self.endpoint.image_format)
             if isinstance(url, Failure):
-                outcome: Completion | Failure = url
+                outcome: Completion | Failure | _Part = url
             else:
                 question = _Question(self, url, chat, sampling, sampling.generator_seed(key), pieces, stop)
                 outcome = question.free(spec) if spec is None or self._server.guide else question.guided(spec)
+            if isinstance(outcome, _Part):
+                self._note(outcome.failure)
+                return outcome.completion
             self._note(outcome)
         except R1SGGError:
             stop.set()
@@ -289,6 +293,19 @@ class EndpointEngine:
         return reply._replace(reason=f"{self._transport.url}: {reply.reason}") if isinstance(reply, Failure) else reply
 
 
+class _Part(NamedTuple):
+    """The objects of a guided completion, which keeps them, and the failure at its relationships."""
+
+    completion: Completion
+    failure: Failure
+
+    @classmethod
+    def of(cls, completion: Completion, failure: Failure) -> Self:
+        """Say in the completion why it has no relationships."""
+        fault = f"the objects are kept, their relationships are missing: {failure.reason}"
+        return cls(dataclasses.replace(completion, fault=fault), failure)
+
+
 @dataclass(frozen=True, slots=True)
 class _Question:
     """One image and the requests about it."""
@@ -306,8 +323,11 @@ class _Question:
         reply = self._ask(self.chat, guide=None if spec is None else spec.to_json())
         return reply if isinstance(reply, Failure) else _completion([reply], reply.text, reply.pieces)
 
-    def guided(self, spec: GuideSpec) -> Completion | Failure:
-        """Send one or two requests, with a JSON schema if the server supports it, and apply the rule of `guided`."""
+    def guided(self, spec: GuideSpec) -> Completion | Failure | _Part:
+        """Send one or two requests, with a JSON schema if the server supports it, and apply the rule of `guided`.
+
+        The objects are kept if the relationships can't be had.
+        """
         if spec.listing:  # whoever asks for such a list reads it
             reply = self._ask(self.chat, schema=guided.listing_schema(spec))
             return reply if isinstance(reply, Failure) else _completion([reply], reply.text, reply.pieces)
@@ -325,28 +345,41 @@ class _Question:
         things = guided.keep_objects(rows, spec, unit)
         left_out = {"objects": len(rows) - len(things)}
         replies = [first]
-        left = self.sampling.max_new_tokens - (first.output_tokens or 0)
-        if two and len(things) > 1 and spec.max_relationships and left > 0:
-            asked = {"role": "user", "content": guided.THEN_RELATIONSHIPS}
-            chat = [*chat, {"role": "assistant", "content": guided.objects_text(things, spec)}, asked]
-            names = [thing.id for thing in things]
-            second = self._ask(chat, schema=guided.relationships_schema(spec, names), limit=left)
-            if isinstance(second, Failure):
-                return second
-            replies.append(second)
+        lost: Failure | None = None
+        if two and len(things) > 1 and spec.max_relationships:
+            second = self._relationships(chat, things, spec, first)
+            if isinstance(second, Reply):
+                replies.append(second)
+            else:
+                lost = second
         rows = guided.read_rows(replies[-1].text, "relationships") if len(replies) == 2 or not two else []
-        if rows is None and two and replies[-1].finish_reason == "stop":
-            return self._unreadable(replies[-1], "relationships")
+        if rows is None and spec.max_relationships:
+            lost = self._unreadable(replies[-1], "relationships")
         links = guided.keep_relationships(rows or [], spec, guided.ends_of(things, by_id=two))
         left_out["relationships"] = len(rows or []) - len(links)
         answer = guided.write(things, links, spec)
         completion = _completion(replies, guided.joined(answer), guided.pieces_of(answer, replies))
-        if unit is None and not any(left_out.values()):
-            return completion
-        kept = tuple(reply.text for reply in replies)
-        return dataclasses.replace(completion, replies=kept, left_out=left_out, unit=unit)
+        if unit is not None or lost is not None or any(left_out.values()):
+            kept = tuple(reply.text for reply in replies)
+            completion = dataclasses.replace(completion, replies=kept, left_out=left_out, unit=unit)
+        return completion if lost is None else _Part.of(completion, lost)
 
-    def _related(self, spec: GuideSpec) -> Completion | Failure:
+    def _relationships(
+        self, chat: Sequence[Message], things: Sequence[KeptObject], spec: GuideSpec, first: Reply
+    ) -> Reply | Failure:
+        """Send the second request, about the objects of the first, with the tokens that the first has left."""
+        left = self.sampling.max_new_tokens - (first.output_tokens or 0)
+        if left <= 0:
+            return Failure(
+                f"the objects took all tokens (max_new_tokens, {self.sampling.max_new_tokens:,}): allow more",
+                counts=False,
+            )
+        asked = {"role": "user", "content": guided.THEN_RELATIONSHIPS}
+        said = {"role": "assistant", "content": guided.objects_text(things, spec)}
+        schema = guided.relationships_schema(spec, [thing.id for thing in things])
+        return self._ask([*chat, said, asked], schema=schema, limit=left)
+
+    def _related(self, spec: GuideSpec) -> Completion | Failure | _Part:
         """Send one request for relationships between objects that the prompt gives, with their ids as a schema's enum.
 
         A reply without a list of relationships gives the objects alone; it is kept in `Completion.replies`.
@@ -364,7 +397,11 @@ class _Question:
         lost = len(rows or []) - len(links)
         if rows is not None and not lost:
             return completion
-        return dataclasses.replace(completion, replies=(reply.text,), left_out={"relationships": lost})
+        completion = dataclasses.replace(completion, replies=(reply.text,), left_out={"relationships": lost})
+        if rows is not None:
+            return completion
+        unreadable = self._unreadable(reply, "relationships")
+        return _Part.of(completion, unreadable._replace(counts=False))  # `native` asks models that may refuse: go on
 
     def _ask(
         self,

@@ -227,7 +227,7 @@ def _relations(ledger: Ledger) -> list[SystematicFinding]:
             f"{_share(ledger.unread, ledger.texts)} of the completions have objects alone, because the second answer, "
             f"for relationships, is missing or unreadable{_first(ledger, 'unread')}"
         )
-        do = 'look at "exchanges" in the file: the model may refuse the question or not follow its format'
+        do = 'look at "fault" or "exchanges" in the file: the model may refuse the question or not follow its format'
         found.append(SystematicFinding("unread", ledger.unread / ledger.texts, said, do))
     if ledger.left_out_texts >= max(1, SYSTEMATIC * ledger.texts):
         listed = ", ".join(f"{count:,} {name}" for name, count in ledger.left_out.items())

@@ -53,7 +53,7 @@ GIVEN = {"sgcls": "SGCLS: boxes were given", "predcls": "PREDCLS: boxes and name
 BOOTSTRAP = 1000
 """Resamples for the table's intervals unless told otherwise."""
 
-_DRAWN_ONLY = "its model was trained on drawn scenes alone, its graphs of other images mean nothing"
+_DRAWN_ONLY = "trained on drawn scenes alone, graphs of other images mean nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,7 @@ def build_report(
     watched: list[_Watched] = []
     evaluations: list[Evaluation] = []
     facts: list[str] = []
+    drawn: list[str] = []
     if runs:
         if truth is None:
             raise ConfigError("report: expected the ground truth of the predictions, found none; use --ground-truth")
@@ -124,11 +125,12 @@ def build_report(
                 watched[-1].keep(number, result)
             notes += [f"{name}: {note}" for note in predictions.notes]
             if only_drawn(trained_on_of(Path(predictions.where))):
-                notes.append(f"{name}: {_DRAWN_ONLY}")
+                drawn.append(name)
             evaluations.append(finish(evaluator))
         facts = [f"ground truth {Path(truth).name}", f"vocabulary {vocabulary.name}", f"{protocol.name} protocol"]
         facts += [GIVEN[task]] if task in GIVEN else []
         facts += notes
+        facts += [f"{', '.join(drawn)}: {_DRAWN_ONLY}"] if drawn else []
     results = [record(found, bootstrap=bootstrap) for found in evaluations]
     facts += [f"data {found['data_hash']}" for found in results[:1] if found.get("data_hash")]
     run_names = [asked_name(name, found) for name, found in zip(run_names, results, strict=True)]

@@ -54,6 +54,8 @@ _CSS = """
 .gradio-container { width: 100% !important; max-width: 1280px !important; margin: 0 auto !important; }
 .gradio-container:has(#graph .r1) #start, .gradio-container:not(:has(#graph .r1)) #result { display: none !important; }
 :is(#head, #reads, #graph) :is(.html-container, .prose) { padding: 0 !important; }
+input[type=range]::-webkit-slider-thumb { border: 2px solid var(--color-accent) !important; }
+input[type=range]::-moz-range-thumb { border: 2px solid var(--color-accent) !important; }
 #head h1 { font-size: 1.6rem; margin: 0; } #head p, #reads p { margin: 0.2rem 0; } #reads summary { cursor: pointer; }
 #save, #kind, #copy, #another { flex: 1 1 9rem; min-width: 9rem; }
 #image .or, .min_value, .max_value, .prose { color: var(--body-text-color) !important; }

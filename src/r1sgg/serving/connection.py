@@ -1,7 +1,10 @@
 """The HTTP server around the app, with time limits for its connections and its shutdown.
 
-uvicorn alone has no time limit for the head of a request and for a client that does not read; it answers a malformed
-request with plain text, and after SIGTERM it waits until every client has disconnected.
+uvicorn alone has no time limit for the head of a request and for a client that does not read, and no limit on the
+number of connections and of chunks of a body; it answers a malformed request with plain text, and after SIGTERM it
+waits until every client has disconnected.
+
+WebSockets and HTTP/2 are not offered: a request for them is answered over HTTP/1.1.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 from typing import Any
 
 import h11
@@ -18,7 +22,45 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
+from r1sgg.serving.problems import printable
+
 _log = logging.getLogger(__name__)
+
+_MOST_HEAD = 1 << 14
+"""Most bytes of a head, and of the line before a chunk, that are kept until it is whole."""
+_FREE_CHUNKS, _CHUNK_BYTES = 1000, 128
+"""Chunks that a body may have, and bytes that must come with each further one."""
+_BACKLOG = 128  # connections that asyncio accepts at a time, before it tells the protocol of the first
+_QUOTED = 100  # characters of what h11 says, which quotes the client
+
+
+class _Parser(h11.Connection):
+    """h11's parser, which also refuses bodies of very many chunks: each takes the event loop as long as a large one."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, _MOST_HEAD)
+        self._chunks = 0.0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """See h11.Connection."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start - len(event.data) / _CHUNK_BYTES
+            if self._chunks > _FREE_CHUNKS:
+                raise h11.RemoteProtocolError(f"chunks of less than {_CHUNK_BYTES} bytes")
+        return event
+
+
+def _most_connections() -> int:
+    """Return 512, or half of the files that this process may have open, if that is less."""
+    if sys.platform == "win32":
+        return 512
+    import resource
+
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 512 if files == resource.RLIM_INFINITY else min(512, files // 2)
 
 
 class Connection(H11Protocol):
@@ -27,20 +69,33 @@ class Connection(H11Protocol):
     Attributes:
         head_seconds: time to receive the head of a request; then 408.
         send_seconds: time for a client to read a response; then the connection is closed.
+        most: connections that are held. A further one takes the place of that which has been idle for the longest time.
     """
 
     head_seconds = 10.0
     send_seconds = 30.0
+    most = _most_connections()
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.conn = _Parser()
+        self._idle_since = self.loop.time()
         self._head: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
         super().connection_made(transport)
+        if len(self.connections) > self.most:
+            self._make_room()
         self._watch_head()
+
+    def _make_room(self) -> None:
+        """Close the connection that has been idle for the longest time, or this one if all others are busy."""
+        held = [c for c in self.connections if isinstance(c, Connection) and not c.transport.is_closing()]
+        if len(held) > self.most:
+            oldest = min((c for c in held if c._idle() and c is not self), key=lambda c: c._idle_since, default=self)
+            oldest._refuse(503, f"expected at most {self.most} connections, found more; come back later")
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -62,6 +117,7 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         """See H11Protocol: a part of the response may still be unsent."""
         super().on_response_complete()
+        self._idle_since = self.loop.time()
         if self._idle() and self.conn.trailing_data[0]:  # a part of the next head came with this request
             self._unset_keepalive_if_required()  # which would close the connection without a word
             self._watch_head()
@@ -69,8 +125,16 @@ class Connection(H11Protocol):
             self._watch_sending()
 
     def send_400_response(self, msg: str) -> None:
-        """See H11Protocol, which sends plain text."""
-        self._refuse(400, "expected an HTTP/1.1 request, found something else")
+        """See H11Protocol, which sends plain text and calls this while it handles the error of the parser."""
+        error = sys.exception()
+        status = error.error_status_hint if isinstance(error, h11.ProtocolError) else 400
+        if status == 431:
+            self._refuse(status, f"expected a head of at most {_MOST_HEAD:,} bytes, found more")
+        else:
+            self._refuse(status, f"expected an HTTP/1.1 request, found {printable(str(error)[:_QUOTED])}")
+
+    def _get_upgrade(self) -> None:
+        """See H11Protocol, which would advise to install packages that this server does not use."""
 
     def _idle(self) -> bool:
         """Whether the next message is the head of a request."""
@@ -128,6 +192,7 @@ def server_of(app: FastAPI, *, host: str = "127.0.0.1", port: int = 0, grace_sec
         ws="none",
         log_level="warning",
         access_log=False,
+        backlog=_BACKLOG,
         timeout_graceful_shutdown=grace_seconds,
     )
     return uvicorn.Server(config)

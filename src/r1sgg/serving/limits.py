@@ -69,7 +69,8 @@ class Limits:
             return
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self._most:
-            await self._drain(receive)
+            if b"expect" not in headers:  # a client that waits for 100 Continue need not send anything
+                await self._drain(receive)
             sentence = f"expected at most {self._most:,} bytes, found {int(declared):,}"
             await _refuse(scope, receive, send, 413, sentence)
             return

@@ -34,7 +34,7 @@ def printable(text: str) -> str:
 def request_line(scope: Mapping[str, Any]) -> str:
     """Return method and path of a request for a log line, the path as it was sent (percent-encoded)."""
     path = scope.get("raw_path") or str(scope["path"]).encode()
-    return printable(f"{scope['method']} {path[:_QUOTED].decode('latin-1')}")
+    return printable(f"{scope['method'][:_QUOTED]} {path[:_QUOTED].decode('latin-1')}")
 
 
 def problem(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -67,7 +67,7 @@ def add_handlers(app: FastAPI) -> None:
             sentence = f"expected a path of the API (/docs lists them), found {request.scope['path'][:_QUOTED]!r}"
         elif error.status_code == 405:
             allowed = (error.headers or {}).get("Allow", "another method")
-            sentence = f"expected {allowed}, found {request.method}"
+            sentence = f"expected {allowed}, found {request.method[:_QUOTED]}"
         return problem(error.status_code, sentence, error.headers)
 
     @app.exception_handler(ClientDisconnect)

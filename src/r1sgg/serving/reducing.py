@@ -37,7 +37,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image, ImageFile
 
-from r1sgg.data.images import check_scans, deep, formats, opened, rgb, sideways, white_of
+from r1sgg.data.images import check_pixels, check_scans, deep, formats, opened, rgb, sideways, webp_size, white_of
 from r1sgg.errors import ImageError
 
 Size = tuple[int, int]
@@ -51,7 +51,7 @@ HEADER_SECONDS, DECODE_SECONDS = 3.0, 10.0
 _RASTER = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 """Bytes per pixel in Pillow's memory; 4 in all other modes."""
 # These decoders hold several copies of the image. Peaks measured with Pillow 12, in bytes per pixel: WebP 16.2 (lossy)
-# and 18.1 (lossless), AVIF 9.4 (8 bit, 4:2:0), HEIF 7.
+# and 18.1 (lossless), AVIF 9.4 (8 bit, 4:2:0), HEIF 7. That of WebP takes them when it opens the file.
 _COPIES = {"WEBP": 18.5, "AVIF": 16, "HEIF": 16}
 _STRIP = 1 << 16  # pixels that are converted to RGB at a time
 _GAP = 3.0  # an image is averaged to this multiple of its final size before it is resampled, which is faster
@@ -87,6 +87,9 @@ def reduce(
     Raises:
         ImageError: the file is not an image, damaged or too large; and what `fit` and `reserve` raise.
     """
+    if (early := webp_size(source)) is not None:
+        check_pixels(early, where, max_pixels)
+        reserve(int(early[0] * early[1] * _COPIES["WEBP"]) + _resizing(early, fit(early)))
     with opened(source, where, max_pixels) as image:
         width, height = image.size
         # Pillow would decode a PNG here, to find an orientation that is stored behind the pixels
@@ -95,7 +98,8 @@ def reduce(
         several = check_scans(image, where) > 1 or bool(image.info.get("progressive"))
         # a JPEG can be decoded at 1/2, 1/4 or 1/8 of its size; it stays at least twice as large as the result
         drafted = image.draft(None, (2 * target[0], 2 * target[1]))
-        reserve(_decoding(image, width * height, several=several) + _resizing(image, target))
+        if early is None:
+            reserve(_decoding(image, width * height, several=several) + _resizing(image.size, target))
         image.load()
         shape, swapped = (width, height) if drafted else image.size, sideways(image)  # a PNG or TIFF can change now
         before = shape[::-1] if swapped else shape
@@ -131,16 +135,16 @@ def _decoding(image: ImageFile.ImageFile, full: int, *, several: bool) -> int:
     return raster
 
 
-def _factor(image: Image.Image, size: Size) -> int:
+def _factor(full: Size, size: Size) -> int:
     """Return the integer factor by which an image is averaged before it is resampled."""
-    return max(1, int(min(image.width / size[0], image.height / size[1]) / _GAP))
+    return max(1, int(min(full[0] / size[0], full[1] / size[1]) / _GAP))
 
 
-def _resizing(image: Image.Image, size: Size) -> int:
+def _resizing(full: Size, size: Size) -> int:
     """Return the bytes that `_resized` needs: the averaged image, the narrow one, and three copies of the result."""
-    factor = _factor(image, size)
-    averaged = 0 if factor == 1 else -(-image.width // factor) * -(-image.height // factor)
-    return 4 * (averaged + size[0] * (image.height // factor + 3 * size[1]))
+    factor = _factor(full, size)
+    averaged = 0 if factor == 1 else -(-full[0] // factor) * -(-full[1] // factor)
+    return 4 * (averaged + size[0] * (full[1] // factor + 3 * size[1]))
 
 
 def _resized(image: Image.Image, size: Size, box: tuple[float, float, float, float]) -> Image.Image:
@@ -159,7 +163,7 @@ def _resized(image: Image.Image, size: Size, box: tuple[float, float, float, flo
     #     image   width   x height, in strips of rows; rows is a multiple of factor
     #     narrow  size[0] x height / factor, RGB
     #     result  size[0] x size[1]
-    factor = _factor(image, size)
+    factor = _factor(image.size, size)
     rows = factor * max(1, _STRIP // (image.width * factor))
     white = white_of(image) if deep(image) else None
     narrow = Image.new("RGB", (size[0], -(-image.height // factor)))

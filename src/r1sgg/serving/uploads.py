@@ -83,7 +83,7 @@ async def form_uploads(request: Request, held: contextlib.AsyncExitStack, field:
     except StarletteError as error:
         if "Too many files" in error.detail:  # a broken form stays a 400
             raise HTTPException(413, f"{expected}, found more{hint}") from error
-        raise
+        raise HTTPException(error.status_code, f"expected a whole form, found a broken one: {error.detail}") from error
     held.callback(request.scope[BODY].release)
     if others := [name for name in form if name != field]:
         raise HTTPException(

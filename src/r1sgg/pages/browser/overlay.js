@@ -8,6 +8,7 @@ const joined = (texts) => {
   for (const text of texts) counts.set(text, (counts.get(text) ?? 0) + 1);
   return shortened([...counts].map(([text, n]) => (n > 1 ? `${text} ×${n}` : text)).join(", "), 40);
 };
+const contents = ([objects, relations]) => `${objects} object${objects === 1 ? "" : "s"}, ${relations} relation${relations === 1 ? "" : "s"}`;
 const n1 = (value) => Math.round(value * 10) / 10;
 
 // graph: as in the details; objects, relations: a status letter for each.

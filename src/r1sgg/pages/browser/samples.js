@@ -40,8 +40,8 @@ if (byId("samples-data")) {
   const panel = (row, title, graph, objects, relations) => {
     const longest = Math.max(...row.size);
     const size = row.size.map((side) => Math.max(40, (SIDE * side) / longest));
-    const what = `${title}: ${graph.count[0]} objects, ${graph.count[1]} relations`;
-    return h("figure", { class: "graph" }, h("figcaption", {}, h("strong", {}, title), " ", h("span", { class: "quiet" }, `${graph.count[0]} objects, ${graph.count[1]} relations`)),
+    const what = `${title}: ${contents(graph.count)}`;
+    return h("figure", { class: "graph" }, h("figcaption", {}, h("strong", {}, title), " ", h("span", { class: "quiet" }, contents(graph.count))),
       overlay(graph, objects, relations, size, run.pictures[row.picture] ?? "", what));
   };
   const figures = (row) => {

@@ -124,7 +124,7 @@ const drawPanels = () => {
   const size = [Math.max(40, w * scale), Math.max(40, hgt * scale)];
   const source = shown.problem ? "" : picture(current);
   place.replaceChildren(...panels.map(([kind, run, title, note, graph, objects, relations, failure]) => {
-    const picture = overlay(graph, objects, relations, size, source, `${title}: ${graph.count[0]} objects, ${graph.count[1]} relations`);
+    const picture = overlay(graph, objects, relations, size, source, `${title}: ${contents(graph.count)}`);
     const crowded = Number(picture.dataset.crowded);
     return h("figure", { class: `graph ${kind}`, "data-panel": kind === "truth" ? "truth" : String(run) },
       h("figcaption", {}, h("strong", {}, title), " ",
@@ -133,7 +133,7 @@ const drawPanels = () => {
               large === null ? "Enlarge" : "All", h("span", { class: "sr" }, ` ${title}`))
           : null, " ",
         note ? h("span", { class: failure ? "badge" : "quiet" }, note) : null, " ",
-        h("span", { class: "quiet" }, `${graph.count[0]} objects, ${graph.count[1]} relations`),
+        h("span", { class: "quiet" }, contents(graph.count)),
         crowded ? h("span", { class: "quiet", title: "Point at a relation to see them, or enlarge the picture" }, ` ${crowded} name${crowded === 1 ? "" : "s"} without room`) : null),
       picture);
   }));
