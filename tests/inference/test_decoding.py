@@ -159,7 +159,7 @@ def test_the_shipped_model_writes_the_same_in_few_passes(
     ours, theirs = both(loaded, monkeypatch, Sampling(temperature, max_new_tokens=192), guides, images)
     agree(ours, theirs)
     choices = sum(chosen) // 2
-    assert sum(one.passes or 0 for one in ours) <= 1.05 * choices
+    assert sum(one.passes or 0 for one in ours) <= choices + len(images)  # and one for each prompt
     assert (choices < 0.7 * sum(one.tokens for one in ours)) == (guide is not None)
 
 
