@@ -14,6 +14,7 @@ from r1sgg.data.base import read_ground_truth
 from r1sgg.data.stats import collect, outside, record, summary
 from r1sgg.errors import InputError
 from r1sgg.graph.vocabulary import VG150
+from tests.data.annotation_files import coco_document, example, examples
 
 LINES = [
     {
@@ -153,6 +154,12 @@ def test_what_cannot_be_read_is_said(truth):
     done = call(truth, code=1)
     assert "1 records cannot be read" in done.stderr
     assert "gt.jsonl:4" in done.stderr
+
+
+def test_what_the_reader_left_out_is_said(tmp_path):
+    document = coco_document([*examples(2), example("9", [])])
+    (tmp_path / "all.json").write_text(json.dumps(document))
+    assert "found 1 without; left out" in call(f"coco:{tmp_path / 'all.json'}").stderr
 
 
 def test_an_empty_set_of_graphs_has_a_page(truth, tmp_path):

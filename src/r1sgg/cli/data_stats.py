@@ -84,6 +84,10 @@ def stats(
     ]
     notes += ledger.lines() if ledger.images else []
     notes += _agreed(agreement, str(against)) if agreement is not None else []
+    left_out = [note.text for note in opened.notes if note.kind not in ("record", "id")]
+    if left_out:
+        more = f" (and {len(left_out) - 1} more, see `r1sgg data check`)" if len(left_out) > 1 else ""
+        typer.echo(f"{left_out[0]}{more}", err=True)
     _show(data, found, groups, notes, top)
     if out is not None:
         write_statistics(out, found, data, groups, notes)
