@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast, get_args
 
 import typer
@@ -18,6 +18,7 @@ from r1sgg.files import user_path
 
 if TYPE_CHECKING:
     from r1sgg.bulk.stored import Inputs
+    from r1sgg.data.dataset import Fault
     from r1sgg.guiding.spec import AnswerFormat
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.reader import Reader
@@ -231,6 +232,13 @@ def announce(checkpoint: Checkpoint, ask: str = "paper", *, named: bool = True) 
             typer.echo(checkpoint.guess, err=True)
     for remark in native_remarks(checkpoint) if ask == "native" else ():
         typer.echo(remark, err=True)
+
+
+def say_left_out(notes: Sequence[Fault]) -> None:
+    """Say on standard error what a reader of data left out: the first sentence, and how many more there are."""
+    if notes:
+        more = f" (and {len(notes) - 1} more, see `r1sgg data check`)" if len(notes) > 1 else ""
+        typer.echo(f"{notes[0].text}{more}", err=True)
 
 
 def print_table(table: Any, width: int = 160) -> None:
