@@ -1,6 +1,6 @@
 """What the commands that run a model share: options, opening the model, and the progress bar.
 
-Imports torch and transformers only inside `open_quietly`.
+Imports torch and transformers only inside `hide_progress_bars`.
 """
 
 from __future__ import annotations
@@ -196,12 +196,7 @@ def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True)
         ConfigError, ModelError: see `Opening.open`.
         MissingDependencyError: a package is not installed.
     """
-    if opening.spec.kind != "openai":
-        require("torch", "train")
-        require("transformers", "train")
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
+    hide_progress_bars(opening)
     reader = opening.open()
     if (notice := reader.checkpoint.notice) is not None:
         typer.echo(notice, err=True)
@@ -209,6 +204,20 @@ def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True)
     if not columns and opening.ask == "paper" and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
     return reader
+
+
+def hide_progress_bars(opening: Opening) -> None:
+    """Keep transformers from drawing bars while it loads a model, unless a server has it.
+
+    Raises:
+        MissingDependencyError: torch or transformers is not installed.
+    """
+    if opening.spec.kind != "openai":
+        require("torch", "train")
+        require("transformers", "train")
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
 
 
 def announce(checkpoint: Checkpoint, ask: str = "paper", *, named: bool = True) -> None:
