@@ -74,6 +74,18 @@ def test_images_without_relations_go_and_are_counted(tmp_path: Path) -> None:
     assert [item.image_id for item in open_data(f"coco:{tmp_path},empty=yes")] == ["1", "2", "8", "9"]
 
 
+def test_a_crowd_goes_and_is_counted_unless_a_relation_names_it(tmp_path: Path) -> None:
+    document = coco_document([example("1", [MAN, DOG], [(0, "near", 1)])])
+    crowd = {"image_id": 0, "category_id": 1, "bbox": [1, 2, 30, 40], "iscrowd": 1}
+    document["annotations"] += [crowd | {"id": number} for number in (900, 901, 902)]
+    document["rel_annotations"].append({"id": 900, "image_id": 0, "subject_id": 0, "object_id": 902, "predicate_id": 1})
+    data = open_data(_write(tmp_path, document))
+    assert len(data[0].graph.labels) == 3
+    assert len(data[0].graph.triplets) == 2
+    (note,) = data.notes
+    assert note.text.endswith("annotations: expected single objects, found 2 with iscrowd 1; left out")
+
+
 def test_annotations_of_images_that_are_not_listed_are_named(tmp_path: Path) -> None:
     document = coco_document(examples(2))
     document["annotations"].append({"id": 900, "image_id": 55, "category_id": 1, "bbox": [1, 2, 3, 4]})
@@ -154,6 +166,6 @@ def test_real_panoptic_boxes_with_relations_of_our_own(shared: Path, tmp_path: P
     data = open_data(f"coco:{tmp_path / 'mine.json'},images={shared / 'data' / 'coco_sample' / 'images'}")
     read, faults = data.read(0)
     assert not faults
-    assert len(read.graph) == sum(row["image_id"] == first for row in document["annotations"])
+    assert len(read.graph) == sum(row["image_id"] == first and not row["iscrowd"] for row in document["annotations"])
     assert read.graph.predicates == ("in front of",)
     assert data.image(read).size == (read.width, read.height)

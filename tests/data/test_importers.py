@@ -199,6 +199,8 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("swift:s.jsonl", {"s.jsonl": [SWIFT, SWIFT]}, "s.jsonl: expected image ids that differ, found image_id '2' again"),
     ("swift:s.jsonl,frame=big", {"s.jsonl": [SWIFT]}, "expected frame= pixels, resized, 1000 or WIDTHxHEIGHT"),
     ("swift:s.jsonl,size=1", {"s.jsonl": [SWIFT]}, "expected options of frame="),
+    ("jsonl:s.jsonl,frame=1", {}, "expected no options, which jsonl: does not have, found 'frame=1'"),
+    ("s.jsonl", {"s.jsonl": [{"image_id": "2", "completion": "{}"}]}, r'found nothing; add it to each line'),
     ("openai-batch:b.jsonl", {"b.jsonl": [{"response": {}}]}, "b.jsonl:1: 'custom_id': expected this key"),
     ("openai-batch:b.jsonl", {"b.jsonl": [{"custom_id": "1", "response": {"body": {}}}]}, "choices: expected a list"),
     ("sgg-benchmark:d", {"d/custom_prediction.json": {"0": COLUMNS}}, "custom_data_info.json: expected a readable"),

@@ -14,6 +14,7 @@ from r1sgg.data.base import read_ground_truth
 from r1sgg.data.stats import collect, outside, record, summary
 from r1sgg.errors import InputError
 from r1sgg.graph.vocabulary import VG150
+from tests.data.annotation_files import coco_document, example, examples
 
 LINES = [
     {
@@ -151,8 +152,18 @@ def test_names_from_a_file_are_escaped(tmp_path):
 def test_what_cannot_be_read_is_said(truth):
     truth.write_text(truth.read_text() + '{"image_id": "d"}\n')
     done = call(truth, code=1)
-    assert "1 records cannot be read" in done.stderr
+    assert "1 record cannot be read" in done.stderr
     assert "gt.jsonl:4" in done.stderr
+
+
+def test_what_the_reader_left_out_is_said(tmp_path):
+    document = coco_document([*examples(2), example("9", [])])
+    (tmp_path / "all.json").write_text(json.dumps(document))
+    spec = f"coco:{tmp_path / 'all.json'}"
+    assert "found 1 without; left out" in call(spec).stderr
+    out = str(tmp_path / "view.html")
+    done = CliRunner().invoke(app, ["data", "view", "--data", spec, "--out", out])
+    assert "found 1 without; left out" in done.stderr
 
 
 def test_an_empty_set_of_graphs_has_a_page(truth, tmp_path):

@@ -124,9 +124,7 @@ def test_what_native_questions_leave_out_is_in_the_log_of_load(
     assert [record.message for record in caplog.records] == ["m: was trained with another prompt"]
 
 
-def test_retries_are_not_said_beside_the_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_retries_are_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     client = logging.getLogger("huggingface_hub.utils._http")
 
     def unreachable(*_: object, **__: object) -> None:
@@ -139,9 +137,10 @@ def test_retries_are_not_said_beside_the_one_sentence(
     monkeypatch.setattr("transformers.PreTrainedConfig.get_config_dict", unreachable)
     with caplog.at_level(logging.WARNING), pytest.raises(ModelError, match=r"nobody/nothing: no such folder here"):
         finding.config_of("nobody/nothing")
-    assert [record.message.partition(".")[0] for record in caplog.records] == ["Rate limited"]
+    said = [record.message.partition(".")[0] for record in caplog.records]
+    assert said == ["the Hub cannot be reached; trying again for about half a minute", "Rate limited"]
     client.warning("Retrying in 1s [Retry 1/5].")
-    assert len(caplog.records) == 2, "elsewhere the client's lines stay"
+    assert len(caplog.records) == 3, "elsewhere the client's lines stay"
 
 
 def test_photo_is_of_a_known_family_and_is_asked_in_its_own_format() -> None:

@@ -89,7 +89,7 @@ def test_unknown_paths_and_methods(server: Running, method: str, path: str, stat
         ("/v1/graph", "application/json", b'{"url": "http://[images.example]/"}', 400, "url: expected a URL"),
         ("/v1/graph", "application/json", b'{"url": "\\ud800"}', 400, "found broken JSON"),
         ("/v1/graph", "text/plain", b"x", 415, "found content type 'text/plain'"),
-        ("/v1/graph", "", b"x", 415, "found content type 'none'"),
+        ("/v1/graph", "", b"x", 415, "found content type 'none'; for an image send the header Content-Type: image/"),
         (
             "/v1/graphs",
             "image/png",

@@ -19,6 +19,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from r1sgg.cli import main
 from r1sgg.miniature.scenes import SMALL, scene
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n0 0 20 20 rectfill\n"
@@ -157,3 +158,16 @@ def test_the_page_leaves_nothing_and_tells_nothing(web: Web, tmp_path: Path) -> 
 
     assert web.end(signal.SIGTERM) == 128 + signal.SIGTERM
     assert web.files() == []
+
+
+def test_the_model_is_loaded_without_progress_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.utils import logging
+
+    def build(*_: object) -> None:
+        raise SystemExit(0 if not logging.is_progress_bar_enabled() else 1)
+
+    logging.enable_progress_bar()
+    monkeypatch.setattr("r1sgg.pages.web.build_demo", build)
+    with pytest.raises(SystemExit) as left:
+        main(["web"])
+    assert left.value.code == 0

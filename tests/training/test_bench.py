@@ -70,7 +70,10 @@ def start(*arguments: str, code: int = 0) -> str:
 
 
 def test_an_idea_is_compared_with_recipe_and_control_on_the_same_scenes(done: list[list[str]]) -> None:
-    assert "compared with nothing" in start("recipe", "--seeds", "2", "--max_steps", "1")
+    said = start("recipe", "--seeds", "2", "--max_steps", "1")
+    assert "compared with nothing" in said
+    assert f"seed 1: trains; its output goes to {Path('bench/recipe/s1.log')}" in said
+    assert f"seed 1: answers {SCENES} test scenes, sampled" in said
     start("control", "--stage", "sft", "--seeds", "1", "--max_steps", "9")
     output = start("idea", "--seeds", "2", "--max_steps", "9", "--num_generations", "4")
     assert "compared with nothing" not in output

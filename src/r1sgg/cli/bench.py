@@ -113,12 +113,14 @@ def _one(entry: Path, settings: Mapping[str, Any], seed: int, *, short: bool) ->
         given = {"--model": settings["model"], "--seed": seed, "--data": data, "--output_dir": run, "--requeue": "true"}
         given |= {"--max_steps": _SHORT[stage]} if short else {}
         words = [str(word) for key, value in given.items() if key not in options for word in (key, value)]
+        typer.echo(f"seed {seed}: trains; its output goes to {log}", err=True)
         seconds += _run([stage, "--config", settings["config"], *words, *options], log)
         write_json(spent, {"cpu_seconds": seconds})
     images = f"scenes:{settings['scenes']},seed=1,split=test"
     for how, temperature in _HOW.items():
         target = entry / f"s{seed}.{how}.jsonl"
         if not target.is_file():
+            typer.echo(f"seed {seed}: answers {settings['scenes']:,} test scenes, {how}", err=True)
             words = ["--images", images, "--model", str(run), "--temperature", temperature, "--batch-size", "100"]
             _run(["generate", *words, "--max-new-tokens", "200", "--out", str(target)], log)
     return seconds

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from r1sgg.cli.loading import say_left_out
 from r1sgg.cli.root import data_app
 from r1sgg.files import locked, refuse_inputs, write_json
 
@@ -53,9 +54,7 @@ def split(
         for name, path in files.items():
             write_ground_truth(path, found.examples(name))
         write_json(out / "vocabulary.json", found.vocabulary(out.resolve().name))
-    if opened.notes:
-        more = f" (and {len(opened.notes) - 1} more, see `r1sgg data check`)" if len(opened.notes) > 1 else ""
-        typer.echo(f"{opened.notes[0].text}{more}", err=True)
+    say_left_out(opened.notes)
     for name, path in files.items():
         rows = len(found.rows[name])
         typer.echo(f"{path}: {rows:,} image{'' if rows == 1 else 's'} ({100 * rows / len(opened):.1f} %)")

@@ -46,7 +46,7 @@ def stats(
 
     Example: `r1sgg data stats --data vg150:VG,split=train --vocabulary vg150 --out vg150.html`
     """
-    from r1sgg.cli.loading import progress_bar
+    from r1sgg.cli.loading import progress_bar, say_left_out
     from r1sgg.data.captions.comparing import Truth
     from r1sgg.data.captions.provenance import CaptionLedger
     from r1sgg.data.sources import open_data
@@ -84,13 +84,15 @@ def stats(
     ]
     notes += ledger.lines() if ledger.images else []
     notes += _agreed(agreement, str(against)) if agreement is not None else []
+    say_left_out([note for note in opened.notes if note.kind not in ("record", "id")])
     _show(data, found, groups, notes, top)
     if out is not None:
         write_statistics(out, found, data, groups, notes)
         typer.echo(f"{out}: {out.stat().st_size / 1e3:.0f} kB")
     if skipped:
+        count = "1 record" if len(skipped) == 1 else f"{len(skipped):,} records"
         typer.echo(
-            f"{len(skipped):,} records cannot be read (list them with `r1sgg data check`); the first: {skipped[0]}",
+            f"{count} cannot be read (list them with `r1sgg data check`); the first: {skipped[0]}",
             err=True,
         )
         raise typer.Exit(PARTLY_FAILED)
@@ -142,7 +144,8 @@ def _show(
         _ranking(console, "predicates", found.predicates, top, group_of)
         for group, members in groups.items():
             held = sum(found.predicates[name] for name in members)
-            console.print(f"{group}: {len(members)} predicates, {100 * held / related:.1f} % of relationships")
+            several = "" if len(members) == 1 else "s"
+            console.print(f"{group}: {len(members)} predicate{several}, {100 * held / related:.1f} % of relationships")
     if found.classes:
         _ranking(console, "classes", found.classes, top)
     if related:

@@ -27,7 +27,7 @@ def view(
 
     Example: `r1sgg data view --data vg150:VG,split=test --name riding --seed 1 --out riding.html`
     """
-    from r1sgg.cli.loading import progress_bar
+    from r1sgg.cli.loading import progress_bar, say_left_out
     from r1sgg.data.sources import open_data
     from r1sgg.pages.examples import choose, write_examples
 
@@ -35,6 +35,7 @@ def view(
     numbers = list(choose(opened, count, seed=seed, names=name or (), ids=id or ()))
     with progress_bar("images") as advance:
         unreadable = write_examples(out, opened, numbers, advance=advance)
+    say_left_out(opened.notes)
     typer.echo(f"{out}: {len(numbers) - len(unreadable)} of {len(opened):,} images, {out.stat().st_size / 1e6:.1f} MB")
     for sentence in unreadable:
         typer.echo(sentence, err=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from r1sgg.cli.loading import say_left_out
 from r1sgg.cli.root import app
 from r1sgg.files import STANDARD_OUTPUT, write_file, write_json
 
@@ -228,9 +229,8 @@ class GroundTruth:
         check_place(name)
         self._data = open_data(name) if self._file is None else None
         self._splits: set[str | None] = set()
-        if self._data is not None and self._data.notes:
-            first, more = self._data.notes[0].text, len(self._data.notes) - 1
-            typer.echo(f"{first}" + (f" (and {more} more, see `r1sgg data check`)" if more else ""), err=True)
+        if self._data is not None:
+            say_left_out(self._data.notes)
 
     def __iter__(self) -> Iterator[Example]:
         from r1sgg.data.base import read_ground_truth

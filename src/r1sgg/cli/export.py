@@ -39,8 +39,9 @@ def export(
 
     found = list(read_graphs(file, ground_truth, id or (), _say))
     paths = write_export([item.record for item in found], format, out)
-    size = sum(path.stat().st_size for path in paths) / 1e6
-    typer.echo(f"{out}: {len(paths)} file{'' if len(paths) == 1 else 's'}, {size:.1f} MB")
+    size = sum(path.stat().st_size for path in paths)
+    shown = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+    typer.echo(f"{out}: {len(paths)} file{'' if len(paths) == 1 else 's'}, {shown}")
     if failed := sum(item.failure is not None for item in found):
         what = (
             "prediction could not be read; its graph is"

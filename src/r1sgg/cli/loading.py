@@ -1,6 +1,6 @@
 """What the commands that run a model share: options, opening the model, and the progress bar.
 
-Imports torch and transformers only inside `open_quietly`.
+Imports torch and transformers only inside `hide_progress_bars`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast, get_args
 
 import typer
@@ -18,6 +18,7 @@ from r1sgg.files import user_path
 
 if TYPE_CHECKING:
     from r1sgg.bulk.stored import Inputs
+    from r1sgg.data.dataset import Fault
     from r1sgg.guiding.spec import AnswerFormat
     from r1sgg.inference.engines import Opening
     from r1sgg.inference.reader import Reader
@@ -195,12 +196,7 @@ def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True)
         ConfigError, ModelError: see `Opening.open`.
         MissingDependencyError: a package is not installed.
     """
-    if opening.spec.kind != "openai":
-        require("torch", "train")
-        require("transformers", "train")
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
+    hide_progress_bars(opening)
     reader = opening.open()
     if (notice := reader.checkpoint.notice) is not None:
         typer.echo(notice, err=True)
@@ -208,6 +204,20 @@ def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True)
     if not columns and opening.ask == "paper" and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
     return reader
+
+
+def hide_progress_bars(opening: Opening) -> None:
+    """Keep transformers from drawing bars while it loads a model, unless a server has it.
+
+    Raises:
+        MissingDependencyError: torch or transformers is not installed.
+    """
+    if opening.spec.kind != "openai":
+        require("torch", "train")
+        require("transformers", "train")
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
 
 
 def announce(checkpoint: Checkpoint, ask: str = "paper", *, named: bool = True) -> None:
@@ -231,6 +241,13 @@ def announce(checkpoint: Checkpoint, ask: str = "paper", *, named: bool = True) 
             typer.echo(checkpoint.guess, err=True)
     for remark in native_remarks(checkpoint) if ask == "native" else ():
         typer.echo(remark, err=True)
+
+
+def say_left_out(notes: Sequence[Fault]) -> None:
+    """Say on standard error what a reader of data left out: the first sentence, and how many more there are."""
+    if notes:
+        more = f" (and {len(notes) - 1} more, see `r1sgg data check`)" if len(notes) > 1 else ""
+        typer.echo(f"{notes[0].text}{more}", err=True)
 
 
 def print_table(table: Any, width: int = 160) -> None:

@@ -19,6 +19,7 @@ from r1sgg.cli.loading import (
     Think,
     Threads,
     announce,
+    hide_progress_bars,
 )
 from r1sgg.cli.root import app
 
@@ -80,6 +81,7 @@ def web(
         advice = "use the model photo (`r1sgg web --model photo`)"
         return remark_on(image, checkpoint, named=named or typed, advice=advice)
 
+    hide_progress_bars(opening)
     demo = build_demo(opening, max_new_tokens, examples, admit)
     if notice := demo.notice:
         typer.echo(notice, err=True)

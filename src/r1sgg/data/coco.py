@@ -16,7 +16,8 @@ with two more keys for relations:
 `subject_id` and `object_id` are ids of `annotations`. An image's id here is its file name without folder and ending
 ("1.jpg" is image 1 of Visual Genome), because COCO ids are numbered anew in each file; if two folders have a file of
 the same name, the folder is kept in the id. Images without relations are left out (empty=yes keeps them, and reads
-files without the two keys, plain COCO). Segmentations are not read.
+files without the two keys, plain COCO). A region of `"iscrowd": 1` is no single object: it is left out and counted,
+unless a relation names it. Segmentations are not read.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def open_coco(spec: Spec) -> ColumnarData:
     data.objects = _names(document["categories"], f"{path}: categories")
     data.predicates = _names(document["rel_categories"], f"{path}: rel_categories")
     objects, relations = (_by_image(document, key, data) for key in ("annotations", "rel_annotations"))
+    _leave_out_crowds(objects, relations, data)
 
     files = [PurePosixPath(str(e.get("file_name"))) for e in document["images"] if isinstance(e, dict)]
     flat = len({file.stem for file in files}) == len(set(files))
@@ -97,6 +99,20 @@ def _file(spec: Spec) -> tuple[Path, str | None]:
     expected = " or ".join(f"{folder}/{FILE}" for folder in _FOLDERS[split])
     hint = "check the path and split=, or name the file itself: coco:FILE,images=DIR"
     raise InputError(str(spec.path), expected=expected, found="no such file", hint=hint)
+
+
+def _leave_out_crowds(
+    objects: dict[Any, list[dict[str, Any]]], relations: dict[Any, list[dict[str, Any]]], data: ColumnarData
+) -> None:
+    """Drop the regions of crowds that no relation names: one box around many objects would be a false object."""
+    named = {row.get(end) for rows in relations.values() for row in rows for end in ("subject_id", "object_id")}
+    crowds = 0
+    for rows in objects.values():
+        single = [row for row in rows if not row.get("iscrowd") or row["id"] in named]
+        crowds += len(rows) - len(single)
+        rows[:] = single
+    if crowds:
+        data.notes.append(fault("crowd", f"{data.path}: annotations", "single objects", f"{crowds} with iscrowd 1"))
 
 
 def _record(

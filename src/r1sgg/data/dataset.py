@@ -30,8 +30,8 @@ Indices = npt.NDArray[np.int64]
 class Fault(NamedTuple):
     """Something wrong in the data, which was left out or clipped.
 
-    `kind` is "box", "relation", "name", "id", "image", "size", "record" or "empty"; `text` is one sentence: file and
-    field, what was expected and what was found.
+    `kind` is "box", "relation", "name", "id", "image", "size", "record", "crowd" or "empty"; `text` is one sentence:
+    file and field, what was expected and what was found.
     """
 
     kind: str

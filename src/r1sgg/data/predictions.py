@@ -25,6 +25,8 @@ from r1sgg.graph.records import check_keys
 from r1sgg.graph.scene import EMPTY, Boxes, SceneGraph, score_column
 from r1sgg.graph.text import Frame, Parsed, parse, parse_rows
 
+_FRAME = "[width, height], the size that boxes are relative to"
+
 PREDICTION_KEYS = frozenset(
     (
         *("image_id", "frame", "completion", "completions", "objects", "relationships", "error", "model", "meta"),
@@ -114,8 +116,7 @@ class Prediction:
             frame = self.frame(cast("Frame", image)) if callable(self.frame) else self.frame
         if frame is None:
             where = f"image_id {self.image_id!r}: frame"
-            expected, hint = "[width, height], the size that boxes are relative to", "add it, or give the ground truth"
-            raise InputError(where, expected=expected, found="nothing", hint=hint)
+            raise InputError(where, expected=_FRAME, found="nothing", hint="add it, or give the ground truth")
         reading: dict[str, Any] = {"repair": repair, "dialect": self.dialect, "image": image}
         if self.rows is None:
             return parse(self.completion or "", frame, given=given, **reading)
@@ -283,7 +284,10 @@ def prediction_of_record(row: Mapping[str, Any], where: str) -> Prediction:
         raise InputError(f"{where}: ask", expected=f"one of {', '.join(get_args(Ask))}", found=short(ask))
     completion, frame, left_out = row.get("completion"), None, row.get("left_out") or {}
     if row.get("objects") is None or completion is not None or row.get("frame") is not None:
-        frame = frame_of_value(row.get("frame"), f"{where}: frame")
+        if row.get("frame") is None:
+            hint = 'add it to each line, such as "frame": [1000, 1000] for thousandths, or the image\'s size for pixels'
+            raise InputError(f"{where}: frame", expected=_FRAME, found="nothing", hint=hint)
+        frame = frame_of_value(row["frame"], f"{where}: frame")
     if not isinstance(left_out, dict) or not all(type(n) is int for n in left_out.values()):
         raise InputError(f"{where}: left_out", expected='{"objects": number, ...}', found=short(left_out))
     made: dict[str, Any] = {"model": model, "left_out": left_out, "task": task, "ask": ask}

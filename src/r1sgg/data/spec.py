@@ -168,8 +168,9 @@ def spec_of(text: str, kind: str, rest: str, allowed: Sequence[str], called: str
             place += f",{part}"
             continue
         if found is None or found[1] not in allowed or not found[2].strip():
-            expected = choices((f"{k}=" for k in allowed), part.partition("=")[0] + "=")
-            raise ConfigError(f"{text!r}: expected options of {expected}, found {part!r}")
+            known = choices((f"{k}=" for k in allowed), part.partition("=")[0] + "=")
+            expected = f"options of {known}" if known else f"no options, which {kind}: does not have"
+            raise ConfigError(f"{text!r}: expected {expected}, found {part!r}")
         options[found[1]] = found[2].strip()
     place = place.strip() or options.get("count", "")
     if not place:

@@ -153,10 +153,13 @@ _RETRY = re.compile(r"thrown while requesting|^Retrying in ")
 
 @contextlib.contextmanager
 def _retries_unsaid() -> Iterator[None]:
-    """Keep the Hub client from writing two lines for each retry: if all of them fail, one sentence says so."""
+    """Replace the two lines that the Hub client writes for each retry: one says that it retries, the error the rest."""
 
     def is_another(record: logging.LogRecord) -> bool:
-        return not _RETRY.search(record.getMessage())
+        message = record.getMessage()
+        if message.startswith("Retrying in ") and "[Retry 1/" in message:
+            _log.warning("the Hub cannot be reached; trying again for about half a minute")
+        return not _RETRY.search(message)
 
     client = logging.getLogger("huggingface_hub.utils._http")
     client.addFilter(is_another)

@@ -48,7 +48,8 @@ async def one_upload(request: Request, held: contextlib.AsyncExitStack, settings
         async for part in request.stream():
             parts.append(part)
     else:
-        raise HTTPException(415, f"expected an image, a form or JSON with a url, found content type {kind or 'none'!r}")
+        found = f"found content type {kind or 'none'!r}; for an image send the header Content-Type: image/jpeg"
+        raise HTTPException(415, f"expected an image, a form or JSON with a url, {found}")
     held.callback(body.release)
     held.callback(parts.clear)
 
