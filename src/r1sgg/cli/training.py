@@ -144,7 +144,7 @@ def check_values(command: str, config: Path | None, arguments: Sequence[str]) ->
     if isinstance(vocabulary := read_value("vocabulary", config, arguments), str):
         load_vocabulary(vocabulary)
     for key in ("data", "validation"):
-        if isinstance(data := read_value(key, config, arguments), str) and data:  # --validation "" takes a recipe's away
+        if isinstance(data := read_value(key, config, arguments), str) and data:  # "" is none
             check_place(data)
 
 

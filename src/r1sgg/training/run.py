@@ -321,7 +321,7 @@ def warn_of_emulated_bf16(arguments: Any) -> None:
     """Say that a processor has no instructions for bfloat16: then it takes several times as long as float32."""
     import torch
 
-    abilities = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not say
+    abilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not say
     native = any(abilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
     if arguments.bf16 and arguments.use_cpu and abilities.get("architecture") == "x86_64" and not native:
         _log.warning("bf16: this processor has no instructions for bfloat16, so it is slow; use --bf16 false")
