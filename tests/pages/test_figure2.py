@@ -53,6 +53,15 @@ def panels(svg: str) -> dict[str, list[ET.Element]]:
     return found
 
 
+def test_a_row_without_runs_takes_no_room(folders: list[Path]) -> None:
+    def places(svg: str) -> list[float]:
+        return sorted({float(y) for y in re.findall(r'<g transform="translate\([\d.]+ ([\d.]+)\)', svg)})
+
+    whole, without = places(figure_2(folders)), places(figure_2(folders[1:]))
+    assert len(whole) == 3
+    assert without == whole[:2]
+
+
 def test_each_panel_shows_its_runs(folders: list[Path]) -> None:
     drawn = panels(figure_2(folders))
     assert [title[:3] for title in drawn] == [f"({letter})" for letter in "abcdefgi"], "no run has a term of objects"

@@ -94,8 +94,10 @@ def figure_2(folders: Sequence[Path]) -> str:
         ([(key, title, rl, control) for key, title in FIGURE_2.items()], "RL"),
         ([(kind, f"reward for {kind}", _renamed(rl, kind), {}) for kind in TERMS], "RL"),
     ]
-    panels, letters = [], iter("abcdefghi")
-    for number, (row, stage) in enumerate(rows):
+    panels: list[Panel] = []
+    letters, y = iter("abcdefghi"), _TOP
+    for row, stage in rows:
+        before = len(panels)
         for column, (key, title, shown, beside) in enumerate(row):
             letter = next(letters)
             bands = _bands(key, shown)
@@ -103,8 +105,10 @@ def figure_2(folders: Sequence[Path]) -> str:
             lines = [(b, False) for b in bands] + [(_scaled(b, end), True) for b in _bands(key, beside) if end]
             if lines:
                 frame = Frame((0, 0), (1, 1), width=330, height=190, right=14)
-                x, y = column * (frame.width + _GAP), _TOP + number * (frame.height + _ROW)
+                x = column * (frame.width + _GAP)
                 panels.append(_panel(x, y, f"({letter}) {stage}, {title}", frame, lines, colours, key in FIGURE_2))
+        if len(panels) > before:  # a row without runs takes no room
+            y = panels[-1].y + panels[-1].frame.height + _ROW
     width = _COLUMNS * (330 + _GAP)
     base = max(p.y + p.frame.height for p in panels) + 16
     legend, x = [], 8.0
