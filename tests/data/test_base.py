@@ -382,7 +382,7 @@ def test_detector_scores_stay_with_their_rows(tmp_path):
         ({"image_id": None, "completion": ANSWER, "frame": [1, 1]}, ":1: image_id", "found None"),
         ({"image_id": "1", "answer": ANSWER, "frame": [1, 1]}, ":1: 'answer'", "an unknown key"),
         ({"image_id": "1", "objects": [], "frame": [1, 1], "scores": "all"}, ":1: scores", "found 'all'"),
-        ({"image_id": "1", "completion": ANSWER}, ":1: frame", "found None"),
+        ({"image_id": "1", "completion": ANSWER}, ":1: frame", "found nothing"),
         ({"image_id": "1", "completion": ANSWER, "frame": [1000]}, ":1: frame", "found [1000]"),
         ({"image_id": "1", "completion": ANSWER, "frame": [0, 1000]}, ":1: frame", "found [0, 1000]"),
         ({"image_id": "1", "completion": ANSWER, "frame": [True, 1]}, ":1: frame", "found [True, 1]"),

@@ -190,7 +190,7 @@ def _entries(out: Path) -> dict[str, dict[str, Any]]:
     from r1sgg.miniature.shipped import bench_entries
 
     found = [*sorted(bench_entries().glob(f"*/{_RESULTS}")), *sorted(out.glob(f"*/{_RESULTS}"))]
-    return {path.parent.name: read_json(path) for path in found}
+    return dict(sorted({path.parent.name: read_json(path) for path in found}.items()))
 
 
 def _cell(figure: str, value: Sequence[float] | None) -> str:
