@@ -11,11 +11,12 @@ import pytest
 from r1sgg.errors import ConfigError
 from r1sgg.graph.text import parse
 from r1sgg.miniature import instruct
-from r1sgg.miniature.instruct import LETTERS, QUESTIONS, TASKS, choose_relation, instruction
+from r1sgg.miniature.instruct import LETTERS, QUESTIONS, TASKS, choose_relation, instruction, name_relation
 from r1sgg.miniature.scenes import scene
 from r1sgg.models.coordinates import Placement
 from r1sgg.models.families import load_checkpoint
 from r1sgg.models.prompts import SHORT_PROMPT
+from r1sgg.probing.answers import Choice, read_choice
 from r1sgg.probing.prompts import Told, question_text
 from r1sgg.probing.questions import Question
 from r1sgg.training.rows import TrainingRows, open_source
@@ -68,11 +69,20 @@ def test_letters_are_right_equally_often() -> None:
     )
 
 
+def test_an_option_by_name_is_read_as_the_letter_before_it() -> None:
+    for seed, example in enumerate(SCENES):
+        ask, letter = choose_relation(example.graph, random.Random(seed))
+        same, named = name_relation(example.graph, random.Random(seed))
+        options = re.split(r" ?[A-D]\) ", ask.partition("options:")[2])[1:]
+        assert (same, read_choice(named, options)) == (ask, Choice(LETTERS.index(letter), "text"))
+
+
 def test_a_seed_gives_the_same_instruction_and_all_tasks_occur() -> None:
     asked = [instruction(example.graph, seed) for seed, example in enumerate(SCENES)]
     assert asked == [instruction(example.graph, seed) for seed, example in enumerate(SCENES)]
     assert sum(TASKS.values()) == pytest.approx(1)
-    assert {instruct.choose_relation, instruct.detect_all} < set(QUESTIONS)
+    assert {instruct.name_relation, instruct.detect_all} < set(QUESTIONS)
+    assert instruct.choose_relation not in QUESTIONS
     for seed, example in enumerate(SCENES):
         assert "nodes" not in instruction(example.graph, seed, QUESTIONS)[1]
 

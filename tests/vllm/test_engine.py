@@ -91,7 +91,8 @@ def test_seeded_draws_after_long_prompts_do_not_stop_the_engine(engine: VLLMEngi
     tokens = len(engine.checkpoint.processor.tokenizer(chats[0][0]["content"])["input_ids"])
     assert budget < 32 * tokens
     answers = engine.generate(images, chats, dataclasses.replace(SAMPLED, max_new_tokens=4), keys)
-    assert [answer.tokens for answer in answers] == [4] * 32
+    assert len(answers) == 32
+    assert all(1 <= answer.tokens <= 4 for answer in answers)
 
 
 def test_a_guide_that_nothing_would_follow_is_refused(

@@ -34,7 +34,8 @@ class Guide:
 
     Every token that the guide allows leaves an answer that can be finished, and finished within `max_tokens`, the end
     of the turn included; every answer that `spec` describes and that fits can be written. Fixed parts are written in
-    the tokenizer's own tokens; names, numbers and thoughts in any tokens that spell them.
+    the tokenizer's own tokens; names, numbers and thoughts in any tokens that spell them, but for predicates of an open
+    vocabulary that begin like one that is used up (`r1sgg.guiding.names.OpenName`, openers).
 
     Args:
         table: the vocabulary.

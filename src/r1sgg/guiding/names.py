@@ -70,12 +70,20 @@ class OpenName:
         style: how names are written.
         forbidden: names that must not be written.
         keyword: a text that may stand in a name's place, with what ends it.
+        openers: tokens that no name begins with: those that a forbidden name begins with as the tokenizer writes it. A
+            model that begins one wants to end it, too, and forbidden to, would lengthen it to what no one says ("near
+            at"). Names that begin alike can be spelled in other tokens, so no opener holds a single letter of a name.
     """
 
     def __init__(
-        self, table: TokenTable, style: Style, forbidden: frozenset[str] = frozenset(), keyword: bytes | None = None
+        self,
+        table: TokenTable,
+        style: Style,
+        forbidden: frozenset[str] = frozenset(),
+        keyword: bytes | None = None,
+        openers: frozenset[int] = frozenset(),
     ) -> None:
-        self.table, self.style, self.forbidden = table, style, forbidden
+        self.table, self.style, self.forbidden, self._openers = table, style, forbidden, openers
         self._limit = limit(forbidden)
         self._slack = slack(len(forbidden)) if forbidden else 0
         self._keyword = keyword
@@ -124,6 +132,8 @@ class OpenName:
             spare = -1
         kind = 0 if not node else 2 if self.style.is_open(node) else 1
         names = parts.after(kind, self._limit - len(node)).within(spare)
+        if self._openers and not node:
+            names = Tokens(self.table, np.setdiff1d(names.ids, np.array(sorted(self._openers)), assume_unique=True))
         exits = [
             Exit(node + part, prefix + part)
             for part in parts.leaving

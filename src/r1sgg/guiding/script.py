@@ -219,11 +219,26 @@ class Script:
         """A predicate that this subject has not been written with beside every object."""
         full = draft.full.get(draft.subject, frozenset())
         if not self.spec.predicates:
-            return OpenName(self.table, self.layout.predicate_style, full) if full else self._any_predicate
+            return self._another_predicate(full) if full else self._any_predicate
         choice = self._predicates.choice
         if not full:
             return Pick(choice)
         return Pick(choice, sum(1 << k for k, label in enumerate(self._predicates.labels) if label not in full))
+
+    def _another_predicate(self, full: frozenset[str]) -> Region:
+        """Any predicate but some, and none that begins as the tokenizer begins one of them."""
+        layout = self.layout
+
+        def make() -> OpenName:
+            texts = [layout.predicate(label) for label in full]
+            first = [self.table.first(layout.before_predicate, text, layout.before_object) for text in texts]
+            return OpenName(
+                self.table, layout.predicate_style, full, openers=frozenset(token for token in first if token is not None)
+            )
+
+        key = (self.spec.answer_format, self.spec.minify, self.spec.think > 0, full)
+        region: OpenName = self.table.kept("another predicate", key, make)
+        return region
 
     def _object(self, draft: Draft) -> Region:
         """Another object than the subject, with which this is not said yet."""

@@ -186,6 +186,20 @@ class TokenTable:
         starts = [kind for kind in _KINDS if any(tail[:1].encode() in kind for tail in after if tail)]
         return {k: t for k, t in (agreed or {}).items() if not self._runs_on(text.encode()[k:], starts)}
 
+    def first(self, before: str, text: str, after: str) -> int | None:
+        """The token that the tokenizer itself begins a text with, in a context; None where it holds one byte of it, or
+        is not known.
+        """
+        if self.encode is None:
+            return None
+        start, ids = len(before.encode()), self.encode(before + text + after)
+        position = len((before + text + after).encode()) - sum(len(self.pieces[token] or b"") for token in ids)
+        for token in ids:
+            position += len(self.pieces[token] or b"")
+            if position > start:
+                return token if position > start + 1 else None
+        return None
+
     def own(self, contexts: Sequence[tuple[str, str]], texts: Sequence[str]) -> list[tuple[int, ...]]:
         """The tokens of each text as the tokenizer itself writes it, whatever its neighbours are like.
 

@@ -106,6 +106,22 @@ def choose_relation(graph: SceneGraph, rng: random.Random) -> Instruction:
 
     Two thirds of the questions have names and boxes, the others only one of them. The answer is a letter.
     """
+    question, _, letter = _four_way(graph, rng)
+    return question, letter
+
+
+def name_relation(graph: SceneGraph, rng: random.Random) -> Instruction:
+    """Ask the same, and answer with the predicate in place of its letter.
+
+    A model of this size does not learn which letter stands before which option (docs/tiny-log.md), and the probe reads
+    either answer.
+    """
+    question, predicate, _ = _four_way(graph, rng)
+    return question, predicate
+
+
+def _four_way(graph: SceneGraph, rng: random.Random) -> tuple[str, str, str]:
+    """Return a question with four options, the right option, and its letter."""
     k = rng.randrange(len(graph.pairs))
     (s, o), boxes = graph.pairs[k], _boxes(graph)
     true = {p for pair, p in zip(graph.pairs, graph.predicates, strict=True) if pair == (s, o)}
@@ -119,10 +135,11 @@ def choose_relation(graph: SceneGraph, rng: random.Random) -> Instruction:
         ends.append(f"the object{name}" + ("" if told == "names" else f" at {boxes[end]}"))
     form = "" if told == "names" else "The bounding boxes are in [x1, y1, x2, y2] format. "
     listed = " ".join(f"{a}) {p}" for a, p in zip(LETTERS, options, strict=True))
-    return (
+    question = (
         f"Analyze the relationship between {ends[0]} and {ends[1]} in an image of size (1000x1000). {form}"
         f"Choose the most appropriate relationship from the following options: {listed}"
-    ), LETTERS[place]
+    )
+    return question, options[place], LETTERS[place]
 
 
 def describe_region(graph: SceneGraph, rng: random.Random) -> Instruction:
@@ -185,13 +202,13 @@ TASKS: Tasks = {
 """The tasks, and the share of each among the instructions."""
 
 _NEED_RELATIONS = (
-    *(which_relation, choose_relation, graph_as_triplets),
+    *(which_relation, choose_relation, name_relation, graph_as_triplets),
     *(nodes_and_edges, nodes_and_relationships, objects_and_edges),
 )
 
+_GRAPHS = (graph_as_triplets, nodes_and_edges, nodes_and_relationships, objects_and_edges)
 QUESTIONS: Tasks = {
-    task: share
-    for task, share in TASKS.items()
-    if task not in (graph_as_triplets, nodes_and_edges, nodes_and_relationships, objects_and_edges)
+    name_relation if task is choose_relation else task: share for task, share in TASKS.items() if task not in _GRAPHS
 }
-"""The tasks without scene graphs: what SFT on graphs repeats, so that a model keeps answering."""
+"""The tasks without scene graphs: what SFT on graphs asks beside them, so that a model keeps answering. Four options are
+chosen from by name."""
