@@ -233,7 +233,10 @@ class Script:
             texts = [layout.predicate(label) for label in full]
             first = [self.table.first(layout.before_predicate, text, layout.before_object) for text in texts]
             return OpenName(
-                self.table, layout.predicate_style, full, openers=frozenset(token for token in first if token is not None)
+                self.table,
+                layout.predicate_style,
+                full,
+                openers=frozenset(token for token in first if token is not None),
             )
 
         key = (self.spec.answer_format, self.spec.minify, self.spec.think > 0, full)
