@@ -210,5 +210,5 @@ _GRAPHS = (graph_as_triplets, nodes_and_edges, nodes_and_relationships, objects_
 QUESTIONS: Tasks = {
     name_relation if task is choose_relation else task: share for task, share in TASKS.items() if task not in _GRAPHS
 }
-"""The tasks without scene graphs: what SFT on graphs asks beside them, so that a model keeps answering. Four options are
-chosen from by name."""
+"""The tasks without scene graphs: what SFT on graphs asks beside them, so that a model keeps answering. One of four
+options is chosen by name."""
