@@ -12,13 +12,15 @@
 #
 # START=tiny-sft skips base and SFT and starts from the embedded checkpoints, BASE=DIR takes another base.
 # After an interruption run it again: finished stages are skipped, and an interrupted one is resumed. SEEDS="0" for one.
-# The base is trained by two processes, a core each (PROCESSES=1 for one); all other trainings take one core.
+# Base and SFT are trained by two processes, a core each (PROCESSES=1 for one); all other trainings take one core. BF16=1
+# trains in bfloat16, which is faster on processors with instructions for it, and many times slower on others.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/tiny} seeds=${SEEDS:-0 1 2} scenes=${SCENES:-1000} start=${START:-} base=${BASE:-${START:+tiny-base}}
-sft_steps=${SFT_STEPS:-1200} processes=${PROCESSES:-2} questions=${QUESTIONS:-20} closed_steps=${CLOSED_STEPS:-400}
+sft_steps=${SFT_STEPS:-2400} processes=${PROCESSES:-2} questions=${QUESTIONS:-20} closed_steps=${CLOSED_STEPS:-400}
 zero_steps=${ZERO_STEPS:-60} rl_steps=${RL_STEPS:-60} control_steps=${CONTROL_STEPS:-640}
-launch=()
+launch=() precision=()
+[ -z "${BF16:-}" ] || precision=(--bf16 true --model_init_kwargs '{"attn_implementation": "eager"}')
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
 mkdir -p "$out/predictions"
 r1sgg doctor --config configs/tiny-grpo.yaml --gpus 0
@@ -30,7 +32,8 @@ train() {
   [ -f "$folder/trainer_state.json" ] && return
   compgen -G "$folder/checkpoint-*" > /dev/null && resume=(--resume true)
   local stage=${recipe/zero/grpo}
-  "${launch[@]}" r1sgg "${stage/base/sft}" --config "configs/tiny-$recipe.yaml" --output_dir "$folder" "$@" "${resume[@]}"
+  "${launch[@]}" r1sgg "${stage/base/sft}" --config "configs/tiny-$recipe.yaml" --output_dir "$folder" \
+    "${precision[@]}" "$@" "${resume[@]}"
 }
 
 # measure NAME MODEL OPTIONS...: two predictions files
@@ -61,20 +64,21 @@ graphs() { echo "scenes:200000,seed=$1,annotation=vg,questions=$questions"; }
 # more NAME MODEL STEPS SEED OPTIONS...: SFT from a model
 more() { train "$1" sft --model "$2" --max_steps "$3" --data "$(graphs "$4")" "${@:5}"; }
 
+if [ "$processes" -gt 1 ]; then
+  launch=(env ACCELERATE_USE_CPU=true torchrun --nproc_per_node "$processes" --no-python)
+fi
+together=(--use_cpu true --per_device_train_batch_size $((32 / processes)))
 if [ -z "$base" ]; then
   [ -d "$out/random" ] || r1sgg tiny --out "$out/random" --seed 0 --vision-steps "${VISION_STEPS:-3000}"
-  if [ "$processes" -gt 1 ]; then
-    launch=(env ACCELERATE_USE_CPU=true torchrun --nproc_per_node "$processes" --no-python)
-  fi
-  train base base --model "$out/random" --use_cpu true --per_device_train_batch_size $((32 / processes))
-  launch=()
+  train base base --model "$out/random" "${together[@]}"
   base=$out/base
 fi
 sft=$start
 if [ -z "$sft" ]; then
-  train sft sft --model "$base" --max_steps "$sft_steps" --data "$(graphs 1)"
+  train sft sft --model "$base" --max_steps "$sft_steps" --data "$(graphs 1)" "${together[@]}"
   sft=$out/sft
 fi
+launch=()
 
 # stages PREFIX SFT OPTIONS...: train and evaluate all stages for each seed, from the base and from the SFT model
 stages() {
@@ -106,8 +110,7 @@ probe() {
     names+=("sft-rl-s$seed") models+=("$out/sft-rl-s$seed")
   done
   for k in "${!names[@]}"; do
-    r1sgg probe --ground-truth "$out/probed/gt.jsonl" --model "${models[k]}" --answering letters --batch-size 32 \
-      --out "$out/probes/${names[k]}"
+    r1sgg probe --ground-truth "$out/probed/gt.jsonl" --model "${models[k]}" --batch-size 32 --out "$out/probes/${names[k]}"
   done
   r1sgg probe --table "${names[@]/#/$out/probes/}" --out "$out/probes"
 }

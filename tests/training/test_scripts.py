@@ -247,15 +247,21 @@ def test_the_small_experiment_in_order(stub: Path) -> None:
     assert tiny(stub, SEEDS="0 1")[1][-2].count("--runs") == 11, "ablations are not in the curves of the experiment"
 
 
-def test_the_base_shares_its_batches_between_two_processes(stub: Path) -> None:
+def test_base_and_sft_share_their_batches_between_two_processes(stub: Path) -> None:
     (stub / "bin" / "torchrun").write_text('#!/bin/bash\necho "torchrun $*" >> "$LOG"\nexec "${@:4}"\n')
     (stub / "bin" / "torchrun").chmod(0o755)
     code, lines = tiny(stub, SEEDS="0", PROCESSES="2")
     assert code == 0
     shared = [line for line in lines if line.startswith("torchrun")]
-    assert made(shared, "torchrun") == ["base"]
+    assert made(shared, "torchrun") == ["base", "sft"]
     assert all(line.startswith("torchrun --nproc_per_node 2 --no-python r1sgg sft ") for line in shared)
     assert all("--per_device_train_batch_size 16" in line for line in shared)
+    assert not any("--bf16" in line for line in lines)
+    shutil.rmtree(stub / "out")
+    _, lines = tiny(stub, SEEDS="0", BF16="1")
+    trainings = [line for line in lines if line.startswith(("sft", "grpo"))]
+    assert trainings
+    assert all("--bf16 true --model_init_kwargs" in line for line in trainings)
 
 
 def test_every_training_of_the_small_experiment_is_one_that_can_be_asked_for(stub: Path) -> None:
