@@ -18,7 +18,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/tiny} seeds=${SEEDS:-0 1 2} scenes=${SCENES:-1000} start=${START:-} base=${BASE:-${START:+tiny-base}}
 sft_steps=${SFT_STEPS:-2400} processes=${PROCESSES:-2} questions=${QUESTIONS:-20} closed_steps=${CLOSED_STEPS:-400}
-zero_steps=${ZERO_STEPS:-60} rl_steps=${RL_STEPS:-60} control_steps=${CONTROL_STEPS:-640}
+zero_steps=${ZERO_STEPS:-60} rl_steps=${RL_STEPS:-60} control_steps=${CONTROL_STEPS:-480}
 launch=() precision=()
 [ -z "${BF16:-}" ] || precision=(--bf16 true --model_init_kwargs '{"attn_implementation": "eager"}')
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COMPARED = ("control", "recipe")
 """Entries that every other is compared with: SFT of equal compute, and the recipe of RL. The package has both."""
 
-_SHORT = {"grpo": 15, "sft": 160}  # a quarter of the steps of runs/tiny.sh
+_SHORT = {"grpo": 15, "sft": 120}  # a quarter of the steps of runs/tiny.sh
 _HOW = {"greedy": "0", "sampled": "1"}
 _FIGURES = ("failures", "R@50 truth", "precision", "relations per image", "repeated")
 _RESULTS = "results.json"
@@ -50,7 +50,7 @@ def bench(
     with are the entries `recipe` and `control` of the folder, else those of the package, which were made so:
 
         r1sgg bench recipe --config configs/tiny-grpo.yaml
-        r1sgg bench control --config configs/tiny-sft.yaml --stage sft --learning_rate 3e-4 --max_steps 640
+        r1sgg bench control --config configs/tiny-sft.yaml --stage sft --learning_rate 3e-4 --max_steps 480
 
     Example: `r1sgg bench groups-of-4 --config configs/tiny-grpo.yaml --num_generations 4 --short --seeds 1`
     """
