@@ -120,7 +120,7 @@ def build_report(
             evaluator = Evaluator(vocabulary, protocol, task=task)
             watched.append(_Watched(evaluator, columns, images))
             predictions = open_predictions(file, dialect)
-            evaluator.ledger.dialect = predictions.choice
+            evaluator.ledger.dialect, evaluator.ledger.opened_as = predictions.choice, predictions.opened_as
             for number, result in evaluator.results(join(examples(), predictions, predictions.where)):
                 watched[-1].keep(number, result)
             notes += [f"{name}: {note}" for note in predictions.notes]
