@@ -291,3 +291,16 @@ def test_a_frame_that_no_option_names_is_told_so(truth: Path) -> None:
     file.write_text("".join(json.dumps({"response": t, "images": [f"{k}.jpg"], "query": ""}) + "\n" for k, t in texts))
     _, said = evaluated(truth, file)
     assert 'its options have no such frame: make our lines of it (docs/others.md) and write "frame": {"size": ' in said
+
+
+@pytest.mark.parametrize("cut", [-20, "]]"])
+def test_a_broken_answer_is_told_of_the_option_alone(truth: Path, cut: int | str) -> None:
+    """`repair=True` is Python's; the option does what is said of it."""
+    whole = answers(THOUSANDTHS)
+    texts = [text[:cut] if isinstance(cut, int) else text.replace("]", cut, 1) for text in whole]
+    file = predictions(truth, texts)
+    results, said = evaluated(truth, file)
+    assert results["failure_rate"] == 1
+    assert said.count("repair") == said.count("--repair keeps the complete items") == 1
+    results, _ = evaluated(truth, file, "--repair")
+    assert results["failure_rate"] == 0
