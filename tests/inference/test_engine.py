@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from r1sgg.inference import engines
 from r1sgg.inference.engine import Sampling, batches_by_size, describe
 from r1sgg.inference.engines import EngineKind, Habits, Opening, option_value, own_checkpoint, parse_engine
 from r1sgg.inference.vllm import SURROUNDINGS
-from r1sgg.models.prompts import AnswerSettings
+from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, OwnPrompt
 
 
 @pytest.mark.parametrize(
@@ -196,6 +197,39 @@ def test_a_checkpoint_without_a_chat_template_is_refused(tiny_checkpoint: Path, 
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match=r"bare: expected a checkpoint with a chat template \(chat_template\.jinja\)"):
         Opening(str(folder), device="cpu").open()
+
+
+@pytest.mark.parametrize(
+    ("changed", "given", "listed"),
+    [
+        ({}, {}, "open"),
+        ({"vocabulary": "vg150"}, {}, "psg"),
+        (None, {}, "psg"),  # nobody knows how it was trained
+        ({}, {"guide_vocabulary": "open"}, "open"),
+        ({}, {"prompt": OwnPrompt(""), "column": "", "prompt_vocabulary": "psg"}, "psg"),  # --prompt closed
+        ({}, {"prompt_vocabulary": "psg", "guide_vocabulary": None}, "psg"),  # --vocabulary psg without --guide
+        ({}, {"prompt": OwnPrompt("What is there?"), "column": ""}, "open"),
+        ({}, {"ask": "native"}, "psg"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["hf", "openai:http://here/v1"])
+def test_the_guides_names_stay_out_of_a_prompt_that_was_trained_open(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    changed: dict[str, str] | None,
+    given: dict[str, Any],
+    listed: str,
+    engine: str,
+) -> None:
+    folder = tmp_path / "it"
+    shutil.copytree(tiny_checkpoint, folder)
+    (folder / SETTINGS_FILE).unlink()
+    if changed is not None:
+        dataclasses.replace(AnswerSettings.read(tiny_checkpoint), **changed).write(folder)
+    opening = Opening(str(folder), engine, **{"guide_vocabulary": "psg", **given})
+    asked = opening.checkpoint()
+    assert asked.settings.vocabulary == listed
+    assert opening.keeps_open(asked) == (not given and changed == {})
 
 
 def test_how_it_is_asked_can_be_changed(tiny_checkpoint: Path) -> None:
