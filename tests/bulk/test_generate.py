@@ -404,6 +404,30 @@ def test_a_guided_answer_keeps_to_a_vocabulary_that_the_prompt_does_not_list(
         assert all(len(row["objects"]) == len(parsed.graph) for row, parsed in zip(rows, graphs, strict=True))
 
 
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_a_prompt_that_was_trained_open_stays_so_where_the_guide_has_the_names(
+    tiny_checkpoint: Path,
+    ground_truth: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    workers: tuple[str, ...],
+) -> None:
+    """The embedded model answers nothing to a prompt with names, which it never saw."""
+    out = tmp_path / "p.jsonl"
+    arguments = ["generate", "--images", str(ground_truth), "--model", str(tiny_checkpoint), "--limit", "2"]
+    arguments += ["--guide", "--vocabulary", "vg150", "--max-new-tokens", "60", "--device", "cpu", "--out", str(out)]
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, *workers])
+    assert left.value.code == 0
+    settings = orjson.loads(out.with_name(out.name + ".run.json").read_bytes())["settings"]
+    assert (settings["answer"]["vocabulary"], settings["guide"]) == ("open", "vg150")
+    said = [line for line in capfd.readouterr().err.splitlines() if "asked without names" in line]
+    assert said == [
+        f"{tiny_checkpoint}: asked without names in the prompt, as it was trained; --vocabulary vg150 is for the guide "
+        "alone (--prompt closed lists the names, too)"
+    ]
+
+
 def test_a_server_is_asked_and_its_bill_is_said(
     ground_truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,8 @@ def test_images_without_relations_go_and_are_counted(tmp_path: Path) -> None:
     data = open_data(_write(tmp_path, document))
     assert [item.image_id for item in data] == ["1", "2"]
     assert "found 2 without" in data.notes[0].text
+    assert data.empty_ids == {"8", "9"}
+    assert open_data(f"coco:{tmp_path},empty=yes").empty_ids == frozenset()
     assert [item.image_id for item in open_data(f"coco:{tmp_path},empty=yes")] == ["1", "2", "8", "9"]
 
 

@@ -30,6 +30,7 @@ def test_test_ids_split_the_file_and_images_without_relations_go(tmp_path: Path)
     assert [item.image_id for item in test] == ["2"]
     assert {item.split for item in train} == {"train"}
     assert "found 1 without; left out (empty=yes keeps)" in test.notes[0].text
+    assert test.empty_ids == {"9"}
     assert [item.image_id for item in open_data(f"psg:{folder},split=test,empty=yes")] == ["2", "9"]
 
 

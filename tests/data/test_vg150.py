@@ -70,6 +70,7 @@ def test_validation_counts_only_images_that_are_used(tmp_path: Path) -> None:
     assert ids(f"vg150:{folder},split=val,val_images=2") == ["3", "4"]
     assert ids(f"vg150:{folder},val_images=2") == ["5", "6"]
     assert ids(f"vg150:{folder},val_images=0,empty=yes") == ["1", "3", "4", "5", "6"]
+    assert open_data(f"vg150:{folder},val_images=0").empty_ids == {"1"}
 
 
 def test_the_three_way_split_of_newer_files(tmp_path: Path) -> None:

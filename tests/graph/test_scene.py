@@ -226,6 +226,18 @@ def test_above_keeps_what_a_plain_loop_keeps(graph: SceneGraph, threshold: float
     assert [(kept.ids[r.subject], r.predicate, kept.ids[r.object]) for r in kept.relationships] == expected
 
 
+@given(graphs())
+def test_distinct_keeps_the_first_of_repeated_triplets(graph: SceneGraph) -> None:
+    rows = [*range(len(graph.pairs)), *reversed(range(len(graph.pairs)))]
+    objects = range(len(graph))
+    expected: list[Relationship] = []
+    for row in graph.relationships:
+        if all((row.subject, row.predicate, row.object) != (e.subject, e.predicate, e.object) for e in expected):
+            expected.append(row)
+    assert graph.take(objects, rows).distinct() == graph.distinct()
+    assert graph.distinct().relationships == tuple(expected)
+
+
 def test_above_needs_scores() -> None:
     with pytest.raises(ValueError, match="found one without"):
         SceneGraph.build([MAN]).above(0.5)

@@ -1,9 +1,13 @@
 """Sampling options, batches, and opening an engine by its name."""
 
+import dataclasses
 import importlib.util
 import shutil
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +22,8 @@ from r1sgg.errors import ConfigError, MissingDependencyError, ModelError
 from r1sgg.inference import engines
 from r1sgg.inference.engine import Sampling, batches_by_size, describe
 from r1sgg.inference.engines import EngineKind, Habits, Opening, option_value, own_checkpoint, parse_engine
-from r1sgg.models.prompts import AnswerSettings
+from r1sgg.inference.vllm import SURROUNDINGS
+from r1sgg.models.prompts import SETTINGS_FILE, AnswerSettings, OwnPrompt
 
 
 @pytest.mark.parametrize(
@@ -153,12 +158,78 @@ def test_vllm_that_is_not_installed_is_one_sentence(tiny_checkpoint: Path) -> No
         Opening(str(tiny_checkpoint), "vllm").open()
 
 
+def test_an_option_that_vllm_does_not_have_is_answered_with_the_nearest(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its names are those of the vLLM that is installed; here one that is made up."""
+    names = [
+        "model",
+        "dtype",
+        "max_model_len",
+        "max_num_seqs",
+        "tensor_parallel_size",
+        *(f"other_{k}" for k in "abcde"),
+    ]
+
+    class Loaded(Exception):
+        pass
+
+    class LLM:
+        def __init__(self, model: str, *, enforce_eager: bool = False, **options: object) -> None:
+            raise Loaded
+
+    vllm = ModuleType("vllm")
+    monkeypatch.setattr(vllm, "LLM", LLM, raising=False)
+    monkeypatch.setattr(vllm, "EngineArgs", dataclasses.make_dataclass("EngineArgs", names), raising=False)
+    monkeypatch.setitem(sys.modules, "vllm", vllm)
+    for name in SURROUNDINGS:
+        monkeypatch.setenv(name, "")
+    message = "--engine vllm: expected options of max_model_len=, .* and 3 more, found 'max_model_lenn'"
+    with pytest.raises(ConfigError, match=message):
+        Opening(str(tiny_checkpoint), "vllm:max_num_seqs=4,max_model_lenn=512").open()
+    with pytest.raises(Loaded):
+        Opening(str(tiny_checkpoint), "vllm:max_model_len=512,enforce_eager=true").open()
+
+
 def test_a_checkpoint_without_a_chat_template_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bare"
     shutil.copytree(tiny_checkpoint, folder)
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match=r"bare: expected a checkpoint with a chat template \(chat_template\.jinja\)"):
         Opening(str(folder), device="cpu").open()
+
+
+@pytest.mark.parametrize(
+    ("changed", "given", "listed"),
+    [
+        ({}, {}, "open"),
+        ({"vocabulary": "vg150"}, {}, "psg"),
+        (None, {}, "psg"),  # nobody knows how it was trained
+        ({}, {"guide_vocabulary": "open"}, "open"),
+        ({}, {"prompt": OwnPrompt(""), "column": "", "prompt_vocabulary": "psg"}, "psg"),  # --prompt closed
+        ({}, {"prompt_vocabulary": "psg", "guide_vocabulary": None}, "psg"),  # --vocabulary psg without --guide
+        ({}, {"prompt": OwnPrompt("What is there?"), "column": ""}, "open"),
+        ({}, {"ask": "native"}, "psg"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["hf", "openai:http://here/v1"])
+def test_the_guides_names_stay_out_of_a_prompt_that_was_trained_open(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    changed: dict[str, str] | None,
+    given: dict[str, Any],
+    listed: str,
+    engine: str,
+) -> None:
+    folder = tmp_path / "it"
+    shutil.copytree(tiny_checkpoint, folder)
+    (folder / SETTINGS_FILE).unlink()
+    if changed is not None:
+        dataclasses.replace(AnswerSettings.read(tiny_checkpoint), **changed).write(folder)
+    opening = Opening(str(folder), engine, **{"guide_vocabulary": "psg", **given})
+    asked = opening.checkpoint()
+    assert asked.settings.vocabulary == listed
+    assert opening.keeps_open(asked) == (not given and changed == {})
 
 
 def test_how_it_is_asked_can_be_changed(tiny_checkpoint: Path) -> None:

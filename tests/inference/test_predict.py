@@ -18,6 +18,7 @@ from r1sgg.errors import ImageError, ModelError
 from r1sgg.graph.scene import SceneGraph
 from r1sgg.inference.engine import Completion, Sampling
 from r1sgg.inference.hf import TransformersEngine
+from r1sgg.inference.lines import prediction_line
 from r1sgg.inference.reader import Reader
 from r1sgg.models.families import LoadedModel
 from r1sgg.models.prompts import Message
@@ -97,6 +98,21 @@ def test_scores_and_a_threshold(tmp_path: Path) -> None:
     assert len(reading.above(1.0).graph) == 0
     with pytest.raises(ModelError, match="a threshold needs scores, and this engine gave no log-probabilities"):
         reader.read(image).above(0.5)
+
+
+def test_a_repeated_triplet_is_in_the_graph_once_and_among_the_issues(tmp_path: Path) -> None:
+    """Evaluation still counts the repeats: they stay in what was parsed, and in the line of predictions."""
+    row = '{"subject":"man.1","predicate":"riding","object":"horse.1"}'
+    text = ANSWER.replace(row, ",".join([row] * 3))
+    reader = Reader(remote("parrot", "0-1000"), Parrot(says=lambda key: text, sure=0.9))
+    reading = reader.read(Image.new("RGB", (200, 100)), scores=True)
+    once = Reader(remote("parrot", "0-1000"), Parrot(says=lambda key: ANSWER, sure=0.9))
+    assert reading.graph.relationships == once.read(Image.new("RGB", (200, 100)), scores=True).graph.relationships
+    assert reading.above(0.01).graph.triplets == (("man", "riding", "horse"),)
+    record = reading.to_record("a", tmp_path, "parrot")
+    assert len(record["relationships"]) == 1
+    assert [issue["kind"] for issue in record["issues"]].count("repeated_triplet") == 2
+    assert len(reading.parsed.graph.pairs) == len(prediction_line(reading, "parrot")["relationships"]) == 3
 
 
 def test_one_without_an_answer_does_not_stop_the_others() -> None:

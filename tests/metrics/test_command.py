@@ -289,3 +289,45 @@ def test_torch_is_never_imported(files):
     watch = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))\n"
     done = subprocess.run([sys.executable, "-c", watch + code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("False")
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (["bare"], "this image has no relations and was left out"),
+        (["bare", "empty"], "these images have no relations and were left out"),
+        (["bare", "empty", "else"], "2 of these images have no relations and were left out"),
+        (["else"], "check that the predictions were made for this ground truth"),
+    ],
+)
+@pytest.mark.parametrize("command", ["evaluate", "report", "export"])
+def test_predictions_for_images_that_were_left_out_say_so(tmp_path, capsys, command, images, said):
+    """The remedy is in the error itself, not only in the line above that says how many were left out."""
+    row = {"category_id": 1, "bbox": [0, 0, 20, 20]}
+    names = ["one", "bare", "empty"]
+    coco = {
+        "images": [{"id": k, "file_name": f"{name}.jpg", "width": 100, "height": 100} for k, name in enumerate(names)],
+        "annotations": [{"id": k, "image_id": image, **row} for k, image in enumerate((0, 0, 1))],
+        "categories": [{"id": 1, "name": "man"}],
+        "rel_categories": [{"id": 1, "name": "near"}],
+        "rel_annotations": [{"id": 0, "image_id": 0, "subject_id": 0, "object_id": 1, "predicate_id": 1}],
+    }
+    truth, answers = tmp_path / "coco.json", tmp_path / "answers.jsonl"
+    truth.write_text(json.dumps(coco))
+    text = '{"objects": [{"id": "man.1", "bbox": [0, 0, 20, 20]}], "relationships": []}'
+
+    def ran(names, spec):
+        lines = [{"image_id": name, "frame": [100, 100], "completion": text} for name in names]
+        answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        out = ["--out", str(tmp_path / "out")] if command != "evaluate" else []
+        out += ["--format", "json"] if command == "export" else []
+        with pytest.raises(SystemExit) as stop:
+            main([command, str(answers), "--ground-truth", spec, *out])
+        return stop.value.code, capsys.readouterr().err.splitlines()
+
+    code, lines = ran(["one", *images], f"coco:{truth}")
+    assert code == 2
+    assert said in lines[-1]
+    assert (f"coco:{truth},empty=yes keeps" in lines[-1]) == ("left out" in said)
+    if images == ["bare", "empty"]:
+        assert ran(["one", *images], f"coco:{truth},empty=yes")[0] == 0

@@ -56,7 +56,7 @@ def predictions(truth: Path, texts: list[str], frame: Any = (1000, 1000)) -> Pat
     return file
 
 
-def evaluated(truth: Path, file: Path, *more: Any) -> tuple[dict[str, Any], str]:
+def evaluated(truth: Path, file: Path | str, *more: Any) -> tuple[dict[str, Any], str]:
     out = truth.with_name("results.json")
     done = run("evaluate", file, "--ground-truth", truth, "--vocabulary", "vg150", "--json", out, *more)
     assert done.exit_code == 0
@@ -251,3 +251,56 @@ def test_the_shared_cases_of_ground_truth(shared: Path, tmp_path: Path, name: st
     assert done.exit_code == 1
     assert "8 of 8" in done.stdout
     assert not fixed.exists()
+
+
+@pytest.mark.parametrize(
+    ("frame", "digits", "given", "right"),
+    [
+        (lambda size: BoxFrame((1.0, 1.0)), 3, "", "frame=1"),
+        (lambda size: BoxFrame((1000.0, 1000.0)), 0, "frame=pixels", "frame=1000"),
+        (lambda size: BoxFrame((1000.0, 1000.0), axes="yx"), 0, "frame=1000", "frame=1000,axes=yx"),
+        (lambda size: BoxFrame((1000.0, 1000.0)), 0, "axes=yx", "axes=xy"),
+        (lambda size: BoxFrame((1000.0, 1000.0), shape="size"), 0, "", "shape=size"),
+        (BoxFrame, 0, "frame=1", "frame=pixels"),
+        (lambda size: BoxFrame((448.0, 336.0)), 2, "", "frame=448x336"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_advice_on_another_tools_file_is_an_option_that_works(
+    truth: Path, frame: Any, digits: int, given: str, right: str
+) -> None:
+    file = truth.with_name("swift.jsonl")
+    lines = [
+        {"response": text, "images": [f"{k}.jpg"], "messages": []}
+        for k, text in enumerate(answers(written(frame, digits)))
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results, said = evaluated(truth, f"swift:{file}" + (f",{given}" if given else ""))
+    assert results["AP50"] < 1
+    assert '"frame"' not in said
+    assert f"evaluate it as swift:{file},{right}" in said
+    right_results, _ = evaluated(truth, f"swift:{file},{right}")
+    assert (right_results["AP50"], right_results["R@50"]) == (1, 1)
+
+
+def test_a_frame_that_no_option_names_is_told_so(truth: Path) -> None:
+    """No option names a padded square: the file has to be converted."""
+    file = truth.with_name("swift.jsonl")
+    boxes = written(lambda size: BoxFrame.padded(1000.0, size))
+    texts = enumerate(answers(boxes))
+    file.write_text("".join(json.dumps({"response": t, "images": [f"{k}.jpg"], "query": ""}) + "\n" for k, t in texts))
+    _, said = evaluated(truth, file)
+    assert 'its options have no such frame: make our lines of it (docs/others.md) and write "frame": {"size": ' in said
+
+
+@pytest.mark.parametrize("cut", [-20, "]]"])
+def test_a_broken_answer_is_told_of_the_option_alone(truth: Path, cut: int | str) -> None:
+    """`repair=True` is Python's; the option does what is said of it."""
+    whole = answers(THOUSANDTHS)
+    texts = [text[:cut] if isinstance(cut, int) else text.replace("]", cut, 1) for text in whole]
+    file = predictions(truth, texts)
+    results, said = evaluated(truth, file)
+    assert results["failure_rate"] == 1
+    assert said.count("repair") == said.count("--repair keeps the complete items") == 1
+    results, _ = evaluated(truth, file, "--repair")
+    assert results["failure_rate"] == 0

@@ -18,7 +18,7 @@ from peft import LoraConfig, get_peft_model
 from r1sgg.cli import main
 from r1sgg.data.provenance import read_trained_on, write_trained_on
 from r1sgg.errors import InputError, ModelError
-from r1sgg.models.families import load_model
+from r1sgg.models.families import load_checkpoint, load_model
 from r1sgg.models.publish import publish, push
 
 from .tiny_families import build_qwen2_vl
@@ -116,7 +116,19 @@ def test_the_card_says_what_is_known_and_nothing_of_the_machine(run: Path, tmp_p
     for name in out.iterdir():
         if name.suffix in (".md", ".yaml"):
             assert "secret" not in name.read_text(), name
-    assert "Not measured." in (publish(str(run), tmp_path / "other") / "README.md").read_text()
+    card = (publish(str(run), tmp_path / "other") / "README.md").read_text()
+    assert "Not measured." in card
+    assert 'r1sgg.load(".")  # in the folder of this file' in card, "its path would name folders of the machine"
+
+
+@pytest.mark.parametrize(("out", "load_as"), [("made/it", "made/it"), ("it", "./it")])
+def test_the_card_names_a_folder_that_can_be_loaded(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, load_as: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (publish(str(run), Path(out)) / "README.md").read_text()
+    assert f'read = r1sgg.load("{load_as}")\n' in text
+    assert load_checkpoint(load_as).settings == load_model(run).settings
 
 
 def test_the_base_is_found_through_earlier_runs(run: Path, tmp_path: Path) -> None:

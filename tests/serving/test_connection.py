@@ -14,10 +14,11 @@ import sys
 import time
 from collections.abc import Iterator
 
+import h11
 import pytest
 from PIL import Image
 
-from r1sgg.serving.connection import Connection
+from r1sgg.serving.connection import Connection, _with_path
 
 from .server import Running, png, received, serving, wait_until
 
@@ -163,6 +164,70 @@ def test_a_client_that_asks_first_is_told_to_send(server: Running) -> None:
         assert client.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.sendall(body)
         assert received(client).startswith(b"HTTP/1.1 200")
+
+
+def test_a_client_that_sends_no_more_gets_its_responses(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has closed its sending side alone (RFC 9112, section 9.6); here after two requests in one go."""
+    monkeypatch.setattr(Connection, "look_seconds", 0.05)
+    server.reader.seconds = 0.3
+    with _connect(server) as client:
+        client.sendall(_request(png()) + b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        answers = received(client)
+    assert answers.count(b"HTTP/1.1 100 Continue") > 1
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+    assert answers.index(b'"objects"') < answers.index(b'"status":"ok"')
+    wait_until(lambda: not server.server.server_state.connections)
+
+
+@pytest.mark.parametrize("path", ["/health", "/v1/graph", "/v1/graph/stream"])
+def test_one_request_and_no_more_gets_its_response(server: Running, path: str) -> None:
+    request = _request(png()).replace(b"/v1/graph", path.encode())
+    with _connect(server) as client:
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" if path == "/health" else request)
+        client.shutdown(socket.SHUT_WR)
+        with http.client.HTTPResponse(client) as answer:  # which skips interim responses
+            answer.begin()
+            body = answer.read()
+    assert answer.status == 200
+    assert (b"event: graph" if path.endswith("stream") else b"}") in body
+
+
+@pytest.mark.parametrize("sent", [-100, 20], ids=["half a body", "half a head"])
+def test_half_a_request_and_no_more_is_closed_at_once(
+    server: Running, monkeypatch: pytest.MonkeyPatch, sent: int
+) -> None:
+    monkeypatch.setattr(Connection, "head_seconds", 30)
+    with _connect(server) as client:
+        client.sendall(_request(png())[:sent])
+        client.shutdown(socket.SHUT_WR)
+        assert received(client) == b""
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://x/health", 200),
+        ("HTTP://other.example:8000/health?", 200),
+        ("https://x/health", 200),
+        ("http://x", 200),
+        ("http://x?tresh=1", 200),
+        ("http://x/gone", 404),
+        ("ftp://x/health", 404),
+        ("http:///health", 404),
+    ],
+)
+def test_an_address_is_a_target_too(server: Running, target: str, status: int) -> None:
+    """RFC 9112, section 3.2.2: a server must accept it, and its host counts before that of the header."""
+    with _connect(server) as client:
+        client.sendall(f"GET {target} HTTP/1.1\r\nHost: y\r\nConnection: close\r\n\r\n".encode())
+        assert received(client).startswith(f"HTTP/1.1 {status}".encode())
+
+
+def test_the_host_of_an_address_counts() -> None:
+    request = h11.Request(method="GET", target="http://one:8000/a?b=c", headers=[("Host", "two"), ("X", "y")])
+    read = _with_path(request)
+    assert (read.target, list(read.headers)) == (b"/a?b=c", [(b"host", b"one:8000"), (b"x", b"y")])
 
 
 CHUNKED = b"POST /v1/graph HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"

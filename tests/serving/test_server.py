@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
 
 from r1sgg.errors import ConfigError
+from r1sgg.graph.text import parse
+from r1sgg.inference.engine import Completion
 from r1sgg.inference.engines import load
+from r1sgg.inference.reader import Reading
 from r1sgg.serving.settings import ServerSettings
 
-from .server import ColourReader, Running, colour_of, png, serving, wait_until
+from .server import FRAME, ColourReader, Running, colour_of, png, serving, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +56,24 @@ def test_several_images_come_back_in_order_and_a_bad_one_spoils_no_other(server:
 def test_a_threshold_drops_what_is_scored_lower(server: Running) -> None:
     assert len(server.post(png(), params={"threshold": 0.3}).json()["objects"]) == 1
     assert server.post(png(), params={"threshold": 0.5}).json()["objects"] == []
+
+
+def test_a_model_that_repeats_itself_gives_each_triplet_once() -> None:
+    row = '{"subject": "man.1", "predicate": "on", "object": "dog.1"}'
+    text = (
+        '{"objects": [{"id": "man.1", "bbox": [1, 2, 300, 400]}, {"id": "dog.1", "bbox": [5, 5, 90, 90]}], '
+        f'"relationships": [{row}, {row}, {row}]}}'
+    )
+
+    class Repeating(ColourReader):
+        def read_batch(self, images: list[Image.Image], *given: Any, **options: Any) -> list[Reading]:
+            return [Reading(image, FRAME, Completion(text, 5, "stop"), parse(text, FRAME)) for image in images]
+
+    with serving(ServerSettings(), Repeating()) as server:
+        graph = server.post(png(), params={"guide": "false"}).json()
+    assert graph["relationships"] == [{**json.loads(row), "score": None}]
+    repeats = [issue["detail"] for issue in graph["issues"] if issue["kind"] == "repeated_triplet"]
+    assert repeats == ["relationships[1]", "relationships[2]"]
 
 
 def test_sixty_clients_at_once_get_each_their_own_answer(server: Running) -> None:

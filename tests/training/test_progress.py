@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from r1sgg.cli import app
+from r1sgg.models.families import load_checkpoint
 from r1sgg.training.logs import MetricsLog
 from r1sgg.training.progress import Progress
 
@@ -72,9 +73,24 @@ def test_a_run_of_three_steps_leaves_curves_samples_a_card_and_lines_to_read(
     assert "scenes:64,seed=1" in card
     assert "None" not in card
     assert str(tmp_path) not in card
+    assert 'r1sgg.load(".")  # in the folder of this file' in card
     other = tmp_path / "other.html"
     result = CliRunner().invoke(app, ["report", "--runs", str(folder), "--out", str(other)])
     assert result.exit_code == 0, result.output
     for page in (folder / "report.html", other):
         assert 'id="samples-data"' in page.read_text()
         assert '<figure class="chart' in page.read_text()
+
+
+def test_the_cards_of_a_run_load_what_they_are_the_cards_of(
+    r1sgg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = {"keep_best": "R@50", "validation": "scenes:2,split=validation", "eval_strategy": "steps", "eval_steps": 1}
+    done = r1sgg("sft", Path("runs/first"), max_steps=1, save_strategy="steps", save_steps=1, **kept)
+    assert done.exit_code == 0, done.output
+    for folder in ("runs/first", "runs/first/checkpoint-1", "runs/first/best"):
+        card = Path(folder, "README.md").read_text()
+        assert f'read = r1sgg.load("{folder}")\n' in card
+        assert "\n# first\n" in card
+        assert load_checkpoint(folder).path == folder

@@ -14,11 +14,11 @@ from r1sgg.guiding.table import suppressed_token_ids
 from r1sgg.inference import vllm as vllm_engine
 from r1sgg.inference.engine import Completion, Engine, Sampling
 from r1sgg.inference.hf import TransformersEngine
-from r1sgg.inference.vllm import VLLMEngine, engine_arguments
+from r1sgg.inference.vllm import VLLMEngine, check_options, engine_arguments
 from r1sgg.models.families import load_checkpoint
 from r1sgg.models.prompts import Message
 
-from .conftest import Asked
+from .conftest import OPTIONS, Asked
 
 GREEDY = Sampling(max_new_tokens=200)
 SAMPLED = Sampling(temperature=1.0, max_new_tokens=200, seed=7)
@@ -214,7 +214,6 @@ def test_it_is_an_engine(engine: VLLMEngine) -> None:
     ("model", "options", "message"),
     [
         ("nowhere", {}, "nowhere: no such checkpoint folder"),
-        ("tiny", {"max_model_length": 5}, "tiny: vLLM does not load it: .*max_model_length"),
         ("tiny", {"max_model_len": 1 << 30}, "tiny: vLLM does not load it: .*max_model_len"),
     ],
 )
@@ -222,6 +221,12 @@ def test_what_cannot_be_loaded_is_one_sentence(model: str, options: dict[str, An
     with pytest.raises(ModelError, match=message) as caught:
         VLLMEngine.load(model, options=options)
     assert "\n" not in str(caught.value)
+
+
+def test_an_option_that_vllm_does_not_have_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"--engine vllm: expected options of max_model_len=, .*max_model_lenn'"):
+        VLLMEngine.load("tiny", options={"max_model_lenn": 5})
+    check_options({*OPTIONS, *engine_arguments(load_checkpoint("tiny"))}, pytest.importorskip("vllm"))
 
 
 def test_an_adapter_is_refused() -> None:

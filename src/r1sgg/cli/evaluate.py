@@ -232,6 +232,11 @@ class GroundTruth:
         if self._data is not None:
             say_left_out(self._data.notes)
 
+    @property
+    def empty_ids(self) -> frozenset[str]:
+        """Images that it leaves out because they have no relations."""
+        return frozenset() if self._data is None else self._data.empty_ids
+
     def __iter__(self) -> Iterator[Example]:
         from r1sgg.data.base import read_ground_truth
 

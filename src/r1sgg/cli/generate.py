@@ -134,6 +134,8 @@ def generate(
     files: dict[str, Any] = {"limit": limit, "overwrite": overwrite}
     if (ray is not None or workers is not None) and (opening.spec.kind == "openai" or opening.ask == "native"):
         loading.announce(opening.checkpoint(), opening.ask)
+    if (ray is not None or workers is not None) and opening.guide_vocabulary is not None:
+        loading.say_kept_prompt(opening.checkpoint(), opening)
     if ray is not None:
         from r1sgg.bulk.ray_data import Cluster, run_on_ray
 

@@ -143,7 +143,7 @@ def prompt_options(
         raise ConfigError("--vocabulary open: a closed prompt needs names; pass vg150, psg or a file")
     if vocabulary is not None:
         load_vocabulary(vocabulary)
-    listed = {"closed": vocabulary or "vg150", None: vocabulary, "open": "open"}.get(prompt)
+    listed = {"closed": vocabulary or "vg150", None: None if guide else vocabulary, "open": "open"}.get(prompt)
     return {
         "prompt_vocabulary": listed,
         "guide_vocabulary": vocabulary if guide else None,
@@ -203,7 +203,19 @@ def open_quietly(opening: Opening, *, columns: bool = False, named: bool = True)
     announce(reader.checkpoint, opening.ask, named=named)
     if not columns and opening.ask == "paper" and (column := reader.checkpoint.settings.column):
         typer.echo(_OTHER_WORDS.format(opening.model, column, "photos without columns"), err=True)
+    say_kept_prompt(reader.checkpoint, opening)
     return reader
+
+
+def say_kept_prompt(checkpoint: Checkpoint, opening: Opening) -> None:
+    """Say on standard error that the prompt lists no names, though there is a vocabulary; see `Opening.keeps_open`."""
+    if opening.keeps_open(checkpoint):
+        names = opening.guide_vocabulary
+        typer.echo(
+            f"{opening.model}: asked without names in the prompt, as it was trained; --vocabulary {names} is for the "
+            "guide alone (--prompt closed lists the names, too)",
+            err=True,
+        )
 
 
 def hide_progress_bars(opening: Opening) -> None:

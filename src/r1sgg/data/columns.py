@@ -114,7 +114,8 @@ class ColumnarData(DataSet):
             InputError: no record is left.
         """
         seen: set[str] = set()
-        empty = total = 0
+        empty: list[str] = []
+        total = 0
         for make in records:
             total += 1
             try:
@@ -126,15 +127,14 @@ class ColumnarData(DataSet):
                 found = f"image_id {record.image_id!r} again"
                 self.notes.append(fault("id", str(self.path), "image ids that differ", found))
             elif not record.relations and not keep_empty:
-                empty += 1
+                empty.append(record.image_id)
             else:
                 self.columns.append(record)
             seen.add(record.image_id)
         if empty:
-            expected = "images with relations"
-            self.notes.append(
-                fault("empty", str(self.path), expected, f"{empty} without", "left out (empty=yes keeps)")
-            )
+            self.empty_ids = frozenset(empty)
+            expected, found = "images with relations", f"{len(empty)} without"
+            self.notes.append(fault("empty", str(self.path), expected, found, "left out (empty=yes keeps)"))
         if not len(self):
             found = f"none of {total}" + (f" (the first: {self.notes[0].text})" if self.notes else "")
             expected = "an image with relations" + (f" in split {self.split!r}" if self.split else "")

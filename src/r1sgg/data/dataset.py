@@ -64,6 +64,7 @@ class DataSet(ABC):
         name: the specification that was opened, as the user wrote it.
         split: "train", "val", "test", or None if the files do not say.
         notes: what was left out when the set was opened.
+        empty_ids: ids of the images that were left out because they have no relation; `empty=yes` keeps them.
         images_are_files: whether an image can be missing, and is cheap to check by its header.
     """
 
@@ -72,6 +73,7 @@ class DataSet(ABC):
     def __init__(self, name: str, split: str | None = None) -> None:
         self.name, self.split = name, split
         self.notes: list[Fault] = []
+        self.empty_ids: frozenset[str] = frozenset()
         self._hashes: dict[str, str] | None = None
 
     @abstractmethod
@@ -177,6 +179,7 @@ class Subset(DataSet):
         super().__init__(name, whole.split)
         self.whole, self.rows, self.change = whole, np.asarray(rows, dtype=np.int64), change
         self.notes += whole.notes
+        self.empty_ids = whole.empty_ids
         self.images_are_files = whole.images_are_files
 
     def __len__(self) -> int:

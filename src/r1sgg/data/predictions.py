@@ -19,7 +19,7 @@ from r1sgg.errors import InputError, short
 from r1sgg.graph.dialects.registry import AUTO, OURS, Choice, check_dialect, choose_dialect
 from r1sgg.graph.frames import AnyFrame, frame_of_value
 from r1sgg.graph.given import TASKS, Task
-from r1sgg.graph.ledger import Ledger
+from r1sgg.graph.ledger import Ledger, OpenedAs
 from r1sgg.graph.policies import FAILURES
 from r1sgg.graph.records import check_keys
 from r1sgg.graph.scene import EMPTY, Boxes, SceneGraph, score_column
@@ -160,6 +160,7 @@ class Predictions(Iterable[Prediction]):
         choice: which dialect their completions are read in, and why.
         layout: which tool's files they are from (`r1sgg.data.importers.registry`); "jsonl" is ours.
         notes: sentences about the whole file, such as what was assumed; complete once it was read.
+        opened_as: how another tool's file was named, for messages about its options; None for ours.
     """
 
     def __init__(
@@ -170,6 +171,7 @@ class Predictions(Iterable[Prediction]):
         *,
         layout: str = "jsonl",
         notes: Sequence[str] = (),
+        opened_as: OpenedAs | None = None,
     ) -> None:
         """Decide the dialect; for "auto" all completions are read once.
 
@@ -179,13 +181,14 @@ class Predictions(Iterable[Prediction]):
             dialect: "auto", or the name of a dialect.
             layout: see the class.
             notes: see the class.
+            opened_as: see the class.
 
         Raises:
             ConfigError: there is no such dialect.
             InputError: as `records` raises.
         """
         self.where, self._records = where, records
-        self.layout, self.notes = layout, notes
+        self.layout, self.notes, self.opened_as = layout, notes, opened_as
         self.choice = Choice(dialect, dialect)
         check_dialect(dialect)
         if dialect == AUTO:

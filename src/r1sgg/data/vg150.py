@@ -122,10 +122,13 @@ def open_vg150(spec: Spec) -> VG150Data:
     data.notes += notes
 
     usable = columns["usable"] & (columns["img_to_first_box"] >= 0)
-    if not spec.yes("empty"):
-        usable &= columns["img_to_first_rel"] >= 0
     code = {"train": 0, "val": 1 if field == "split_rel" else 0, "test": 2}[split]
-    data.rows = np.flatnonzero(usable & (columns["split"] == code))
+    usable &= columns["split"] == code
+    if not spec.yes("empty"):
+        related = columns["img_to_first_rel"] >= 0
+        data.empty_ids = frozenset(map(str, columns["image_id"][usable & ~related].tolist()))
+        usable &= related
+    data.rows = np.flatnonzero(usable)
     if field != "split_rel" and split != "test":
         data.rows = data.rows[:validation] if split == "val" else data.rows[validation:]
     if spec.choice("filter_non_overlap", ("yes", "no"), "yes" if ovsgtr and split == "train" else "no") == "yes":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 
 from PIL import Image
@@ -19,7 +18,7 @@ from r1sgg.errors import ConfigError
 from r1sgg.files import user_path
 from r1sgg.graph.frames import Frame
 from r1sgg.models.coordinates import pad_to_square
-from r1sgg.models.families import Checkpoint, family_of, resolve
+from r1sgg.models.families import Checkpoint, family_of, recorded_settings, resolve
 from r1sgg.models.family import ModelFamily
 from r1sgg.models.finding import shipped
 from r1sgg.models.known import known_checkpoint
@@ -91,14 +90,15 @@ def remote(model: str, family: str | None = None, max_pixels: int | None = None)
     """
     if not model:
         raise ConfigError("--model: expected the name of the model on the server, found nothing")
-    path, settings, guess, nameless = model, AnswerSettings(), "", ""
+    path, settings, guess, nameless, recorded = model, AnswerSettings(), "", "", None
     if model in shipped() or user_path(model).is_dir():
         if family is not None:
             raise ConfigError(
                 f"family={family}: expected no family, because {model} is a checkpoint folder that states its own"
             )
         path = resolve(model)
-        chosen, settings = family_of(path), AnswerSettings.read(Path(path))
+        chosen, recorded = family_of(path), recorded_settings(path)
+        settings = recorded or settings
     elif family is not None:
         if (found := family_by_name(family)) is None:
             raise ConfigError(f"family: expected one of {_names()}, found {family!r}")
@@ -123,7 +123,8 @@ def remote(model: str, family: str | None = None, max_pixels: int | None = None)
     limit = max_pixels or chosen.max_pixels
     size = {"shortest_edge": _LEAST_PIXELS, "longest_edge": limit and limit * chosen.frames}
     processor = SimpleNamespace(image_processor=SimpleNamespace(patch_size=14, merge_size=2, size=size))
-    return Remote(model, path, chosen, processor, settings, max_pixels=limit, guess=guess, nameless=nameless)
+    is_recorded, how = recorded is not None, (model, path, chosen, processor, settings)
+    return Remote(*how, recorded=is_recorded, max_pixels=limit, guess=guess, nameless=nameless)
 
 
 def _names() -> str:

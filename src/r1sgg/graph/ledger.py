@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from r1sgg.graph.dialects.registry import Choice
 from r1sgg.graph.examples import EXAMPLE_SIZES, is_example
@@ -24,6 +24,26 @@ BOX_ISSUES = ("bad_box", "inverted_box", "empty_box", "box_out_of_frame")
 """Issues of single boxes; each box has at most one."""
 
 _LARGE_FRAME = 50  # in smaller frames a box of one unit is nothing odd
+
+
+class OpenedAs(NamedTuple):
+    """How a user named another tool's file, LAYOUT:PATH[,OPTION=VALUE]...: its records have no key "frame".
+
+    Attributes:
+        place: layout and path, such as "swift:answers.jsonl".
+        options: that were given.
+        known: names of the options that the layout has.
+    """
+
+    place: str
+    options: Mapping[str, str]
+    known: tuple[str, ...]
+
+    def spec(self, options: Mapping[str, str]) -> str | None:
+        """Return the specification with these options beside those given; None if the layout lacks one of them."""
+        if not set(options) <= set(self.known):
+            return None
+        return ",".join((self.place, *(f"{key}={value}" for key, value in {**self.options, **options}.items())))
 
 
 @dataclass(slots=True)
@@ -51,6 +71,7 @@ class Ledger:
         errors: images without a completion, because none was made; the first reason is in `first`.
         first: the first issue of each kind, with the image.
         dialect: how the dialect was chosen.
+        opened_as: how another tool's file was named; None for our own lines.
     """
 
     texts: int = 0
@@ -76,6 +97,7 @@ class Ledger:
     errors: int = 0
     first: dict[str, tuple[str, str]] = field(default_factory=dict)
     dialect: Choice | None = None
+    opened_as: OpenedAs | None = None
     _graphs: Counter[int] = field(default_factory=Counter)
 
     def add(

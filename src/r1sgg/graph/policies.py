@@ -13,10 +13,8 @@ FAILURES = ("no_json", "invalid_json", "truncated", "wrong_schema", "other_diale
 POLICIES: dict[str, str] = {
     # the document
     "no_json": "failure: the completion has neither JSON nor a line `objects` that begins a compact graph",
-    "invalid_json": "failure: the JSON is broken (quotes, commas, comments) or nested over 200 levels deep; with "
-    "`repair=True` its complete items are kept",
-    "truncated": "failure: the JSON is valid but ends too early, or a compact graph has no line `end`; with "
-    "`repair=True` its complete items are kept",
+    "invalid_json": "failure: the JSON is broken (quotes, commas, comments) or nested over 200 levels deep",
+    "truncated": "failure: the JSON is valid but ends too early, or a compact graph has no line `end`",
     "wrong_schema": 'failure: the JSON is not an object with a list under "objects"',
     "other_dialect": "failure: the completion is written in another dialect than the one that was asked for",
     "prompt_echo": "failure: the only graph is the worked example of a prompt that stands in the completion",

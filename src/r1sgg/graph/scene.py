@@ -209,6 +209,11 @@ class SceneGraph:
         objects, relationships = (np.flatnonzero(s >= threshold).tolist() for s in (scores, confidences))
         return self.take(objects, relationships)
 
+    def distinct(self) -> Self:
+        """Return the graph with each relationship once: of repeated triplets the first, with its score."""
+        first = {row: k for k, row in reversed([*enumerate(zip(self.pairs, self.predicates, strict=True))])}
+        return self if len(first) == len(self.pairs) else self.take(range(len(self)), sorted(first.values()))
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -169,7 +169,7 @@ class Opening:
         device: "cpu", "cuda", ...; None takes the GPU where there is one. For "hf" only.
         dtype: see `r1sgg.models.families.load_model`. For "hf" and "vllm".
         max_pixels: images are reduced to at most so many pixels.
-        prompt_vocabulary: what the prompt lists ("open": nothing); None: as the checkpoint says.
+        prompt_vocabulary: what the prompt lists ("open": nothing); None: as the checkpoint says, see `keeps_open`.
         guide_vocabulary: what a guided answer may name; None: what the prompt lists.
         answer_format: "json" or "compact"; None: as the checkpoint says.
         threads: so many threads on a CPU; None chooses (`r1sgg.inference.threads`). For "hf" only.
@@ -268,10 +268,27 @@ class Opening:
         checkpoint, engine = engine_kind(self.spec.kind).open(self)
         return Reader(self._asked(checkpoint), engine, self.guide_vocabulary, self.ask)
 
+    def keeps_open(self, checkpoint: Checkpoint) -> bool:
+        """Whether the guide's names stay out of the prompt, because the checkpoint was trained with none in it.
+
+        A prompt that lists them is not the one that it knows. A checkpoint that does not say how it was trained, and
+        one whose prompt listed names, is asked with the guide's names, unless the prompt is chosen.
+        """
+        trained_open = checkpoint.recorded and checkpoint.settings.vocabulary == "open"
+        return trained_open and self._follows_the_guide and self.guide_vocabulary != "open" and self.ask == "paper"
+
+    @property
+    def _follows_the_guide(self) -> bool:
+        """Whether there are names for the guide, and no prompt was chosen."""
+        return self.guide_vocabulary is not None and (self.prompt_vocabulary, self.prompt, self.column) == (None,) * 3
+
     def _asked(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint with this prompt and answer format."""
+        listed = self.prompt_vocabulary
+        if self._follows_the_guide and not self.keeps_open(checkpoint):
+            listed = self.guide_vocabulary
         changes = {
-            "vocabulary": self.prompt_vocabulary,
+            "vocabulary": listed,
             "answer_format": self.answer_format,
             "think": self.think,
             "column": self.column,

@@ -74,8 +74,7 @@ def _once(graph: SceneGraph) -> SceneGraph:
     """A graph with scores, each triplet of it once."""
     if not len(graph):
         return EMPTY
-    triplets = [(s, predicate, o) for (s, o), predicate in zip(graph.pairs, graph.predicates, strict=True)]
-    graph = graph.take(range(len(graph)), [triplets.index(t) for t in dict.fromkeys(triplets)])
+    graph = graph.distinct()
     objects, relationships = graph.object_scores, graph.relationship_scores
     return replace(
         graph,

@@ -77,8 +77,12 @@ class Reading:
 
     @property
     def graph(self) -> SceneGraph:
-        """The graph, boxes clipped to the image; empty where nothing could be read."""
-        graph = self.parsed.graph.above(self.threshold) if self.threshold else self.parsed.graph
+        """The graph, each triplet once, boxes clipped to the image; empty where nothing could be read.
+
+        What the model repeated is an issue, `repeated_triplet`, and still in `parsed.graph`, which is evaluated.
+        """
+        graph = self.parsed.graph.distinct()
+        graph = graph.above(self.threshold) if self.threshold else graph
         return dataclasses.replace(graph, boxes=np.clip(graph.boxes, 0, 1))
 
     @property

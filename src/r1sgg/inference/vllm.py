@@ -7,11 +7,12 @@ imported when an engine is loaded.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from PIL import Image
 
-from r1sgg.errors import ConfigError, ImageError, ModelError, require
+from r1sgg.errors import ConfigError, ImageError, ModelError, choices, require
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.guiding.table import TokenTable
 from r1sgg.inference.engine import Completion, LogProbs, Sampling
@@ -89,6 +90,7 @@ class VLLMEngine:
             options: vLLM's own engine arguments, such as max_model_len or tensor_parallel_size.
 
         Raises:
+            ConfigError: vLLM has no such option.
             MissingDependencyError: vLLM is not installed.
             ModelError: there is no such checkpoint, or vLLM doesn't load it with these options.
         """
@@ -100,6 +102,7 @@ class VLLMEngine:
         for name, value in SURROUNDINGS.items():
             os.environ.setdefault(name, value)
         vllm: Any = require("vllm", "vllm")
+        check_options(options or {}, vllm)
         arguments = engine_arguments(checkpoint, dtype) | {"worker_extension_cls": _SCORES} | dict(options or {})
         try:
             llm = vllm.LLM(**arguments)
@@ -367,6 +370,24 @@ def engine_arguments(checkpoint: Checkpoint, dtype: str | None = None) -> dict[s
         least, most = (checkpoint.family.frames * limit for limit in pixels)
         arguments["mm_processor_kwargs"] = {"size": {"shortest_edge": least, "longest_edge": most}}
     return arguments
+
+
+def check_options(options: Iterable[str], vllm: Any) -> None:
+    """Refuse an option that vLLM's engine does not have; its own error names none that it has.
+
+    Args:
+        options: their names.
+        vllm: the package, which alone knows the options of its version.
+
+    Raises:
+        ConfigError: it names the nearest.
+    """
+    own = inspect.signature(vllm.LLM.__init__).parameters.values()
+    named = [one.name for one in own if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    known = {*named, *(field.name for field in dataclasses.fields(vllm.EngineArgs))}
+    if unknown := [option for option in options if option not in known]:
+        nearest = choices((f"{option}=" for option in sorted(known)), f"{unknown[0]}=")
+        raise ConfigError(f"--engine vllm: expected options of {nearest}, found {unknown[0]!r}")
 
 
 def is_cpu_build() -> bool:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from r1sgg.graph.dialects.registry import AUTO, OURS, dialect_of_name
+from r1sgg.graph.frames import BoxFrame, Frame
 from r1sgg.graph.ledger import BOX_ISSUES, LOST_OBJECTS, LOST_RELATIONS, Ledger
 from r1sgg.graph.policies import FAILURES, POLICIES
 from r1sgg.graph.vocabulary import Vocabulary
-from r1sgg.judging.frames import FrameEvidence, Verdict
+from r1sgg.judging.frames import FRACTIONS, FrameEvidence, Reading, Verdict
 
 SYSTEMATIC = 0.1
 """Share of the images from which a finding is reported."""
@@ -62,11 +63,9 @@ _DO: dict[str, str] = {
     "bad_object": "they were dropped",
     "bad_id": 'they were dropped: give objects an "id" like "man.1", or a "label"',
     "bad_box": 'these objects were dropped: a "bbox" is four numbers',
-    "inverted_box": 'these objects were dropped; if boxes are [x, y, width, height], write "frame": {"size": [w, h], '
-    '"shape": "size"}',
+    "inverted_box": "these objects were dropped; if boxes are [x, y, width, height], ",
     "empty_box": "they overlap nothing: look at how coordinates are rounded, and at the frame",
-    "box_out_of_frame": 'they are kept as written: check "frame", which boxes are relative to (where a line has none, '
-    "they are pixels of the image)",
+    "box_out_of_frame": "they are kept as written: check ",
     "duplicate_id": "relationships refer to the first object of an id: number the objects of a class",
     "class_key": "check that this is the class that is meant",
     "odd_id": "check that the number is not a part of the name",
@@ -74,7 +73,10 @@ _DO: dict[str, str] = {
     "end_by_index": "places were counted from 0, and from 1 in completions that have no 0 and name the last place: "
     "write ids if the model counts from 1",
 }
-"""What to do about issues that many completions have; the kinds that are not here change no number by themselves."""
+"""What to do about issues that many completions have; the kinds that are not here change no number by themselves.
+
+Two end with where the frame is written, see `_do`.
+"""
 
 
 def findings(
@@ -98,8 +100,21 @@ def findings(
             continue
         said = f"{_share(count, ledger.texts)} of the {ledger.called} {'fail with' if failed else 'have'} {kind}"
         boxes = _boxes(ledger, kind) if kind in BOX_ISSUES else ""
-        found.append(SystematicFinding(kind, count / ledger.texts, f"{said}{boxes}{_first(ledger, kind)}", _DO[kind]))
+        found.append(
+            SystematicFinding(kind, count / ledger.texts, f"{said}{boxes}{_first(ledger, kind)}", _do(ledger, kind))
+        )
     return found + (_outside(ledger, vocabulary) or _classes(ledger, evidence))
+
+
+def _do(ledger: Ledger, kind: str) -> str:
+    """Say what to do about a kind of issue."""
+    if kind == "inverted_box":
+        return _DO[kind] + _write_frame(ledger, Reading("", shape="size"))
+    if kind == "box_out_of_frame":
+        key = '"frame", which boxes are relative to (where a line has none, they are pixels of the image)'
+        option = "what they are relative to (docs/others.md, The frame)"
+        return _DO[kind] + (key if ledger.opened_as is None else option)
+    return _DO[kind]
 
 
 def diagnosis(
@@ -160,7 +175,7 @@ def _frame(ledger: Ledger, evidence: FrameEvidence | None) -> list[SystematicFin
                 ledger.corner_texts / ledger.texts,
                 f"{ledger.corner_boxes:,} of {ledger.objects:,} boxes lie within one unit of the frame's corner: they "
                 "look like fractions (0 to 1)",
-                'write "frame": [1, 1]',
+                _write_frame(ledger, Reading(FRACTIONS)),
             )
         ]
     verdict = None if evidence is None else evidence.verdict()
@@ -170,8 +185,21 @@ def _frame(ledger: Ledger, evidence: FrameEvidence | None) -> list[SystematicFin
     said, convention = frame_found(verdict), evidence.convention
     if convention is not None and convention.axes == "yx":
         said = said.replace("y before x", "x before y")
-    value = verdict.best.value(None if evidence.varied else evidence.declared, convention)
-    return [SystematicFinding("frame", share, said, f'write "frame": {value}')]
+    declared = None if evidence.varied else evidence.declared
+    return [SystematicFinding("frame", share, said, _write_frame(ledger, verdict.best, declared, convention))]
+
+
+def _write_frame(
+    ledger: Ledger, reading: Reading, declared: Frame | None = None, convention: BoxFrame | None = None
+) -> str:
+    """Say where to write a frame: in each of our lines, or among the options of another tool's file."""
+    key = f'write "frame": {reading.value(declared, convention)}'
+    if ledger.opened_as is None:
+        return key
+    options = reading.options(convention)
+    if options is None or (spec := ledger.opened_as.spec(options)) is None:
+        return f"its options have no such frame: make our lines of it (docs/others.md) and {key}"
+    return f"evaluate it as {spec}"
 
 
 def frame_found(verdict: Verdict) -> str:

@@ -20,7 +20,8 @@ from r1sgg.judging.boxes import Array, BoxPairs
 
 MOST_IMAGES = 1024
 
-UNITS: dict[str, Frame] = {"fractions (0 to 1)": (1.0, 1.0), "thousandths (0 to 1000)": (1000.0, 1000.0)}
+FRACTIONS = "fractions (0 to 1)"
+UNITS: dict[str, Frame] = {FRACTIONS: (1.0, 1.0), "thousandths (0 to 1000)": (1000.0, 1000.0)}
 PIXELS = "pixels of the image"
 PADDED = "thousandths of a square that the image is in the middle of"
 _AXES: dict[Axes, str] = {"xy": "", "yx": ", y before x"}
@@ -59,10 +60,7 @@ class Reading(NamedTuple):
                 '{"size": [s * width, s * height], "origin": [(1000 - s * width) / 2, (1000 - s * height) / 2]} with '
                 "s = 1000 / max(width, height)"
             )
-        axes, shape = self.axes, self.shape
-        if convention is not None:
-            axes = "xy" if self.axes == convention.axes else "yx"
-            shape = convention.shape if self.shape == "corners" else self.shape
+        axes, shape = self._on_top_of(convention)
         known = self.fitted or UNITS.get(self.unit, None if self.unit == PIXELS else declared)
         size = "[width, height]" if known is None else str(list(map(_whole, known)))
         if (axes, shape, convention) == ("xy", "corners", None):
@@ -70,6 +68,32 @@ class Reading(NamedTuple):
         more = [f'"axes": "{axes}"'] if axes != "xy" or convention is not None else []
         more += [f'"shape": "{shape}"'] if shape != "corners" else []
         return f'{{"size": {size}, {", ".join(more)}}}'
+
+    def options(self, convention: BoxFrame | None = None) -> dict[str, str] | None:
+        """Return what to write as options of another tool's file; None if no options say it (a padded square).
+
+        Args:
+            convention: see `value`.
+        """
+        if self.unit == PADDED:
+            return None
+        axes, shape = self._on_top_of(convention)
+        size = self.fitted or UNITS.get(self.unit)
+        options = {"frame": "pixels"} if self.unit == PIXELS else {}
+        if size is not None:
+            options["frame"] = "x".join(str(_whole(side)) for side in dict.fromkeys(size))
+        if axes != "xy" or convention is not None:
+            options["axes"] = axes
+        if shape != "corners":
+            options["shape"] = shape
+        return options
+
+    def _on_top_of(self, convention: BoxFrame | None) -> tuple[Axes, Shape]:
+        """Return the order of axes and the shape that this reading is, for boxes that were read by a convention."""
+        if convention is None:
+            return self.axes, self.shape
+        axes: Axes = "xy" if self.axes == convention.axes else "yx"
+        return axes, convention.shape if self.shape == "corners" else self.shape
 
 
 def _whole(value: float) -> float:

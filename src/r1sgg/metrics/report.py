@@ -14,7 +14,7 @@ from typing import Any
 from r1sgg import __version__
 from r1sgg.data.base import Example
 from r1sgg.data.dataset import hash_of_ids
-from r1sgg.data.predictions import Prediction
+from r1sgg.data.predictions import Prediction, Predictions
 from r1sgg.errors import ConfigError
 from r1sgg.graph.mapping import Level, Similarity
 from r1sgg.graph.vocabulary import OPEN, Vocabulary
@@ -51,7 +51,8 @@ def run(
     Raises:
         InputError: a prediction for an image that is not in the ground truth.
     """
-    evaluator.ledger.dialect = getattr(predictions, "choice", None)
+    if isinstance(predictions, Predictions):
+        evaluator.ledger.dialect, evaluator.ledger.opened_as = predictions.choice, predictions.opened_as
     evaluator.add(join(examples, predictions, where))
     return finish(evaluator)
 

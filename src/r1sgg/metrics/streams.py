@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol, runtime_checkable
 
 from r1sgg.data.base import Example
 from r1sgg.data.predictions import Prediction
 from r1sgg.errors import InputError
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """Ground truth that has left out images without relations; a `DataSet` is such.
+
+    Attributes:
+        name: its specification, KIND:PATH[,OPTION=VALUE]....
+        empty_ids: ids of these images.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def empty_ids(self) -> frozenset[str]: ...
 
 
 def join(
@@ -44,15 +61,19 @@ def join(
             else:
                 waiting_answers[answer.image_id] = answer
     if waiting_answers:
-        name, others = next(iter(waiting_answers)), len(waiting_answers) - 1
-        its = f" (its ids are like {next(iter(waiting_truths))!r})" if waiting_truths else ""
-        raise InputError(
-            where,
-            expected="one prediction per image of the ground truth",
-            found=f"image_id {name!r}"
-            + (f" and {others} more ids that are not in it" if others else ", which is not in it")
-            + its,
-            hint="check that the predictions were made for this ground truth",
-        )
+        raise _unknown(list(waiting_answers), next(iter(waiting_truths), None), examples, where)
     for number, example in waiting_truths.values():
         yield number, example, None
+
+
+def _unknown(names: list[str], known: str | None, examples: Iterable[Example], where: str) -> InputError:
+    """Return the error of predictions for images that are not in the ground truth, of which `known` is one."""
+    found = f"image_id {names[0]!r}"
+    found += f" and {len(names) - 1} more ids that are not in it" if len(names) > 1 else ", which is not in it"
+    found += "" if known is None else f" (its ids are like {known!r})"
+    hint = "check that the predictions were made for this ground truth"
+    if isinstance(examples, LeavesOut) and (empty := examples.empty_ids & set(names)):
+        several = "these images have" if len(empty) == len(names) else f"{len(empty)} of these images have"
+        whose, were = ("this image has", "was") if len(names) == 1 else (several, "were")
+        hint = f"{whose} no relations and {were} left out of the ground truth; {examples.name},empty=yes keeps such"
+    return InputError(where, expected="one prediction per image of the ground truth", found=found, hint=hint)

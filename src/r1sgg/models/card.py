@@ -90,8 +90,17 @@ def base_on_the_hub(run: Mapping[str, Any]) -> str | None:
     return None
 
 
+def loaded_as(folder: Path) -> str:
+    """Return what `r1sgg.load` takes for a folder: its path, or "." where that would name folders of this machine."""
+    if folder.is_absolute() or folder == Path():
+        return "."
+    path = folder.as_posix()
+    return path if "/" in path else f"./{path}"  # a name alone may be that of a shipped model
+
+
 def card(
     name: str,
+    load_as: str,
     settings: AnswerSettings,
     run: Mapping[str, Any],
     trained_on: Sequence[Stage],
@@ -101,7 +110,8 @@ def card(
     """Write the card as Markdown with the Hub's front matter.
 
     Args:
-        name: the checkpoint's, as users will load it.
+        name: the checkpoint's.
+        load_as: what `r1sgg.load` takes: its name on the Hub, or see `loaded_as`.
         settings: its prompt and answer layout.
         run: its recipe, see `read_run`.
         trained_on: its stages.
@@ -116,12 +126,13 @@ def card(
     }
     if base:
         front["base_model"] = base
+    here = "  # in the folder of this file" if load_as == "." else ""
     parts = [
         "---\n" + yaml.safe_dump(front, sort_keys=False) + "---",
         f"# {name.rpartition('/')[2] or name}",
         "A vision-language model that writes the scene graph of an image: objects with boxes, and relationships. "
         f"Trained with r1sgg {__version__} after R1-SGG (arXiv 2504.13617).",
-        f'```python\nimport r1sgg\n\nread = r1sgg.load("{name}")\nprint(read("photo.jpg").triplets)\n```',
+        f'```python\nimport r1sgg\n\nread = r1sgg.load("{load_as}"){here}\nprint(read("photo.jpg").triplets)\n```',
         "## Prompt\n\n" + _table(("setting", "value"), _settings(settings)),
         "## Training\n\n" + _origin(run, base),
         _stages(trained_on),

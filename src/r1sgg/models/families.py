@@ -66,6 +66,8 @@ class Checkpoint:
     """The base model of an adapter; None for a whole model."""
     calibration: Calibration | None = field(default=None, kw_only=True)
     """What its single answers' scores are mapped by; None leaves them as they are."""
+    recorded: bool = field(default=False, kw_only=True)
+    """Whether its r1sgg.json says how it is asked; of another the settings are assumed."""
 
     def frame(self, image_size: tuple[int, int]) -> Frame:
         """Return the frame of an image's scene graph, see `ModelFamily.frame`."""
@@ -224,11 +226,20 @@ def load_checkpoint(path_or_id: str | Path, *, max_pixels: int | None = None) ->
     path = resolve(path_or_id)
     known = known_checkpoint(path)
     processor = load_processor(path, max_pixels=max_pixels or (known.max_pixels if known else None))
-    settings = answer_settings(path)
+    recorded = recorded_settings(path)
     calibration = read_calibration(Path(path)) if is_local(path) else None
     base = adapter_base(path)
     name = path if str(path_or_id) in RECOMMENDED else str(path_or_id)  # "photo" may mean another model some day
-    return Checkpoint(name, path, family_of(path), processor, settings, base=base, calibration=calibration)
+    return Checkpoint(
+        name,
+        path,
+        family_of(path),
+        processor,
+        recorded or _assumed_settings(path),
+        base=base,
+        calibration=calibration,
+        recorded=recorded is not None,
+    )
 
 
 def load_model(
@@ -314,10 +325,19 @@ def _merge(model: PreTrainedModel, folder: str) -> PreTrainedModel:
 
 
 def answer_settings(path: str) -> AnswerSettings:
-    """Read r1sgg.json of a resolved checkpoint; without it, return those of a known checkpoint, or the defaults."""
+    """Return the recorded settings of a resolved checkpoint; without them those of a known one, or the defaults."""
+    return recorded_settings(path) or _assumed_settings(path)
+
+
+def recorded_settings(path: str) -> AnswerSettings | None:
+    """Read r1sgg.json of a resolved checkpoint; None without it."""
     folder = Path(path) if is_local(path) else _fetched(path)
-    if folder is not None and (folder / SETTINGS_FILE).is_file():
-        return AnswerSettings.read(folder)
+    if folder is None or not (folder / SETTINGS_FILE).is_file():
+        return None
+    return AnswerSettings.read(folder)
+
+
+def _assumed_settings(path: str) -> AnswerSettings:
     known = known_checkpoint(path)
     return AnswerSettings() if known is None else known.settings
 

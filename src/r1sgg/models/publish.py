@@ -11,7 +11,7 @@ from typing import Any
 from r1sgg.data.provenance import read_trained_on, write_trained_on
 from r1sgg.errors import InputError, ModelError, require
 from r1sgg.files import new_folder, write_file
-from r1sgg.models.card import CARD, card, read_results, read_run
+from r1sgg.models.card import CARD, card, loaded_as, read_results, read_run
 from r1sgg.models.families import load_model
 from r1sgg.models.finding import first_line, resolve
 
@@ -26,7 +26,7 @@ def publish(
         out: a new or empty folder.
         results: what `r1sgg evaluate --json` wrote for this checkpoint, for the card.
         dtype: of the weights: float32, bfloat16, float16, or auto (as they are).
-        name: the card's title; None: the folder's name.
+        name: on the Hub, for the card; None: the card names the folder.
 
     Returns:
         The folder.
@@ -36,11 +36,11 @@ def publish(
         ModelError: the checkpoint cannot be loaded, or its adapter does not fit.
     """
     with new_folder(out) as written:
-        _write(source, written, name or out.name, results, dtype)
+        _write(source, written, name or out.name, name or loaded_as(out), results, dtype)
     return out
 
 
-def _write(source: str, out: Path, name: str, results: Path | None, dtype: str) -> None:
+def _write(source: str, out: Path, name: str, load_as: str, results: Path | None, dtype: str) -> None:
     folder = Path(resolve(source))
     trained_on = read_trained_on(folder)
     measured = None if results is None else read_results(results, trained_on)
@@ -52,7 +52,7 @@ def _write(source: str, out: Path, name: str, results: Path | None, dtype: str) 
         write_trained_on(out, trained_on)
     if loaded.calibration is not None:
         loaded.calibration.write(out)
-    text = card(name, loaded.settings, read_run(folder), trained_on, measured)
+    text = card(name, load_as, loaded.settings, read_run(folder), trained_on, measured)
     write_file(out / CARD, text)
 
 

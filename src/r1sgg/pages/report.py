@@ -10,7 +10,7 @@ arranges them. Markup, style and scripts are `report.html.j2`, `page.css`, `brow
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def build_report(
             evaluator = Evaluator(vocabulary, protocol, task=task)
             watched.append(_Watched(evaluator, columns, images))
             predictions = open_predictions(file, dialect)
-            evaluator.ledger.dialect = predictions.choice
+            evaluator.ledger.dialect, evaluator.ledger.opened_as = predictions.choice, predictions.opened_as
             for number, result in evaluator.results(join(examples(), predictions, predictions.where)):
                 watched[-1].keep(number, result)
             notes += [f"{name}: {note}" for note in predictions.notes]
@@ -176,13 +176,13 @@ def build_report(
     return Built(table, dict(zip(run_names, results, strict=True)), shown, size_on_disk(out))
 
 
-def _ground_truth(truth: str | Path) -> tuple[Callable[[], Iterator[Example]], list[str]]:
+def _ground_truth(truth: str | Path) -> tuple[Callable[[], Iterable[Example]], list[str]]:
     """Return what reads the ground truth from its beginning, and what was left out when it was opened."""
     spec = parse_spec(str(truth))
     if spec.kind == "jsonl" and not spec.options:
         return lambda: read_ground_truth(spec.path), []  # as a stream
     data = open_data(str(truth))
-    return lambda: iter(data), [f"ground truth: {note.text}" for note in data.notes]
+    return lambda: data, [f"ground truth: {note.text}" for note in data.notes]
 
 
 class _Watched:

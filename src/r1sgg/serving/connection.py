@@ -2,7 +2,8 @@
 
 uvicorn alone has no time limit for the head of a request and for a client that does not read, and no limit on the
 number of connections and of chunks of a body; it answers a malformed request with plain text, and after SIGTERM it
-waits until every client has disconnected.
+waits until every client has disconnected. It takes the end of a client's data for the end of the client, which may have
+closed its sending side alone (RFC 9112, section 9.6), and an address as the target of a request for a path.
 
 WebSockets and HTTP/2 are not offered: a request for them is answered over HTTP/1.1.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 import sys
 from typing import Any
@@ -34,8 +36,14 @@ _BACKLOG = 128  # connections that asyncio accepts at a time, before it tells th
 _QUOTED = 100  # characters of what h11 says, which quotes the client
 
 
+_ADDRESS = re.compile(rb"https?://([^/?#@]+)([^#]*)", re.IGNORECASE)
+
+
 class _Parser(h11.Connection):
-    """h11's parser, which also refuses bodies of very many chunks: each takes the event loop as long as a large one."""
+    """h11's parser, which also reads addresses as targets and refuses bodies of very many chunks.
+
+    Each chunk takes the event loop as long as a large one.
+    """
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, _MOST_HEAD)
@@ -46,11 +54,23 @@ class _Parser(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._chunks = 0
+            event = _with_path(event)
         elif isinstance(event, h11.Data):
             self._chunks += event.chunk_start - len(event.data) / _CHUNK_BYTES
             if self._chunks > _FREE_CHUNKS:
                 raise h11.RemoteProtocolError(f"chunks of less than {_CHUNK_BYTES} bytes")
         return event
+
+
+def _with_path(request: h11.Request) -> h11.Request:
+    """Return a request whose target is a path: of an address (RFC 9112, section 3.2.2), whose host then counts."""
+    address = _ADDRESS.fullmatch(request.target)
+    if address is None:
+        return request
+    host, path = address.groups()
+    headers = [(b"host", host), *((name, value) for name, value in request.headers if name != b"host")]
+    target = path if path.startswith(b"/") else b"/" + path
+    return h11.Request(method=request.method, target=target, headers=headers, http_version=request.http_version)
 
 
 def _most_connections() -> int:
@@ -69,11 +89,13 @@ class Connection(H11Protocol):
     Attributes:
         head_seconds: time to receive the head of a request; then 408.
         send_seconds: time for a client to read a response; then the connection is closed.
+        look_seconds: time between two looks whether a client that sends no more is still there.
         most: connections that are held. A further one takes the place of that which has been idle for the longest time.
     """
 
     head_seconds = 10.0
     send_seconds = 30.0
+    look_seconds = 0.5
     most = _most_connections()
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -82,6 +104,7 @@ class Connection(H11Protocol):
         self._idle_since = self.loop.time()
         self._head: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None  # once the client has sent all that it will
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
@@ -102,9 +125,29 @@ class Connection(H11Protocol):
         super().data_received(data)
         self._watch_head()
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """See asyncio.Protocol: the client sends no more. It has gone, or waits for the response to a whole request.
+
+        Returns:
+            True to keep the connection until the response is sent.
+        """
+        if self._idle() or self.cycle.more_body or self.cycle.response_started:
+            return None
+        if self.cycle.scope["http_version"] == "1.0":  # an interim response, by which we look, is of HTTP/1.1
+            return None
+        self._look()
+        return True
+
+    def _look(self) -> None:
+        """Send an interim response. The system of a client that has gone refuses it, so that the next write fails."""
+        if not self._idle() and not self.cycle.response_started and not self.transport.is_closing():
+            going_on = h11.InformationalResponse(status_code=100, headers=[], reason="Continue")
+            self.transport.write(self.conn.send(going_on) or b"")
+        self._looking = self.loop.call_later(self.look_seconds, self._look)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
-        for timer in (self._head, self._sending):
+        for timer in (self._head, self._sending, self._looking):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -118,7 +161,9 @@ class Connection(H11Protocol):
         """See H11Protocol: a part of the response may still be unsent."""
         super().on_response_complete()
         self._idle_since = self.loop.time()
-        if self._idle() and self.conn.trailing_data[0]:  # a part of the next head came with this request
+        if self._looking is not None and (self._idle() or self.cycle.more_body):  # nothing more will come
+            self.transport.close()
+        elif self._idle() and self.conn.trailing_data[0]:  # a part of the next head came with this request
             self._unset_keepalive_if_required()  # which would close the connection without a word
             self._watch_head()
         if self.transport.get_write_buffer_size():

@@ -44,7 +44,7 @@ class Graph(BaseModel):
     notice: str | None = Field(None, description="Why this graph means nothing, if the image is none for this model.")
     failure: str | None = Field(None, description="Why the completion has no graph.")
     fault: str | None = Field(None, description="Why a part is missing, if the model did not answer a question.")
-    issues: list[dict[str, str]] = Field(description="Faults of the completion.")
+    issues: list[dict[str, str]] = Field(description="Faults of the completion, such as a repeated triplet.")
 
 
 class Problem(BaseModel):

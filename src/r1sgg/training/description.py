@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 
 from r1sgg.data.provenance import Stage, write_trained_on
 from r1sgg.files import write_file, write_json
-from r1sgg.models.card import CARD, card
+from r1sgg.models.card import CARD, card, loaded_as
 from r1sgg.models.prompts import AnswerSettings
 from r1sgg.training.logs import MetricsLog
 from r1sgg.training.resuming import RECORD
@@ -22,7 +22,7 @@ class KeepSettings(TrainerCallback):  # type: ignore[misc]
     """Puts r1sgg.json, trained_on.json, recipe.json and a card into every checkpoint: it works as --model, can resume.
 
     Args:
-        name: of the run.
+        folder: of the run, as the recipe names it.
         settings: prompt and answer layout.
         trained_on: the stages, this one the last.
         record: of the recipe, see `r1sgg.training.resuming`.
@@ -32,15 +32,15 @@ class KeepSettings(TrainerCallback):  # type: ignore[misc]
 
     def __init__(
         self,
-        name: str,
+        folder: Path,
         settings: AnswerSettings,
         trained_on: Sequence[Stage],
         record: Mapping[str, Any],
         made: Mapping[str, Any],
         log: MetricsLog,
     ) -> None:
-        self.name, self.settings, self.trained_on, self.record, self.made = name, settings, trained_on, record, made
-        self.log = log
+        self.folder, self.settings, self.trained_on = folder, settings, trained_on
+        self.record, self.made, self.log = record, made, log
         self._evaluated: dict[str, Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -58,7 +58,10 @@ class KeepSettings(TrainerCallback):  # type: ignore[misc]
         self.settings.write(folder)
         write_trained_on(folder, self.trained_on)
         write_json(folder / RECORD, dict(self.record))
-        write_file(folder / CARD, card(self.name, self.settings, self.made, self.trained_on, None, self._evaluated))
+        run = self.folder.resolve().name
+        final = self.folder if folder.name == run else self.folder / folder.name  # `folder` is renamed to it
+        described = self.settings, self.made, self.trained_on, None, self._evaluated
+        write_file(folder / CARD, card(run, loaded_as(final), *described))
 
 
 class CountEpochs(TrainerCallback):  # type: ignore[misc]

@@ -269,7 +269,7 @@ def _prepare(
     # The log is the first: the others read the lines of a resumed run from it.
     callbacks: list[TrainerCallback] = [
         log,
-        KeepSettings(folder.resolve().name, checkpoint.settings, trained_on, record, made, log),
+        KeepSettings(folder, checkpoint.settings, trained_on, record, made, log),
         CountEpochs(rows),
     ]
     validation_rows = None

@@ -36,6 +36,7 @@ from r1sgg.data.predictions import PREDICTION_KEYS, Prediction, Predictions, rea
 from r1sgg.data.spec import Spec, spec_of
 from r1sgg.errors import ConfigError, InputError, choices
 from r1sgg.graph.dialects.registry import AUTO
+from r1sgg.graph.ledger import OpenedAs
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -91,7 +92,8 @@ def open_predictions(source: str | Path, dialect: str = AUTO) -> Predictions:
     if found:
         say(f"read as {layout.name}: ({layout.about})")
     records = functools.partial(_records, layout, spec, say)
-    return Predictions(records, str(spec.path), dialect, layout=layout.name, notes=notes)
+    opened_as = OpenedAs(f"{layout.name}:{spec.place}", spec.options, layout.options)
+    return Predictions(records, str(spec.path), dialect, layout=layout.name, notes=notes, opened_as=opened_as)
 
 
 def _records(layout: Layout, spec: Spec, say: Say) -> Iterator[Prediction]:
