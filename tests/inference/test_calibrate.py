@@ -15,7 +15,7 @@ from r1sgg.inference.engines import load
 from r1sgg.miniature.scenes import SMALL, scene
 from r1sgg.models.finding import resolve
 
-DATA = "scenes:24,split=validation,preset=small"
+DATA = "scenes:40,seed=3,split=validation,preset=small"
 
 
 def call(*arguments: object, code: int = 0) -> str:
@@ -53,7 +53,7 @@ def test_a_calibration_is_fitted_stored_and_used_by_single_answers(folder: Path)
     assert "calibration.json" in shown
     assert call("calibrate", folder / "p.jsonl", *asked) == shown, "the file is no part of the checkpoint's fingerprint"
     made = json.loads((model / "calibration.json").read_text())["fitted"]
-    assert (made["method"], made["images"], made["guide"], made["temperature"]) == ("isotonic", 24, True, 0)
+    assert (made["method"], made["images"], made["guide"], made["temperature"]) == ("isotonic", 40, True, 0)
     again = ("generate", "--images", DATA, "--model", model, "--max-new-tokens", 200)
     try:
         call(*again, "--out", folder / "q.jsonl", "--guide")
@@ -86,7 +86,7 @@ def test_what_cannot_be_calibrated_is_one_sentence(folder: Path, tmp_path: Path)
     assert not (other / "calibration.json").exists()
     few = tmp_path / "few.jsonl"
     few.write_text("".join(line + "\n" for line in (folder / "p.jsonl").read_text().splitlines()[:2]))
-    message = call("calibrate", few, "--ground-truth", "scenes:2,split=validation,preset=small", "--model",
+    message = call("calibrate", few, "--ground-truth", "scenes:2,seed=3,split=validation,preset=small", "--model",
                    folder / "model", code=2)  # fmt: skip
     assert "expected 50 scores or more" in message
 
