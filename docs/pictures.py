@@ -23,7 +23,7 @@ from PIL import Image
 DOCS = Path(__file__).parent
 SCENES = ("--preset", "small", "--count", "40", "--split", "test", "--seed", "1")
 SCENE = "scene-2199024304165"
-"""Of these: three objects and four relations, of which `tiny` finds two; of the three that it predicts, one is wrong."""
+"""Of these: three objects, four relations, of which `tiny` finds two; of the three that it predicts, one is wrong."""
 _COMMAND = (sys.executable, "-c", "from r1sgg.cli import main; main()")
 
 
