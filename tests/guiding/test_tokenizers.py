@@ -15,7 +15,7 @@ from r1sgg.guiding.guide import Guide
 from r1sgg.guiding.spec import GuideSpec
 from r1sgg.guiding.table import IMPOSSIBLE, TokenTable
 
-from .drawing import Drawer, draw_answer, evenly, longest, never_ending
+from .drawing import Drawer, allowed, draw_answer, evenly, longest, never_ending
 from .graphs import random_text
 
 SPECS = [
@@ -154,6 +154,30 @@ def test_a_predicate_that_is_used_up_is_not_begun_again_and_then_lengthened(
         token = table.ids[bytes([letter])][0]
         assert allows(guide, token), chr(letter)
         guide.advance(token)
+
+
+def test_a_used_up_predicate_s_first_token_is_that_between_two_names() -> None:
+    """Llama 2's tokenizer has a token of two spaces, and puts a space in front of a text.
+
+    It reads " near" as two spaces and "near", but "man near" with the token " near".
+    """
+    tokens = [*(chr(b) for b in range(33, 127)), "▁", "▁▁", "ne", "ar", "near", "▁near"]
+    merges = [("▁", "▁"), ("n", "e"), ("a", "r"), ("ne", "ar"), ("▁", "near")]
+    ids = {token: k for k, token in enumerate(["<unk>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), *tokens])}
+    tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges, byte_fallback=True, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = sentence_piece_like().backend_tokenizer.decoder
+    table = TokenTable.of(PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>"))
+
+    def allowed_behind(said: str) -> list[int]:
+        guide = Guide(table, GuideSpec((1000, 1000), answer_format="compact"), 4000)
+        for token in table.spell(f"objects\nman 0 0 9 9\nman2 0 0 9 9\nrelationships\n{said}man".encode()):
+            guide.advance(token)
+        return allowed(guide)
+
+    assert ids["▁near"] in allowed_behind("")
+    assert ids["▁near"] not in allowed_behind("man near man2\n")
+    assert ids["▁"] in allowed_behind("man near man2\n")
 
 
 @pytest.mark.parametrize("number", range(len(SPECS)))

@@ -193,6 +193,29 @@ def test_one_request_and_no_more_gets_its_response(server: Running, path: str) -
     assert (b"event: graph" if path.endswith("stream") else b"}") in body
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_stream_goes_on_for_a_client_that_sends_no_more(
+    server: Running, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """Between the events it gets comments, by which the server learns whether it is still there."""
+    monkeypatch.setattr(Connection, "look_seconds", 0.05)
+    server.reader.seconds = 2 if gone else 0.2
+    with _connect(server) as client:
+        client.sendall(_request(png()).replace(b"/v1/graph", b"/v1/graph/stream"))
+        events = b""
+        while b"event: start" not in events:
+            events += client.recv(65536)
+        if not gone:
+            client.shutdown(socket.SHUT_WR)
+            events += received(client)
+            assert events.count(b"\r\n:\n\n\r\n") > 1
+            assert events.index(b"event: graph") > events.rindex(b"\r\n:\n\n\r\n")
+            assert events.endswith(b"\r\n0\r\n\r\n")
+    left = time.monotonic()
+    wait_until(lambda: not server.server.server_state.connections)
+    assert time.monotonic() - left < 3, "the model takes 6 s"
+
+
 @pytest.mark.parametrize("sent", [-100, 20], ids=["half a body", "half a head"])
 def test_half_a_request_and_no_more_is_closed_at_once(
     server: Running, monkeypatch: pytest.MonkeyPatch, sent: int

@@ -231,7 +231,8 @@ class Script:
 
         def make() -> OpenName:
             texts = [layout.predicate(label) for label in full]
-            first = [self.table.first(layout.before_predicate, text, layout.before_object) for text in texts]
+            before, after = f"a{layout.before_predicate}", f"{layout.before_object}a"  # a space at an end is read apart
+            first = [self.table.first(before, text, after) for text in texts]
             return OpenName(
                 self.table,
                 layout.predicate_style,

@@ -25,6 +25,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from r1sgg.serving.problems import printable
+from r1sgg.serving.stream import COMMENT
 
 _log = logging.getLogger(__name__)
 
@@ -131,18 +132,26 @@ class Connection(H11Protocol):
         Returns:
             True to keep the connection until the response is sent.
         """
-        if self._idle() or self.cycle.more_body or self.cycle.response_started:
+        if self._idle() or self.cycle.more_body:
             return None
-        if self.cycle.scope["http_version"] == "1.0":  # an interim response, by which we look, is of HTTP/1.1
+        if self.cycle.response_started and COMMENT not in self.cycle.scope["state"]:
+            return None
+        if self.cycle.scope["http_version"] < "1.1":  # an interim response, by which we look, is of HTTP/1.1
             return None
         self._look()
         return True
 
     def _look(self) -> None:
-        """Send an interim response. The system of a client that has gone refuses it, so that the next write fails."""
-        if not self._idle() and not self.cycle.response_started and not self.transport.is_closing():
-            going_on = h11.InformationalResponse(status_code=100, headers=[], reason="Continue")
-            self.transport.write(self.conn.send(going_on) or b"")
+        """Send an interim response, or a comment between two events of a stream.
+
+        The system of a client that has gone refuses it, so that the next write fails.
+        """
+        if not self._idle() and not self.transport.is_closing():
+            if not self.cycle.response_started:
+                going_on = h11.InformationalResponse(status_code=100, headers=[], reason="Continue")
+                self.transport.write(self.conn.send(going_on) or b"")
+            elif comment := self.cycle.scope["state"].get(COMMENT):
+                self.transport.write(self.conn.send(h11.Data(data=comment)) or b"")
         self._looking = self.loop.call_later(self.look_seconds, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:

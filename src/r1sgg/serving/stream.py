@@ -64,6 +64,10 @@ def event(kind: str, data: dict[str, Any]) -> bytes:
     return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
 
 
+COMMENT = "r1sgg.comment"
+"""Key of a request's state: bytes that mean nothing, which may be sent between two parts of its response."""
+
+
 class Events(StreamingResponse):
     """Server-sent events that release a reservation at the end, also if the client disconnects before the first."""
 
@@ -72,5 +76,6 @@ class Events(StreamingResponse):
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"][COMMENT] = b":\n\n"
         with self._held:
             await super().__call__(scope, receive, send)
