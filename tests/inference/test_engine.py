@@ -204,7 +204,7 @@ def test_a_checkpoint_without_a_chat_template_is_refused(tiny_checkpoint: Path, 
     [
         ({}, {}, "open"),
         ({"vocabulary": "vg150"}, {}, "psg"),
-        (None, {}, "psg"),  # nobody knows how it was trained
+        (None, {}, "psg"),  # how it was trained is not recorded
         ({}, {"guide_vocabulary": "open"}, "open"),
         ({}, {"prompt": OwnPrompt(""), "column": "", "prompt_vocabulary": "psg"}, "psg"),  # --prompt closed
         ({}, {"prompt_vocabulary": "psg", "guide_vocabulary": None}, "psg"),  # --vocabulary psg without --guide
