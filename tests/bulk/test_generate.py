@@ -143,8 +143,8 @@ def test_a_limited_run_can_be_lengthened(asked: Remote, ground_truth: Path, tmp_
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sampling": Sampling(max_new_tokens=9)}, "sampling"),
-        ({"sampling": Sampling(1.0, max_new_tokens=8)}, "sampling"),
+        ({"sampling": Sampling(max_new_tokens=9)}, "sampling.max_new_tokens"),
+        ({"sampling": Sampling(1.0, max_new_tokens=8)}, "sampling.temperature"),
         ({"batch_size": 3}, "batch_size"),
         ({"logprobs": True}, "logprobs"),
     ],
@@ -169,7 +169,7 @@ def test_another_prompt_or_ground_truth_does_not_continue_a_run(
 ) -> None:
     out = tmp_path / "p.jsonl"
     answers(ground_truth, out, asked, Parrot(), GREEDY)
-    with pytest.raises(InputError, match="answer: expected"):
+    with pytest.raises(InputError, match=r"answer\.prompt: expected"):
         answers(ground_truth, out, replace(asked, settings=AnswerSettings(prompt="short")), Parrot(), GREEDY)
     shorter = ground_truth.with_name("shorter.jsonl")
     shorter.write_bytes(b"".join(ground_truth.read_bytes().splitlines(keepends=True)[:5]))
@@ -363,7 +363,7 @@ def test_the_command_s_exit_code_tells(
         (["--prompt", "open", "--vocabulary", "vg150"], "lists no names"),
         (["--prompt", "closed", "--vocabulary", "open"], "needs names"),
         (["--vocabulary", "nowhere.json"], "nowhere.json"),
-        (["--prompt", "closed"], "answer: expected a run with"),
+        (["--prompt", "closed"], "answer.vocabulary: expected a run with the same settings ('vg150'), found 'open'"),
         (["--top-p", "0"], "top_p: expected"),
         (["--device", "toaster"], "device 'toaster'"),
         (["--answer-format", "xml"], "--answer-format: expected json or compact, found 'xml'"),

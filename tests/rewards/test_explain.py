@@ -122,10 +122,10 @@ def test_score_of_predictions_alone_says_what_is_missing_and_stops_repeating_it(
     code, rows, output = run(tmp_path, [alone] * 25)
     assert code == PARTLY_FAILED
     assert len(rows) == 25
-    assert "cases.jsonl:25: expected ground truth, completion and frame in one line, found a prediction" in str(
+    assert "cases.jsonl:25: expected completion, frame, width, height, objects and relationships in one line" in str(
         rows[24]
     )
-    assert output.count("found a prediction alone; predictions and ground truth in two files are for") == 20
+    assert output.count("found a prediction without its ground truth; two files are for `r1sgg evaluate`") == 20
     assert "5 more lines cannot be read" in output
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -87,10 +88,12 @@ def test_the_cards_of_a_run_load_what_they_are_the_cards_of(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     kept = {"keep_best": "R@50", "validation": "scenes:2,split=validation", "eval_strategy": "steps", "eval_steps": 1}
-    done = r1sgg("sft", Path("runs/first"), max_steps=1, save_strategy="steps", save_steps=1, **kept)
+    first = 'runs/the "first" é'
+    done = r1sgg("sft", Path(first), max_steps=1, save_strategy="steps", save_steps=1, **kept)
     assert done.exit_code == 0, done.output
-    for folder in ("runs/first", "runs/first/checkpoint-1", "runs/first/best"):
+    for folder in (first, f"{first}/checkpoint-1", f"{first}/best"):
         card = Path(folder, "README.md").read_text()
-        assert f'read = r1sgg.load("{folder}")\n' in card
-        assert "\n# first\n" in card
+        (line,) = re.findall(r"^read = r1sgg\.load\((.*)\)$", card, re.MULTILINE)
+        assert ast.literal_eval(line) == folder
+        assert '\n# the "first" é\n' in card
         assert load_checkpoint(folder).path == folder

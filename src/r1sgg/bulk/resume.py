@@ -69,11 +69,12 @@ class SideFile:
             raise InputError(str(self.path), expected="the settings of a run", found="other JSON", hint=AGAIN)
         for key in {**self._settings, **before}:  # one that is left out has its default
             if (was := before.get(key)) != (value := self._settings.get(key)):
+                where = f"{answers}: {key}"
+                if isinstance(was, dict) and isinstance(value, dict):
+                    part = next(part for part in {**value, **was} if was.get(part) != value.get(part))
+                    where, was, value = f"{where}.{part}", was.get(part), value.get(part)
                 raise InputError(
-                    f"{answers}: {key}",
-                    expected=f"a run with the same settings ({value!r})",
-                    found=repr(was),
-                    hint=AGAIN,
+                    where, expected=f"a run with the same settings ({value!r})", found=repr(was), hint=AGAIN
                 )
         self.seconds = float(earlier.get("seconds", 0.0))
 

@@ -157,8 +157,8 @@ def _case(number: int, text: bytes, path: Path) -> dict[str, Any]:
             found = type(row["completion"]).__name__ if "completion" in row else "nothing"
             raise InputError(f"{where}: completion", expected="a string", found=found)
         if row.keys().isdisjoint(("width", "height")):
-            expected, found = "ground truth, completion and frame in one line", "a prediction alone"
-            hint = "predictions and ground truth in two files are for `r1sgg evaluate`"
+            expected = "completion, frame, width, height, objects and relationships in one line"
+            found, hint = "a prediction without its ground truth", "two files are for `r1sgg evaluate`"
             raise InputError(where, expected=expected, found=found, hint=hint)
         example = example_of_record(row, where, path.parent, also=frozenset(("completion", "frame")))
         frame = frame_of(row.get("frame"), f"{where}: frame")

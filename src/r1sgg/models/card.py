@@ -5,6 +5,7 @@ Nothing in it is written by hand, and it contains no paths or secrets of the mac
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -127,12 +128,13 @@ def card(
     if base:
         front["base_model"] = base
     here = "  # in the folder of this file" if load_as == "." else ""
+    load = f"r1sgg.load({json.dumps(load_as, ensure_ascii=False)}){here}"
     parts = [
         "---\n" + yaml.safe_dump(front, sort_keys=False) + "---",
         f"# {name.rpartition('/')[2] or name}",
         "A vision-language model that writes the scene graph of an image: objects with boxes, and relationships. "
         f"Trained with r1sgg {__version__} after R1-SGG (arXiv 2504.13617).",
-        f'```python\nimport r1sgg\n\nread = r1sgg.load("{load_as}"){here}\nprint(read("photo.jpg").triplets)\n```',
+        f'```python\nimport r1sgg\n\nread = {load}\nprint(read("photo.jpg").triplets)\n```',
         "## Prompt\n\n" + _table(("setting", "value"), _settings(settings)),
         "## Training\n\n" + _origin(run, base),
         _stages(trained_on),
