@@ -37,4 +37,4 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny Qwen2-VL with random weights."""
     from r1sgg.miniature.tiny import build_tiny
 
-    return build_tiny(tmp_path_factory.mktemp("tiny_checkpoint"), seed=0)
+    return build_tiny(tmp_path_factory.mktemp("tiny_checkpoint"), seed=0, max_pixels=336 * 336)

@@ -20,6 +20,7 @@ from r1sgg.inference.engine import Completion, Sampling
 from r1sgg.inference.hf import TransformersEngine
 from r1sgg.inference.lines import prediction_line
 from r1sgg.inference.reader import Reader
+from r1sgg.miniature.shipped import unpack
 from r1sgg.models.families import LoadedModel
 from r1sgg.models.prompts import Message
 
@@ -252,3 +253,7 @@ def test_the_tiny_command_makes_a_checkpoint_and_spares_a_full_folder(
         assert left.value.code == code
     assert "expected a new or empty folder" in capsys.readouterr().err
     assert (tmp_path / "tiny" / "model.safetensors").is_file()
+    made, ships = (
+        orjson.loads((at / "processor_config.json").read_bytes()) for at in (tmp_path / "tiny", unpack("tiny"))
+    )
+    assert made["image_processor"]["size"] == ships["image_processor"]["size"]

@@ -16,7 +16,7 @@ def tiny(
     seed: Annotated[int, typer.Option(help="Random seed of the weights.")] = 0,
     max_pixels: Annotated[
         int, typer.Option(min=28 * 28, help="Images are resized to at most this many pixels (784 per image token).")
-    ] = 336 * 336,
+    ] = 112 * 112,
     vision_steps: Annotated[
         int, typer.Option(min=0, help="Pre-train the image encoder on drawn scenes for this many steps of 32 scenes.")
     ] = 0,

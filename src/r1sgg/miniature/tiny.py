@@ -135,7 +135,7 @@ def build_tiny(
     seed: int = 0,
     *,
     min_pixels: int = 28 * 28,
-    max_pixels: int = 336 * 336,
+    max_pixels: int = 112 * 112,
     settings: AnswerSettings = SETTINGS,
     vision_steps: int = 0,
     **size: int,
