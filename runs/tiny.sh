@@ -15,6 +15,10 @@
 # Base and SFT are trained by two processes, a core each (PROCESSES=1 for one); all other trainings take one core. BF16=1
 # trains in bfloat16, which is faster on processors with instructions for it, and many times slower on others.
 set -euo pipefail
+case ${1:-main} in
+  main | probe | rewards | closed | ablations) ;;
+  *) echo "runs/tiny.sh: expected nothing, probe, rewards, closed or ablations, found $1" >&2 && exit 2 ;;
+esac
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/tiny} seeds=${SEEDS:-0 1 2} scenes=${SCENES:-1000} start=${START:-} base=${BASE:-${START:+tiny-base}}
 sft_steps=${SFT_STEPS:-2400} processes=${PROCESSES:-2} questions=${QUESTIONS:-20} closed_steps=${CLOSED_STEPS:-400}
@@ -144,9 +148,5 @@ ablations() {
   rl ablate-constant-s0 grpo 0 "$sft" --lr_scheduler_type constant_with_warmup --learning_rate 1e-4
 }
 
-case ${1:-main} in
-  main | rewards | closed | ablations) "${1:-main}" ;;
-  probe) probe && exit ;;
-  *) echo "runs/tiny.sh: expected nothing, probe, rewards, closed or ablations, found $1" >&2 && exit 2 ;;
-esac
-python benchmarks/tiny.py "$out" --json "$out/table.json"
+"${1:-main}"
+[ "${1:-main}" = probe ] || python benchmarks/tiny.py "$out" --json "$out/table.json"

@@ -247,6 +247,10 @@ def test_the_small_experiment_in_order(stub: Path) -> None:
     assert tiny(stub, SEEDS="0 1")[1][-2].count("--runs") == 11, "ablations are not in the curves of the experiment"
 
 
+def test_a_part_that_the_small_experiment_does_not_have_starts_nothing(stub: Path) -> None:
+    assert tiny(stub, "everything") == (2, [])
+
+
 def test_base_and_sft_share_their_batches_between_two_processes(stub: Path) -> None:
     (stub / "bin" / "torchrun").write_text('#!/bin/bash\necho "torchrun $*" >> "$LOG"\nexec "${@:4}"\n')
     (stub / "bin" / "torchrun").chmod(0o755)
