@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -80,6 +80,21 @@ def choices(known: Iterable[str], wrong: str, most: int = 8) -> str:
         return ", ".join(names)
     names = list(dict.fromkeys([*nearest(wrong, names), *names]))
     return f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def first_difference(now: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Return where two sets of settings first differ ("answer.prompt"), and both values there; None if they are equal.
+
+    A key that only one of them has is None in the other.
+    """
+    for key in {**now, **before}:
+        value, was = now.get(key), before.get(key)
+        if isinstance(value, Mapping) and isinstance(was, Mapping):
+            if (inside := first_difference(value, was)) is not None:
+                return f"{key}.{inside[0]}", *inside[1:]
+        elif value != was:
+            return key, value, was
+    return None
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from r1sgg.data.calibration import CALIBRATION_FILE
-from r1sgg.errors import InputError
+from r1sgg.errors import InputError, first_difference
 from r1sgg.files import append, refuse_inputs, remove_leftover, write_json, writing
 
 AGAIN = "choose another file, or start over with --overwrite"
@@ -67,15 +67,10 @@ class SideFile:
         before = earlier.get("settings", {}) if isinstance(earlier, dict) else None
         if not isinstance(before, dict):
             raise InputError(str(self.path), expected="the settings of a run", found="other JSON", hint=AGAIN)
-        for key in {**self._settings, **before}:  # one that is left out has its default
-            if (was := before.get(key)) != (value := self._settings.get(key)):
-                where = f"{answers}: {key}"
-                if isinstance(was, dict) and isinstance(value, dict):
-                    part = next(part for part in {**value, **was} if was.get(part) != value.get(part))
-                    where, was, value = f"{where}.{part}", was.get(part), value.get(part)
-                raise InputError(
-                    where, expected=f"a run with the same settings ({value!r})", found=repr(was), hint=AGAIN
-                )
+        if (differs := first_difference(self._settings, before)) is not None:
+            where, value, was = differs
+            expected = f"a run with the same settings ({value!r})"
+            raise InputError(f"{answers}: {where}", expected=expected, found=repr(was), hint=AGAIN)
         self.seconds = float(earlier.get("seconds", 0.0))
 
     def add(self, seconds: float) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,6 +86,20 @@ def check_rewards(rewards: str | Mapping[str, Any]) -> None:
     _check_weights(weights)
     for name in weights:
         check_term(name)
+
+
+def files_of(rewards: str | Mapping[str, Any]) -> list[Path]:
+    """Return the files that a rewards option reads: of terms of a user's own, or of sparse:FILE.
+
+    Raises:
+        ConfigError: see `check_rewards`.
+    """
+    if isinstance(rewards, str) and rewards in REWARD_SETS:
+        return []
+    if isinstance(rewards, str) and rewards.startswith("sparse:"):
+        return [user_path(rewards.removeprefix("sparse:"))]
+    places = (name.rpartition(":")[0] for name in _terms_of(rewards) if is_custom(name))
+    return [user_path(place) for place in places if place.endswith(".py")]
 
 
 def _terms_of(rewards: str | Mapping[str, Any]) -> dict[str, float]:
