@@ -117,7 +117,8 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=0, help="only scenes of at least so many objects")
     parser.add_argument("--short", action="store_true", help="one narrow table in place of the two wide ones")
     arguments = parser.parse_args()
-    files = (arguments.folder / "predictions").glob("*.jsonl")
+    if not (files := sorted((arguments.folder / "predictions").glob("*.jsonl"))):
+        parser.error(f"{arguments.folder}: expected the folder of runs/tiny.sh, found no predictions/*.jsonl in it")
     names = sorted({re.sub(r"(-s\d+)?\.(greedy|sampled)$", "", path.stem) for path in files}, key=place)
     everything = {
         (name, how): load(arguments.folder, name, how, arguments.objects)

@@ -187,6 +187,8 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out", "x"]
     with pytest.raises(InputError, match="out: expected a new or empty folder"), new_folder(folder):
         pass
+    with pytest.raises(InputError, match="x: expected a new or empty folder, found a file"), new_folder(folder / "x"):
+        pass
 
 
 HOLDER = """

@@ -204,7 +204,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     refuse_inputs([path])
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(str(path), expected="a new or empty folder", found="one with files in it")
+        found = "one with files in it" if path.is_dir() else "a file"
+        raise InputError(str(path), expected="a new or empty folder", found=found)
     real = Path(os.path.realpath(path))
     part = _steady(real)
     refuse_removal(part)

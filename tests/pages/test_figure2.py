@@ -110,3 +110,17 @@ def test_the_command_writes_it_and_writes_it_again(folders: list[Path], tmp_path
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
     assert len(panels((tmp_path / "f.svg").read_text())) == 8
+
+
+def test_a_figure_that_cannot_be_drawn_is_refused_before_the_page(folders: list[Path], tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    for said, *arguments in (
+        ("--figure: expected a file name that ends in .svg, found f.png", "--runs", str(folders[0]), "--figure=f.png"),
+        ("--runs: expected an evaluation during training", "--figure=f.svg"),
+        (f"with metrics.jsonl, found none; a run in it: --runs {sorted(folders)[0]}", "--runs", str(tmp_path)),
+        (f"{tmp_path / 'empty'}: expected the folder of a run", "--runs", str(tmp_path / "empty")),
+    ):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        result = CliRunner().invoke(app, ["report", *arguments, "--out", str(page)])
+        assert said in str(result.exception)
+        assert not page.exists()

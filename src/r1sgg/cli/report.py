@@ -80,6 +80,9 @@ def report(
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, found {protocol!r}")
     if task not in TASKS:
         raise ConfigError(f"--task: expected one of {', '.join(TASKS)}, found {task!r}")
+    if figure and figure.suffix.lower() != ".svg":
+        raise ConfigError(f"--figure: expected a file name that ends in .svg, found {figure}")
+    drawn = figure_2(runs or []) if figure else ""
     files = predictions or []
     if json is not None and json.resolve().parent == data_folder(out).resolve():
         raise InputError(
@@ -105,7 +108,7 @@ def report(
             task=task,
         )
     if figure:
-        write_file(figure, figure_2(runs or []))
+        write_file(figure, drawn)
     for name, results in built.results.items():
         for finding in results["ledger"]["findings"]:
             typer.echo(f"{name}: {finding['said']}", err=True)

@@ -13,7 +13,7 @@ from r1sgg.cli.root import app
 @app.command()
 def tiny(
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint.")],
-    seed: Annotated[int, typer.Option(help="Random seed of the weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the weights.")] = 0,
     max_pixels: Annotated[
         int, typer.Option(min=28 * 28, help="Images are resized to at most this many pixels (784 per image token).")
     ] = 112 * 112,

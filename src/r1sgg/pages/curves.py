@@ -104,6 +104,20 @@ class Chart:
     summary: str
 
 
+def metrics_of(run: Path) -> Path:
+    """Return the metrics file of a run's folder; of a file itself that file.
+
+    Raises:
+        InputError: the folder has none; the sentence names a run inside.
+    """
+    path = run / METRICS_FILE
+    if not run.is_dir() or path.is_file():
+        return path if run.is_dir() else run
+    inside = next((path.parent for path in sorted(run.glob(f"**/{METRICS_FILE}"))), None)
+    hint = "a run writes it while it trains" if inside is None else f"a run in it: --runs {inside}"
+    raise InputError(str(run), expected=f"the folder of a run, with {METRICS_FILE}", found="none", hint=hint)
+
+
 def read_series(folders: Sequence[Path], names: Sequence[str]) -> list[Series]:
     """Read the curves of runs; a run with several stages gives a series for each.
 
@@ -116,7 +130,7 @@ def read_series(folders: Sequence[Path], names: Sequence[str]) -> list[Series]:
     """
     series: list[Series] = []
     for folder, name in zip(folders, names, strict=True):
-        path = folder if folder.is_file() else folder / METRICS_FILE
+        path = metrics_of(folder)
         stages: dict[str, dict[str, dict[float, float]]] = {}
         for number, row in read_jsonl(path):
             step = row.get("step")

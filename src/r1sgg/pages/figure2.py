@@ -25,7 +25,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from r1sgg.data.jsonl import read_jsonl
 from r1sgg.drawing.style import PALETTE
 from r1sgg.errors import InputError
-from r1sgg.pages.curves import FIGURE_2, METRICS_FILE, Frame, Points, Series, axis_ticks, read_series
+from r1sgg.pages.curves import FIGURE_2, Frame, Points, Series, axis_ticks, metrics_of, read_series
 
 TERMS = {
     "format": ("format", "graph_format"),
@@ -135,7 +135,7 @@ def _is_control(name: str) -> bool:
 
 def _stage(folder: Path) -> tuple[str, str, Series]:
     """Return a run's name without its seed, the stage that it logged first, and its curves."""
-    path = folder if folder.is_file() else folder / METRICS_FILE
+    path = metrics_of(folder)
     stage = next((str(row.get("stage") or "") for _, row in read_jsonl(path)), "")
     name = path.absolute().parent.name
     seeded = _SEED.fullmatch(name)
