@@ -32,7 +32,7 @@ from r1sgg.data.captions.making import Maker
 from r1sgg.data.captions.provenance import KEY
 from r1sgg.data.captions.records import Captioned, Skipped
 from r1sgg.data.captions.sources import Notes
-from r1sgg.errors import InputError, os_errors
+from r1sgg.errors import InputError, first_difference, os_errors
 from r1sgg.files import locked, refuse_inputs, refuse_removal, write_file, write_json, writing
 
 PART_SIZE = 1000
@@ -222,19 +222,15 @@ class Parts:
     def _check(self, path: Path, what: Path) -> dict[str, Any]:
         try:
             record = orjson.loads(path.read_bytes())
-            earlier = record["settings"]
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            earlier = dict(record["settings"])
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 str(path), expected="the settings of a run", found="something else", hint=_AGAIN
             ) from error
-        for key, value in self.settings.items():
-            if earlier.get(key) != value:
-                raise InputError(
-                    f"{what}: {key}",
-                    expected=f"a run with the same settings ({value!r})",
-                    found=repr(earlier.get(key)),
-                    hint=_AGAIN,
-                )
+        if (differs := first_difference(self.settings, earlier)) is not None:
+            where, value, was = differs
+            expected = f"a run with the same settings ({value!r})"
+            raise InputError(f"{what}: {where}", expected=expected, found=repr(was), hint=_AGAIN)
         return dict(record)
 
     def finished(self) -> Result | None:
