@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,10 @@ def test_answers_that_are_cut_off_are_completed(done: list[list[str]]) -> None:
     start("idea", "--seeds", "1")
     assert [words[0] for words in done[ran:]] == ["generate"], "which resumes; the other file has all"
     assert answers.read_bytes() == whole
+    shutil.rmtree("bench/idea/s0")
+    assert "recipe.max_steps: expected" in start("idea", "--seeds", "1", "--max_steps", "1", code=1), "it has answers"
+    start("idea", "--seeds", "1")
+    assert [words[0] for words in done[ran + 1 :]] == ["grpo", "generate", "generate"], "a new model answers anew"
 
 
 def test_another_recipe_or_reward_under_the_same_name_is_refused(done: list[list[str]]) -> None:

@@ -149,7 +149,9 @@ def _check(entry: Path, settings: Mapping[str, Any]) -> None:
     from r1sgg.data.jsonl import read_json
 
     record = entry / _SETTINGS
-    begun = any(entry.glob("s*/checkpoint-*")) or any(entry.glob("s*/trainer_state.json"))
+    begun = any(
+        path for kept in ("/checkpoint-*", "/trainer_state.json", ".*.jsonl") for path in entry.glob(f"s*{kept}")
+    )
     if begun and record.is_file():
         found = read_json(record)
         if differs := first_difference(settings, found if isinstance(found, dict) else {}):
@@ -211,6 +213,8 @@ def _one(entry: Path, settings: Mapping[str, Any], recipe: Sequence[str], seed: 
 
     run, spent, log, stage = entry / f"s{seed}", entry / f"s{seed}.json", entry / f"s{seed}.log", settings["stage"]
     if not (run / "trainer_state.json").is_file():
+        for answers in entry.glob(f"s{seed}.*.jsonl*"):
+            answers.unlink()  # of a model that somebody has removed since
         given = {"--model": settings["model"], "--seed": seed, "--data": _data(stage, seed), "--output_dir": run}
         given |= {"--requeue": "true"} | ({"--max_steps": _SHORT[stage]} if short else {})
         typer.echo(f"seed {seed}: trains; its output goes to {log}", err=True)
