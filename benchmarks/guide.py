@@ -379,7 +379,7 @@ def main() -> None:
     scenes = [scene(number, SMALL) for number in split_seeds("test", options.seed, options.images)]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for model, path in (("random", build_tiny(folder, seed=0)), ("trained", "tiny")):
+        for model, path in (("random", build_tiny(folder, seed=0, max_pixels=336 * 336)), ("trained", "tiny")):
             if model in options.models:
                 rows += answers(model, path, scenes, options.batch, options.tokens)
     tiny = load_model("tiny", device="cpu").processor.tokenizer

@@ -15,9 +15,9 @@
 # Base and SFT are trained by two processes, a core each (PROCESSES=1 for one); all other trainings take one core. BF16=1
 # trains in bfloat16, which is faster on processors with instructions for it, and many times slower on others.
 set -euo pipefail
-case ${1:-main} in
+case "${*:-main}" in
   main | probe | rewards | closed | ablations) ;;
-  *) echo "runs/tiny.sh: expected nothing, probe, rewards, closed or ablations, found $1" >&2 && exit 2 ;;
+  *) echo "runs/tiny.sh: expected nothing, probe, rewards, closed or ablations, found $*" >&2 && exit 2 ;;
 esac
 cd "$(dirname "$0")/.."
 out=${OUT:-runs/tiny} seeds=${SEEDS:-0 1 2} scenes=${SCENES:-1000} start=${START:-} base=${BASE:-${START:+tiny-base}}
@@ -123,6 +123,7 @@ rewards() {
   rl ablate-mixed-s0 grpo 0 "$sft" \
     --rewards '{"format": 1, "node": 1, "edge": 3, "hard_recall": 3, "distinct": 1}'
   rl ablate-soft-s0 grpo 0 "$sft" --rewards paper-v1
+  rl ablate-soft-120-s0 grpo 0 "$sft" --rewards paper-v1 --max_steps $((2 * rl_steps))
   rl ablate-old-balanced-s0 grpo 0 "$sft" --beta 0.1 \
     --rewards '{"format": 0.5, "node": 0.5, "edge_f1": 1, "distinct": 0.1}'
 }

@@ -273,7 +273,7 @@ def test_every_training_of_the_small_experiment_is_one_that_can_be_asked_for(stu
         assert tiny(stub, *part, SEEDS="0")[0] == 0
     lines = map(shlex.split, (stub / "log.quoted").read_text().splitlines())
     trainings = [line for line in lines if line[0] in ("sft", "grpo")]
-    assert len(trainings) == 26
+    assert len(trainings) == 27
     for kind, option, config, *rest in trainings:
         assert option == "--config"
         classes = {"sft": (SFTConfig, TargetOptions), "grpo": (GRPOConfig, RewardOptions, RolloutOptions)}[kind]

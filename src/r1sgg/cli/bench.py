@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import yaml
 
+from r1sgg.cli.bench_runs import HOW, data_of, is_complete, train_and_answer
 from r1sgg.cli.recipe_options import our_options, trl_options
 from r1sgg.cli.root import app
 from r1sgg.cli.training import OPEN, check_names, check_values
-from r1sgg.errors import ConfigError, InputError, TrainingError, first_difference, require
+from r1sgg.errors import ConfigError, InputError, first_difference, require
 from r1sgg.errors import short as shortened
-from r1sgg.files import locked, write_file, write_json
+from r1sgg.files import locked, user_path, write_file, write_json
 
 if TYPE_CHECKING:
     from r1sgg.data.base import Example
@@ -29,15 +26,10 @@ COMPARED = ("control", "recipe")
 """Entries that every other is compared with: SFT of equal compute, and the recipe of RL. The package has both."""
 
 _SHORT = {"grpo": 15, "sft": 120}  # a quarter of the steps of runs/tiny.sh
-_HOW = {"greedy": "0", "sampled": "1"}
 _FIGURES = ("failures", "R@50 truth", "precision", "relations per image", "repeated")
-_RESULTS = "results.json"
-_SETTINGS = "settings.json"
+_RESULTS, _SETTINGS, _RECIPE = "results.json", "settings.json", "recipe.yaml"
 _OURS = ("seed", "data", "output_dir", "resume", "requeue")
 """Options of a training that the bench chooses."""
-
-_running: set[int] = set()
-"""The processes of the commands that run now."""
 
 
 @app.command(context_settings=OPEN)
@@ -65,33 +57,38 @@ def bench(
 
     Example: `r1sgg bench groups-of-4 --config configs/tiny-grpo.yaml --num_generations 4 --short --seeds 1`
     """
-    from r1sgg.models.finding import resolve
-    from r1sgg.training.recipe import read_keys, read_value
+    from r1sgg.doctor.recipe import read_stage
+    from r1sgg.training.recipe import read_keys
 
     if stage not in _SHORT:
         raise ConfigError(f"--stage: expected grpo or sft, found {stage!r}")
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ConfigError(f"{name!r}: expected a name of letters, digits, - and _")
     require("trl", "train")
-    keys = read_keys(config, context.args)
-    _check_stage(stage, config, keys)
+    _check_stage(stage, config, read_keys(config, context.args))
     check_names(stage, config, context.args)
-    check_values(stage, config, context.args)
-    given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in context.args if word[:2] == "--"}
-    if taken := [key for key in _OURS if key in given]:
-        raise ConfigError(f"--{taken[0]}: expected none, because the bench chooses it, found one; leave it out")
-    resolve(model)  # is there, or the name of one on the Hub
-    recipe = {key: read_value(key, config, context.args) for key in sorted(keys - {*_OURS, "model"})}
-    settings = {"stage": stage, "model": model, "scenes": scenes, "recipe": recipe, "files": _hashes(recipe)}
-    own = {"model": model, "data": _data(stage, 0)}
-    for key, value in own.items():
-        if (unused := read_value(key, config, context.args)) is not None and _plain(unused) != _plain(value):
-            typer.echo(f"{config}: its {key}, {unused}, is not used: the bench takes {value}", err=True)
+    check_values(stage, config, context.args, unread=frozenset(("data",)))
+    _check_chosen(context.args, short=short)
     entry = out / (f"{name}-short" if short else name)
     _entries(out)  # what is there can be read
+    chosen = read_stage(config, context.args)[1].chosen
+    for key, value in (("model", model), ("data", data_of(stage, 0))):
+        if (unused := chosen.get(key)) is not None and _plain(unused) != _plain(value):
+            typer.echo(f"{config}: its {key}, {unused}, is not used: the bench takes {value}", err=True)
+    recipe = {key: value for key, value in chosen.items() if key not in (*_OURS, "model")}
+    recipe |= {"max_steps": _SHORT[stage]} if short else {}
+    settings = _settings(stage, model, scenes, recipe)
     with locked(entry):
         _check(entry, settings)
-        seconds = _train_and_answer(entry, settings, [str(config), *context.args], seeds, jobs, short=short)
+        write_file(entry / _RECIPE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+        seconds = train_and_answer(
+            entry,
+            settings,
+            entry / _RECIPE,
+            seeds,
+            jobs,
+            lambda: _check(entry, _settings(stage, model, scenes, recipe)),
+        )
         figures = _figures(entry, seeds, scenes, seconds, short=short)
         write_json(entry / _RESULTS, {**settings, **figures})
     rows = _entries(out)
@@ -120,19 +117,46 @@ def _check_stage(stage: str, config: Path, keys: set[str]) -> None:
         )
 
 
-def _hashes(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """Return the files of reward terms and their hashes, so that an edited file is another idea."""
+def _check_chosen(arguments: Sequence[str], *, short: bool) -> None:
+    """Refuse options of the command line that the bench chooses.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    words = [word.partition("=")[0].removeprefix("--").replace("-", "_") for word in arguments if word[:2] == "--"]
+    given = {word.removeprefix("no_") for word in words}
+    if taken := [key for key in _OURS if key in given]:
+        raise ConfigError(f"--{taken[0]}: expected none, because the bench chooses it, found one; leave it out")
+    if short and "max_steps" in given:
+        raise ConfigError("--max_steps: expected none with --short, which trains a quarter of the steps, found one")
+
+
+def _settings(stage: str, model: str, scenes: int, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an entry's trainings depend on, as JSON keeps it: values, weights, and hashes of the files read.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    from r1sgg.bulk.resume import fingerprint
+    from r1sgg.models.finding import resolve
     from r1sgg.rewards.rubric import files_of
 
     files = files_of(recipe["rewards"]) if recipe.get("rewards") is not None else []
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files}
+    files += [user_path(str(recipe[key])) for key in ("vocabulary", "prompt") if key in recipe]
+    hashes = {str(path): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files if path.is_file()}
+    weights = fingerprint(resolve(model))
+    kept = {key: _kept(value) for key, value in recipe.items()}
+    return {"stage": stage, "model": model, "weights": weights, "scenes": scenes, "recipe": kept, "files": hashes}
 
 
-def _data(stage: str, seed: int) -> str:
-    """Return the data of a training, as in runs/tiny.sh; the questions keep the model answering those."""
-    return f"scenes:200000,seed={10 + seed if stage == 'grpo' else 20 + seed},annotation=vg" + (
-        ",questions=20" if stage == "sft" else ""
-    )
+def _kept(value: Any) -> Any:
+    """Return a value of a recipe as JSON gives it back; infinity and dates as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _kept(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_kept(one) for one in value]
+    plain = value is None or isinstance(value, str | bool) or (isinstance(value, int | float) and abs(value) < 2**63)
+    return value if plain else str(value)
 
 
 def _plain(data: str) -> set[str]:
@@ -148,121 +172,22 @@ def _check(entry: Path, settings: Mapping[str, Any]) -> None:
     """
     from r1sgg.data.jsonl import read_json
 
-    record = entry / _SETTINGS
-    begun = any(
-        path for kept in ("/checkpoint-*", "/trainer_state.json", ".*.jsonl") for path in entry.glob(f"s*{kept}")
-    )
-    if begun and record.is_file():
-        found = read_json(record)
-        if differs := first_difference(settings, found if isinstance(found, dict) else {}):
+    record, again = entry / _SETTINGS, f"choose another name, or remove {entry}"
+    works = ("/checkpoint-*", "/trainer_state.json", ".*.jsonl")
+    if any(path for work in works for path in entry.glob(f"s[0-9]*{work}")):
+        found = read_json(record) if record.is_file() else None
+        if not isinstance(found, dict) or "recipe" not in found:
+            was = "none" if found is None else "those of an earlier version"
+            raise InputError(str(record), expected="the settings of the work in this folder", found=was, hint=again)
+        if differs := first_difference(settings, found):
             where, value, was = differs
-            raise InputError(
-                f"{entry}: {where}",
-                expected=f"an entry with the same settings ({shortened(value)})",
-                found=shortened(was),
-                hint=f"choose another name, or remove {entry}",
-            )
-    if not begun:
-        for path in entry.glob("s[0-9]*.json"):
-            path.unlink()  # what failed trainings of perhaps another recipe cost
+            if where == "weights" or where.startswith("files."):
+                what = settings["model"] if where == "weights" else where.removeprefix("files.")
+                expected = f"{what} as it was when the entry was begun"
+                raise InputError(str(entry), expected=expected, found="that it was changed since", hint=again)
+            expected = f"an entry with the same settings ({shortened(value)})"
+            raise InputError(f"{entry}: {where}", expected=expected, found=shortened(was), hint=again)
     write_json(record, settings)
-
-
-# ---------------------------------------------------------------- trainings and answers
-
-
-def _train_and_answer(
-    entry: Path, settings: Mapping[str, Any], recipe: Sequence[str], seeds: int, jobs: int, *, short: bool
-) -> float:
-    """Run what is missing of each seed; return the CPU-seconds of all trainings.
-
-    Raises:
-        TrainingError: a command failed; its last line says why.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    with _stopped_together(entry), ThreadPoolExecutor(jobs) as pool:
-        try:
-            return sum(pool.map(lambda seed: _one(entry, settings, recipe, seed, short=short), range(seeds)))
-        except TrainingError:
-            pool.shutdown(wait=False, cancel_futures=True)  # what runs goes on to its end, nothing new begins
-            raise
-        except (KeyboardInterrupt, SystemExit):
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in tuple(_running):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGTERM)
-            raise
-
-
-@contextlib.contextmanager
-def _stopped_together(entry: Path) -> Iterator[None]:
-    """Make SIGTERM end this command as Ctrl-C does, and say that it can be resumed."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        typer.echo(f"{entry}: stopped; the same command resumes it", err=True)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _one(entry: Path, settings: Mapping[str, Any], recipe: Sequence[str], seed: int, *, short: bool) -> float:
-    from r1sgg.data.jsonl import read_json
-
-    run, spent, log, stage = entry / f"s{seed}", entry / f"s{seed}.json", entry / f"s{seed}.log", settings["stage"]
-    if not (run / "trainer_state.json").is_file():
-        for answers in entry.glob(f"s{seed}.*.jsonl*"):
-            answers.unlink()  # of a model that somebody has removed since
-        given = {"--model": settings["model"], "--seed": seed, "--data": _data(stage, seed), "--output_dir": run}
-        given |= {"--requeue": "true"} | ({"--max_steps": _SHORT[stage]} if short else {})
-        typer.echo(f"seed {seed}: trains; its output goes to {log}", err=True)
-        config, *options = recipe
-        words = [str(word) for pair in given.items() for word in pair]
-        _run([stage, "--config", config, *words, *options], log, spent)
-    images = f"scenes:{settings['scenes']},seed=1,split=test"
-    for how, temperature in _HOW.items():
-        target = entry / f"s{seed}.{how}.jsonl"
-        if not target.is_file() or target.read_bytes().count(b"\n") < settings["scenes"]:
-            typer.echo(f"seed {seed}: answers {settings['scenes']:,} test scenes, {how}", err=True)
-            words = ["--images", images, "--model", str(run), "--temperature", temperature, "--batch-size", "100"]
-            _run(["generate", *words, "--max-new-tokens", "200", "--out", str(target)], log)
-    return float(read_json(spent)["cpu_seconds"]) if spent.is_file() else 0.0
-
-
-def _run(arguments: Sequence[str], log: Path, spent: Path | None = None) -> None:
-    """Run a command of this package on one core, its output at the end of a log file.
-
-    Args:
-        arguments: the command.
-        log: the log file.
-        spent: JSON file to whose "cpu_seconds" the command's are added, also if it fails.
-
-    Raises:
-        TrainingError: it failed.
-    """
-    from r1sgg.data.jsonl import read_json
-
-    script = f"from r1sgg.cli import main; main({list(arguments)!r})"
-    with log.open("ab") as handle:
-        started = subprocess.Popen(
-            [sys.executable, "-c", script],
-            stdout=handle,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C reaches this command alone, which passes it on once
-        )
-        _running.add(started.pid)
-        _, status, usage = os.wait4(started.pid, 0)
-        _running.discard(started.pid)
-        started.returncode = os.waitstatus_to_exitcode(status)
-    if spent is not None:
-        before = float(read_json(spent)["cpu_seconds"]) if spent.is_file() else 0.0
-        write_json(spent, {"cpu_seconds": before + usage.ru_utime + usage.ru_stime})
-    if started.returncode:
-        last = log.read_text(errors="replace").strip().rpartition("\n")[2]
-        raise TrainingError(f"r1sgg {arguments[0]} ended with {started.returncode}: {last} (all of it: {log})")
 
 
 # ---------------------------------------------------------------- figures
@@ -277,39 +202,41 @@ def _figures(entry: Path, seeds: int, scenes: int, seconds: float, *, short: boo
         list(open_data(f"scenes:{scenes},seed=1,split=test,annotation={how}")) for how in ("full", "vg")
     )
     found: dict[str, Any] = {"seeds": seeds, "cpu_seconds": seconds}
-    for how in _HOW:
+    names = {other: f"{other}-short" if short else other for other in COMPARED}
+    compared = {o: place for o, n in names.items() if n != entry.name and (place := _place(entry.parent, n, scenes))}
+    for how in HOW:
         runs = _runs(entry, how, truth, annotation, seeds)
-        assert runs is not None, "they have just been written"
         found[how] = {figure: summary(runs, figure) for figure in _FIGURES}
-        for other in COMPARED:
-            name = f"{other}-short" if short else other
-            if name == entry.name or (beside := _runs(_place(entry.parent, name), how, truth, annotation)) is None:
-                continue
+        for other, (folder, number) in compared.items():
+            beside = _runs(folder, how, truth, annotation, number)
             found[how][f"R@50 / {other}"] = against(runs, beside, "R@50 truth", ratio=True)
             found[how][f"precision - {other}"] = against(runs, beside, "precision", ratio=False)
     return found
 
 
-def _runs(
-    entry: Path, how: str, truth: list[Example], annotation: list[Example], seeds: int | None = None
-) -> Runs | None:
-    """Score the answers of an entry's first seeds, or of all; None where it has none to these scenes."""
-    from r1sgg.data.jsonl import read_json
+def _runs(entry: Path, how: str, truth: list[Example], annotation: list[Example], seeds: int) -> Runs:
+    """Score the answers of an entry's first seeds."""
     from r1sgg.metrics.seeds import runs_of
 
-    files = sorted(entry.glob(f"s*.{how}.jsonl"))
-    if seeds is not None:
-        files = [entry / f"s{seed}.{how}.jsonl" for seed in range(seeds)]
-    if not files or read_json(entry / _SETTINGS)["scenes"] != len(truth):
-        return None
-    return runs_of(files, truth, annotation)
+    return runs_of([entry / f"s{seed}.{how}.jsonl" for seed in range(seeds)], truth, annotation)
 
 
-def _place(out: Path, name: str) -> Path:
-    """Where an entry to compare with lies: in the folder, else in the package."""
+def _place(out: Path, name: str, scenes: int) -> tuple[Path, int] | None:
+    """Return the finished entry of a name, and its number of seeds: that of the folder, else that of the package.
+
+    None where neither has answers to so many scenes.
+    """
+    from r1sgg.data.jsonl import read_json
     from r1sgg.miniature.shipped import bench_entries
 
-    return out / name if (out / name / _RESULTS).is_file() else bench_entries() / name
+    for entry in (out / name, bench_entries() / name):
+        row = read_json(entry / _RESULTS) if (entry / _RESULTS).is_file() else {"scenes": 0}
+        if row["scenes"] == scenes:
+            answers = [entry / f"s{seed}.{how}.jsonl" for how in HOW for seed in range(row["seeds"])]
+            if all(is_complete(path, scenes) for path in answers):
+                return entry, row["seeds"]
+            typer.echo(f"{entry}: not compared with, because its answers are incomplete", err=True)
+    return None
 
 
 def _entries(out: Path) -> dict[str, dict[str, Any]]:
@@ -325,7 +252,8 @@ def _entries(out: Path) -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for path in found:
         row = read_json(path)
-        if not isinstance(row, dict) or not row.keys() >= {"seeds", "scenes", "cpu_seconds", *_HOW}:
+        fields = {"seeds": int, "scenes": int, "cpu_seconds": float | int | None, **dict.fromkeys(HOW, dict)}
+        if not isinstance(row, dict) or not all(isinstance(row.get(key, ...), kind) for key, kind in fields.items()):
             hint = "remove it, or choose another --out"
             raise InputError(str(path), expected="the results of an entry", found="other JSON", hint=hint)
         rows[path.parent.name] = row
@@ -344,7 +272,7 @@ def _cell(figure: str, value: Sequence[float] | None) -> str:
 def _markdown(entries: Mapping[str, Mapping[str, Any]]) -> str:
     columns = [*_FIGURES, *(f"{c} {other}" for other in COMPARED for c in ("R@50 /", "precision -"))]
     lines = []
-    for how in _HOW:
+    for how in HOW:
         lines += [f"| {how} | seeds x scenes | CPU-seconds | " + " | ".join(columns) + " |"]
         lines += ["|---" * (len(columns) + 3) + "|"]
         for name, row in entries.items():
@@ -362,10 +290,10 @@ def _show(name: str, figures: Mapping[str, Any]) -> None:
 
     shown = Table(title=name, caption="percent [95 % interval]; relations: a mean")
     shown.add_column("", no_wrap=True)
-    for how in _HOW:
+    for how in HOW:
         shown.add_column(how, justify="right", no_wrap=True)
     for figure in figures["greedy"]:
-        shown.add_row(figure, *(_cell(figure, figures[how][figure]) for how in _HOW))
+        shown.add_row(figure, *(_cell(figure, figures[how][figure]) for how in HOW))
     Console().print(shown)
     if not any(" / " in figure for figure in figures["greedy"]):
         typer.echo("compared with nothing: there is no entry control or recipe of this length and these scenes")

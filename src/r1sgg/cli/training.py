@@ -123,8 +123,16 @@ def check_names(command: str, config: Path | None, arguments: Sequence[str]) -> 
     check_known(named, config, arguments)
 
 
-def check_values(command: str, config: Path | None, arguments: Sequence[str]) -> None:
+def check_values(
+    command: str, config: Path | None, arguments: Sequence[str], unread: frozenset[str] = frozenset()
+) -> None:
     """Refuse a reward or similarity that does not exist, and data whose files are not there, before torch is imported.
+
+    Args:
+        command: sft or grpo.
+        config: YAML recipe.
+        arguments: options as on the command line.
+        unread: of "data" and "validation", those that the caller replaces.
 
     Raises:
         ConfigError, InputError, MissingDependencyError: see `r1sgg.rewards.rubric.check_rewards`,
@@ -143,7 +151,7 @@ def check_values(command: str, config: Path | None, arguments: Sequence[str]) ->
         check_similarity(similarity)
     if isinstance(vocabulary := read_value("vocabulary", config, arguments), str):
         load_vocabulary(vocabulary)
-    for key in ("data", "validation"):
+    for key in {"data", "validation"} - unread:
         if isinstance(data := read_value(key, config, arguments), str) and data:  # "" is none
             check_place(data)
 

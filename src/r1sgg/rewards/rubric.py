@@ -89,7 +89,7 @@ def check_rewards(rewards: str | Mapping[str, Any]) -> None:
 
 
 def files_of(rewards: str | Mapping[str, Any]) -> list[Path]:
-    """Return the files that a rewards option reads: of terms of a user's own, or of sparse:FILE.
+    """Return the files that a rewards option names, FILE.py of terms and sparse:FILE; what these import is not in it.
 
     Raises:
         ConfigError: see `check_rewards`.
