@@ -344,7 +344,9 @@ def test_a_signal_ends_the_commands_too_and_no_other_begins(
         "print(1, flush=True); time.sleep(60)"
     )
     script = (
-        "import subprocess, sys, types\n"
+        "import signal, subprocess, sys, types\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # jobs in the background begin without it
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "from r1sgg.cli import bench_runs, main\n"
         f"start = lambda words, **more: subprocess.Popen([sys.executable, '-c', {command!r}], **more)\n"
         "bench_runs.subprocess = types.SimpleNamespace(Popen=start, STDOUT=subprocess.STDOUT)\n"
