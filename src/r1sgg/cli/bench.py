@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from r1sgg.cli.bench_runs import HOW, data_of, is_complete, train_and_answer
 from r1sgg.cli.recipe_options import our_options, trl_options
@@ -57,6 +56,8 @@ def bench(
 
     Example: `r1sgg bench groups-of-4 --config configs/tiny-grpo.yaml --num_generations 4 --short --seeds 1`
     """
+    import yaml
+
     from r1sgg.doctor.recipe import read_stage
     from r1sgg.training.recipe import read_keys
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import typer
 
-from r1sgg.data.jsonl import read_json
 from r1sgg.errors import R1SGGError, TrainingError
 from r1sgg.files import write_json
 
@@ -91,6 +90,8 @@ class Commands:
 
 def seconds(spent: Path) -> float:
     """Return the CPU-seconds that are noted in a file, 0 without it."""
+    from r1sgg.data.jsonl import read_json
+
     return float(read_json(spent)["cpu_seconds"]) if spent.is_file() else 0.0
 
 
