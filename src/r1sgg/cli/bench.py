@@ -88,7 +88,7 @@ def bench(
             entry / _RECIPE,
             seeds,
             jobs,
-            lambda: _check(entry, _settings(stage, model, scenes, recipe)),
+            lambda: _compare(entry, _settings(stage, model, scenes, recipe), settings),
         )
         figures = _figures(entry, seeds, scenes, seconds, short=short)
         write_json(entry / _RESULTS, {**settings, **figures})
@@ -180,15 +180,25 @@ def _check(entry: Path, settings: Mapping[str, Any]) -> None:
         if not isinstance(found, dict) or "recipe" not in found:
             was = "none" if found is None else "those of an earlier version"
             raise InputError(str(record), expected="the settings of the work in this folder", found=was, hint=again)
-        if differs := first_difference(settings, found):
-            where, value, was = differs
-            if where == "weights" or where.startswith("files."):
-                what = settings["model"] if where == "weights" else where.removeprefix("files.")
-                expected = f"{what} as it was when the entry was begun"
-                raise InputError(str(entry), expected=expected, found="that it was changed since", hint=again)
-            expected = f"an entry with the same settings ({shortened(value)})"
-            raise InputError(f"{entry}: {where}", expected=expected, found=shortened(was), hint=again)
+        _compare(entry, settings, found)
     write_json(record, settings)
+
+
+def _compare(entry: Path, settings: Mapping[str, Any], begun: Mapping[str, Any]) -> None:
+    """Refuse settings that are not those with which an entry was begun.
+
+    Raises:
+        InputError: they differ; the sentence names the first that does.
+    """
+    if (differs := first_difference(settings, begun)) is None:
+        return
+    (where, value, was), again = differs, f"choose another name, or remove {entry}"
+    if where == "weights" or where.startswith("files."):
+        what = settings["model"] if where == "weights" else where.removeprefix("files.")
+        expected = f"{what} as it was when the entry was begun"
+        raise InputError(str(entry), expected=expected, found="that it was changed since", hint=again)
+    expected = f"an entry with the same settings ({shortened(value)})"
+    raise InputError(f"{entry}: {where}", expected=expected, found=shortened(was), hint=again)
 
 
 # ---------------------------------------------------------------- figures

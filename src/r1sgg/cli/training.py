@@ -151,7 +151,7 @@ def check_values(
         check_similarity(similarity)
     if isinstance(vocabulary := read_value("vocabulary", config, arguments), str):
         load_vocabulary(vocabulary)
-    for key in {"data", "validation"} - unread:
+    for key in (key for key in ("data", "validation") if key not in unread):
         if isinstance(data := read_value(key, config, arguments), str) and data:  # "" is none
             check_place(data)
 
